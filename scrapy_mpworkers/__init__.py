@@ -1,0 +1,68 @@
+"""Runs the CPU-heavy item pipelines of a Scrapy crawl in supervised worker processes.
+
+|====================== parent side (Scrapy's process) ======================|== worker side ==|
+
+ spider → WorkerPipeline ──submit──▶ Pool ──lease──▶ Ledger                   ║
+              (await)                  └── Batch ──▶ Lane ═══ JoinableQueue ══╬═▶ main loop
+                                                                              ║      │
+ next pipeline ◀── outcome ── Pool ◀──settle── Ledger                         ║      ▼
+                                ▲                                             ║   Consumer
+                                └── in the loop ── Watcher ◀═ pipe ═ Report ══╬═══   │
+                                                                              ║
+                Supervisor: exit handle fired → new Lane → leases redelivered ║
+
+A lane is one worker with its own queue, pipe and dial, so a worker that dies takes nothing else
+along. The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the
+modules beside this one in Scrapy's process, ``wire/`` is what crosses between them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrapy_mpworkers.errors import (
+    CloseTimeout,
+    MPWorkersError,
+    NotInWorkerError,
+    PoolBroken,
+    PoolClosed,
+    RemoteError,
+    SettingError,
+    StuckError,
+    UnpicklableError,
+    WorkerDied,
+    WorkerStartError,
+)
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.addon import Addon
+    from scrapy_mpworkers.extension import WorkerExtension
+    from scrapy_mpworkers.pipeline import WorkerPipeline
+
+__all__ = [
+    "Addon",
+    "CloseTimeout",
+    "MPWorkersError",
+    "NotInWorkerError",
+    "PoolBroken",
+    "PoolClosed",
+    "RemoteError",
+    "SettingError",
+    "StuckError",
+    "UnpicklableError",
+    "WorkerDied",
+    "WorkerExtension",
+    "WorkerPipeline",
+    "WorkerStartError",
+]
+
+_COMPONENTS = {"Addon": "addon", "WorkerExtension": "extension", "WorkerPipeline": "pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    # Late, because workers import this package too and need none of the parent side.
+    if name not in _COMPONENTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_COMPONENTS[name]}"), name)

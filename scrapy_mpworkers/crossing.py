@@ -1,0 +1,209 @@
+"""Items and side effects at the wall, on Scrapy's side: what is shipped, what comes of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from scrapy.crawler import Crawler
+from scrapy.utils.defer import deferred_from_coro
+from scrapy.utils.misc import load_object
+
+from scrapy_mpworkers.pool.pool import GivenUp
+from scrapy_mpworkers.settings import Entry
+from scrapy_mpworkers.wire.changes import Snapshot
+from scrapy_mpworkers.wire.codec import Frame, ParentCodec
+from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels, SpiderState
+from scrapy_mpworkers.wire.effects import Effects, unpack_record
+from scrapy_mpworkers.wire.failures import put_together
+from scrapy_mpworkers.wire.messages import Fate, Outcome
+
+logger = logging.getLogger(__name__)
+
+
+class Shipment:
+    """An item that has been pickled, with what must be known to make its outcome."""
+
+    def __init__(self, item: Any, codec: ParentCodec) -> None:
+        self._codec = codec
+        self._snapshot = Snapshot(item)
+        self.frame: Frame = codec.dump(item)
+
+    def outcome(self, outcome: Outcome | GivenUp) -> Any:
+        """The item as the hop returned it.
+
+        Raises:
+            Exception: what the hop raised, or why the item was given up.
+        """
+        if isinstance(outcome, GivenUp):
+            raise outcome.error
+        result = self._codec.load(outcome.result, self.frame.handles)
+        if outcome.fate == Fate.DONE:
+            return self._snapshot.outcome(result)
+        failure, change = result
+        if change is not None:
+            # Handlers of item_dropped and item_error see what the pipelines had done to it.
+            self._snapshot.apply(change)
+        raise put_together(failure, self._codec.load)
+
+
+class Crossing:
+    """One crawl's side of the wall."""
+
+    def __init__(self, crawler: Crawler, hops: tuple[tuple[Entry, ...], ...]) -> None:
+        self._crawler = crawler
+        # What is named in __main__ crosses by value: a worker has another __main__.
+        self._hops = tuple(tuple(map(_out_of_main, hop)) for hop in hops)
+        self._said: set[str] = set()
+        assert crawler.spider is not None
+        self.codec = ParentCodec(
+            {"spider": crawler.spider, "crawler": crawler, "settings": crawler.settings}
+        )
+
+    def state(self) -> Frame:
+        """The payload of a Setup, as things stand now."""
+        needs: dict[int, None] = {}
+        spider = self._spider_state(needs)
+        state = CrawlState(
+            hops=self._hops,
+            settings=self._settings,
+            spider=spider,
+            stats=self._picklable_stats(),
+            log_levels=_log_levels(),
+        )
+        frame = self.codec.dump(state)
+        return frame._replace(needs=tuple(dict.fromkeys([*needs, *frame.needs])))
+
+    def ship(self, item: Any) -> Shipment:
+        """Pickle *item*, at once: the spider may change it the next moment.
+
+        Raises:
+            UnpicklableError: it cannot be; the message names the field.
+        """
+        return Shipment(item, self.codec)
+
+    def failure(self, data: bytes) -> Exception:
+        """An exception that a worker reported outside any item."""
+        return put_together(self.codec.load(data), self.codec.load)
+
+    def take_effect(self, effects: bytes | None, least_level: int | None = None) -> None:
+        """Merge stats, handle log records, relay a wish to close the spider.
+
+        Args:
+            least_level: if given, take nothing but records of at least this level.
+        """
+        if effects is None:
+            return
+        came: Effects = self.codec.load(effects)
+        for wired in came.records:
+            record = unpack_record(wired, self.codec.load)
+            if record.levelno >= (least_level or 0):
+                self._log(record)
+        if least_level is not None:
+            return
+        for change in came.stats:
+            getattr(self._crawler.stats, change.method)(*change.args)
+        if came.close_reason is not None:
+            engine = self._crawler.engine
+            assert engine is not None
+            deferred_from_coro(engine.close_spider_async(reason=came.close_reason))
+
+    def _log(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("scrapy_mpworkers.worker"):
+            # A warning of ours: every worker finds the same fault, once is enough.
+            if record.getMessage() in self._said:
+                return
+            self._said.add(record.getMessage())
+        target = logging.getLogger(record.name)
+        if target.isEnabledFor(record.levelno):
+            target.handle(record)
+
+    @cached_property
+    def _settings(self) -> dict[str, tuple[Any, int]]:
+        # The attributes themselves: get() warns of names that are deprecated, asked for or not.
+        attributes = self._crawler.settings.attributes
+        values = {name: (attr.value, attr.priority) for name, attr in attributes.items()}
+        if self._is_picklable(values):
+            return values
+        kept = {name: value for name, value in values.items() if self._is_picklable(value)}
+        for name in values.keys() - kept.keys():
+            logger.warning(
+                "The setting %s cannot be pickled and is missing in workers: %r",
+                name,
+                values[name][0],
+            )
+        return kept
+
+    def _spider_state(self, needs: dict[int, None]) -> SpiderState:
+        spider = self._crawler.spider
+        assert spider is not None
+        frames: dict[str, bytes] = {}
+        unpicklable: dict[str, str] = {}
+        for name, value in spider.__dict__.items():
+            if name in ("crawler", "settings"):
+                continue
+            try:
+                frame = self.codec.dump(value)
+            except Exception as error:
+                unpicklable[name] = f"{type(error.__cause__ or error).__name__}"
+            else:
+                frames[name] = frame.data
+                needs.update(dict.fromkeys(frame.needs))
+        return SpiderState(type(spider), frames, unpicklable)
+
+    def _picklable_stats(self) -> dict[str, Any]:
+        stats = dict(self._crawler.stats.get_stats())
+        if self._is_picklable(stats):
+            return stats
+        return {key: value for key, value in stats.items() if self._is_picklable(value)}
+
+    def _is_picklable(self, value: Any) -> bool:
+        try:
+            self.codec.dump(value)
+        except Exception:
+            return False
+        return True
+
+
+def modules_to_preload(hops: Iterable[Sequence[Entry]], spidercls: type) -> list[str]:
+    """What every worker imports anyway; the fork server does it once for all."""
+    modules = ["scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer"]
+    for hop in hops:
+        modules += [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in hop]
+    modules.append(spidercls.__module__)
+    return [name for name in dict.fromkeys(modules) if name and name != "__main__"]
+
+
+def folders_to_import_from(spidercls: type) -> tuple[str, ...]:
+    """The folder of a ``scrapy runspider`` file, which is not on ``sys.path``."""
+    module = sys.modules.get(spidercls.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or "." in spidercls.__module__ or spidercls.__module__ == "__main__":
+        return ()
+    folder = os.path.dirname(os.path.abspath(file))
+    return () if folder in map(os.path.abspath, sys.path) else (folder,)
+
+
+def _out_of_main(entry: Entry) -> Entry:
+    is_named = isinstance(entry, str) and entry.startswith("__main__.")
+    return load_object(entry) if is_named else entry
+
+
+def _log_levels() -> LogLevels:
+    known = [
+        logger
+        for logger in logging.root.manager.loggerDict.values()
+        if isinstance(logger, logging.Logger)
+    ]
+    handlers = [handler for logger in [logging.root, *known] for handler in logger.handlers]
+    return LogLevels(
+        wanted=min((handler.level for handler in handlers), default=logging.WARNING),
+        root=logging.root.level,
+        named={logger.name: logger.level for logger in known if logger.level},
+        # Whether logging.captureWarnings is on; there is no public way to ask (3.10-3.13).
+        capture_warnings=logging._warnings_showwarning is not None,  # type: ignore[attr-defined]
+    )

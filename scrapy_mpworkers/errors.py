@@ -1,0 +1,99 @@
+"""Every exception of the package. All of them survive pickling: their arguments say it all."""
+
+from __future__ import annotations
+
+import signal
+
+
+class MPWorkersError(Exception):
+    """Base of every error of this package."""
+
+
+class SettingError(MPWorkersError, ValueError):
+    """A setting has a value that cannot work. The crawl stops before it starts."""
+
+
+class UnpicklableError(MPWorkersError, TypeError):
+    """An item, or what a pipeline made of it, cannot cross to another process."""
+
+
+class WorkerStartError(MPWorkersError):
+    """No worker became ready: it died, or was silent for too long, while it started."""
+
+
+class WorkerDied(MPWorkersError):
+    """An item's worker died under it more often than ``MPWORKERS_REDELIVER_TIMES`` allows.
+
+    Args:
+        worker: the name of the worker that died last.
+        deaths: how many workers died while they ran this item.
+        exitcode: exit code of the last one as ``Process.exitcode`` has it; ``None`` if unknown.
+    """
+
+    def __init__(self, worker: str, deaths: int, exitcode: int | None) -> None:
+        super().__init__(worker, deaths, exitcode)
+        self.worker, self.deaths, self.exitcode = worker, deaths, exitcode
+
+    def __str__(self) -> str:
+        times = "once" if self.deaths == 1 else f"{self.deaths} times"
+        return (
+            f"a worker process died {times} while it ran this item; the last was {self.worker}, "
+            f"which {exit_in_words(self.exitcode)}. Likely a crash in native code, memory that ran "
+            "out, or os._exit. The item is given up. To see it happen, run it in one process: "
+            "scrapy crawl ... -s MPWORKERS_WORKERS=0"
+        )
+
+
+class PoolBroken(MPWorkersError):
+    """Workers died again and again before they settled anything; the pool has given up."""
+
+
+class CloseTimeout(MPWorkersError):
+    """The spider was closing and nothing was settled for ``MPWORKERS_CLOSE_TIMEOUT`` seconds."""
+
+
+class PoolClosed(MPWorkersError):
+    """An item came after the workers had been stopped."""
+
+
+class NotInWorkerError(MPWorkersError, AttributeError):
+    """A pipeline asked for a part of the crawl that only Scrapy's own process has."""
+
+
+class StuckError(MPWorkersError):
+    """A pipeline awaits something that nothing in a worker can ever bring about."""
+
+
+class RemoteError(MPWorkersError):
+    """Stands for an exception of a pipeline whose own type could not be rebuilt here."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception as the worker saw it; the ``__cause__`` of the rebuilt one."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def exit_in_words(exitcode: int | None) -> str:
+    """What an exit code says, for a sentence that begins with the worker's name."""
+    if exitcode is None:
+        return "ended without an exit code"
+    if exitcode >= 0:
+        return f"exited with code {exitcode}"
+    return f"was ended by {signal_name(-exitcode)}"
+
+
+def exit_label(exitcode: int | None) -> str:
+    """The exit as a stats key: ``SIGKILL``, ``exit_1``, ``unknown``."""
+    if exitcode is None:
+        return "unknown"
+    return f"exit_{exitcode}" if exitcode >= 0 else signal_name(-exitcode)
+
+
+def signal_name(number: int) -> str:
+    """``9`` → ``SIGKILL``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal_{number}"

@@ -1,0 +1,328 @@
+"""Owns the workers of one crawl: starts them before the first item, joins them at the end."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from time import monotonic
+from typing import Any
+
+from scrapy import Spider, signals
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.utils.defer import deferred_from_coro
+
+from scrapy_mpworkers import summary
+from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_to_preload
+from scrapy_mpworkers.errors import CloseTimeout, PoolBroken, UnpicklableError, WorkerStartError
+from scrapy_mpworkers.hops import hops_of, is_contract_check
+from scrapy_mpworkers.inline import InProcessPool
+from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
+from scrapy_mpworkers.pool.pool import Pool, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.pool.supervisor import BOOT_SECONDS
+from scrapy_mpworkers.seams import ScraperNudge, when_closing_begins
+from scrapy_mpworkers.settings import (
+    Entry,
+    WorkerSettings,
+    read_settings,
+    thread_variables,
+    warn_of_unknown_names,
+)
+from scrapy_mpworkers.stats import publish
+from scrapy_mpworkers.wire.messages import Definition, Setup
+from scrapy_mpworkers.worker.process import Conditions
+
+logger = logging.getLogger(__name__)
+
+_ADDON = "scrapy_mpworkers.addon"  # by name, as it imports this module
+_REPORT_CLOSING = 10.0  # seconds between two lines about what is left
+
+
+class WorkerExtension(PoolEvents):
+    """The workers of a crawl, for its hops and for whoever gets it from the crawler."""
+
+    def __init__(
+        self, crawler: Crawler, options: WorkerSettings, hops: tuple[tuple[Entry, ...], ...]
+    ) -> None:
+        self._crawler = crawler
+        self._options = options
+        self._hops = hops
+        self._processes = self._make_processes()
+        self._loop: CrawlLoop | None = None
+        self._started: Gate | None = None
+        self._stopped: Gate | None = None
+        self._close_failures: list[Exception] = []
+        self._closing_since: float | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
+        """The extension of this crawl.
+
+        Raises:
+            NotConfigured: there is nothing to offload.
+            SettingError: a setting has a value that cannot work.
+        """
+        if not any(type(addon).__module__ == _ADDON for addon in crawler.addons.addons):
+            warn_of_unknown_names(crawler.settings)
+        options = read_settings(crawler.settings)
+        hops = hops_of(crawler.settings, options)
+        if not options.enabled or not any(hops) or is_contract_check():
+            raise NotConfigured
+        extension = cls(crawler, options, hops)
+        crawler.signals.connect(extension.spider_closed, signals.spider_closed)
+        if extension._processes is not None:
+            # It imports while Scrapy goes on to start.
+            extension._processes.launch_server()
+        return extension
+
+    async def ensure_started(self) -> None:
+        """Start the workers, once, and wait until the first one is ready.
+
+        Raises:
+            Exception: what a worker raised while it built or opened its pipelines.
+            WorkerStartError: none became ready.
+        """
+        if self._started is None:
+            self._start()
+        assert self._started is not None
+        try:
+            await self._started.wait()
+        except BaseException:
+            await self._abandon()
+            raise
+
+    async def process(self, hop: int, item: Any) -> Any:
+        """Run *item* through the pipelines of *hop* in a worker.
+
+        Raises:
+            Exception: what they raised, or why the item was given up.
+        """
+        try:
+            shipment = self._crossing.ship(item)
+        except UnpicklableError:
+            self._pool.figures.refused()
+            raise
+        assert self._loop is not None
+        outcome_came, settle = self._loop.waiter()
+        frame = shipment.frame
+        self._pool.submit(hop, frame.data, frame.needs, settle)
+        outcome = await outcome_came
+        self._nudge.item_settled()
+        self._crossing.take_effect(getattr(outcome, "effects", None))
+        return shipment.outcome(outcome)
+
+    async def room(self) -> None:
+        """Wait until fewer than ``MPWORKERS_MAX_PENDING`` items are pending."""
+        if self._started is None or self._pool.pending < self._options.max_pending:
+            return
+        assert self._loop is not None
+        room, end = self._loop.waiter()
+        self._pool.when_pending_below(self._options.max_pending, lambda: end(None))
+        await room
+
+    async def stop(self) -> None:
+        """Drain, stop, join. Safe to call twice, and without a start.
+
+        Raises:
+            Exception: what a pipeline's ``close_spider`` raised in a worker.
+        """
+        if self._started is None:
+            self._release_server()
+            return
+        assert self._loop is not None
+        if self._stopped is None:
+            self._stopped = Gate(self._loop)
+            self._closing_begins()
+            self._pool.when_pending_below(1, self._stop_pool)
+        await self._stopped.wait()
+        if self._close_failures:
+            raise self._close_failures.pop(0)
+
+    async def spider_closed(self, spider: Spider, reason: str) -> None:
+        """Handler of the signal, which is sent even where ``close_spider`` is never called."""
+        try:
+            await self.stop()
+        finally:
+            if self._started is not None and self._pool.figures.started:
+                publish(self._pool.figures, self._crawler.stats)
+                table = summary.table(self._pool.figures, monotonic())
+                logger.info("Workers' summary:\n%s", table, extra={"spider": spider})
+
+    # What the pool tells
+
+    def opened(self, effects: bytes | None, speaks: bool) -> None:
+        """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
+        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
+        if speaks and self._started is not None:
+            logger.info("Workers ready after %.2f s", monotonic() - self._started_at)
+            self._started.open()
+
+    def boot_failed(self, worker: str, failure: bytes) -> None:
+        """A worker could not open its pipelines: at the start, that stops the crawl."""
+        error = self._crossing.failure(failure)
+        assert self._started is not None
+        if self._started.is_open:
+            logger.error("%s could not open its pipelines", worker, exc_info=error)
+        self._started.open(error)
+
+    def closed(
+        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
+    ) -> None:
+        """A worker has closed its pipelines."""
+        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
+        if failure is not None:
+            error = self._crossing.failure(failure)
+            logger.error("%s could not close its pipelines: %r", worker, error)
+            self._close_failures.append(error)
+
+    def broken(self, error: PoolBroken) -> None:
+        """The pool has given up; the crawl closes."""
+        assert self._started is not None
+        if not self._started.is_open:
+            self._started.open(WorkerStartError(str(error)))
+            return
+        engine = self._crawler.engine
+        assert engine is not None
+        deferred_from_coro(engine.close_spider_async(reason="mpworkers_broken"))
+
+    # Start
+
+    def _start(self) -> None:
+        self._loop = current_loop()
+        self._started = Gate(self._loop)
+        self._started_at = monotonic()
+        self._crossing = Crossing(self._crawler, self._hops)
+        self._pool = self._make_pool(self._loop)
+        self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._pool.pending)
+        when_closing_begins(self._crawler, self._closing_begins)
+        self._loop.call_later(BOOT_SECONDS, self._boot_is_overdue)
+        self._pool.start()
+        self._report_progress_later()
+
+    def _make_processes(self) -> Processes | None:
+        options = self._options
+        if not options.workers:
+            return None
+        spidercls = self._crawler.spidercls
+        conditions = Conditions(
+            nice=options.nice,
+            environment=thread_variables(options.workers, os.environ),
+            start_method=multiprocessing.get_start_method(allow_none=True),
+            paths=folders_to_import_from(spidercls),
+        )
+        return Processes(
+            options.start_method, modules_to_preload(self._hops, spidercls), conditions
+        )
+
+    def _make_pool(self, loop: CrawlLoop) -> Pool | InProcessPool:
+        crossing = self._crossing
+        if self._processes is None:
+            return InProcessPool(crossing.state, crossing.codec, self, loop.call_from_thread)
+        options = PoolOptions(
+            workers=self._options.workers,
+            redeliver_times=self._options.redeliver_times,
+            intensity=self._options.restart_intensity,
+            period=self._options.restart_period,
+        )
+        blobs = crossing.codec.definitions.blobs
+
+        def make_setup() -> Setup:
+            frame = crossing.state()
+            definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
+            return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
+
+        return Pool(options, self._processes, make_setup, blobs, self, loop.call_from_thread)
+
+    def _boot_is_overdue(self) -> None:
+        assert self._started is not None
+        if not self._started.is_open:
+            self._started.open(
+                WorkerStartError(
+                    f"no worker was ready after {BOOT_SECONDS:.0f} s. Look for what a pipeline's "
+                    "module, from_crawler or open_spider waits for; -s MPWORKERS_WORKERS=0 runs "
+                    "them in this process."
+                )
+            )
+
+    async def _abandon(self) -> None:
+        """The start has failed: let go of what was started, and let the error through."""
+        self._pool.kill()
+        self._close_failures.clear()
+        try:
+            await self.stop()
+        except Exception:
+            logger.debug("Stopping after a failed start", exc_info=True)
+
+    def _release_server(self) -> None:
+        if self._processes is not None:
+            self._processes.abandon()
+
+    # While it runs
+
+    def _report_progress_later(self) -> None:
+        interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
+        if interval and self._loop is not None:
+            self._loop.call_later(interval, lambda: self._report_progress(interval, monotonic()))
+            self._settled_before = sum(self._pool.figures.settled.values())
+
+    def _report_progress(self, interval: float, now: float) -> None:
+        if self._stopped is not None:
+            return
+        figures = self._pool.figures
+        per_minute = (sum(figures.settled.values()) - self._settled_before) * 60 / interval
+        busy, ready = self._pool.workers()
+        publish(figures, self._crawler.stats)
+        logger.info(
+            summary.progress(figures, busy, ready, self._pool.pending, per_minute),
+            extra={"spider": self._crawler.spider},
+        )
+        self._report_progress_later()
+
+    # While it closes
+
+    def _closing_begins(self) -> None:
+        if self._closing_since is None:
+            self._closing_since = monotonic()
+            self._watch_closing()
+
+    def _watch_closing(self) -> None:
+        assert self._loop is not None
+        assert self._closing_since is not None
+        pending = self._pool.pending
+        if self._stopped is not None and self._stopped.is_open:
+            return
+        idle = monotonic() - max(self._closing_since, self._pool.settled_at)
+        left = self._options.close_timeout - idle
+        if pending and left <= 0:
+            self._give_up_the_rest(idle)
+            return
+        if pending and monotonic() - self._closing_since > 1:
+            self._report_closing(pending)
+        self._loop.call_later(min(_REPORT_CLOSING, max(left, 0.05)), self._watch_closing)
+
+    def _report_closing(self, pending: int) -> None:
+        held = self._pool.overdue()
+        longest = max((seconds for _, _, seconds in held), default=0.0)
+        logger.info(
+            "Closing: %d items left, %d of them at workers, the longest for %.0f s",
+            pending,
+            len(held),
+            longest,
+        )
+
+    def _give_up_the_rest(self, idle: float) -> None:
+        for task_id, worker, seconds in self._pool.overdue():
+            logger.warning("Item %d is at %s for %.0f s and is given up", task_id, worker, seconds)
+        self._pool.give_up(
+            CloseTimeout(
+                f"the spider is closing and no item was settled for {idle:.0f} s "
+                "(MPWORKERS_CLOSE_TIMEOUT); this one was still waiting or being processed"
+            )
+        )
+        self._pool.kill()
+
+    def _stop_pool(self) -> None:
+        assert self._stopped is not None
+        self._pool.stop(self._options.close_timeout, self._stopped.open)

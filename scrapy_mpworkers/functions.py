@@ -1,0 +1,24 @@
+"""A plain function ``item -> item`` as an item pipeline. Used on both sides of the wall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+
+class FunctionPipeline:
+    """Base of the classes that :func:`as_pipeline` makes."""
+
+    function: ClassVar[Callable[[Any], Any]]
+
+    def process_item(self, item: Any) -> Any:
+        """What the function returns, an awaitable included."""
+        return type(self).function(item)
+
+
+def as_pipeline(entry: Any) -> Any:
+    """*entry* itself if it is a class, else a pipeline class around the function that it is."""
+    if isinstance(entry, type):
+        return entry
+    name = getattr(entry, "__name__", type(entry).__name__)
+    return type(name, (FunctionPipeline,), {"function": staticmethod(entry)})

@@ -1,0 +1,185 @@
+"""Without worker processes: MPWORKERS_ENABLED=False by hand, and MPWORKERS_WORKERS=0."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any
+
+from scrapy.crawler import Crawler
+from scrapy.utils.defer import deferred_from_coro
+
+from scrapy_mpworkers.errors import MPWorkersError, PoolClosed
+from scrapy_mpworkers.pool.figures import Figures, WorkerTime
+from scrapy_mpworkers.pool.pool import GivenUp, PoolEvents, Settle
+from scrapy_mpworkers.wire.codec import Frame, ParentCodec, WorkerCodec
+from scrapy_mpworkers.wire.crawl import CrawlState
+from scrapy_mpworkers.wire.effects import WireRecord
+from scrapy_mpworkers.wire.failures import take_apart
+from scrapy_mpworkers.wire.messages import Fate, Task
+from scrapy_mpworkers.worker.consumer import Consumers, hop_pipelines
+
+
+class InlineHop:
+    """A hop placed by hand, while ``MPWORKERS_ENABLED`` is off: its pipelines run right here."""
+
+    def __init__(self, crawler: Crawler, entries: Sequence[Any]) -> None:
+        self._pipelines = hop_pipelines(entries, crawler)
+
+    async def open_spider(self) -> None:
+        """Open the pipelines."""
+        await self._pipelines.open_spider_async()
+
+    async def process_item(self, item: Any) -> Any:
+        """Run the item through the pipelines."""
+        return await self._pipelines.process_item_async(item)
+
+    async def close_spider(self) -> None:
+        """Close the pipelines."""
+        await self._pipelines.close_spider_async()
+
+
+class InProcessPool:
+    """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
+
+    It has the methods of :class:`~scrapy_mpworkers.pool.pool.Pool` that the extension uses.
+    Breakpoints, profilers and print work.
+    """
+
+    def __init__(
+        self,
+        make_state: Callable[[], Frame],
+        codec: ParentCodec,
+        events: PoolEvents,
+        call_in_loop: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.figures = Figures(workers=[WorkerTime()])
+        self.settled_at = monotonic()
+        self._make_state = make_state
+        self._parent_codec = codec
+        self._codec = WorkerCodec()
+        self._events = events
+        self._call_in_loop = call_in_loop
+        self._tasks: deque[tuple[Task, tuple[int, ...], Settle, float]] = deque()
+        self._running = False
+        self._count = 0
+        self._bounds: list[tuple[int, Callable[[], None]]] = []
+        self._error: MPWorkersError | None = None
+
+    @property
+    def pending(self) -> int:
+        """Tasks that are not settled."""
+        return len(self._tasks)
+
+    def start(self) -> None:
+        """Build and open the consumers here."""
+        self._run(self._open())
+
+    def submit(self, hop: int, frame: bytes, needs: tuple[int, ...], settle: Settle) -> int:
+        """Take a task; they run one after the other."""
+        self._count += 1
+        self.figures.submitted += 1
+        self._tasks.append((Task(self._count, hop, frame), needs, settle, monotonic()))
+        if not self._running:
+            self._running = True
+            self._call_in_loop(lambda: self._run(self._work()))
+        return self._count
+
+    def when_pending_below(self, bound: int, callback: Callable[[], None]) -> None:
+        """Call *callback* once fewer than *bound* tasks are pending."""
+        self._bounds.append((bound, callback))
+        self._check_bounds()
+
+    def workers(self) -> tuple[int, int]:
+        """Busy and ready workers; this process counts as one."""
+        return int(self._running), 1
+
+    def overdue(self) -> list[tuple[int, str, float]]:
+        """The task at work."""
+        return [(task.id, "this process", monotonic() - at) for task, _, _, at in self._tasks][:1]
+
+    def give_up(self, error: MPWorkersError) -> None:
+        """Settle every pending task with *error*, and every later one too."""
+        self._error = error
+        while self._tasks:
+            self._settle(Fate.DEAD_LETTERED, GivenUp(error))
+
+    def kill(self) -> None:
+        """Nothing: there is no process to kill."""
+
+    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+        """Close the consumers."""
+        self.give_up(self._error or PoolClosed("the workers have been stopped"))
+        self._run(self._close(stopped))
+
+    async def _open(self) -> None:
+        try:
+            codec = self._codec
+            codec.share(**dict.fromkeys(("spider", "crawler", "settings")))
+            frame = self._make_state()
+            self._learn(frame.needs)
+            state: CrawlState = codec.load(frame.data)
+            self._consumers = Consumers(state, codec, _unguarded, _NoRecords())
+            await self._consumers.open()
+        except BaseException as error:
+            failure = self._codec.dump(take_apart(error, self._codec.dump))
+            self._events.boot_failed("this process", failure)
+        else:
+            self.figures.workers[0].ready_at = monotonic()
+            self._events.opened(self._consumers.effects(), True)
+
+    async def _work(self) -> None:
+        while self._tasks:
+            task, needs, settle, submitted_at = self._tasks[0]
+            self._learn(needs)
+            outcome = await self._consumers.consume(task)
+            if not self._tasks or self._tasks[0][0] is not task:
+                continue  # given up meanwhile
+            self.figures.workers[0].busy += outcome.seconds
+            self.figures.service.add(outcome.seconds)
+            self.figures.wait.add(max(0.0, monotonic() - submitted_at - outcome.seconds))
+            self._settle(Fate(outcome.fate), outcome)
+        self._running = False
+
+    async def _close(self, stopped: Callable[[], None]) -> None:
+        failure = None
+        if hasattr(self, "_consumers"):
+            try:
+                await self._consumers.close()
+            except BaseException as error:
+                failure = self._codec.dump(take_apart(error, self._codec.dump))
+            self._events.closed("this process", self._consumers.effects(), failure, True)
+        stopped()
+
+    def _learn(self, needs: Sequence[int]) -> None:
+        # By value would make a second class of the same name in this very process.
+        for number in needs:
+            self._codec.learn(number, self._parent_codec.definitions.objects[number])
+
+    def _settle(self, fate: Fate, outcome: Any) -> None:
+        _, _, settle, _ = self._tasks.popleft()
+        self.settled_at = monotonic()
+        self.figures.settled[fate] += 1
+        settle(outcome)
+        self._check_bounds()
+
+    def _check_bounds(self) -> None:
+        met = [b for b in self._bounds if self.pending < b[0] or self._error is not None]
+        self._bounds = [b for b in self._bounds if b not in met]
+        for _, callback in met:
+            callback()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        deferred_from_coro(work)
+
+
+class _NoRecords:
+    """Records are logged right here."""
+
+    def take(self) -> tuple[WireRecord, ...]:
+        return ()
+
+
+def _unguarded(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+    return work

@@ -1,0 +1,38 @@
+"""Backpressure for items of ``start()``: Scrapy has none for them, and would make all at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from scrapy import Request
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+
+from scrapy_mpworkers.extension import WorkerExtension
+
+
+class WorkerSpiderMiddleware:
+    """Awaits room in the pool before it yields an item."""
+
+    def __init__(self, extension: WorkerExtension) -> None:
+        self._extension = extension
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> WorkerSpiderMiddleware:
+        """The middleware.
+
+        Raises:
+            NotConfigured: no workers are used.
+        """
+        extension = crawler.get_extension(WorkerExtension)
+        if extension is None:
+            raise NotConfigured
+        return cls(extension)
+
+    async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """*start*, no faster than its items are processed."""
+        async for item_or_request in start:
+            if not isinstance(item_or_request, Request):
+                await self._extension.room()
+            yield item_or_request

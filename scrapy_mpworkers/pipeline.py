@@ -1,0 +1,74 @@
+"""One item: process_item ships it and awaits its outcome: the item, DropItem or the error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+
+from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.extension import WorkerExtension
+from scrapy_mpworkers.hops import is_contract_check
+from scrapy_mpworkers.inline import InlineHop
+from scrapy_mpworkers.settings import read_settings
+
+
+class WorkerPipeline:
+    """Stands in ``ITEM_PIPELINES`` for one hop: a run of pipelines that work in workers."""
+
+    hop_number = 0  #: which hop of the crawl it is, from 0
+
+    def __init__(self, extension: WorkerExtension) -> None:
+        self._extension = extension
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Any:
+        """The pipeline of this hop.
+
+        Raises:
+            NotConfigured: there is nothing to do for it.
+            SettingError: the extension is missing.
+        """
+        options = read_settings(crawler.settings)
+        if not options.pipelines or is_contract_check():
+            raise NotConfigured
+        if not options.enabled:
+            return InlineHop(crawler, [entry for entry, _ in options.pipelines])
+        extension = crawler.get_extension(WorkerExtension)
+        if extension is None:
+            raise SettingError(
+                "scrapy_mpworkers.WorkerPipeline needs its extension: add "
+                'EXTENSIONS = {"scrapy_mpworkers.WorkerExtension": 0}, or replace both by '
+                'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
+            )
+        return cls(extension)
+
+    async def open_spider(self) -> None:
+        """Wait until a worker is ready. What keeps it from that stops the crawl here."""
+        await self._extension.ensure_started()
+
+    async def process_item(self, item: Any) -> Any:
+        """The item as the hop's pipelines return it, or the exception that they raise."""
+        return await self._extension.process(self.hop_number, item)
+
+    async def close_spider(self) -> None:
+        """Wait until all items are settled and the workers have closed their pipelines."""
+        await self._extension.stop()
+
+
+def hop_class(number: int) -> type[WorkerPipeline]:
+    """The class that stands for a hop; settings need a different one for each."""
+    return WorkerPipeline if number == 0 else _hop_classes(f"Hop{number + 1}")
+
+
+def __getattr__(name: str) -> type[WorkerPipeline]:
+    # Hop2, Hop3, … can be imported and pickled by name, as settings may be.
+    if name.startswith("Hop") and name[3:].isdigit() and int(name[3:]) > 1:
+        return _hop_classes(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _hop_classes(name: str) -> type[WorkerPipeline]:
+    cls = type(name, (WorkerPipeline,), {"hop_number": int(name[3:]) - 1, "__module__": __name__})
+    return globals().setdefault(name, cls)  # type: ignore[no-any-return]

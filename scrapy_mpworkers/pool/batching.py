@@ -1,0 +1,62 @@
+"""How many tasks travel in one message, and to whom. Pure: no clock, no process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+#: Seconds of work that one message should carry. A message costs the parent about 50 µs and two
+#: wake-ups, so a few milliseconds make that small; much more would unbalance the lanes.
+TARGET = 0.004
+#: Tasks in one message, at most.
+LARGEST = 64
+#: Messages in a lane at once: the one that is worked on and one ahead, so that a worker never
+#: waits for the parent between two.
+PREFETCH = 2
+
+
+class ServiceTime:
+    """A moving average of the seconds that one task takes."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+    def add(self, seconds: float) -> None:
+        """Another task is done."""
+        if self.seconds is None:
+            self.seconds = seconds
+        else:
+            self.seconds += 0.1 * (seconds - self.seconds)
+
+
+def batch_size(service: float | None) -> int:
+    """Tasks that fill a message; one while nothing is known, and for slow items."""
+    if service is None:
+        return 1
+    return max(1, min(LARGEST, int(TARGET / max(service, 1e-6))))
+
+
+def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tuple[int, int]]:
+    """Share *waiting* tasks among lanes.
+
+    Args:
+        waiting: tasks that no lane has yet.
+        loads: for each lane the messages that it already has.
+        service: average seconds per task, ``None`` if unknown.
+
+    Returns:
+        pairs (index of the lane, tasks for it), one message each. An idle lane comes before one
+        that would only get a message ahead, and no lane takes more than its share.
+    """
+    now = list(loads)
+    messages: list[tuple[int, int]] = []
+    size = batch_size(service)
+    while waiting and now:
+        lane = min(range(len(now)), key=now.__getitem__)
+        if now[lane] >= PREFETCH:
+            break
+        count = min(size, ceil(waiting / len(now)))
+        messages.append((lane, count))
+        now[lane] += 1
+        waiting -= count
+    return messages

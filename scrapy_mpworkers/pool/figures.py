@@ -1,0 +1,74 @@
+"""What the pool counts and measures. Pure: times are passed in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import exp, log
+
+from scrapy_mpworkers.wire.messages import Fate
+
+_STEP = log(1.04)
+
+
+class Distribution:
+    """Durations in logarithmic buckets 4 % apart: percentiles within 2 %, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self.count = 0
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Another duration."""
+        self._buckets[round(log(max(seconds, 1e-7)) / _STEP)] += 1
+        self.count += 1
+        self.total += seconds
+
+    def percentile(self, percent: float) -> float:
+        """Seconds that *percent* of the durations do not exceed; 0.0 if there are none."""
+        rank, seen = self.count * percent / 100, 0
+        for bucket in sorted(self._buckets):
+            seen += self._buckets[bucket]
+            if seen >= rank:
+                return exp(bucket * _STEP)
+        return 0.0
+
+
+@dataclass
+class WorkerTime:
+    """Seconds that the workers of one place have lived and been busy."""
+
+    manned: float = 0.0
+    busy: float = 0.0
+    ready_at: float | None = None
+
+    def lived(self, now: float) -> float:
+        """Seconds with a ready worker, the present one included."""
+        return self.manned + (0.0 if self.ready_at is None else now - self.ready_at)
+
+
+@dataclass
+class Figures:
+    """Everything that stats, log lines and the closing table are made of."""
+
+    submitted: int = 0
+    settled: Counter[Fate] = field(default_factory=Counter)
+    redelivered: int = 0
+    started: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)
+    bytes_shipped: int = 0
+    bytes_returned: int = 0
+    wait: Distribution = field(default_factory=Distribution)
+    service: Distribution = field(default_factory=Distribution)
+    workers: list[WorkerTime] = field(default_factory=list)
+
+    def refused(self) -> None:
+        """An item could not be pickled: it was submitted, and has failed, without a task."""
+        self.submitted += 1
+        self.settled[Fate.FAILED] += 1
+
+    def utilisation(self, now: float) -> float:
+        """Busy share of all workers, 0 to 1."""
+        lived = sum(worker.lived(now) for worker in self.workers)
+        return sum(worker.busy for worker in self.workers) / lived if lived else 0.0

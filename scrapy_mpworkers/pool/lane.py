@@ -1,0 +1,169 @@
+"""One worker with its own JoinableQueue down, its own pipe up, and its dial.
+
+Nothing here is shared with another lane: a worker killed at any moment, even while it holds its
+queue's lock, takes nothing but its own lane with it. Only the parent puts into the queue and calls
+``task_done``, so the queue's condition is never shared with a process that can die.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterable
+from multiprocessing.connection import Connection
+from multiprocessing.queues import JoinableQueue
+from typing import Any
+
+from scrapy_mpworkers.pool.processes import Processes, inherited_by_fork
+from scrapy_mpworkers.wire.messages import Order
+from scrapy_mpworkers.worker import main as worker_side
+
+
+class Lane:
+    """Made, started and discarded by the starter thread; used by the loop's thread in between.
+
+    Args:
+        place: which of the pool's places this lane fills, from 0.
+        generation: how many lanes have filled it before.
+    """
+
+    def __init__(self, place: int, generation: int) -> None:
+        self.place = place
+        self.name = f"worker-{place + 1}" + (f".{generation}" if generation else "")
+        self.pid: int | None = None
+        self.ready = False  #: its consumers are open and it may get batches
+        self.closing = False  #: the pill is on its way; its end is no death
+        self.killed = False  #: by us, for no fault of a task: its end charges nobody
+        self.heard_at = 0.0  #: when its last report came, ``time.monotonic()``
+        self.settled = 0  #: tasks that it has settled
+        self.known: set[int] = set()  #: numbers of the definitions that it has got
+        self._messages = 0
+        self._gone = False
+
+    def start(self, processes: Processes, siblings: Iterable[Lane]) -> None:
+        """Start the worker. Blocks while the fork server imports."""
+        context = processes.context
+        self.orders: JoinableQueue[Order] = context.JoinableQueue()
+        _keep_quiet(self.orders)
+        self.reports, reports_w = context.Pipe(duplex=False)
+        self.dial = context.RawArray("d", [0.0, -1.0, 0.0])
+        arguments: tuple[Any, ...] = (self.orders, reports_w, self.dial, processes.conditions)
+        target: Any = worker_side.main
+        if processes.method == "fork":
+            arguments = (_held_by([*siblings, self]), *arguments)
+            target = _forked_main
+        self.process = processes.process(target, arguments, self.name)
+        try:
+            self.process.start()
+        finally:
+            # The worker's ends, closed at once: with a copy of them here, a feeder blocked in the
+            # full pipe of a killed worker would never get its EPIPE, nor the watcher its EOF.
+            self.orders._reader.close()  # type: ignore[attr-defined]
+            reports_w.close()
+        self.pid = self.process.pid
+        self.exit_handle = self._open_exit_handle(processes.method)
+        os.set_blocking(self.reports.fileno(), False)
+
+    def _open_exit_handle(self, method: str) -> int:
+        """An fd that becomes readable when the worker is dead.
+
+        ``Process.sentinel`` is the end of a pipe, except under forkserver, and a process that the
+        worker has forked keeps that pipe open. Linux has a handle for the process itself.
+        """
+        if self.pid is None or method == "forkserver" or not hasattr(os, "pidfd_open"):
+            return self.process.sentinel
+        return os.pidfd_open(self.pid)
+
+    def send(self, order: Order) -> None:
+        """Put a message into the queue. Never waits: the number of open messages is bounded."""
+        self._messages += 1
+        self.orders.put_nowait(order)
+
+    def message_done(self) -> None:
+        """One message is over: its last task is settled."""
+        self._messages -= 1
+        self.orders.task_done()
+
+    def running(self) -> int | None:
+        """The id on the dial; ``None`` while it is idle. Exact once the worker is dead."""
+        task_id = int(self.dial[1])
+        return None if task_id < 0 else task_id
+
+    def kill(self, signum: int = signal.SIGKILL) -> None:
+        """Signal the worker and every process that it started."""
+        if self.pid is None or self._gone:
+            return
+        # By pid: Process.kill does nothing when the fork server is gone. The group does not
+        # exist until the worker has made it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            try:
+                os.killpg(self.pid, signum)
+            except ProcessLookupError:
+                os.kill(self.pid, signum)
+
+    def reap(self) -> int | None:
+        """Collect a worker whose exit handle has fired. Returns its exit code.
+
+        First ends what it left behind; its pid cannot be another's before it is collected.
+        """
+        self.kill()
+        self.process.join(timeout=5)
+        if self.exit_handle != self.process.sentinel:
+            os.close(self.exit_handle)
+        self._gone = True
+        return self.process.exitcode
+
+    def discard(self) -> None:
+        """Release queue, pipe and process, and leave nothing behind."""
+        if not hasattr(self, "orders"):
+            return  # it could not even make its queue
+        while self._messages:
+            self.message_done()
+        self.orders.join()  # never waits: it proves the books
+        self.orders.close()
+        if self.orders._thread is None:  # type: ignore[attr-defined]
+            self.orders._writer.close()  # type: ignore[attr-defined]
+        self.reports.close()
+        if self.pid is not None:
+            self.process.close()
+
+
+def _keep_quiet(orders: JoinableQueue[Order]) -> None:
+    """The feeder's EPIPE is how a worker's death looks from here: no traceback, no join at exit."""
+
+    def on_error(error: Exception, order: Order) -> None:
+        if not isinstance(error, OSError):
+            raise error
+
+    # A subclass would do as well, but the queue is pickled for the worker, by class.
+    orders._on_queue_feeder_error = on_error  # type: ignore[attr-defined]
+    orders.cancel_join_thread()
+
+
+def _held_by(lanes: Iterable[Lane]) -> tuple[list[Connection], list[int]]:
+    """What a forked worker inherits and must close."""
+    connections, fds = [], []
+    for lane in lanes:
+        if lane.pid is not None:
+            connections += [lane.orders._writer, lane.reports]  # type: ignore[attr-defined]
+            fds += inherited_by_fork(lane.process)
+        elif hasattr(lane, "reports"):
+            connections += [lane.orders._writer, lane.reports]  # type: ignore[attr-defined]
+    return connections, fds
+
+
+def _forked_main(inherited: tuple[list[Connection], list[int]], *arguments: Any) -> None:
+    """Under fork: close the ends of other lanes, or a dead sibling would never give EOF."""
+    connections, fds = inherited
+    atexit._clear()  # what the parent has registered is the parent's
+    # Until the setup says how to log: the parent's handlers are the parent's.
+    logging.root.handlers.clear()
+    for end in connections:
+        end.close()
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    worker_side.main(*arguments)

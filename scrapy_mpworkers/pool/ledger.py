@@ -1,0 +1,120 @@
+"""Who holds which task. Pure: no clock, no process.
+
+A task waits, is leased to a lane as part of a message, and is settled once. When a lane is lost
+its leases go back to the front, except a task that has cost too many workers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from scrapy_mpworkers.wire.messages import Task
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A task with its history. ``needs``: the definitions that its frame refers to."""
+
+    task: Task
+    needs: tuple[int, ...]
+    submitted_at: float
+    leased_at: float = 0.0
+    deaths: int = 0
+    message: list[Entry] = field(default_factory=list)
+
+
+class Settled(NamedTuple):
+    """``closes_message``: it was the last task of its queue message."""
+
+    entry: Entry
+    closes_message: bool
+
+
+class Lost(NamedTuple):
+    """What a lost lane leaves: tasks to run again, one to give up, messages never finished."""
+
+    redelivered: int
+    given_up: Entry | None
+    open_messages: int
+
+
+class Ledger:
+    """The books of one pool. Lanes are any hashable."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Entry] = deque()
+        self._leases: dict[Hashable, dict[int, Entry]] = {}
+        self._open_messages: Counter[Hashable] = Counter()
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that no lane has yet."""
+        return len(self._waiting)
+
+    @property
+    def pending(self) -> int:
+        """Tasks that are not settled."""
+        return len(self._waiting) + sum(map(len, self._leases.values()))
+
+    def open_messages(self, lane: Hashable) -> int:
+        """Queue messages of *lane* with a task that is not settled."""
+        return self._open_messages[lane]
+
+    def leases(self, lane: Hashable) -> Iterator[Entry]:
+        """The unsettled entries that *lane* holds, oldest first."""
+        return iter(self._leases.get(lane, {}).values())
+
+    def add(self, entry: Entry) -> None:
+        """A new task waits."""
+        self._waiting.append(entry)
+
+    def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
+        """Give *lane* up to *count* waiting tasks as one message.
+
+        A task that has already cost a worker travels alone.
+        """
+        message: list[Entry] = []
+        while self._waiting and len(message) < count:
+            if message and self._waiting[0].deaths:
+                break
+            entry = self._waiting.popleft()
+            entry.message, entry.leased_at = message, now
+            message.append(entry)
+            self._leases.setdefault(lane, {})[entry.task.id] = entry
+            if entry.deaths:
+                break
+        self._open_messages[lane] += bool(message)
+        return list(message)
+
+    def settle(self, lane: Hashable, task_id: int) -> Settled | None:
+        """The outcome of a task has come; ``None`` if nobody waits for it any more."""
+        entry = self._leases.get(lane, {}).pop(task_id, None)
+        if entry is None:
+            return None
+        entry.message.remove(entry)
+        self._open_messages[lane] -= not entry.message
+        return Settled(entry, closes_message=not entry.message)
+
+    def lose(self, lane: Hashable, charged: int | None, deaths_allowed: int) -> Lost:
+        """*lane* is gone. *charged* is the task to blame; the others go back free."""
+        open_messages = self._open_messages.pop(lane, 0)
+        leases = self._leases.pop(lane, {})
+        given_up = None
+        blamed = leases.get(charged) if charged is not None else None
+        if blamed is not None:
+            blamed.deaths += 1
+            if blamed.deaths > deaths_allowed:
+                given_up = leases.pop(blamed.task.id)
+        self._waiting.extendleft(reversed(leases.values()))
+        return Lost(len(leases), given_up, open_messages)
+
+    def clear(self) -> list[Entry]:
+        """Every task is given up; its lane may still work on it. Returns them, oldest first."""
+        entries = [entry for leases in self._leases.values() for entry in leases.values()]
+        entries.extend(self._waiting)
+        self._waiting.clear()
+        self._leases.clear()
+        return sorted(entries, key=lambda entry: entry.task.id)

@@ -1,0 +1,303 @@
+"""How a worker process comes to be, for each start method. Together with ``lane``, the only place
+that creates processes, queues and pipes.
+
+multiprocessing's own ``spawn`` and ``forkserver`` run the user's ``__main__`` again in every child,
+which would start a second crawl where a script has no ``__main__`` guard. So the preparation data
+is made here, without it. The Popen classes otherwise do what those of CPython 3.10 to 3.13 do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing import (
+    connection,
+    context,
+    forkserver,
+    get_context,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    reduction,
+    resource_tracker,
+    spawn,
+    util,
+)
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+if sys.platform == "win32":
+    raise ImportError(
+        "scrapy_mpworkers needs Linux or macOS: its workers rely on process groups and pipes as "
+        "POSIX has them. Remove scrapy_mpworkers.Addon from ADDONS on this machine."
+    )
+
+from scrapy_mpworkers.worker import server as server_side
+from scrapy_mpworkers.worker.process import Conditions
+
+#: "Exit code" of a worker whose fork server died. multiprocessing says 255, which a worker can
+#: say too.
+SERVER_GONE = 1 << 16
+
+
+class Processes:
+    """Makes workers by one start method.
+
+    Args:
+        method: ``"forkserver"``, ``"spawn"`` or ``"fork"``.
+        preload: modules that the fork server imports once for all workers.
+        conditions: how the workers live; the server imports under the same.
+    """
+
+    def __init__(self, method: str, preload: Sequence[str], conditions: Conditions) -> None:
+        self.method = method
+        self.conditions = conditions
+        self.context = get_context(method)
+        self._server = ForkServer(preload, conditions) if method == "forkserver" else None
+
+    def launch_server(self) -> None:
+        """Start what takes long, without waiting for it."""
+        if self._server is not None:
+            self._server.launch()
+
+    def kill_server(self) -> None:
+        """End a server that hangs; a start that waits for it fails."""
+        if self._server is not None:
+            self._server.kill()
+
+    def process(self, target: Any, args: tuple[Any, ...], name: str) -> BaseProcess:
+        """A process that is not started yet.
+
+        A daemon, so that multiprocessing ends it at exit, should everything else fail.
+        """
+        process: BaseProcess = self.context.Process(  # type: ignore[attr-defined]
+            target=target, args=args, name=name, daemon=True
+        )
+        if self._server is not None:
+            process._Popen = partial(_launch_by, _ServerPopen, self._server)  # type: ignore[attr-defined]
+        elif self.method == "spawn":
+            process._Popen = partial(_launch_by, _SpawnPopen, None)  # type: ignore[attr-defined]
+        return process
+
+    def abandon(self) -> None:
+        """Let go of a server that no worker was asked of, without waiting."""
+        if self._server is not None:
+            self._server.kill()
+            threading.Thread(target=self._server.close, daemon=True).start()
+
+    def close(self) -> None:
+        """End the server. Call it after the last worker has gone."""
+        if self._server is not None:
+            self._server.close()
+
+
+class ForkServer:
+    """A server of our own that forks workers: a second user of multiprocessing's would get ours."""
+
+    def __init__(self, preload: Sequence[str], conditions: Conditions) -> None:
+        self._preload = preload
+        self._conditions = conditions
+        self._process: subprocess.Popen[bytes] | None = None
+        self._release: weakref.finalize[Any, ForkServer] | None = None
+        self._address = ""
+
+    def launch(self) -> None:
+        """Start the server if there is none; it imports while we go on."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        with socket.socket(socket.AF_UNIX) as listener:
+            self._address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
+            listener.bind(self._address)
+            os.chmod(self._address, 0o600)
+            listener.listen()
+            alive_r, alive_w = os.pipe()
+            try:
+                self._process = self._run(listener.fileno(), alive_r)
+            finally:
+                os.close(alive_r)
+        # The server lives as long as this pipe is open. Workers do not inherit it.
+        self._release = weakref.finalize(self, _release, alive_w, self._address)
+        # At exit the pool's own finalizer comes first; until then the server must live.
+        self._release.atexit = False
+
+    def request(self, fds: Sequence[int]) -> tuple[int, int]:
+        """Ask for a worker that inherits *fds*.
+
+        Returns:
+            the pipe on which the server tells the worker's pid and, at its end, exit code; and
+            the pipe to write the process object to.
+        """
+        self.launch()
+        status_r, status_w = os.pipe()
+        data_r, data_w = os.pipe()
+        # In the place of the server's alive pipe: a worker that inherited it would keep the
+        # server alive for as long as it lives itself.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                self._connect(client)
+                reduction.sendfds(client, [data_r, status_w, nothing, _tracker_fd(), *fds])
+        except BaseException:
+            os.close(status_r)
+            os.close(data_w)
+            raise
+        finally:
+            for fd in (data_r, status_w, nothing):
+                os.close(fd)
+        return status_r, data_w
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            client.connect(self._address)
+        except OSError:
+            # Killed a moment ago, so that launch() has still seen it alive.
+            self.kill()
+            self.close()
+            self.launch()
+            client.connect(self._address)
+
+    def kill(self) -> None:
+        """End a server that does not answer."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Let the server go and collect it."""
+        if self._release is not None:
+            self._release()
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = self._release = None
+
+    def _run(self, listener_fd: int, alive_fd: int) -> subprocess.Popen[bytes]:
+        code = server_side.program(
+            listener_fd,
+            alive_fd,
+            self._preload,
+            self._conditions.environment,
+            self._conditions.paths,
+        )
+        flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        return subprocess.Popen(
+            [sys.executable, *flags, "-c", code],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(listener_fd, alive_fd),
+            # A session of its own: the terminal's Ctrl-C is for Scrapy alone.
+            start_new_session=True,
+        )
+
+
+class _ServerPopen(popen_forkserver.Popen):
+    """As popen_forkserver's, with our server and our preparation data."""
+
+    server: ForkServer
+    _fds: list[int]
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        data = _pickled(self, process_obj)
+        self.sentinel, data_w = self.server.request(self._fds)
+        # The write end stays open here: its end tells the worker that this process has died.
+        kept = os.dup(data_w)
+        self.finalizer = util.Finalize(self, util.close_fds, (kept, self.sentinel))  # type: ignore[attr-defined]
+        try:
+            with open(data_w, "wb", closefd=True) as pipe:
+                pipe.write(data)
+            self.pid = forkserver.read_signed(self.sentinel)
+        except BaseException:
+            self.finalizer()  # the server is gone; a traceback would keep both ends open
+            raise
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        if self.returncode is None:
+            timeout = 0 if flag == os.WNOHANG else None
+            if not connection.wait([self.sentinel], timeout):
+                return None
+            try:
+                self.returncode = forkserver.read_signed(self.sentinel)
+            except (OSError, EOFError):
+                # The server holds the other end, and it is gone without a word.
+                self.returncode = SERVER_GONE
+        return self.returncode
+
+
+class _SpawnPopen(popen_spawn_posix.Popen):
+    """As popen_spawn_posix's, with our preparation data."""
+
+    server: None
+    _fds: list[int]
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        data = _pickled(self, process_obj)
+        tracker = _tracker_fd()
+        self.sentinel, status_w = os.pipe()
+        data_r, data_w = os.pipe()
+        self.finalizer = util.Finalize(self, util.close_fds, (data_w, self.sentinel))  # type: ignore[attr-defined]
+        try:
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=data_r)
+            inherited = [*self._fds, tracker, data_r, status_w]
+            executable: Any = spawn.get_executable()
+            self.pid = util.spawnv_passfds(executable, command, inherited)
+            with open(data_w, "wb", closefd=False) as pipe:
+                pipe.write(data)
+        finally:
+            os.close(data_r)
+            os.close(status_w)
+
+
+def _launch_by(popen: type[Any], server: ForkServer | None, process_obj: BaseProcess) -> Any:
+    # The process object is pickled for the child, which must not get this very function.
+    del process_obj._Popen  # type: ignore[attr-defined]
+    bound = type(popen.__name__, (popen,), {"server": server})
+    return bound(process_obj)
+
+
+def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
+    data = spawn.get_preparation_data(process_obj.name)
+    for key in ("init_main_from_name", "init_main_from_path"):
+        data.pop(key, None)
+    buffer = io.BytesIO()
+    context.set_spawning_popen(popen)
+    try:
+        reduction.dump(data, buffer)
+        reduction.dump(process_obj, buffer)
+    finally:
+        context.set_spawning_popen(None)
+    return buffer.getvalue()
+
+
+def _tracker_fd() -> int:
+    fd = resource_tracker.getfd()
+    assert fd is not None
+    return fd
+
+
+def _release(alive_fd: int, address: str) -> None:
+    with contextlib.suppress(OSError):
+        os.close(alive_fd)
+    with contextlib.suppress(OSError):
+        os.unlink(address)
+
+
+def inherited_by_fork(process: BaseProcess) -> list[int]:
+    """The fds of *process* that a sibling forked after it holds too, and must close.
+
+    Above all the pipe whose end tells a worker that its parent has died: with a copy of it in
+    every sibling, that end would never come.
+    """
+    popen = process._popen  # type: ignore[attr-defined]
+    if not isinstance(popen, popen_fork.Popen) or popen.finalizer is None:
+        return []
+    return list(popen.finalizer._args)  # type: ignore[attr-defined]

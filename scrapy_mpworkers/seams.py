@@ -1,0 +1,84 @@
+"""Two places where Scrapy has no door. Each is guarded: without it a crawl still works, less well.
+
+Written for Scrapy 2.15 to 2.19.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.loops import CrawlLoop
+
+logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN = 0.1  # seconds
+
+
+def when_closing_begins(crawler: Crawler, callback: Callable[[], None]) -> None:
+    """Call *callback* when the engine begins to close the spider.
+
+    Scrapy calls ``close_spider`` of pipelines, and sends ``spider_closed``, only after every item
+    is settled: a deadline that began there would never begin for an item that is stuck.
+    """
+    engine: Any = crawler.engine
+    close = getattr(engine, "close_spider_async", None)
+    if close is None:
+        logger.debug("This Scrapy has no engine.close_spider_async: no deadline while closing")
+        return
+
+    @wraps(close)
+    async def close_spider_async(*args: Any, **kwargs: Any) -> Any:
+        callback()
+        return await close(*args, **kwargs)
+
+    engine.close_spider_async = close_spider_async
+
+
+class ScraperNudge:
+    """Makes the scraper look again after an item of ``start()``.
+
+    After such an item Scrapy does not look whether it may close: an explicit close would hang for
+    ever, and an idle one would come at the engine's next heartbeat, up to 5 seconds later.
+    """
+
+    def __init__(self, crawler: Crawler, loop: CrawlLoop, pending: Callable[[], int]) -> None:
+        self._crawler = crawler
+        self._loop = loop
+        self._pending = pending
+        self._due = False
+
+    def item_settled(self) -> None:
+        """Look soon: at this moment the item still counts as being processed."""
+        if not self._due:
+            self._due = True
+            self._loop.call_later(0, self._look)
+
+    def _look(self) -> None:
+        self._due = False
+        engine: Any = self._crawler.engine
+        try:
+            self._nudge(engine._slot, engine.scraper, engine.scraper.slot)
+        except AttributeError as error:
+            logger.debug("Scrapy's engine has changed, its scraper is not nudged: %s", error)
+
+    def _nudge(self, engine_slot: Any, scraper: Any, slot: Any) -> None:
+        if engine_slot is None or slot is None:
+            return  # closed
+        if slot.closing is not None:
+            if slot.closing.called:
+                return
+            if slot.is_idle():
+                scraper._check_if_closing()
+                return
+        elif engine_slot.closing is None:
+            engine_slot.nextcall.schedule()
+        if slot.itemproc_size and not self._pending():
+            # An item is behind the hop still, in a later pipeline or an async handler of
+            # item_scraped; no outcome of ours will make us look again.
+            self._due = True
+            self._loop.call_later(_LOOK_AGAIN, self._look)

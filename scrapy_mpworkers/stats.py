@@ -1,0 +1,35 @@
+"""The figures as Scrapy stats, all under ``mpworkers/``."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from scrapy.statscollectors import StatsCollector
+
+from scrapy_mpworkers.pool.figures import Figures
+from scrapy_mpworkers.wire.messages import Fate
+
+
+def publish(figures: Figures, stats: StatsCollector) -> None:
+    """Set every stat to what it is now."""
+    for name, value in _values(figures).items():
+        stats.set_value(f"mpworkers/{name}", value)
+
+
+def _values(figures: Figures) -> dict[str, Any]:
+    values: dict[str, Any] = {"items/submitted": figures.submitted}
+    values |= {f"items/{fate.name.lower()}": figures.settled[fate] for fate in Fate}
+    values |= {
+        "items/redelivered": figures.redelivered,
+        "workers/started": figures.started,
+        "workers/deaths": sum(figures.deaths.values()),
+        **{f"workers/deaths/{cause}": count for cause, count in figures.deaths.items()},
+        "bytes/shipped": figures.bytes_shipped,
+        "bytes/returned": figures.bytes_returned,
+        "time/busy_s": round(sum(worker.busy for worker in figures.workers), 3),
+        "pool/utilisation": round(figures.utilisation(monotonic()), 4),
+    }
+    for name, times in (("wait_s", figures.wait), ("service_s", figures.service)):
+        values |= {f"time/{name}/p{p}": round(times.percentile(p), 6) for p in (50, 95, 99)}
+    return values

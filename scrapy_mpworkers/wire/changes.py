@@ -1,0 +1,116 @@
+"""What a hop did to an item. Only that travels back.
+
+The worker compares the item with the very objects that it unpickled and kept alive: a field that
+still holds the same object of an immutable builtin type is unchanged. The parent computes the
+outcome from what it shipped plus the changes, never from the present fields of the live object: a
+spider that reuses one dict would otherwise get mixtures of two items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from scrapy_mpworkers.wire.fields import build, fields_of, is_immutable, write_fields
+
+_MISSING = object()
+
+
+class Change(NamedTuple):
+    """Fields that differ from those shipped.
+
+    ``order`` holds all keys where they do not follow from "shipped keys first, new ones behind".
+    """
+
+    values: dict[Any, Any]
+    deleted: tuple[Any, ...]
+    order: tuple[Any, ...] | None
+
+
+class Shape(IntEnum):
+    """What the consumer returned."""
+
+    SAME = 0  #: the object that it was given, perhaps changed
+    COPY = 1  #: another object of that type: shipped fields plus changes
+    WHOLE = 2  #: anything else
+
+
+class Product(NamedTuple):
+    """What the consumer returned: ``body`` is a Change for SAME and COPY, the object for WHOLE."""
+
+    shape: int
+    body: Any
+
+
+class Snapshot:
+    """An item and its fields at one moment, kept to tell later what has changed since."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        fields = fields_of(item)
+        self.fields = None if fields is None else dict(fields)
+
+    def product(self, returned: Any) -> Product:
+        """In the worker: what goes back for *returned*."""
+        if self.fields is not None and type(returned) is type(self.item):
+            fields = fields_of(returned)
+            if fields is not None:
+                shape = Shape.SAME if returned is self.item else Shape.COPY
+                return Product(shape, _difference(self.fields, fields))
+        return Product(Shape.WHOLE, returned)
+
+    def change(self) -> Change | None:
+        """In the worker: what was done to the item itself, for drops and errors."""
+        product = self.product(self.item)
+        return product.body if product.shape == Shape.SAME else None
+
+    def outcome(self, product: Product) -> Any:
+        """In the parent: the item that the consumer returned."""
+        if product.shape == Shape.WHOLE:
+            return product.body
+        if product.shape == Shape.SAME and self.apply(product.body):
+            return self.item
+        return self._rebuilt(product.body)
+
+    def apply(self, change: Change) -> bool:
+        """In the parent: change the live item, if its fields are still the ones shipped."""
+        if not self._is_untouched():
+            return False
+        write_fields(self.item, change.values, change.deleted)
+        fields = fields_of(self.item)
+        if change.order is not None and isinstance(fields, dict):
+            _reorder(fields, change.order)
+        return True
+
+    def _is_untouched(self) -> bool:
+        now = fields_of(self.item)
+        if now is None or self.fields is None or len(now) != len(self.fields):
+            return False
+        return all(now.get(name, _MISSING) is value for name, value in self.fields.items())
+
+    def _rebuilt(self, change: Change) -> Any:
+        assert self.fields is not None
+        fields = {k: v for k, v in self.fields.items() if k not in set(change.deleted)}
+        fields.update(change.values)
+        if change.order is not None:
+            _reorder(fields, change.order)
+        return build(type(self.item), fields)
+
+
+def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change:
+    values = {
+        name: value
+        for name, value in now.items()
+        if before.get(name, _MISSING) is not value or not is_immutable(value)
+    }
+    deleted = tuple(name for name in before if name not in now)
+    kept = [name for name in before if name in now]
+    natural = kept + [name for name in values if name not in before]
+    return Change(values, deleted, None if natural == list(now) else tuple(now))
+
+
+def _reorder(fields: dict[Any, Any], order: tuple[Any, ...]) -> None:
+    ordered = [(name, fields[name]) for name in order]
+    fields.clear()
+    fields.update(ordered)

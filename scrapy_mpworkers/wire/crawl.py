@@ -1,0 +1,38 @@
+"""What a worker must know of the crawl to give pipelines the crawler that they expect."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class LogLevels(NamedTuple):
+    """The parent's logging, so that records nobody wants never cross.
+
+    ``wanted`` is the lowest level that any of the parent's handlers takes.
+    """
+
+    wanted: int
+    root: int
+    named: dict[str, int]
+    capture_warnings: bool
+
+
+class SpiderState(NamedTuple):
+    """The spider: its class, its attributes each in a frame, and the names of those that stay."""
+
+    cls: type
+    attributes: dict[str, bytes]
+    unpicklable: dict[str, str]
+
+
+class CrawlState(NamedTuple):
+    """The payload of a Setup.
+
+    ``hops`` holds the entries of each hop in order; ``settings`` is name → (value, priority).
+    """
+
+    hops: tuple[tuple[Any, ...], ...]
+    settings: dict[str, tuple[Any, int]]
+    spider: SpiderState
+    stats: dict[str, Any]
+    log_levels: LogLevels

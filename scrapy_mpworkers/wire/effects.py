@@ -1,0 +1,77 @@
+"""Side effects that travel with an outcome and count when it settles: stats and log records.
+
+Those of an attempt whose worker died are gone with it; a redelivery would count them twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from scrapy_mpworkers.wire.failures import Failure, put_together, take_apart
+from scrapy_mpworkers.wire.fields import is_immutable
+
+
+class StatChange(NamedTuple):
+    """A call on the crawl's stats collector, such as ``("inc_value", ("pages", 1, 0))``."""
+
+    method: str
+    args: tuple[Any, ...]
+
+
+class WireRecord(NamedTuple):
+    """A log record: the attributes that travel as they are, and its exception."""
+
+    attributes: dict[str, Any]
+    failure: Failure | None
+
+
+class Effects(NamedTuple):
+    """What happened beside the item. ``close_reason``: a pipeline asked to close the spider."""
+
+    stats: tuple[StatChange, ...]
+    records: tuple[WireRecord, ...]
+    close_reason: str | None
+
+
+def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> WireRecord:
+    """In the worker: *record* as data, its message formatted only if its arguments must stay."""
+    attributes = dict(record.__dict__)
+    failure = None
+    if record.exc_info:
+        error = record.exc_info[1]
+        attributes["exc_text"] = record.exc_text or logging.Formatter().formatException(
+            record.exc_info
+        )
+        failure = None if error is None else take_apart(error, dump)
+    attributes["exc_info"] = None
+    if not _is_plain(record.msg) or not _is_plain(record.args):
+        attributes.update(msg=record.getMessage(), args=None)
+    return WireRecord(
+        {k: v if is_immutable(v) else _portable(v, dump) for k, v in attributes.items()}, failure
+    )
+
+
+def unpack_record(wired: WireRecord, load: Callable[[bytes], Any]) -> logging.LogRecord:
+    """In the parent: the record, for the loggers of this process."""
+    record = logging.makeLogRecord(wired.attributes)
+    if wired.failure is not None:
+        error = put_together(wired.failure, load)
+        # The worker's own traceback is in exc_text, which a Formatter prefers.
+        record.exc_info = (type(error), error, None)
+    return record
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(is_immutable, value.values()))
+    return is_immutable(value)
+
+
+def _portable(value: Any, dump: Callable[[Any], bytes]) -> Any:
+    try:
+        dump(value)
+    except Exception:
+        return repr(value)
+    return value

@@ -1,0 +1,112 @@
+"""The messages. Down: Setup, Batch, POISON_PILL. Up: Ready, BootFailed, Outcomes, Closed.
+
+The pool reads ids and kinds only. Whatever is ``bytes`` here is opened by the one it is meant for:
+the consumer in the worker, the pipeline or the extension in Scrapy's process.
+"""
+
+from __future__ import annotations
+
+import pickle
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+
+class Fate(IntEnum):
+    """How an item's trip ended; the names are those of the stats under ``mpworkers/items/``."""
+
+    DONE = 0
+    DROPPED = 1
+    FAILED = 2
+    DEAD_LETTERED = 3
+
+
+class Definition(NamedTuple):
+    """A class or function of ``__main__``, by value; frames refer to its number."""
+
+    number: int
+    blob: bytes
+
+
+class Task(NamedTuple):
+    """The wire form of one item."""
+
+    id: int
+    hop: int
+    frame: bytes
+
+
+class Batch(NamedTuple):
+    """The tasks of one queue message, with the definitions that the lane does not know yet."""
+
+    definitions: tuple[Definition, ...]
+    tasks: tuple[Task, ...]
+
+
+class Setup(NamedTuple):
+    """The first message of every lane: how to build its consumers.
+
+    ``factory`` is ``"module:function"``; it is called with ``payload`` and the loaded definitions.
+    """
+
+    definitions: tuple[Definition, ...]
+    factory: str
+    payload: bytes
+
+
+#: End of work: close the consumers, say so, exit.
+POISON_PILL = None
+
+Order: TypeAlias = Setup | Batch | None
+
+
+class Outcome(NamedTuple):
+    """What became of one task.
+
+    ``result`` and ``effects`` (stats and log records; ``None`` if there are none) are opened by
+    the submitter. ``seconds`` is the time that the consumer took.
+    """
+
+    task_id: int
+    fate: int
+    result: bytes
+    effects: bytes | None
+    seconds: float
+
+
+class Ready(NamedTuple):
+    """The worker has opened its consumers."""
+
+    effects: bytes | None
+
+
+class BootFailed(NamedTuple):
+    """The worker could not open its consumers and is about to exit."""
+
+    failure: bytes
+    effects: bytes | None
+
+
+class Outcomes(NamedTuple):
+    """Some tasks are over."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+class Closed(NamedTuple):
+    """The consumers are closed, or failed to; the worker is about to exit."""
+
+    effects: bytes | None
+    failure: bytes | None
+
+
+Report: TypeAlias = Ready | BootFailed | Outcomes | Closed
+
+
+def encode(report: Report) -> bytes:
+    """A report as the bytes of one pipe message."""
+    return pickle.dumps(report, protocol=5)
+
+
+def decode(data: bytes) -> Report:
+    """The report in one pipe message."""
+    return pickle.loads(data)  # type: ignore[no-any-return]

@@ -1,0 +1,10 @@
+"""WORKER SIDE. Every line in here runs in a worker process, or in the server that forks them.
+
+server      what the fork server imports before any worker exists
+main        boot and main loop: get an order, consume, report
+process     process group, signals, death of the parent
+loop        an asyncio loop that notices when an await can never end
+consumer    builds and runs the user's pipelines, a consumer for each hop
+crawler     the crawler that a pipeline sees
+stats, logs collect the side effects of an item until its report leaves
+"""

@@ -1,0 +1,81 @@
+"""An asyncio loop that notices when an await can never end.
+
+A worker has no reactor. A Deferred that waits for one would never fire, and the worker would sit
+there for ever. When the loop is about to sleep without any timer, file or thread that could wake
+it, while a pipeline's coroutine waits, that wait is hopeless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from scrapy_mpworkers.errors import StuckError
+
+_T = TypeVar("_T")
+
+_STUCK = (
+    "it awaits something that nothing in a worker can bring about. There is no Twisted reactor in "
+    "a worker: Deferreds of the reactor (downloads, deferLater, deferToThread) never fire. Use "
+    "asyncio there, or keep this pipeline in ITEM_PIPELINES"
+)
+
+
+class WatchfulLoop(asyncio.SelectorEventLoop):
+    """A selector loop with :meth:`guard`."""
+
+    def __init__(self) -> None:
+        self._watchful = _WatchfulSelector()
+        super().__init__(self._watchful)
+
+    async def guard(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Await *work* from the loop's main task.
+
+        Raises:
+            StuckError: *work* awaits something that can never happen.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._watchful.watch(task)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._watchful.found_stuck:
+                raise
+            if hasattr(task, "uncancel"):  # 3.11+
+                task.uncancel()
+            raise StuckError(_STUCK) from None
+        finally:
+            self._watchful.watch(None)
+
+
+class _WatchfulSelector(selectors.DefaultSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found_stuck = False
+        self._task: asyncio.Task[Any] | None = None
+        self._threads = 0
+
+    def watch(self, task: asyncio.Task[Any] | None) -> None:
+        self._task, self.found_stuck = task, False
+        self._threads = threading.active_count()
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if self._task is not None and self._is_hopeless(timeout):
+            self.found_stuck = True
+            self._task.cancel()
+            timeout = 0
+        return super().select(timeout)
+
+    def _is_hopeless(self, timeout: float | None) -> bool:
+        # No timeout: asyncio has neither a timer nor a callback left. One registration is the
+        # loop's own self-pipe, which only another thread would write to.
+        return (
+            timeout is None
+            and not self.found_stuck
+            and len(self.get_map()) <= 1
+            and threading.active_count() <= self._threads
+        )

@@ -1,0 +1,183 @@
+"""Boot and main loop of a worker: get an order, consume its tasks, report."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.queues import JoinableQueue
+from time import monotonic
+from typing import Protocol
+
+from scrapy_mpworkers.wire.messages import (
+    POISON_PILL,
+    Batch,
+    BootFailed,
+    Closed,
+    Definition,
+    Order,
+    Outcome,
+    Outcomes,
+    Ready,
+    Report,
+    Setup,
+    Task,
+    encode,
+)
+from scrapy_mpworkers.worker.loop import WatchfulLoop
+from scrapy_mpworkers.worker.process import Conditions, become_worker
+
+#: Seconds that a finished item waits for the rest of its batch before its outcome is sent.
+FLUSH_AFTER = 0.005
+
+
+class Dial(Protocol):
+    """Shared memory: [sequence number, id of the running task or -1, its start].
+
+    The sequence number is odd while the other two are written. The start is ``time.monotonic()``,
+    a clock that all processes of a machine share.
+    """
+
+    def __getitem__(self, index: int) -> float: ...
+    def __setitem__(self, index: int, value: float) -> None: ...
+
+
+class Consumers(Protocol):
+    """What the factory of a Setup makes: the consumers of all hops."""
+
+    async def open(self) -> None: ...
+    async def consume(self, task: Task) -> Outcome: ...
+    async def close(self) -> None: ...
+    def effects(self) -> bytes | None: ...
+    def define(self, definitions: Sequence[Definition]) -> None: ...
+
+
+def main(
+    orders: JoinableQueue[Order], reports: Connection, dial: Dial, conditions: Conditions
+) -> None:
+    """The target of a worker's ``Process``."""
+    become_worker(conditions)
+    loop = WatchfulLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(Worker(loop, orders, reports, dial).run())
+        loop.run_until_complete(_cancel_the_rest())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+        # As an interpreter does when it exits: threads first. multiprocessing's bootstrap joins
+        # children first, and joblib's end only when its threads are told to.
+        threading._shutdown()  # type: ignore[attr-defined]
+
+
+class Worker:
+    """One life: setup, batches, pill."""
+
+    def __init__(
+        self, loop: WatchfulLoop, orders: JoinableQueue[Order], reports: Connection, dial: Dial
+    ) -> None:
+        self._loop = loop
+        self._orders = orders
+        self._reports = reports
+        self._dial = dial
+        self._finished: list[Outcome] = []
+        self._flushed_at = monotonic()
+
+    async def run(self) -> None:
+        setup = await self._next_order()
+        if not isinstance(setup, Setup):
+            return  # the pool stopped before this worker was of use
+        try:
+            consumers = _build(setup)
+            await self._loop.guard(consumers.open())
+        except BaseException as error:
+            self._report(BootFailed(_describe(error), None))
+            return
+        self._report(Ready(consumers.effects()))
+        await self._serve(consumers)
+        self._report(await self._close(consumers))
+
+    async def _close(self, consumers: Consumers) -> Closed:
+        failure = None
+        try:
+            await self._loop.guard(consumers.close())
+        except BaseException as error:
+            failure = _describe(error)
+        return Closed(consumers.effects(), failure)
+
+    async def _serve(self, consumers: Consumers) -> None:
+        while True:
+            order = await self._next_order()
+            if order is POISON_PILL:
+                return
+            assert isinstance(order, Batch)
+            consumers.define(order.definitions)
+            for task in order.tasks:
+                await self._consume(consumers, task)
+            self._flush()
+
+    async def _consume(self, consumers: Consumers, task: Task) -> None:
+        started = monotonic()
+        if self._finished and started - self._flushed_at > FLUSH_AFTER:
+            self._flush()
+        _turn(self._dial, task.id, started)
+        self._finished.append(await consumers.consume(task))
+        _turn(self._dial, -1, 0.0)
+
+    async def _next_order(self) -> Order:
+        """The next message. While none is there the loop runs, for the user's own asyncio tasks."""
+        if self._orders.empty():
+            arrived = self._loop.create_future()
+            fd = self._orders._reader.fileno()  # type: ignore[attr-defined]
+            self._loop.add_reader(fd, arrived.set_result, None)
+            try:
+                await arrived
+            finally:
+                # Not kept registered: a waiting message would wake the loop again and again
+                # while an item is being awaited.
+                self._loop.remove_reader(fd)
+        else:
+            await asyncio.sleep(0)
+        return self._orders.get()
+
+    def _flush(self) -> None:
+        if self._finished:
+            self._report(Outcomes(tuple(self._finished)))
+            self._finished.clear()
+        self._flushed_at = monotonic()
+
+    def _report(self, report: Report) -> None:
+        self._reports.send_bytes(encode(report))
+
+
+async def _cancel_the_rest() -> None:
+    """End the tasks that pipelines have left, as ``asyncio.run`` does."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _turn(dial: Dial, task_id: int, started: float) -> None:
+    dial[0] += 1
+    dial[1] = task_id
+    dial[2] = started
+    dial[0] += 1
+
+
+def _build(setup: Setup) -> Consumers:
+    module, _, function = setup.factory.partition(":")
+    factory = getattr(importlib.import_module(module), function)
+    consumers: Consumers = factory(setup.payload, setup.definitions)
+    return consumers
+
+
+def _describe(error: BaseException) -> bytes:
+    # Imported late: it brings Scrapy along, which this module does not need otherwise.
+    from scrapy_mpworkers.wire.codec import WorkerCodec
+    from scrapy_mpworkers.wire.failures import take_apart
+
+    codec = WorkerCodec()
+    return codec.dump(take_apart(error, codec.dump))

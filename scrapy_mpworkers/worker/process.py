@@ -1,0 +1,119 @@
+"""What makes a process a worker: its own group, deaf to Ctrl-C, and never an orphan."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
+
+from scrapy_mpworkers.errors import NotInWorkerError
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Conditions(NamedTuple):
+    """How a worker is to live.
+
+    Added niceness, environment variables, the start method of its own children, and folders to
+    import from that are not on the parent's ``sys.path``.
+    """
+
+    nice: int
+    environment: Mapping[str, str]
+    start_method: str | None
+    paths: tuple[str, ...] = ()
+
+
+def become_worker(conditions: Conditions) -> None:
+    """Called first thing in a worker, before any code of the user runs."""
+    os.environ.update(conditions.environment)
+    sys.path += [path for path in conditions.paths if path not in sys.path]
+    # A group of its own: a kill of the group takes the processes that a pipeline started along.
+    os.setpgid(0, 0)
+    _ignore_polite_signals()
+    _allow_children(conditions.start_method)
+    _die_with_parent()
+    # A crash in native code leaves its Python traceback on stderr.
+    with contextlib.suppress(Exception):
+        faulthandler.enable()
+    with contextlib.suppress(OSError):
+        os.nice(conditions.nice)
+    _reseed()
+    sys.breakpointhook = _no_debugger
+
+
+def _ignore_polite_signals() -> None:
+    """Ctrl-C and service managers signal every process; only the parent decides when to stop.
+
+    A handler that does nothing, not SIG_IGN: an ignored signal stays ignored across exec, and a
+    pipeline could no longer terminate its own subprocess.
+    """
+
+    def ignore(signum: int, frame: FrameType | None) -> None: ...
+
+    # A fork inherits the fd by which signals wake the parent's event loop.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ignore)
+
+
+def _allow_children(start_method: str | None) -> None:
+    # The method by which this worker was started would be the default of its own children.
+    multiprocessing.set_start_method(start_method, force=True)
+    # A child forked by a pipeline must not be deaf: Pool.terminate() is a SIGTERM.
+    os.register_at_fork(after_in_child=_heed_signals)
+    # Workers are daemons so that the parent's exit ends them, but multiprocessing forbids daemons
+    # to have children, and pipelines use Pool and joblib. There is no public switch (3.10-3.14).
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+
+
+def _heed_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(
+        target=_watch_parent, args=(parent.sentinel,), name="parent-watch", daemon=True
+    ).start()
+    if sys.platform == "linux":
+        # For native code that never lets a Python thread run.
+        creator = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != creator:  # it died before the call, so the signal will not come
+            _end_group()
+
+
+def _watch_parent(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    _end_group()
+
+
+def _end_group() -> None:
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _no_debugger(*args: Any, **kwargs: Any) -> NoReturn:
+    raise NotInWorkerError(
+        "breakpoint() cannot work in a worker, which has no terminal. Run the pipelines in "
+        "Scrapy's own process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
+    )
+
+
+def _reseed() -> None:
+    # Forked copies of one server share its seed. random reseeds itself after a fork, numpy's
+    # global generator does not.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()

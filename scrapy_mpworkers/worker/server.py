@@ -1,0 +1,72 @@
+"""What runs in the fork server: import once what all workers need, then fork on request.
+
+The forking itself is CPython's ``multiprocessing.forkserver.main``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+
+
+def main(listener_fd: int, alive_fd: int, modules: Sequence[str]) -> None:
+    """Import *modules* and serve until the parent has closed its end of ``alive_fd``.
+
+    A module that left threads, sockets or files open would share them among all workers. It
+    cannot be unimported, so the server begins anew without it, in the same process.
+    """
+    # Service managers signal every process; without the server all exit handles would fire.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    shared = [name for name in modules if _leaves_something_open(name)]
+    if shared:
+        modules = [name for name in modules if name not in shared]
+        # orig_argv is the interpreter, its flags, "-c" and the code that called this function.
+        code = program(listener_fd, alive_fd, modules, {})
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], code])
+    for fd in (listener_fd, alive_fd):
+        os.set_inheritable(fd, False)
+    forkserver.main(listener_fd, alive_fd, [])
+
+
+def program(
+    listener_fd: int,
+    alive_fd: int,
+    modules: Sequence[str],
+    environment: Mapping[str, str],
+    paths: Sequence[str] = (),
+) -> str:
+    """The code, for ``python -c``, that runs :func:`main` with the present ``sys.path`` + *paths*.
+
+    Path and environment travel in the code. The parent's own environment is not ours to change,
+    and before 3.12 CPython's fork server does not get the parent's path.
+    """
+    return (
+        f"import os, sys; sys.path[:] = {[*sys.path, *paths]!r}; "
+        f"os.environ.update({dict(environment)!r}); "
+        f"from {__name__} import main; main({listener_fd}, {alive_fd}, {list(modules)!r})"
+    )
+
+
+def _leaves_something_open(module: str) -> bool:
+    threads, fds = threading.active_count(), _open_fds()
+    # Any error: the workers import it again and report it properly; here it would end the
+    # server, and the parent would see a bare EOFError.
+    with contextlib.suppress(BaseException):
+        importlib.import_module(module)
+    return threading.active_count() > threads or bool(_open_fds() - fds)
+
+
+def _open_fds() -> set[str]:
+    try:
+        fds = os.listdir("/dev/fd")
+    except OSError:
+        return set()
+    # The one that listdir itself uses is gone by now.
+    return {fd for fd in fds if os.path.exists(f"/dev/fd/{fd}")}

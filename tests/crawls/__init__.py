@@ -1,0 +1,1 @@
+"""Real Scrapy processes, watched and disturbed from outside."""

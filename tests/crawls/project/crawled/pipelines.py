@@ -1,0 +1,114 @@
+"""Pipelines that run in workers: one that behaves, and a saboteur for each way to break."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from scrapy.pipelines.files import FilesPipeline
+from scrapy.utils.defer import maybe_deferred_to_future
+from twisted.internet.defer import Deferred
+
+from .signs import tell, wait_at_gate
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+
+class Mark:
+    """Behaves; leaves in each item the process that it ran in."""
+
+    def open_spider(self) -> None:
+        tell("opened", os.getpid())
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        item["pid"] = os.getpid()
+        return item
+
+    def close_spider(self) -> None:
+        tell("closed", os.getpid())
+
+
+class Gate(Mark):
+    """Holds each item until the test opens the gate."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("busy", item["n"], os.getpid())
+        wait_at_gate()
+        return super().process_item(item)
+
+
+class Stuck(Mark):
+    """Never comes back from C code and keeps the GIL: no thread and no signal handler runs."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("busy", item["n"], os.getpid())
+        while True:
+            ctypes.PyDLL(None).pause()
+
+
+class Poisoned(Mark):
+    """Kills its process at the thirteenth item, each time."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 13:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().process_item(item)
+
+
+class ReturnsDeadDeferred(Mark):
+    def process_item(self, item: dict[str, Any]) -> Any:
+        return Deferred() if item["n"] == 3 else super().process_item(item)
+
+
+class AwaitsDeadDeferred(Mark):
+    async def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 3:
+            await maybe_deferred_to_future(Deferred())
+        return super().process_item(item)
+
+
+class UsesEngine(Mark):
+    """Reaches for the engine's parts that no worker has."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self.crawler = crawler
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> UsesEngine:
+        return cls(crawler)
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 1:
+            self.crawler.engine.download("data:,")
+        if item["n"] == 2:
+            self.crawler.engine.crawl("data:,")
+        return super().process_item(item)
+
+
+class Unpacks(Mark):
+    """Uses what a luggage item carries."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        item["heading"] = item["response"].css("title::text").get()
+        item["by"] = item["spider"].name
+        item["loud"] = item["title"].upper()
+        tell("unpacked", item["heading"], item["by"], item["loud"])
+        return super().process_item(item)
+
+
+class RaisesInFromCrawler(Mark):
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> RaisesInFromCrawler:
+        raise RuntimeError("no from_crawler today")
+
+
+class RaisesInOpen(Mark):
+    def open_spider(self) -> None:
+        raise RuntimeError("no open_spider today")
+
+
+class Files(FilesPipeline):
+    pass

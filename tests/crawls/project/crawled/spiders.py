@@ -1,0 +1,119 @@
+"""Spiders that tell their test what they yield and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import scrapy
+from bs4 import BeautifulSoup
+from scrapy import signals
+from scrapy.exceptions import CloseSpider
+
+from .signs import pause, tell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+    from twisted.python.failure import Failure
+
+
+class TellingSpider(scrapy.Spider):
+    """Numbers its items and tells of each when it is yielded and when its outcome is known."""
+
+    urls = "data:,"
+    items = 6
+    count = 0
+    slow_handler = 0.0
+    """Seconds that the handler of item_scraped takes."""
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> TellingSpider:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        for name in ("item_scraped", "item_dropped", "item_error", "request_reached_downloader"):
+            crawler.signals.connect(getattr(spider, name), getattr(signals, name))
+        return spider
+
+    async def start(self) -> AsyncIterator[Any]:
+        for url in self.urls.split():
+            yield scrapy.Request(url, dont_filter=True)
+
+    def make(self, **fields: Any) -> dict[str, Any]:
+        self.count += 1
+        tell("yielded", self.count)
+        return {"n": self.count, **fields}
+
+    async def item_scraped(self, item: dict[str, Any]) -> None:
+        if self.slow_handler:
+            await pause(float(self.slow_handler))
+        tell("scraped", item["n"])
+
+    def item_dropped(self, item: dict[str, Any], exception: Exception) -> None:
+        tell("dropped", item["n"], str(exception))
+
+    def item_error(self, item: dict[str, Any], failure: Failure) -> None:
+        tell("failed", item["n"], type(failure.value).__name__, str(failure.value))
+
+    def request_reached_downloader(self, request: scrapy.Request) -> None:
+        tell("requested", request.url)
+
+
+class PagesSpider(TellingSpider):
+    """Yields its items from callbacks."""
+
+    name = "pages"
+    stop = ""
+    """Reason with which the callback closes the spider behind its items."""
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        """Some items for each page.
+
+        @url data:,
+        @returns items 6 6
+        """
+        for _ in range(int(self.items)):
+            yield self.make()
+        if self.stop:
+            raise CloseSpider(self.stop)
+
+
+class StartSpider(TellingSpider):
+    """Yields its items from start(), where no response counts them."""
+
+    name = "start"
+    stop = ""
+
+    async def start(self) -> AsyncIterator[Any]:
+        for _ in range(int(self.items)):
+            yield self.make()
+        if self.stop:
+            raise CloseSpider(self.stop)
+
+
+class OddSpider(TellingSpider):
+    """Two items that cannot be pickled among others that can."""
+
+    name = "odd"
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        yield self.make()
+        yield self.make(price=lambda: 42)
+        yield self.make()
+        yield self.make(links={"first": [response.selector]})
+        yield self.make()
+
+
+class LuggageSpider(TellingSpider):
+    """An item with the heavy things that items carry in real projects."""
+
+    name = "luggage"
+    urls = "data:text/html,<title>Real%20pages</title>"
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        title = BeautifulSoup(response.text, "html.parser").title.string
+        yield self.make(response=response, spider=self, title=title)
+
+    async def item_scraped(self, item: dict[str, Any], response: Response) -> None:
+        tell("same", item["response"] is response, item["spider"] is self)
+        await super().item_scraped(item)

@@ -1,0 +1,63 @@
+"""All classes are local to a function: no import could ever find them."""
+
+import dataclasses
+import json
+import os
+
+import scrapy
+from scrapy.crawler import AsyncCrawlerProcess, CrawlerProcess
+
+os.write(2, b"@run []\n")
+
+
+def main():
+    settings = json.loads(os.environ["CRAWL_SETTINGS"])
+    without_reactor = settings.get("TWISTED_REACTOR_ENABLED") is False
+
+    class Page(scrapy.Item):
+        n = scrapy.Field()
+        pid = scrapy.Field()
+
+    @dataclasses.dataclass
+    class Note:
+        n: int
+        pid: int = 0
+
+    class MySpider(scrapy.Spider):
+        name = "myspider"
+        start_urls = ["data:,"]
+
+        def parse(self, response):
+            yield Page(n=1)
+            yield Note(n=2)
+            yield {"n": 3}
+
+    class Extract:
+        def process_item(self, item):
+            if isinstance(item, Note):
+                item.pid = os.getpid()
+            else:
+                assert isinstance(item, (Page, dict)), type(item)
+                item["pid"] = os.getpid()
+            return item
+
+    class Check:
+        def process_item(self, item):
+            assert type(item) in (Page, Note, dict), type(item)
+            return item
+
+    process = (AsyncCrawlerProcess if without_reactor else CrawlerProcess)(
+        settings={
+            "ADDONS": {"scrapy_mpworkers.Addon": 500},
+            "MPWORKERS_PIPELINES": {Extract: 300},
+            "MPWORKERS_WORKERS": 2,
+            "ITEM_PIPELINES": {Check: 400},
+            **settings,
+        }
+    )
+    process.crawl(MySpider)
+    process.start()
+    print(os.getpid())
+
+
+main()

@@ -1,0 +1,186 @@
+"""However a crawl is closed, it finishes what was yielded, and in time."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .harness import inline, offload, rotated, worlds
+
+if TYPE_CHECKING:
+    from .harness import Crawl, Ended, Launcher, World
+
+
+@worlds(0)
+def test_first_ctrl_c_finishes_what_was_yielded(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
+    crawl.wait_told("busy", 2)
+
+    crawl.signal_group(signal.SIGINT)
+    crawl.wait_for("Received SIGINT, shutting down gracefully")
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert_everything_finished(ended)
+    assert "Spider closed (shutdown)" in ended.log
+
+
+@worlds(1)
+def test_sigterm_to_the_group_is_like_the_first_ctrl_c(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
+    crawl.wait_told("busy", 2)
+
+    crawl.signal_group(signal.SIGTERM)
+    crawl.wait_for("Received SIGTERM, shutting down gracefully")
+    crawl.open_gate()
+
+    assert_everything_finished(crawl.finish())
+
+
+@worlds(2)
+def test_sigterm_to_each_process_is_like_the_first_ctrl_c(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
+    crawl.wait_told("busy", 2)
+
+    crawl.signal_each(signal.SIGTERM)
+    crawl.wait_for("Received SIGTERM, shutting down gracefully")
+    crawl.open_gate()
+
+    assert_everything_finished(crawl.finish())
+
+
+@worlds(1, 1)
+def test_close_spider_in_a_callback_finishes_what_was_yielded(
+    launch: Launcher, world: World
+) -> None:
+    arguments = ("items=20", "stop=had_enough")
+    crawl = launch.crawl("pages", world, *arguments, held=True, **offload("Gate"))
+    crawl.wait_told("busy", 2)
+    crawl.wait_for(r"Closing spider \(had_enough\)")
+
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert_everything_finished(ended)
+    assert "Spider closed (had_enough)" in ended.log
+
+
+def assert_everything_finished(ended: Ended) -> None:
+    assert ended.exit_code == 0
+    assert ended.numbers == sorted(ended.told("yielded"))
+    assert ended.stats["mpworkers/items/done"] == len(ended.items)
+    assert ended.stats["mpworkers/items/redelivered"] == 0
+    assert ended.stats["mpworkers/workers/deaths"] == 0
+    assert set(ended.told("closed")) == set(ended.told("opened"))
+    assert "Traceback" not in ended.log
+
+
+@worlds(0)
+def test_second_ctrl_c_ends_at_once_and_silently(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("pages", world, held=True, **offload("Gate"))
+    crawl.wait_told("busy", 2)
+
+    assert_second_ctrl_c_ends(crawl)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pipeline uses Linux' C library")
+@worlds(2, 1)
+def test_second_ctrl_c_ends_workers_stuck_in_c_code(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("pages", world, **offload("Stuck"))
+    crawl.wait_told("busy", 2)
+
+    assert_second_ctrl_c_ends(crawl)
+
+
+def assert_second_ctrl_c_ends(crawl: Crawl) -> None:
+    crawl.signal_group(signal.SIGINT)
+    crawl.wait_for("Received SIGINT, shutting down gracefully")
+    crawl.signal_group(signal.SIGINT)
+    pressed = time.monotonic()
+    ended = crawl.finish()
+
+    assert time.monotonic() - pressed < 2
+    assert ended.exit_code == 0
+    assert "Traceback" not in ended.log
+
+
+# Items of start(), which Scrapy's own close does not wait for rightly
+
+
+@rotated("close", ["idle", "CloseSpider", "SIGINT"], start=0)
+def test_close_with_items_of_start_in_flight_ends_soon(
+    launch: Launcher, close: str, world: World
+) -> None:
+    assert_start_items_end_soon(launch, close, world)
+
+
+@rotated("close", ["idle", "CloseSpider", "SIGINT"], start=5)
+def test_close_waits_for_a_slow_handler_of_start_items(
+    launch: Launcher, close: str, world: World
+) -> None:
+    assert_start_items_end_soon(launch, close, world, "slow_handler=0.5")
+
+
+def assert_start_items_end_soon(
+    launch: Launcher, close: str, world: World, *arguments: str
+) -> None:
+    if close == "CloseSpider":
+        arguments += ("stop=had_enough",)
+    crawl = launch.crawl("start", world, *arguments, held=True, **offload("Gate"))
+    crawl.wait_told("busy", 2)
+    crawl.wait_told("yielded", 6)
+    if close == "CloseSpider":
+        crawl.wait_for("Closing spider")
+    if close == "SIGINT":
+        crawl.signal_group(signal.SIGINT)
+        crawl.wait_for("Closing spider")
+
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert_everything_finished(ended)
+    assert sorted(ended.told("scraped")) == [1, 2, 3, 4, 5, 6]
+    # Without our help an idle close comes with the engine's heartbeat, up to 5 s later.
+    assert ended.seconds_since("scraped") < 3
+
+
+# Another pipeline that fails beside ours
+
+BEFORE, AFTER = 100, 500
+
+
+def beside(bystander: str, order: int) -> dict[str, Any]:
+    return offload("Mark") | {"ITEM_PIPELINES": {f"crawled.bystanders.{bystander}": order}}
+
+
+@rotated("order", [BEFORE, AFTER], start=1)
+@pytest.mark.parametrize("bystander", ["FailsToClose", "FailsToCloseAsync"])
+def test_failing_close_of_another_pipeline_leaves_ours_right(
+    launch: Launcher, bystander: str, order: int, world: World
+) -> None:
+    ended = launch.crawl("pages", world, **beside(bystander, order)).finish()
+
+    assert ended.exit_code == 0
+    assert "a bystander failed to close" in ended.log
+    assert ended.numbers == [1, 2, 3, 4, 5, 6]
+    assert ended.stats["mpworkers/items/done"] == 6
+    assert set(ended.told("closed")) == set(ended.told("opened"))
+
+
+@rotated("order", [BEFORE, AFTER], start=3)
+def test_failing_open_of_another_pipeline_ends_as_inline(
+    launch: Launcher, order: int, world: World
+) -> None:
+    settings = beside("FailsToOpen", order)
+    reference = launch.crawl("pages", world, **inline(**settings)).finish()
+
+    ended = launch.crawl("pages", world, **settings).finish()
+
+    assert ended.exit_code == reference.exit_code
+    assert "a bystander failed to open" in ended.log
+    assert not ended.told("requested")
+    assert not ended.items

@@ -1,0 +1,58 @@
+"""What a differential case is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scrapy import Spider
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How many items meet each end. A case that yields nothing would prove nothing."""
+
+    scraped: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+    @property
+    def items(self) -> int:
+        return self.scraped + self.dropped + self.failed
+
+
+@dataclass(frozen=True)
+class Case:
+    """One spider and its pipelines, to be run inline and offloaded.
+
+    Attributes:
+        pipelines: ``MPWORKERS_PIPELINES``.
+        reactor_pipelines: ``ITEM_PIPELINES``.
+        submitted: how many items cross into workers, each hop counted; by default every item once.
+        feed_lines: by default one for each scraped item.
+        excluded: loop modes in which the case cannot run *inline*, each with the reason.
+        not_compared: aspects of an outcome (``compare.ASPECTS``) that no rule fixes in this case,
+            each with the reason.
+    """
+
+    name: str
+    spider: type[Spider]
+    pipelines: Mapping[Any, int | None]
+    expected: Expected
+    reactor_pipelines: Mapping[Any, int | None] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    spider_arguments: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = 2
+    submitted: int | None = None
+    feed_lines: int | None = None
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    not_compared: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def expected_submitted(self) -> int:
+        return self.expected.items if self.submitted is None else self.submitted
+
+    @property
+    def expected_feed_lines(self) -> int:
+        return self.expected.scraped if self.feed_lines is None else self.feed_lines

@@ -1,0 +1,79 @@
+"""Two outcomes of one case, compared: pure functions over JSON data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from .case import Case
+
+#: Each aspect is a list of lines whose order is not part of the outcome.
+ASPECTS = (
+    "feed",
+    "scraped",
+    "identity",
+    "yielded",
+    "dropped",
+    "failed",
+    "exception_attributes",
+    "logs",
+    "log_templates",
+    "stats",
+)
+_ENDS = ("done", "dropped", "failed", "dead_lettered")
+
+Outcome = Mapping[str, Any]
+
+
+def differences(
+    inline: Outcome, offloaded: Outcome, not_compared: Collection[str] = ()
+) -> list[str]:
+    """Every line that one of the two has and the other has not, or not as often."""
+    return [
+        difference
+        for aspect in ASPECTS
+        if aspect not in not_compared
+        for difference in _difference(aspect, inline[aspect], offloaded[aspect])
+    ]
+
+
+def _difference(aspect: str, inline: list[str], offloaded: list[str]) -> Iterator[str]:
+    expected, got = Counter(inline), Counter(offloaded)
+    for line, times in sorted((expected - got).items()):
+        yield f"{aspect}: only inline ({times} times): {line}"
+    for line, times in sorted((got - expected).items()):
+        yield f"{aspect}: only offloaded ({times} times): {line}"
+
+
+def unmet_expectations(case: Case, inline: Outcome) -> list[str]:
+    """Where the inline crawl is not what the case says, so that comparing proves something else."""
+    counts = {
+        "scraped": case.expected.scraped,
+        "dropped": case.expected.dropped,
+        "failed": case.expected.failed,
+        "feed": case.expected_feed_lines,
+    }
+    unmet = [
+        f"inline: {len(inline[aspect])} {aspect}, {count} expected"
+        for aspect, count in counts.items()
+        if len(inline[aspect]) != count
+    ]
+    return unmet + [f"inline: used the pool: {inline['pool']}"] * bool(inline["pool"])
+
+
+def broken_books(case: Case, offloaded: Outcome) -> list[str]:
+    """Where the pool's stats do not show that workers took every item and settled it once."""
+    pool = {key.removeprefix("mpworkers/"): value for key, value in offloaded["pool"].items()}
+    submitted = pool.get("items/submitted", 0)
+    settled = sum(pool.get(f"items/{end}", 0) for end in _ENDS)
+    checks = {
+        # One under spawn, where each costs a second of imports.
+        f"1 to {case.workers} workers started": 0 < pool.get("workers/started", 0) <= case.workers,
+        "no worker died": pool.get("workers/deaths", 0) == 0,
+        f"{case.expected_submitted} items submitted": submitted == case.expected_submitted,
+        "submitted = done + dropped + failed + dead_lettered": submitted == settled,
+        "nothing given up": pool.get("items/dead_lettered", 0) == 0,
+        "bytes shipped": pool.get("bytes/shipped", 0) > 0,
+    }
+    return [f"offloaded: not true: {fact}; {pool}" for fact, held in checks.items() if not held]

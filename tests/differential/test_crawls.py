@@ -1,0 +1,51 @@
+"""Whatever runs inline runs in workers, with the same outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .case import Case
+from .cases import CASES
+from .combos import METHODS, MODES, Combo, combos_of, is_pairwise
+from .compare import broken_books, differences, unmet_expectations
+from .conftest import Recordings
+from .runner import INLINE, OFFLOADED
+
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
+
+def crawls() -> Iterator[ParameterSet]:
+    for index, case in enumerate(CASES):
+        for combo in combos_of(case):
+            marks = [] if is_pairwise(index, combo) else [pytest.mark.full]
+            yield pytest.param(case, combo, marks=marks, id=f"{case.name}-{combo}")
+
+
+@pytest.mark.parametrize(("case", "combo"), list(crawls()))
+def test_offloaded_crawl_has_the_inline_outcome(
+    case: Case, combo: Combo, recordings: Recordings
+) -> None:
+    recording = recordings.of(case, combo)
+    if recording.problem:
+        pytest.fail(recording.report([recording.problem]), pytrace=False)
+
+    inline, offloaded = recording.outcomes[INLINE], recording.outcomes[OFFLOADED]
+    found = [
+        *unmet_expectations(case, inline),
+        *broken_books(case, offloaded),
+        *differences(inline, offloaded, case.not_compared),
+    ]
+
+    if found:
+        pytest.fail(recording.report(found), pytrace=False)
+
+
+@pytest.mark.parametrize("combo", [Combo(m, s) for m in MODES for s in METHODS], ids=str)
+def test_crawls_leave_nothing_behind_and_their_process_ends(
+    combo: Combo, recordings: Recordings
+) -> None:
+    assert recordings.left_behind(combo) == []

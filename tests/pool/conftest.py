@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from multiprocessing import get_context, resource_tracker
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.platform == "win32":  # no signals, groups or named pipes as these tests use them
+    collect_ignore_glob = ["*"]
+else:
+    from .harness import Bench, children, comes_true, open_fds, own_threads
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``-m full`` runs every combination, so also those of the plain run."""
+    if config.getoption("markexpr") == "full":
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker("full")
+
+
+@pytest.fixture(scope="session")
+def kept_by_multiprocessing() -> Any:
+    """What multiprocessing opens at its first use and keeps: not a leak of ours."""
+    resource_tracker.ensure_running()
+    return get_context("spawn").RawArray("d", 3)
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, kept_by_multiprocessing: Any) -> Iterator[Any]:
+    """Makes benches. Afterwards no process, thread or file descriptor may be left."""
+    benches: list[Bench] = []
+    fds: dict[str, str] = {}
+
+    def make(method: str, **options: Any) -> Bench:
+        if not benches:  # here, because pytest-twisted starts the reactor in the first test's call
+            fds.update(open_fds())
+        benches.append(Bench(tmp_path, method, **options))
+        return benches[-1]
+
+    yield make
+
+    for bench in benches:
+        bench.close()
+    benches.clear()
+    assert comes_true(lambda: not children()), children()
+    assert comes_true(lambda: not own_threads()), own_threads()
+    assert comes_true(lambda: len(open_fds()) <= len(fds)), open_fds().items() - fds.items()

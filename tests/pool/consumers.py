@@ -1,0 +1,57 @@
+"""WORKER SIDE of the pool's tests: consumers that run whatever callable a frame holds."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Task
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a worker does beside its tasks: each is called with no argument, or not at all."""
+
+    open: Callable[[], Any] | None = None
+    close: Callable[[], Any] | None = None
+    define: Callable[[], Any] | None = None
+
+
+def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
+    return Consumers(pickle.loads(payload), definitions)
+
+
+class Consumers:
+    def __init__(self, behaviour: Behaviour, definitions: Sequence[Definition]) -> None:
+        self._behaviour = behaviour
+        self._defined = list(definitions)
+
+    async def open(self) -> None:
+        _call(self._behaviour.open)
+
+    async def close(self) -> None:
+        _call(self._behaviour.close)
+
+    def define(self, definitions: Sequence[Definition]) -> None:
+        if definitions:
+            self._defined += definitions
+            _call(self._behaviour.define)
+
+    def effects(self) -> bytes | None:
+        return None
+
+    async def consume(self, task: Task) -> Outcome:
+        started = perf_counter()
+        try:
+            fate, result = Fate.DONE, pickle.dumps(pickle.loads(task.frame)())
+        except Exception as error:
+            fate, result = Fate.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
+        return Outcome(task.id, fate, result, None, perf_counter() - started)
+
+
+def _call(function: Callable[[], Any] | None) -> None:
+    if function is not None:
+        function()

@@ -1,0 +1,348 @@
+"""PARENT SIDE of the pool's tests: a real pool, and a loop that is the test's own thread.
+
+Every wait has a deadline. When it passes, the tracebacks of all threads and the processes that
+are there go to stderr, and the test fails instead of hanging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import pickle
+import select
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
+from scrapy_mpworkers.pool.pool import GivenUp, Pool, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
+from scrapy_mpworkers.worker.process import Conditions
+
+from . import consumers, work
+from .consumers import Behaviour
+
+METHODS = ("forkserver", "spawn", "fork")
+DEADLINE = 15.0  # seconds; only a failing test ever waits so long
+
+_turn = iter(range(1_000_000))
+
+
+def rotated(*methods: str) -> pytest.MarkDecorator:
+    """Parametrizes *method*: one of them in a plain run, another for each test; all in the full."""
+    methods = methods or METHODS
+    chosen = next(_turn) % len(methods)
+    return pytest.mark.parametrize(
+        "method",
+        [
+            pytest.param(method, marks=() if n == chosen else pytest.mark.full)
+            for n, method in enumerate(methods)
+        ],
+    )
+
+
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+class Events(PoolEvents):
+    """Remembers what the pool told."""
+
+    def __init__(self) -> None:
+        self.speakers: list[bool] = []
+        self.boot_failures: list[bytes] = []
+        self.closed_by: list[tuple[str, bytes | None, bool]] = []
+        self.errors: list[PoolBroken] = []
+
+    def opened(self, effects: bytes | None, speaks: bool) -> None:
+        self.speakers.append(speaks)
+
+    def boot_failed(self, worker: str, failure: bytes) -> None:
+        self.boot_failures.append(failure)
+
+    def closed(
+        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
+    ) -> None:
+        self.closed_by.append((worker, failure, speaks))
+
+    def broken(self, error: PoolBroken) -> None:
+        self.errors.append(error)
+
+
+class Calls:
+    """The loop: functions to run, and a pipe that wakes up whoever waits for them."""
+
+    def __init__(self) -> None:
+        self._functions: deque[Callable[[], None]] = deque()
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
+
+    def fileno(self) -> int:
+        return self._wake_r
+
+    def put(self, function: Callable[[], None]) -> None:
+        self._functions.append(function)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_w, b"\0")
+
+    def run(self) -> None:
+        """All that are there."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_r, 4096)
+        while self._functions:
+            self._functions.popleft()()
+
+    def close(self) -> None:
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+
+
+class NamedPipe:
+    """Open for both directions here, so that neither side ever waits for the other to open it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        os.mkfifo(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self._rest = b""
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def lines(self) -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            self._rest += os.read(self._fd, 1 << 16)
+        *whole, self._rest = self._rest.split(b"\n")
+        return [line.decode() for line in whole]
+
+    def open_for(self, readers: int = 1) -> None:
+        os.write(self._fd, b"." * readers)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Bench:
+    """A pool under test."""
+
+    def __init__(
+        self,
+        folder: Path,
+        method: str,
+        workers: int = 2,
+        redeliver_times: int = 2,
+        intensity: int = 12,
+        behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
+        preload: Sequence[str] = (),
+        conditions: Conditions | None = None,
+    ) -> None:
+        self.calls = Calls()
+        self.events = Events()
+        self.said: list[str] = []
+        self.voice = NamedPipe(folder / f"voice-{id(self)}")
+        self.gate = NamedPipe(folder / f"gate-{id(self)}")
+        self.settled: dict[int, list[Outcome | GivenUp]] = {}
+        self.blobs: dict[int, bytes] = {}
+        self.processes = Processes(method, preload, conditions or Conditions(0, {}, None))
+        setup = Setup((), f"{consumers.__name__}:build", pickle.dumps(behaviour(self)))
+        self.pool = Pool(
+            PoolOptions(workers, redeliver_times, intensity, 30.0),
+            self.processes,
+            lambda: setup,
+            self.blobs,
+            self.events,
+            self.calls.put,
+        )
+        self.workers = workers
+        self._stopped = False
+
+    # Driving it
+
+    def start(self) -> Bench:
+        self.pool.start()
+        return self.until_manned()
+
+    def submit(self, *works: Any, needs: tuple[int, ...] = ()) -> list[int]:
+        ids = []
+        for one in works:
+            heard: list[Outcome | GivenUp] = []
+            task_id = self.pool.submit(0, pickle.dumps(one), needs, heard.append)
+            self.settled[task_id] = heard
+            ids.append(task_id)
+        return ids
+
+    def run(self, *works: Any) -> list[Any]:
+        """The results of *works*, when all of them are settled."""
+        ids = self.submit(*works)
+        self.until_settled(ids)
+        return [self.result(task_id) for task_id in ids]
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> Bench:
+        """Run the loop until *condition* holds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.calls.run()
+            self.said += self.voice.lines()
+            if condition():
+                return self
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.fail(f"waited {seconds:g} s for: {what}")
+            select.select([self.calls, self.voice], [], [], left)
+
+    def until_manned(self) -> Bench:
+        return self.until(lambda: len(self.pids) == self.workers, "every lane has a ready worker")
+
+    def until_settled(self, ids: Iterable[int] | None = None) -> Bench:
+        wanted = list(self.settled if ids is None else ids)
+        return self.until(lambda: all(self.settled[n] for n in wanted), "the tasks are settled")
+
+    def until_said(self, text: str, times: int = 1) -> list[int]:
+        """The numbers that workers have said with *text*."""
+
+        def numbers() -> list[int]:
+            words = [line.split() for line in self.said]
+            return [int(number) for word, number in words if word == text]
+
+        self.until(lambda: len(numbers()) >= times, f"a worker says {text}")
+        return numbers()
+
+    def stop(self, timeout: float = 20.0) -> Bench:
+        done: list[bool] = []
+        self.pool.stop(timeout, lambda: done.append(True))
+        self.until(lambda: bool(done), "the pool has stopped", timeout + DEADLINE)
+        self._stopped = True
+        return self
+
+    def close(self) -> None:
+        if not self._stopped and hasattr(self.pool, "_supervisor"):
+            self.pool.kill()
+            self.stop()
+        for pipe in (self.calls, self.voice, self.gate):
+            pipe.close()
+
+    def fail(self, message: str) -> None:
+        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        lines = [f"{p.pid} {p.status()} {p.cmdline()[:3]}" for p in children()]
+        pytest.fail("\n".join([message, f"said: {self.said}", *lines]), pytrace=True)
+
+    # Work for its workers
+
+    def say_and_wait(self, text: str = "running") -> work.SayAndWait:
+        return work.SayAndWait(self.voice.path, self.gate.path, text)
+
+    def say(self, text: str) -> work.Say:
+        return work.Say(self.voice.path, text)
+
+    # Looking at it
+
+    @property
+    def figures(self) -> Any:
+        return self.pool.figures
+
+    @property
+    def lanes(self) -> list[Any]:
+        return [lane for lane in self.pool._supervisor.lanes if lane.ready]
+
+    @property
+    def pids(self) -> list[int]:
+        return [lane.pid for lane in self.lanes]
+
+    @property
+    def server(self) -> psutil.Process:
+        own = [process for process in children() if process.ppid() == os.getpid()]
+        (server,) = [p for p in own if "scrapy_mpworkers.worker.server" in str(p.cmdline())]
+        return server
+
+    def result(self, task_id: int) -> Any:
+        (outcome,) = self.settled[task_id]
+        if isinstance(outcome, GivenUp):
+            return outcome.error
+        return pickle.loads(outcome.result)
+
+    def error(self, task_id: int) -> MPWorkersError:
+        (outcome,) = self.settled[task_id]
+        assert isinstance(outcome, GivenUp), outcome
+        return outcome.error
+
+    def assert_books(self) -> None:
+        """Every task was settled exactly once, and the figures say the same."""
+        assert {task_id: len(heard) for task_id, heard in self.settled.items()} == dict.fromkeys(
+            self.settled, 1
+        )
+        fates = Counter(
+            Fate.DEAD_LETTERED if isinstance(heard[0], GivenUp) else Fate(heard[0].fate)
+            for heard in self.settled.values()
+        )
+        assert +self.figures.settled == fates
+        assert self.figures.submitted == len(self.settled)
+        assert self.pool.pending == 0
+
+
+def children() -> list[psutil.Process]:
+    """Our descendants, without multiprocessing's resource tracker, which stays for good."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "resource_tracker" not in str(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def await_stop(pid: int) -> None:
+    """Wait until a process has been stopped by a signal."""
+    assert comes_true(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+
+
+def await_end(pids: Iterable[int], seconds: float = DEADLINE) -> None:
+    """Wait for the end of processes that need not be our children. A zombie has ended."""
+    left = list(pids)
+    assert comes_true(lambda: not any(map(is_alive, left)), seconds), [
+        f"{pid}: {psutil.Process(pid).cmdline()}" for pid in left if is_alive(pid)
+    ]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def comes_true(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """For what has no event: the last breath of a thread, a count of file descriptors.
+
+    Looks again and again, and is over as soon as it holds; only a failure takes all the time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def own_threads() -> list[str]:
+    names = (thread.name for thread in threading.enumerate())
+    return [n for n in names if n.startswith("mpworkers-") or n == "QueueFeederThread"]
+
+
+def open_fds() -> dict[str, str]:
+    """What is open, by descriptor (on Linux with what it leads to)."""
+    gc.collect()
+    found = {}
+    for fd in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):
+            os.fstat(int(fd))
+            found[fd] = os.readlink(f"/dev/fd/{fd}") if sys.platform == "linux" else ""
+    return found

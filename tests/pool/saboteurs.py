@@ -1,0 +1,138 @@
+"""WORKER SIDE: one class for each way to break a worker."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+@dataclass(frozen=True)
+class KillsItself:
+    """As the kernel does when memory runs out."""
+
+    def __call__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class ExitsQuietly:
+    def __call__(self) -> None:
+        os._exit(0)
+
+
+@dataclass(frozen=True)
+class ExitsWithCode:
+    code: int
+
+    def __call__(self) -> None:
+        os._exit(self.code)
+
+
+@dataclass(frozen=True)
+class Segfaults:
+    def __call__(self) -> None:
+        ctypes.string_at(0)
+
+
+@dataclass(frozen=True)
+class Aborts:
+    def __call__(self) -> None:
+        os.abort()
+
+
+class DiesWhenUnpickled:
+    def __reduce__(self) -> Any:
+        return os._exit, (7,)
+
+
+@dataclass(frozen=True)
+class ReturnsWhatDiesWhenPickled:
+    def __call__(self) -> Any:
+        return _DiesWhenPickled()
+
+
+class _DiesWhenPickled:
+    def __reduce__(self) -> Any:
+        os._exit(8)
+
+
+@dataclass(frozen=True)
+class ReturnsUnpicklable:
+    def __call__(self) -> Any:
+        return lambda: None
+
+
+@dataclass(frozen=True)
+class DiesInItsDestructor:
+    def __call__(self) -> None:
+        _DiesInDel()
+
+
+class _DiesInDel:
+    def __del__(self) -> None:
+        os._exit(9)
+
+
+@dataclass(frozen=True)
+class HoldsTheInterpreter:
+    """Native code that never lets a Python thread run."""
+
+    said: str
+
+    def __call__(self) -> None:
+        with open(self.said, "w") as pipe:
+            pipe.write(f"holding {os.getpid()}\n")
+        ctypes.PyDLL(None).sleep(1000)
+
+
+@dataclass(frozen=True)
+class HalfReport:
+    """The next report stops in its middle: *signum* hits the worker there."""
+
+    signum: int
+    size: int
+
+    def __call__(self) -> bytes:
+        whole = Connection._send_bytes  # type: ignore[attr-defined]
+
+        def send_bytes(self: Connection, data: Any) -> None:
+            Connection._send_bytes = whole  # type: ignore[attr-defined]
+            header = struct.pack("!i", len(data))
+            middle = len(data) // 2
+            _write(self.fileno(), header + bytes(data[:middle]))
+            os.kill(os.getpid(), signum)
+            _write(self.fileno(), bytes(data[middle:]))
+
+        signum = self.signum
+        Connection._send_bytes = send_bytes  # type: ignore[attr-defined]
+        return bytes(self.size)
+
+
+@dataclass(frozen=True)
+class RaisesAtBoot:
+    def __call__(self) -> None:
+        raise RuntimeError("this consumer cannot be opened")
+
+
+@dataclass(frozen=True)
+class ImmuneToPolitenessAndStuck:
+    """Does not come back, and SIGTERM does not reach it."""
+
+    said: str
+
+    def __call__(self) -> None:
+        with open(self.said, "w") as pipe:
+            pipe.write(f"stuck {os.getpid()}\n")
+        while True:
+            signal.pause()
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

@@ -1,0 +1,170 @@
+"""Workers that do not die but stop, and the server that goes away under them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from scrapy_mpworkers.pool import pool as pool_module
+
+from .consumers import Behaviour
+from .harness import await_end, await_stop, every_method, rotated
+from .saboteurs import HalfReport
+from .work import FirstTime, InTurn, Square, TakeSeconds
+
+
+@pytest.fixture
+def stuck_after(monkeypatch):
+    return lambda seconds: monkeypatch.setattr(pool_module, "STUCK_SECONDS", seconds)
+
+
+@every_method
+def test_stopped_idle_worker_is_killed_and_nothing_is_charged(make_bench, method, stuck_after):
+    stuck_after(0.6)
+    bench = make_bench(method, redeliver_times=0).start()
+    stopped, other = bench.pids
+    os.kill(stopped, signal.SIGSTOP)
+
+    results = bench.run(*(Square(n) for n in range(20)))
+
+    assert results == [n**2 for n in range(20)]
+    bench.until(lambda: bench.figures.deaths == {"SIGKILL": 1}, "the stopped worker is replaced")
+    assert stopped not in bench.until_manned().pids
+    assert other in bench.pids
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_busy_worker_is_never_taken_for_stuck(make_bench, method, stuck_after):
+    stuck_after(0.2)
+    bench = make_bench(method, workers=1).start()
+
+    # The second task is ahead in the lane for all the time that the first one takes.
+    bench.run(TakeSeconds(1.0), Square(3), Square(4))
+
+    assert bench.figures.deaths == {}
+
+
+@rotated()
+def test_worker_that_comes_to_a_task_late_is_not_taken_for_stuck(make_bench, method, stuck_after):
+    # The second message waits behind a long task; then its definition takes a while to load. At
+    # that moment the dial is idle and the lease is old, but the worker is at work.
+    stuck_after(1.0)
+    bench = make_bench(
+        method, workers=1, behaviour=lambda bench: Behaviour(define=TakeSeconds(0.7))
+    ).start()
+    bench.blobs[0] = b"a definition"
+
+    ids = bench.submit(InTurn((bench.say("running"), TakeSeconds(1.5))))
+    bench.until_said("running")
+    ids += bench.submit(Square(3), needs=(0,))
+    bench.until_settled(ids)
+
+    assert bench.figures.deaths == {}
+
+
+@every_method
+def test_worker_stopped_in_the_middle_of_a_report_stalls_no_other_lane(make_bench, method):
+    bench = make_bench(method).start()
+    (large,) = bench.submit(InTurn((bench.say("running"), HalfReport(signal.SIGSTOP, 50_000_000))))
+    (stopped,) = bench.until_said("running")
+    await_stop(stopped)
+
+    # One after the other: the other lane is idle each time, so it gets them all.
+    results = [bench.run(Square(n))[0] for n in range(20)]
+    still_pending = bench.pool.pending
+    os.kill(stopped, signal.SIGCONT)
+    bench.until_settled()
+
+    assert results == [n**2 for n in range(20)]
+    assert still_pending == 1
+    assert len(bench.result(large)) == 50_000_000
+    assert bench.figures.deaths == {}
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_worker_stopped_in_the_middle_of_a_report_is_killed_and_its_task_runs_again(
+    make_bench, method, stuck_after, tmp_path
+):
+    stuck_after(0.6)
+    bench = make_bench(method, redeliver_times=0).start()
+
+    result = bench.run(
+        FirstTime(str(tmp_path / "mark"), HalfReport(signal.SIGSTOP, 50_000_000), Square(5))
+    )
+
+    assert result == [25]
+    assert bench.figures.deaths == {"SIGKILL": 1}
+    bench.stop().assert_books()
+
+
+@every_method
+def test_polite_signals_to_everyone_change_nothing(make_bench, method):
+    bench = make_bench(method).start()
+    pids = bench.pids
+    everyone = [bench.server.pid, *pids] if method == "forkserver" else pids
+
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        for pid in everyone:
+            os.kill(pid, signum)
+    results = bench.run(*(Square(n) for n in range(50)))
+
+    assert results == [n**2 for n in range(50)]
+    assert bench.pids == pids
+    assert bench.figures.deaths == {}
+
+
+def test_fork_server_survives_polite_signals(make_bench):
+    bench = make_bench("forkserver").start()
+    server = bench.server.pid
+    os.kill(server, signal.SIGTERM)
+    os.kill(server, signal.SIGINT)
+
+    os.kill(bench.pids[0], signal.SIGKILL)  # its replacement proves that the server works
+    bench.until(lambda: bench.figures.started == 3, "a replacement has started")
+    bench.until_manned()
+
+    assert bench.server.pid == server
+
+
+def test_fork_server_that_is_killed_is_replaced_with_all_lanes(make_bench):
+    bench = make_bench("forkserver", redeliver_times=0).start()
+    server, pids = bench.server.pid, bench.pids
+    ids = bench.submit(*[bench.say_and_wait()] * 4)
+    bench.until_said("running", times=2)
+
+    os.kill(server, signal.SIGKILL)
+    bench.until(lambda: sum(bench.figures.deaths.values()) == 2, "both lanes are lost")
+    bench.gate.open_for(6)
+    bench.until_settled().until_manned()
+
+    assert all(bench.result(n) not in pids for n in ids)  # nothing was charged: all are done
+    assert bench.server.pid != server
+    assert bench.events.errors == []
+    await_end(pids)
+    bench.stop().assert_books()
+
+
+def test_fork_server_that_dies_often_never_breaks_the_pool(make_bench):
+    bench = make_bench("forkserver", intensity=1).start()
+
+    for round_ in range(4):
+        os.kill(bench.server.pid, signal.SIGKILL)
+        bench.until(lambda n=round_: sum(bench.figures.deaths.values()) == 2 * n + 2, "lost")
+        bench.until_manned()
+
+    assert bench.events.errors == []
+    assert bench.run(Square(6)) == [36]
+
+
+def test_fork_server_and_workers_killed_together_are_replaced(make_bench):
+    bench = make_bench("forkserver").start()
+
+    for pid in [bench.server.pid, *bench.pids]:
+        os.kill(pid, signal.SIGKILL)
+    bench.until(lambda: sum(bench.figures.deaths.values()) == 2, "both lanes are lost")
+
+    assert bench.until_manned().run(Square(7)) == [49]

@@ -1,0 +1,201 @@
+"""WORKER SIDE of the pool's tests: harmless work, and how it talks with the test.
+
+A worker and its test talk through named pipes: nothing to inherit, whatever the start method.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Square:
+    number: int
+
+    def __call__(self) -> int:
+        return self.number**2
+
+
+@dataclass(frozen=True)
+class Pid:
+    def __call__(self) -> int:
+        return os.getpid()
+
+
+@dataclass(frozen=True)
+class Fail:
+    def __call__(self) -> None:
+        raise ValueError("as ordered")
+
+
+@dataclass(frozen=True)
+class Environment:
+    name: str
+
+    def __call__(self) -> str | None:
+        return os.environ.get(self.name)
+
+
+@dataclass(frozen=True)
+class Niceness:
+    def __call__(self) -> int:
+        return os.nice(0)
+
+
+@dataclass(frozen=True)
+class IsImported:
+    module: str
+
+    def __call__(self) -> bool:
+        return self.module in sys.modules
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+
+    def __call__(self) -> bool:
+        importlib.import_module(self.module)
+        return True
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Makes a result of *size* bytes."""
+
+    size: int
+
+    def __call__(self) -> bytes:
+        return bytes(self.size)
+
+
+@dataclass(frozen=True)
+class Carry:
+    """Brings a frame of some size along."""
+
+    ballast: bytes
+
+    def __call__(self) -> int:
+        return len(self.ballast)
+
+
+@dataclass(frozen=True)
+class Say:
+    """Writes a line to the test."""
+
+    path: str
+    text: str = "here"
+
+    def __call__(self) -> None:
+        with open(self.path, "w") as pipe:
+            pipe.write(f"{self.text} {os.getpid()}\n")
+
+
+@dataclass(frozen=True)
+class SayAndWait:
+    """Says that it runs, then goes on when the test opens the gate."""
+
+    said: str
+    gate: str
+    text: str = "running"
+
+    def __call__(self) -> int:
+        Say(self.said, self.text)()
+        with open(self.gate, "rb", buffering=0) as gate:
+            gate.read(1)
+        return os.getpid()
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """Does one thing after the other; the result is that of the last."""
+
+    steps: tuple[Any, ...]
+
+    def __call__(self) -> Any:
+        result = None
+        for step in self.steps:
+            result = step()
+        return result
+
+
+@dataclass(frozen=True)
+class FirstTime:
+    """Does it only if nobody has done it before: *mark* is a file that must not exist yet."""
+
+    mark: str
+    deed: Any
+    otherwise: Any = None
+
+    def __call__(self) -> Any:
+        try:
+            os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return self.otherwise() if self.otherwise is not None else "not the first time"
+        return self.deed()
+
+
+@dataclass(frozen=True)
+class TakeSeconds:
+    seconds: float
+
+    def __call__(self) -> None:
+        time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class StartSleep:
+    """Starts a subprocess that would outlive everything, and says its pid."""
+
+    said: str
+
+    def __call__(self) -> None:
+        child = subprocess.Popen(["sleep", "1000"])
+        with open(self.said, "w") as pipe:
+            pipe.write(f"child {child.pid}\n")
+
+
+@dataclass(frozen=True)
+class ForkChild:
+    """Forks a process by multiprocessing that would outlive everything, and says its pid."""
+
+    said: str
+
+    def __call__(self) -> None:
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=time.sleep, args=(1000,), daemon=True)
+        child.start()
+        with open(self.said, "w") as pipe:
+            pipe.write(f"child {child.pid}\n")
+
+
+@dataclass(frozen=True)
+class UsePool:
+    """As a pipeline that uses multiprocessing itself would."""
+
+    numbers: tuple[int, ...]
+
+    def __call__(self) -> list[int]:
+        with multiprocessing.Pool(2) as pool:
+            return pool.map(_square, self.numbers)
+
+
+@dataclass(frozen=True)
+class TerminateOwnChild:
+    """The exit code of an own subprocess that is sent a SIGTERM."""
+
+    def __call__(self) -> int:
+        child = subprocess.Popen(["sleep", "1000"])
+        child.terminate()
+        return child.wait(timeout=20)
+
+
+def _square(number: int) -> int:
+    return number**2

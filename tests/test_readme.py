@@ -1,0 +1,30 @@
+"""The README's commands are those that CI runs, and its settings exist."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from scrapy_mpworkers.settings import WorkerSettings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    command = next(line for line in README.splitlines() if line.endswith("pytest"))
+
+    assert command in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def test_the_readme_is_about_a_hundred_lines() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+def test_every_setting_of_the_docs_is_known_to_the_code() -> None:
+    text = README + (ROOT / "docs/reference.md").read_text()
+
+    named = set(re.findall(r"`MPWORKERS_([A-Z_]+)[` ]", text))
+
+    assert {name.lower() for name in named} == {field.name for field in fields(WorkerSettings)}

@@ -1,0 +1,190 @@
+"""The modules that decide: events in, decisions out, no process and no clock."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from scrapy_mpworkers import errors, summary
+from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan
+from scrapy_mpworkers.pool.figures import Distribution, Figures, WorkerTime
+from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.wire.messages import Fate, Task
+
+
+def ledger_of(count: int) -> Ledger:
+    ledger = Ledger()
+    for number in range(count):
+        ledger.add(Entry(Task(number, 0, b""), (), 0.0))
+    return ledger
+
+
+def ids(entries: list[Entry]) -> list[int]:
+    return [entry.task.id for entry in entries]
+
+
+class TestLedger:
+    def test_tasks_are_leased_in_the_order_they_came(self) -> None:
+        ledger = ledger_of(5)
+
+        assert ids(ledger.lease("a", 2, 0.0)) == [0, 1]
+        assert ids(ledger.lease("b", 2, 0.0)) == [2, 3]
+        assert (ledger.waiting, ledger.pending) == (1, 5)
+
+    def test_the_last_task_of_a_message_closes_it(self) -> None:
+        ledger = ledger_of(2)
+        ledger.lease("a", 2, 0.0)
+
+        closed = [ledger.settle("a", n).closes_message for n in (1, 0)]  # type: ignore[union-attr]
+
+        assert closed == [False, True]
+        assert ledger.open_messages("a") == 0
+
+    def test_a_task_is_settled_once_and_only_by_its_own_lane(self) -> None:
+        ledger = ledger_of(1)
+        ledger.lease("a", 1, 0.0)
+
+        assert ledger.settle("b", 0) is None
+        assert ledger.settle("a", 0) is not None
+        assert ledger.settle("a", 0) is None
+
+    def test_a_lost_lane_charges_one_task_and_gives_all_back_to_the_front(self) -> None:
+        ledger = ledger_of(4)
+        ledger.lease("a", 2, 0.0)
+        ledger.lease("a", 1, 0.0)
+
+        lost = ledger.lose("a", charged=1, deaths_allowed=2)
+
+        assert (lost.redelivered, lost.given_up, lost.open_messages) == (3, None, 2)
+        assert ids(ledger.lease("b", 1, 0.0)) == [0]
+
+    def test_a_charged_task_travels_alone(self) -> None:
+        ledger = ledger_of(3)
+        ledger.lease("a", 3, 0.0)
+        ledger.lose("a", charged=1, deaths_allowed=2)
+
+        assert [ids(ledger.lease("b", 3, 0.0)) for _ in range(3)] == [[0], [1], [2]]
+
+    def test_deaths_beyond_the_limit_give_the_task_up(self) -> None:
+        ledger = ledger_of(1)
+
+        for _ in range(2):
+            ledger.lease("a", 1, 0.0)
+            assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
+        ledger.lease("a", 1, 0.0)
+        given_up = ledger.lose("a", charged=0, deaths_allowed=2).given_up
+
+        assert given_up is not None
+        assert given_up.deaths == 3
+        assert ledger.pending == 0
+
+    def test_a_charge_for_a_task_that_has_settled_is_no_charge(self) -> None:
+        ledger = ledger_of(2)
+        ledger.lease("a", 2, 0.0)
+        ledger.settle("a", 0)
+
+        lost = ledger.lose("a", charged=0, deaths_allowed=0)
+
+        assert (lost.redelivered, lost.given_up) == (1, None)
+
+    def test_clear_gives_up_waiting_and_leased(self) -> None:
+        ledger = ledger_of(3)
+        ledger.lease("a", 2, 0.0)
+
+        assert ids(ledger.clear()) == [0, 1, 2]
+        assert ledger.settle("a", 0) is None
+
+
+class TestBatching:
+    def test_slow_items_and_unknown_ones_travel_alone(self) -> None:
+        assert batch_size(None) == batch_size(0.05) == 1
+
+    def test_a_batch_is_a_few_milliseconds_of_work(self) -> None:
+        assert batch_size(0.0005) == 8
+        assert batch_size(0.0) == LARGEST
+
+    def test_idle_lanes_come_first(self) -> None:
+        assert plan(2, [1, 0, 0], 0.05) == [(1, 1), (2, 1)]
+
+    def test_no_lane_takes_more_than_its_share(self) -> None:
+        assert plan(4, [0, 0], 0.0001) == [(0, 2), (1, 1), (0, 1)]
+
+    def test_lanes_get_no_more_than_one_message_ahead(self) -> None:
+        assert plan(100, [PREFETCH, PREFETCH], 0.05) == []
+        assert plan(5, [], 0.05) == []
+
+
+class TestRestarts:
+    def test_more_than_the_intensity_within_the_period_is_too_much(self) -> None:
+        restarts = RestartIntensity(2, 30.0)
+
+        assert [restarts.allows(now) for now in (0.0, 1.0, 2.0)] == [True, True, False]
+
+    def test_deaths_before_the_period_are_forgotten(self) -> None:
+        restarts = RestartIntensity(1, 30.0)
+
+        assert [restarts.allows(now) for now in (0.0, 31.0, 62.0)] == [True, True, True]
+
+    def test_progress_forgives(self) -> None:
+        restarts = RestartIntensity(1, 30.0)
+        restarts.allows(0.0)
+
+        restarts.progress()
+
+        assert restarts.allows(1.0)
+
+
+class TestFigures:
+    def test_percentiles_are_within_two_percent(self) -> None:
+        times = Distribution()
+        for number in range(1, 1001):
+            times.add(number / 1000)
+
+        assert times.percentile(50) == pytest.approx(0.5, rel=0.03)
+        assert times.percentile(99) == pytest.approx(0.99, rel=0.03)
+        assert Distribution().percentile(50) == 0.0
+
+    @pytest.mark.parametrize(
+        ("busy", "service", "said"),
+        [
+            (9.6, 0.01, "more workers would help"),
+            (1.0, 0.01, "fewer workers would do"),
+            (6.0, 0.01, "a good fit"),
+            (6.0, 0.00001, "inline (ITEM_PIPELINES) would be faster"),
+        ],
+    )
+    def test_advice_is_drawn_from_the_figures(self, busy: float, service: float, said: str) -> None:
+        figures = Figures(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
+        for _ in range(100):
+            figures.service.add(service)
+        figures.settled[Fate.DONE] = 100
+
+        assert said in summary.advice(figures, 0.0)
+        assert said in summary.table(figures, 0.0)
+
+
+ERRORS = [
+    errors.WorkerDied("worker-1 (pid 7)", 3, -9),
+    *(
+        cls("what to do")
+        for cls in vars(errors).values()
+        if isinstance(cls, type) and issubclass(cls, Exception) and cls is not errors.WorkerDied
+    ),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_survive_pickling(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+
+
+def test_a_death_says_who_how_often_how_and_what_to_do() -> None:
+    text = str(ERRORS[0])
+
+    for part in ("worker-1 (pid 7)", "3 times", "SIGKILL", "MPWORKERS_WORKERS=0"):
+        assert part in text
