@@ -149,6 +149,8 @@ class WorkerExtension(PoolEvents):
                 publish(self._pool.figures, self._crawler.stats)
                 table = summary.table(self._pool.figures, monotonic())
                 logger.info("Workers' summary:\n%s", table, extra={"spider": spider})
+            if self._loop is not None:
+                self._loop.close()
 
     # What the pool tells
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -21,7 +22,10 @@ class CrawlLoop(Protocol):
         """
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        """Run *function* after *seconds*."""
+        """Run *function* after *seconds*, unless :meth:`close` comes before."""
+
+    def close(self) -> None:
+        """Forget what was to be called later: a timer would keep its crawl in memory."""
 
     def waiter(self) -> tuple[Awaitable[Any], Callable[[Any], None]]:
         """Something to await once, and the function that ends the wait with a value."""
@@ -65,15 +69,41 @@ class Gate:
         return value
 
 
-class _AsyncioLoop:
+class _Timers:
+    """The timers of one crawl."""
+
     def __init__(self) -> None:
+        self._timers: dict[int, Any] = {}
+        self._numbers = itertools.count()
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        number = next(self._numbers)
+
+        def fire() -> None:
+            del self._timers[number]
+            function()
+
+        self._timers[number] = self._start_timer(seconds, fire)
+
+    def close(self) -> None:
+        while self._timers:
+            _, timer = self._timers.popitem()
+            timer.cancel()
+
+    def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
+        raise NotImplementedError
+
+
+class _AsyncioLoop(_Timers):
+    def __init__(self) -> None:
+        super().__init__()
         self._loop = asyncio.get_event_loop()
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)
 
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        self._loop.call_later(seconds, function)
+    def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
+        return self._loop.call_later(seconds, function)
 
     def waiter(self) -> tuple[Awaitable[Any], Callable[[Any], None]]:
         future = self._loop.create_future()
@@ -85,8 +115,9 @@ class _AsyncioLoop:
         return future, end
 
 
-class _ReactorLoop:
+class _ReactorLoop(_Timers):
     def __init__(self) -> None:
+        super().__init__()
         # Not at the top of the module: the import installs a reactor.
         from twisted.internet import reactor
 
@@ -95,8 +126,8 @@ class _ReactorLoop:
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._reactor.callFromThread(function)
 
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        self._reactor.callLater(seconds, function)
+    def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
+        return self._reactor.callLater(seconds, function)
 
     def waiter(self) -> tuple[Awaitable[Any], Callable[[Any], None]]:
         deferred: Deferred[Any] = Deferred()

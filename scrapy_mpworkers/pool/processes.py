@@ -81,10 +81,7 @@ class Processes:
         process: BaseProcess = self.context.Process(  # type: ignore[attr-defined]
             target=target, args=args, name=name, daemon=True
         )
-        if self._server is not None:
-            process._Popen = partial(_launch_by, _ServerPopen, self._server)  # type: ignore[attr-defined]
-        elif self.method == "spawn":
-            process._Popen = partial(_launch_by, _SpawnPopen, None)  # type: ignore[attr-defined]
+        process._Popen = partial(_launch_by, _POPEN[self.method], self._server)  # type: ignore[attr-defined]
         return process
 
     def abandon(self) -> None:
@@ -200,7 +197,30 @@ class ForkServer:
         )
 
 
-class _ServerPopen(popen_forkserver.Popen):
+class _PolledByOne:
+    """Lets one thread at a time ask for the exit code.
+
+    Whenever a process is started, by whomever, multiprocessing polls all others of the parent. An
+    exit code can be collected once: of two threads that try it together one would come away
+    without.
+    """
+
+    server: ForkServer | None
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        self._polling = threading.Lock()
+        super().__init__(process_obj)  # type: ignore[call-arg]
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        with self._polling:
+            return super().poll(flag)  # type: ignore[misc, no-any-return]
+
+
+class _ForkPopen(_PolledByOne, popen_fork.Popen):
+    """As popen_fork's."""
+
+
+class _ServerPopen(_PolledByOne, popen_forkserver.Popen):
     """As popen_forkserver's, with our server and our preparation data."""
 
     server: ForkServer
@@ -221,8 +241,11 @@ class _ServerPopen(popen_forkserver.Popen):
             raise
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
+        with self._polling:
+            return self._poll(None if flag != os.WNOHANG else 0)
+
+    def _poll(self, timeout: float | None) -> int | None:
         if self.returncode is None:
-            timeout = 0 if flag == os.WNOHANG else None
             if not connection.wait([self.sentinel], timeout):
                 return None
             try:
@@ -233,10 +256,9 @@ class _ServerPopen(popen_forkserver.Popen):
         return self.returncode
 
 
-class _SpawnPopen(popen_spawn_posix.Popen):
+class _SpawnPopen(_PolledByOne, popen_spawn_posix.Popen):
     """As popen_spawn_posix's, with our preparation data."""
 
-    server: None
     _fds: list[int]
 
     def _launch(self, process_obj: BaseProcess) -> None:
@@ -255,6 +277,9 @@ class _SpawnPopen(popen_spawn_posix.Popen):
         finally:
             os.close(data_r)
             os.close(status_w)
+
+
+_POPEN = {"forkserver": _ServerPopen, "spawn": _SpawnPopen, "fork": _ForkPopen}
 
 
 def _launch_by(popen: type[Any], server: ForkServer | None, process_obj: BaseProcess) -> Any:

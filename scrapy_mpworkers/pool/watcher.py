@@ -66,6 +66,8 @@ class Watcher:
         self._count = itertools.count()
         self._assemblies: dict[Lane, _Assembly] = {}
         self._running = True
+        self._waking = threading.Lock()
+        self._is_open = True
         self._selector.register(self._wake_r, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="mpworkers-watcher", daemon=True)
         self._thread.start()
@@ -83,11 +85,20 @@ class Watcher:
         """End the thread and wait for it. Not for the loop's thread."""
         self._command(self._finish)
         self._thread.join()
+        # Not by the thread itself: it may obey a command, and end, before the byte that was to
+        # wake it has been written.
+        with self._waking:
+            self._is_open = False
+            self._selector.close()
+            os.close(self._wake_r)
+            os.close(self._wake_w)
 
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)
-        with contextlib.suppress(BlockingIOError):  # a full pipe wakes just as well
-            os.write(self._wake_w, b"\0")
+        # Locked, and not after the end: the number of a closed fd may be another's by now.
+        with self._waking, contextlib.suppress(BlockingIOError):  # a full pipe wakes just as well
+            if self._is_open:
+                os.write(self._wake_w, b"\0")
 
     def _finish(self) -> None:
         self._running = False
@@ -105,9 +116,6 @@ class Watcher:
             events += self._due()
             if events:
                 self._deliver(events)
-        self._selector.close()
-        os.close(self._wake_r)
-        os.close(self._wake_w)
 
     def _timeout(self) -> float | None:
         return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None

@@ -2,7 +2,8 @@
 
 A worker has no reactor. A Deferred that waits for one would never fire, and the worker would sit
 there for ever. When the loop is about to sleep without any timer, file or thread that could wake
-it, while a pipeline's coroutine waits, that wait is hopeless.
+it, while a pipeline's coroutine waits, that wait is hopeless. In doubt it is not: a thread that
+nobody knows may be about to call ``call_soon_threadsafe``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from scrapy_mpworkers.errors import StuckError
 
 _T = TypeVar("_T")
 
+#: Names of threads that wake the loop only for a call that :meth:`WatchfulLoop.run_in_executor` has
+#: counted (those of asyncio's default executor, which stay for later calls), or never.
+_KNOWN_THREADS = ("asyncio_", "mpworkers-")
+
 _STUCK = (
     "it awaits something that nothing in a worker can bring about. There is no Twisted reactor in "
     "a worker: Deferreds of the reactor (downloads, deferLater, deferToThread) never fire. Use "
@@ -30,6 +35,15 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._watchful = _WatchfulSelector()
         super().__init__(self._watchful)
+
+    def run_in_executor(  # type: ignore[override]  # typing.TypeVarTuple came with Python 3.11
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
+        """As asyncio's; also counts the calls that are under way."""
+        future = super().run_in_executor(executor, func, *args)
+        self._watchful.calls += 1
+        future.add_done_callback(self._watchful.call_done)
+        return future
 
     async def guard(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Await *work* from the loop's main task.
@@ -56,12 +70,14 @@ class _WatchfulSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.found_stuck = False
+        self.calls = 0  #: of other threads, under way
         self._task: asyncio.Task[Any] | None = None
-        self._threads = 0
 
     def watch(self, task: asyncio.Task[Any] | None) -> None:
         self._task, self.found_stuck = task, False
-        self._threads = threading.active_count()
+
+    def call_done(self, future: asyncio.Future[Any]) -> None:
+        self.calls -= 1
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if self._task is not None and self._is_hopeless(timeout):
@@ -77,5 +93,10 @@ class _WatchfulSelector(selectors.DefaultSelector):
             timeout is None
             and not self.found_stuck
             and len(self.get_map()) <= 1
-            and threading.active_count() <= self._threads
+            and not self.calls
+            and all(
+                thread.name.startswith(_KNOWN_THREADS)
+                for thread in threading.enumerate()
+                if thread is not threading.current_thread()
+            )
         )

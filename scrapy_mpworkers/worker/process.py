@@ -85,7 +85,7 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(
-        target=_watch_parent, args=(parent.sentinel,), name="parent-watch", daemon=True
+        target=_watch_parent, args=(parent.sentinel,), name="mpworkers-parent-watch", daemon=True
     ).start()
     if sys.platform == "linux":
         # For native code that never lets a Python thread run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import psutil
 import pytest
@@ -223,6 +224,31 @@ def test_feeder_blocked_by_a_full_pipe_ends_with_its_worker(make_bench, method):
     assert [bench.result(n) for n in large] == [20_000_000, 9]
     bench.stop().assert_books()
     assert comes_true(lambda: "QueueFeederThread" not in own_threads())
+
+
+@every_method
+def test_exit_code_is_told_to_everyone_who_asks_at_once(make_bench, method):
+    # Whenever somebody starts a process, multiprocessing asks all others for their exit codes.
+    processes = make_bench(method).processes
+    for code in range(1, 6):
+        process = processes.process(os._exit, (code,), "exits")
+        process.start()
+        together, heard = threading.Barrier(8), []
+
+        def ask(process=process, together=together, heard=heard):
+            together.wait()
+            process.join(timeout=20)
+            heard.append(process.exitcode)
+
+        askers = [threading.Thread(target=ask) for _ in range(8)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        process.close()
+
+        assert heard == [code] * 8
+    processes.close()
 
 
 @rotated()

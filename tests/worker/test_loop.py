@@ -1,0 +1,123 @@
+"""The worker's loop: an await that can never end is an error, any other is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from scrapy_mpworkers.errors import StuckError
+from scrapy_mpworkers.worker.loop import WatchfulLoop
+
+LONG = 0.05  # seconds; the loop has long had nothing else to do
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Any]]:
+    """Runs coroutines one after the other in one loop, as a worker does with its items.
+
+    In a thread, since pytest-twisted's own loop runs in this one; all others get names of the
+    kind that a worker's own threads have.
+    """
+    loop = WatchfulLoop()
+    names = {thread: thread.name for thread in threading.enumerate()}
+    for thread in names:
+        thread.name = "mpworkers-as-in-a-worker"
+
+    with ThreadPoolExecutor(1, "mpworkers-main") as main:
+
+        def run(*works: Coroutine[Any, Any, Any]) -> list[Any]:
+            guarded = [loop.guard(work) for work in works]
+            running = main.submit(lambda: [loop.run_until_complete(one) for one in guarded])
+            return running.result(20)
+
+        yield run
+
+        main.submit(loop.run_until_complete, loop.shutdown_default_executor()).result(20)
+    loop.close()
+    for thread, name in names.items():
+        thread.name = name
+
+
+async def await_nobody() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def await_a_deferred() -> None:
+    await Deferred().asFuture(asyncio.get_running_loop())
+
+
+async def await_a_thread() -> str:
+    return await asyncio.to_thread(slow)
+
+
+def slow() -> str:
+    time.sleep(LONG)
+    return "done"
+
+
+@pytest.mark.parametrize("work", [await_nobody, await_a_deferred])
+def test_a_hopeless_await_is_an_error_each_time(run: Any, work: Any) -> None:
+    for _ in range(3):
+        with pytest.raises(StuckError):
+            run(work())
+
+
+def test_the_next_item_is_none_the_worse_for_it(run: Any) -> None:
+    with pytest.raises(StuckError):
+        run(await_nobody())
+
+    assert run(asyncio.sleep(0.01, "slept")) == ["slept"]
+
+
+def test_a_thread_that_an_earlier_item_has_left_idle_may_be_awaited(run: Any) -> None:
+    assert run(*(await_a_thread() for _ in range(4))) == ["done"] * 4
+
+
+def test_idle_threads_of_the_default_executor_give_no_hope(run: Any) -> None:
+    run(await_a_thread())
+
+    with pytest.raises(StuckError):
+        run(await_nobody())
+
+
+def test_an_own_executor_may_be_awaited_whose_threads_are_older_than_the_item(run: Any) -> None:
+    async def await_own(executor: ThreadPoolExecutor) -> str:
+        return await asyncio.wrap_future(executor.submit(slow))
+
+    with ThreadPoolExecutor(1) as executor:
+        assert run(*(await_own(executor) for _ in range(3))) == ["done"] * 3
+
+
+def test_a_thread_older_than_the_item_may_wake_the_loop(run: Any) -> None:
+    wanted, came = threading.Event(), []
+
+    def serve() -> None:
+        wanted.wait()
+        time.sleep(LONG)
+        came[0].get_loop().call_soon_threadsafe(came[0].set_result, "served")
+
+    async def await_service() -> str:
+        came.append(asyncio.get_running_loop().create_future())
+        wanted.set()
+        return await came[0]
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+
+    assert run(await_service()) == ["served"]
+    thread.join()
+
+
+def test_a_subprocess_may_be_awaited(run: Any) -> None:
+    async def await_program() -> int:
+        process = await asyncio.create_subprocess_exec("sleep", str(LONG))
+        return await process.wait()
+
+    assert run(await_program()) == [0]
