@@ -47,9 +47,16 @@ STUCK_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class GivenUp:
-    """A task that the pool has given up, in the place of an Outcome."""
+    """A task that the pool has given up, in the place of an Outcome.
+
+    ``attempts``: how often it was leased; ``deaths``: how many workers died while they ran it;
+    ``worker``: the last one that had it, ``None`` if it never left.
+    """
 
     error: MPWorkersError
+    attempts: int = 0
+    deaths: int = 0
+    worker: str | None = None
 
 
 #: Called once for each task.
