@@ -47,6 +47,7 @@ class WorkerSettings:
     start_method: str
     nice: int
     max_pending: int
+    max_pending_bytes: int
     redeliver_times: int
     restart_intensity: int
     restart_period: float
@@ -67,6 +68,7 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         start_method=_read(settings, "START_METHOD", None, _start_method),
         nice=_read(settings, "NICE", 5, _nice),
         max_pending=_read(settings, "MAX_PENDING", None, _auto(_positive, max(128, 32 * workers))),
+        max_pending_bytes=_read(settings, "MAX_PENDING_BYTES", 64 << 20, _positive),
         redeliver_times=_read(settings, "REDELIVER_TIMES", 2, _count),
         restart_intensity=_read(
             settings, "RESTART_INTENSITY", None, _auto(_count, max(12, 4 * workers))
@@ -209,6 +211,7 @@ _KNOWN = {
         "START_METHOD",
         "NICE",
         "MAX_PENDING",
+        "MAX_PENDING_BYTES",
         "REDELIVER_TIMES",
         "RESTART_INTENSITY",
         "RESTART_PERIOD",

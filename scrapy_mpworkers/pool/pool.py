@@ -126,7 +126,6 @@ class Pool:
         self._dispatching = self._checking = False
         self._opened = self._closed = False
         self._error: MPWorkersError | None = None
-        self._bounds: list[tuple[int, Callable[[], None]]] = []
         self.settled_at = monotonic()
 
     def start(self) -> None:
@@ -185,17 +184,11 @@ class Pool:
         self._dispatch_soon()
         return task.id
 
-    def when_pending_below(self, bound: int, callback: Callable[[], None]) -> None:
-        """Call *callback* once fewer than *bound* tasks are pending, at once if so now."""
-        self._bounds.append((bound, callback))
-        self._check_bounds()
-
     def give_up(self, error: MPWorkersError) -> None:
         """Settle every pending task with *error*, and every later one too."""
         self._error = error
         for entry in self._ledger.clear():
             self._settle_given_up(entry.task.id)
-        self._check_bounds()
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills, join, release everything. After *timeout* seconds: terminate, kill.
@@ -266,7 +259,6 @@ class Pool:
                 self._supervisor.ended(event.lane, event.exitcode)
             elif isinstance(event, Due):
                 event.callback()
-        self._check_bounds()
 
     def _on_report(self, lane: Lane, report: Any, size: int) -> None:
         lane.heard_at = monotonic()
@@ -316,13 +308,6 @@ class Pool:
             settle(outcome)
         except Exception:
             logger.exception("Settling a task failed")
-
-    def _check_bounds(self) -> None:
-        if self._bounds:
-            met = [b for b in self._bounds if self.pending < b[0] or self._error is not None]
-            self._bounds = [b for b in self._bounds if b not in met]
-            for _, callback in met:
-                callback()
 
     # Dispatch
 
