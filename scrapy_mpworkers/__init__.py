@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy_mpworkers.errors import (
     CloseTimeout,
+    ItemTimeout,
     MPWorkersError,
     NotInWorkerError,
     PoolBroken,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Addon",
     "CloseTimeout",
+    "ItemTimeout",
     "MPWorkersError",
     "NotInWorkerError",
     "PoolBroken",

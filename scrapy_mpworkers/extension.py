@@ -23,7 +23,6 @@ from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
 from scrapy_mpworkers.pool.pool import GivenUp, Pool, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.pool.supervisor import BOOT_SECONDS
 from scrapy_mpworkers.seams import ScraperNudge, when_closing_begins
 from scrapy_mpworkers.settings import (
     Entry,
@@ -208,7 +207,6 @@ class WorkerExtension(PoolEvents):
         )
         self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._backpressure.pending)
         when_closing_begins(self._crawler, self._closing.begin)
-        self._loop.call_later(BOOT_SECONDS, self._boot_is_overdue)
         self._pool.start()
         self._report_progress_later()
 
@@ -236,6 +234,9 @@ class WorkerExtension(PoolEvents):
             redeliver_times=self._options.redeliver_times,
             intensity=self._options.restart_intensity,
             period=self._options.restart_period,
+            item_timeout=self._options.item_timeout,
+            max_items=self._options.worker_max_items,
+            memory_limit=self._options.worker_memory_limit_mb << 20,
         )
         blobs = crossing.codec.definitions.blobs
 
@@ -245,17 +246,6 @@ class WorkerExtension(PoolEvents):
             return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
 
         return Pool(options, self._processes, make_setup, blobs, self, loop.call_from_thread)
-
-    def _boot_is_overdue(self) -> None:
-        assert self._started is not None
-        if not self._started.is_open:
-            self._started.open(
-                WorkerStartError(
-                    f"no worker was ready after {BOOT_SECONDS:.0f} s. Look for what a pipeline's "
-                    "module, from_crawler or open_spider waits for; -s MPWORKERS_WORKERS=0 runs "
-                    "them in this process."
-                )
-            )
 
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""

@@ -22,6 +22,7 @@ class Entry:
     needs: tuple[int, ...]
     submitted_at: float
     leased_at: float = 0.0
+    attempts: int = 0
     deaths: int = 0
     message: list[Entry] = field(default_factory=list)
 
@@ -82,6 +83,7 @@ class Ledger:
                 break
             entry = self._waiting.popleft()
             entry.message, entry.leased_at = message, now
+            entry.attempts += 1
             message.append(entry)
             self._leases.setdefault(lane, {})[entry.task.id] = entry
             if entry.deaths:
