@@ -31,6 +31,7 @@ from scrapy_mpworkers.errors import (
     SettingError,
     StuckError,
     UnpicklableError,
+    UnreadableError,
     WorkerDied,
     WorkerStartError,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "SettingError",
     "StuckError",
     "UnpicklableError",
+    "UnreadableError",
     "WorkerDied",
     "WorkerExtension",
     "WorkerPipeline",

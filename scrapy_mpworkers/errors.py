@@ -17,6 +17,10 @@ class UnpicklableError(MPWorkersError, TypeError):
     """An item, or what a pipeline made of it, cannot cross to another process."""
 
 
+class UnreadableError(MPWorkersError, TypeError):
+    """What the pipelines made of an item has arrived and cannot be loaded in Scrapy's process."""
+
+
 class WorkerStartError(MPWorkersError):
     """No worker became ready: it died, or was silent for too long, while it started."""
 

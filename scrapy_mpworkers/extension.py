@@ -17,7 +17,7 @@ from scrapy_mpworkers import summary
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.closing import Closing
 from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_to_preload
-from scrapy_mpworkers.errors import PoolBroken, UnpicklableError, WorkerStartError
+from scrapy_mpworkers.errors import PoolBroken, UnpicklableError, UnreadableError, WorkerStartError
 from scrapy_mpworkers.hops import hops_of, is_contract_check
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
@@ -32,7 +32,7 @@ from scrapy_mpworkers.settings import (
     warn_of_unknown_names,
 )
 from scrapy_mpworkers.stats import publish
-from scrapy_mpworkers.wire.messages import Definition, Outcome, Setup
+from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,11 @@ class WorkerExtension(PoolEvents):
         outcome = await outcome_came
         self._nudge.item_settled()
         self._crossing.take_effect(getattr(outcome, "effects", None))
-        return shipment.outcome(outcome)
+        try:
+            return shipment.outcome(outcome)
+        except UnreadableError:
+            self._pool.figures.unreadable(Fate(outcome.fate))
+            raise
 
     async def room(self) -> None:
         """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""

@@ -145,6 +145,7 @@ class Bench:
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
         preload: Sequence[str] = (),
         conditions: Conditions | None = None,
+        **limits: Any,
     ) -> None:
         self.calls = Calls()
         self.events = Events()
@@ -156,7 +157,7 @@ class Bench:
         self.processes = Processes(method, preload, conditions or Conditions(0, {}, None))
         setup = Setup((), f"{consumers.__name__}:build", pickle.dumps(behaviour(self)))
         self.pool = Pool(
-            PoolOptions(workers, redeliver_times, intensity, 30.0),
+            PoolOptions(workers, redeliver_times, intensity, 30.0, **limits),
             self.processes,
             lambda: setup,
             self.blobs,
