@@ -7,7 +7,7 @@ from time import monotonic
 
 from scrapy_mpworkers.pool.batching import ServiceTime, plan
 from scrapy_mpworkers.pool.lane import Lane
-from scrapy_mpworkers.pool.ledger import Ledger
+from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
 
@@ -50,15 +50,19 @@ class Dispatcher:
 
     def _dispatch(self) -> None:
         self._is_due = False
-        lanes = self._open_lanes()
+        self._dispatch_charged()
+        lanes = [lane for lane in self._open_lanes() if not self._ledger.runs_charged(lane)]
         loads = [self._ledger.open_messages(lane) for lane in lanes]
         for index, count in plan(self._ledger.waiting, loads, self._service.seconds):
-            self._lease(lanes[index], count)
+            self._send(lanes[index], self._ledger.lease(lanes[index], count, monotonic()))
 
-    def _lease(self, lane: Lane, count: int) -> None:
-        entries = self._ledger.lease(lane, count, monotonic())
-        if not entries:
-            return
+    def _dispatch_charged(self) -> None:
+        """A task that is likely to kill its worker goes to an idle one, where nothing waits."""
+        for lane in self._open_lanes() if self._ledger.charged else ():
+            if self._ledger.charged and not self._ledger.open_messages(lane):
+                self._send(lane, self._ledger.lease_charged(lane, monotonic()))
+
+    def _send(self, lane: Lane, entries: Sequence[Entry]) -> None:
         missing = {n for entry in entries for n in entry.needs} - lane.known
         lane.known |= missing
         definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))

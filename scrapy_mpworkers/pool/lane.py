@@ -12,7 +12,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
 from typing import Any, NamedTuple
@@ -165,6 +166,18 @@ class Lane:
         self.reports.close()
         if self.pid is not None:
             self.process.close()
+
+
+def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[], None]:
+    """A call for a timer, which must not keep a discarded lane with its queue in memory."""
+    alive = weakref.ref(lane)
+
+    def call() -> None:
+        lane = alive()
+        if lane is not None:
+            function(lane)
+
+    return call
 
 
 def _keep_quiet(orders: JoinableQueue[Order]) -> None:

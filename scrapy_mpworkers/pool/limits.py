@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from time import monotonic
 
-from scrapy_mpworkers.pool.lane import Lane, Turn
+from scrapy_mpworkers.pool.lane import Lane, Turn, while_it_lives
 from scrapy_mpworkers.pool.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -42,17 +42,7 @@ class TimeLimit:
         """The lane has got work. It is watched until it has none any more."""
         if self._seconds and lane not in self._watched:
             self._watched.add(lane)
-            self._look_after(self._seconds, lane)
-
-    def _look_after(self, seconds: float, lane: Lane) -> None:
-        alive = weakref.ref(lane)  # a lane that was discarded must not live on in a timer
-
-        def look() -> None:
-            lane = alive()
-            if lane is not None:
-                self._look(lane)
-
-        self._call_later(seconds, look)
+            self._call_later(self._seconds, while_it_lives(lane, self._look))
 
     def _look(self, lane: Lane) -> None:
         if lane.killed or not lane.has_work:
@@ -61,7 +51,7 @@ class TimeLimit:
         turn = lane.turn()
         left = time_left(turn, monotonic(), self._seconds)
         if turn is None or left > 0:
-            self._look_after(left, lane)
+            self._call_later(left, while_it_lives(lane, self._look))
             return
         logger.warning(
             "Item %d takes longer than %g s (MPWORKERS_ITEM_TIMEOUT); its worker %s (pid %s) is "

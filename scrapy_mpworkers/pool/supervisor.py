@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
-import weakref
 from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
-from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
 from scrapy_mpworkers.pool.restarts import RestartIntensity
@@ -139,9 +138,7 @@ class Supervisor:
     def _start(self, place: int, relieves: Lane | None = None) -> None:
         generation = self._generations[place] = self._generations.get(place, -1) + 1
         lane = Lane(place, generation, relieves)
-        # Weakly: a lane that was discarded meanwhile must not live on in the timer.
-        alive = weakref.ref(lane)
-        self._watcher.call_later(BOOT_SECONDS, lambda: self._kill_unless_ready(alive()))
+        self._watcher.call_later(BOOT_SECONDS, while_it_lives(lane, self._kill_unless_ready))
         siblings = list(self.lanes)
         self.lanes.append(lane)
 
@@ -204,8 +201,8 @@ class Supervisor:
         self._retired = True
         self._owner.lanes_exhausted(history)
 
-    def _kill_unless_ready(self, lane: Lane | None) -> None:
-        if lane is None or lane not in self.lanes or lane.ready:
+    def _kill_unless_ready(self, lane: Lane) -> None:
+        if lane not in self.lanes or lane.ready:
             return
         logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
         lane.hung = True

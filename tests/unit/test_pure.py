@@ -54,7 +54,7 @@ class TestLedger:
         assert ledger.settle("a", 0) is not None
         assert ledger.settle("a", 0) is None
 
-    def test_a_lost_lane_charges_one_task_and_gives_all_back_to_the_front(self) -> None:
+    def test_a_lost_lane_charges_one_task_and_gives_the_others_back_to_the_front(self) -> None:
         ledger = ledger_of(4)
         ledger.lease("a", 2, 0.0)
         ledger.lease("a", 1, 0.0)
@@ -62,22 +62,35 @@ class TestLedger:
         lost = ledger.lose("a", charged=1, deaths_allowed=2)
 
         assert (lost.redelivered, lost.given_up, lost.open_messages) == (3, None, 2)
-        assert ids(ledger.lease("b", 1, 0.0)) == [0]
+        assert ids(ledger.lease("b", 3, 0.0)) == [0, 2, 3]
 
-    def test_a_charged_task_travels_alone(self) -> None:
+    def test_a_charged_task_travels_and_runs_alone(self) -> None:
         ledger = ledger_of(3)
         ledger.lease("a", 3, 0.0)
         ledger.lose("a", charged=1, deaths_allowed=2)
 
-        assert [ids(ledger.lease("b", 3, 0.0)) for _ in range(3)] == [[0], [1], [2]]
+        assert (ledger.waiting, ledger.charged, ledger.pending) == (2, 1, 3)
+        assert ids(ledger.lease_charged("b", 0.0)) == [1]
+        assert ledger.runs_charged("b")
+        assert ids(ledger.lease("c", 3, 0.0)) == [0, 2]
+        assert not ledger.runs_charged("c")
+
+    def test_attempts_count_every_lease(self) -> None:
+        ledger = ledger_of(1)
+        ledger.lease("a", 1, 0.0)
+        ledger.lose("a", charged=None, deaths_allowed=2)
+
+        (entry,) = ledger.lease("b", 1, 0.0)
+
+        assert (entry.attempts, entry.deaths) == (2, 0)
 
     def test_deaths_beyond_the_limit_give_the_task_up(self) -> None:
         ledger = ledger_of(1)
 
-        for _ in range(2):
-            ledger.lease("a", 1, 0.0)
-            assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
         ledger.lease("a", 1, 0.0)
+        for _ in range(2):
+            assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
+            ledger.lease_charged("a", 0.0)
         given_up = ledger.lose("a", charged=0, deaths_allowed=2).given_up
 
         assert given_up is not None
@@ -94,10 +107,13 @@ class TestLedger:
         assert (lost.redelivered, lost.given_up) == (1, None)
 
     def test_clear_gives_up_waiting_and_leased(self) -> None:
-        ledger = ledger_of(3)
+        ledger = ledger_of(4)
+        ledger.lease("a", 2, 0.0)
+        ledger.lose("a", charged=1, deaths_allowed=2)
         ledger.lease("a", 2, 0.0)
 
-        assert ids(ledger.clear()) == [0, 1, 2]
+        assert ids(ledger.clear()) == [0, 1, 2, 3]
+        assert ledger.pending == 0
         assert ledger.settle("a", 0) is None
 
 
