@@ -28,7 +28,7 @@ def storms() -> list[object]:
 
 @pytest.mark.parametrize(("method", "storm"), storms())
 def test_every_item_gets_one_outcome_whatever_hits_the_workers(make_bench, method, storm):
-    bench = make_bench(method, workers=4, redeliver_times=20).start()
+    bench = make_bench(method, workers=8, redeliver_times=20).start()
 
     blows = weather(bench, Storm(storm.items, EVERY[method], storm.seed))
 
