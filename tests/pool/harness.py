@@ -35,6 +35,9 @@ from .consumers import Behaviour
 METHODS = ("forkserver", "spawn", "fork")
 DEADLINE = 15.0  # seconds; only a failing test ever waits so long
 
+#: What every worker needs, as a crawl has its fork server import it.
+PRELOAD = ("scrapy_mpworkers.worker.main", consumers.__name__, work.__name__)
+
 _turn = iter(range(1_000_000))
 
 
@@ -143,7 +146,7 @@ class Bench:
         redeliver_times: int = 2,
         intensity: int = 12,
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
-        preload: Sequence[str] = (),
+        preload: Sequence[str] = PRELOAD,
         conditions: Conditions | None = None,
         **limits: Any,
     ) -> None:

@@ -29,7 +29,7 @@ def storms() -> Iterator[ParameterSet]:
             yield pytest.param(method, storm, marks=pytest.mark.full, id=f"{method}-{seed}")
 
 
-@pytest.mark.parametrize(("method", "storm"), storms())
+@pytest.mark.parametrize(("method", "storm"), list(storms()))
 def test_every_item_gets_one_outcome_whatever_hits_the_workers(make_bench, method, storm):
     # The intensity is the automatic one for so many workers.
     bench = make_bench(method, workers=WORKERS, redeliver_times=20, intensity=4 * WORKERS).start()
