@@ -24,7 +24,8 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
-from scrapy_mpworkers.pool.pool import GivenUp, Pool, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
