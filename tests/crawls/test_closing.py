@@ -154,7 +154,7 @@ BEFORE, AFTER = 100, 500
 
 
 def beside(bystander: str, order: int) -> dict[str, Any]:
-    return offload("Mark") | {"ITEM_PIPELINES": {f"crawled.bystanders.{bystander}": order}}
+    return offload("Gate") | {"ITEM_PIPELINES": {f"crawled.bystanders.{bystander}": order}}
 
 
 @rotated("order", [BEFORE, AFTER], start=1)
@@ -162,7 +162,10 @@ def beside(bystander: str, order: int) -> dict[str, Any]:
 def test_failing_close_of_another_pipeline_leaves_ours_right(
     launch: Launcher, bystander: str, order: int, world: World
 ) -> None:
-    ended = launch.crawl("pages", world, **beside(bystander, order)).finish()
+    crawl = launch.crawl("pages", world, held=True, **beside(bystander, order))
+    crawl.wait_told("busy", 2)  # both workers: one that is still booting has nothing to close
+    crawl.open_gate()
+    ended = crawl.finish()
 
     assert ended.exit_code == 0
     assert "a bystander failed to close" in ended.log

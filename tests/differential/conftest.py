@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Recordings:
-    """Runs a combination's selected cases, all in one runner; two combinations at a time.
-
-    Two, since most of a short crawl is the start of its workers, which is one process importing.
-    """
+    """Runs all selected cases of a combination in one runner, when the first is asked for."""
 
     def __init__(self, selected: Sequence[tuple[Case, Combo]]) -> None:
         self._selected = selected
-        self._executor = ThreadPoolExecutor(max_workers=2)
-        self._records: dict[Combo, Future[tuple[dict[str, Recording], list[str]]]] = {}
+        self._records: dict[Combo, tuple[dict[str, Recording], list[str]]] = {}
 
     def of(self, case: Case, combo: Combo) -> Recording:
         return self._record(combo)[0][case.name]
@@ -37,20 +32,14 @@ class Recordings:
     def left_behind(self, combo: Combo) -> list[str]:
         return self._record(combo)[1]
 
-    def close(self) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
     def _record(self, combo: Combo) -> tuple[dict[str, Recording], list[str]]:
-        for one in dict.fromkeys([*(combo for _, combo in self._selected), combo]):
-            if one not in self._records:
-                names = [case.name for case, its_combo in self._selected if its_combo == one]
-                self._records[one] = self._executor.submit(record, one, names)
-        return self._records[combo].result()
+        if combo not in self._records:
+            names = [case.name for case, its_combo in self._selected if its_combo == combo]
+            self._records[combo] = record(combo, names)
+        return self._records[combo]
 
 
 @pytest.fixture(scope="session")
-def recordings(request: pytest.FixtureRequest) -> Iterator[Recordings]:
+def recordings(request: pytest.FixtureRequest) -> Recordings:
     calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    made = Recordings([(call["case"], call["combo"]) for call in calls if "case" in call])
-    yield made
-    made.close()
+    return Recordings([(call["case"], call["combo"]) for call in calls if "case" in call])

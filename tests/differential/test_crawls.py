@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product, starmap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,7 +45,7 @@ def test_offloaded_crawl_has_the_inline_outcome(
         pytest.fail(recording.report(found), pytrace=False)
 
 
-@pytest.mark.parametrize("combo", [Combo(m, s) for m in MODES for s in METHODS], ids=str)
+@pytest.mark.parametrize("combo", list(starmap(Combo, product(MODES, METHODS))), ids=str)
 def test_crawls_leave_nothing_behind_and_their_process_ends(
     combo: Combo, recordings: Recordings
 ) -> None:

@@ -1,0 +1,29 @@
+"""Two tests run at a time; what is made once for many tests is made in one process."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+#: Tests that share what is expensive: the runner of a combination, the crawl of all refusals.
+#: (``--dist=loadgroup`` would do, but xdist 3.8 sees no groups under pytest 9.2.)
+TOGETHER = [
+    re.compile(r"^tests/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
+    re.compile(r"^tests/crawls/(test_bad_input)\.py::"),
+]
+
+
+class Together(LoadScopeScheduling):
+    """Every test for itself, but for those."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        matches = (pattern.search(nodeid) for pattern in TOGETHER)
+        return next((match[1] for match in matches if match), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
