@@ -44,6 +44,13 @@ class Frame(NamedTuple):
     handles: tuple[Response, ...]
 
 
+class StoredFrame(NamedTuple):
+    """A frame that outlives its process: with the definitions that it refers to, by number."""
+
+    data: bytes
+    definitions: Mapping[int, bytes]
+
+
 class Definitions:
     """The parent's register of what crosses by value: the classes and functions of ``__main__``.
 
@@ -77,6 +84,7 @@ class ParentCodec:
         self.definitions = Definitions()
         self._shared = dict(shared)
         self._names = {id(obj): name for name, obj in shared.items()}
+        self._reopened: dict[bytes, Any] = {}
 
     def dump(self, obj: Any) -> Frame:
         """Pickle an item or a setup.
@@ -108,6 +116,33 @@ class ParentCodec:
             "_in_main": _find_in_main,
         }
         return _Unpickler(io.BytesIO(data), resolvers).load()
+
+    def stored(self, frame: Frame) -> StoredFrame:
+        """*frame*, such that another process can open it."""
+        blobs = self.definitions.blobs
+        return StoredFrame(frame.data, {number: blobs[number] for number in frame.needs})
+
+    def open(self, stored: StoredFrame) -> Any:
+        """Unpickle what a :class:`ParentCodec` of another process had dumped.
+
+        A Response comes without its request. Spider, crawler and settings are this crawl's own.
+        """
+        resolvers: Resolvers = {
+            "_shared": self._shared.__getitem__,
+            "_response": lambda number, cls, kwargs: cls(**kwargs),
+            "_defined": lambda number: self._reopen(stored.definitions[number]),
+        }
+        return _Unpickler(io.BytesIO(stored.data), resolvers).load()
+
+    def _reopen(self, blob: bytes) -> Any:
+        if blob not in self._reopened:
+            by_value = pickle.loads(blob)
+            try:
+                # The script runs again: its class of today, which its pipelines know.
+                self._reopened[blob] = _find_in_main(by_value.__qualname__)
+            except AttributeError:
+                self._reopened[blob] = by_value
+        return self._reopened[blob]
 
 
 class WorkerCodec:
