@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy_mpworkers.errors import (
     CloseTimeout,
+    ItemTimeout,
     MPWorkersError,
     NotInWorkerError,
     PoolBroken,
@@ -30,6 +31,7 @@ from scrapy_mpworkers.errors import (
     SettingError,
     StuckError,
     UnpicklableError,
+    UnreadableError,
     WorkerDied,
     WorkerStartError,
 )
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Addon",
     "CloseTimeout",
+    "ItemTimeout",
     "MPWorkersError",
     "NotInWorkerError",
     "PoolBroken",
@@ -50,6 +53,7 @@ __all__ = [
     "SettingError",
     "StuckError",
     "UnpicklableError",
+    "UnreadableError",
     "WorkerDied",
     "WorkerExtension",
     "WorkerPipeline",

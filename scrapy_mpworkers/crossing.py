@@ -13,6 +13,7 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 from scrapy.utils.misc import load_object
 
+from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.pool.pool import GivenUp
 from scrapy_mpworkers.settings import Entry
 from scrapy_mpworkers.wire.changes import Snapshot
@@ -46,7 +47,15 @@ class Shipment:
         """
         if isinstance(outcome, GivenUp):
             raise outcome.error
-        result = self._codec.load(outcome.result, self.frame.handles)
+        try:
+            result = self._codec.load(outcome.result, self.frame.handles)
+        # The classes of the item run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            raise UnreadableError(
+                "what the pipelines made of the item cannot be loaded in Scrapy's process: "
+                f"{type(error).__name__}: {error}. Look at __setstate__, __reduce__ and __init__ "
+                "of the classes in it, or put plain data there."
+            ) from error
         if outcome.fate == Fate.DONE:
             return self._snapshot.outcome(result)
         failure, change = result
@@ -103,7 +112,12 @@ class Crossing:
         """
         if effects is None:
             return
-        came: Effects = self.codec.load(effects)
+        try:
+            came: Effects = self.codec.load(effects)
+        # Values of stats and extras of log records may be of any class.
+        except BaseException as error:
+            logger.warning("Stats and log records of a worker cannot be loaded: %r", error)
+            return
         for wired in came.records:
             record = unpack_record(wired, self.codec.load)
             if record.levelno >= (least_level or 0):

@@ -17,6 +17,10 @@ class UnpicklableError(MPWorkersError, TypeError):
     """An item, or what a pipeline made of it, cannot cross to another process."""
 
 
+class UnreadableError(MPWorkersError, TypeError):
+    """What the pipelines made of an item has arrived and cannot be loaded in Scrapy's process."""
+
+
 class WorkerStartError(MPWorkersError):
     """No worker became ready: it died, or was silent for too long, while it started."""
 
@@ -28,18 +32,48 @@ class WorkerDied(MPWorkersError):
         worker: the name of the worker that died last.
         deaths: how many workers died while they ran this item.
         exitcode: exit code of the last one as ``Process.exitcode`` has it; ``None`` if unknown.
+        out_of_memory: whether the kernel killed a process for memory at about that time.
     """
 
-    def __init__(self, worker: str, deaths: int, exitcode: int | None) -> None:
-        super().__init__(worker, deaths, exitcode)
+    def __init__(
+        self, worker: str, deaths: int, exitcode: int | None, out_of_memory: bool = False
+    ) -> None:
+        super().__init__(worker, deaths, exitcode, out_of_memory)
         self.worker, self.deaths, self.exitcode = worker, deaths, exitcode
+        self.out_of_memory = out_of_memory
 
     def __str__(self) -> str:
         times = "once" if self.deaths == 1 else f"{self.deaths} times"
         return (
             f"a worker process died {times} while it ran this item; the last was {self.worker}, "
-            f"which {exit_in_words(self.exitcode)}. Likely a crash in native code, memory that ran "
-            "out, or os._exit. The item is given up. To see it happen, run it in one process: "
+            f"which {exit_in_words(self.exitcode, self.out_of_memory)}. {self._cause()} The item "
+            "is given up. To see it happen, run it in one process: "
+            "scrapy crawl ... -s MPWORKERS_WORKERS=0"
+        )
+
+    def _cause(self) -> str:
+        if self.out_of_memory:
+            return "Fewer workers (MPWORKERS_WORKERS) leave more memory to each."
+        return "Likely a crash in native code, memory that ran out, or os._exit."
+
+
+class ItemTimeout(MPWorkersError):
+    """An item took longer than ``MPWORKERS_ITEM_TIMEOUT``; its worker was killed.
+
+    Args:
+        worker: the name of the worker.
+        limit: seconds that an item may take.
+    """
+
+    def __init__(self, worker: str, limit: float) -> None:
+        super().__init__(worker, limit)
+        self.worker, self.limit = worker, limit
+
+    def __str__(self) -> str:
+        return (
+            f"this item took longer than {self.limit:g} s (MPWORKERS_ITEM_TIMEOUT) in "
+            f"{self.worker}, which was killed with all that it had started. The item is given up. "
+            "If it is only slow, raise the limit; to see where it hangs, run it in one process: "
             "scrapy crawl ... -s MPWORKERS_WORKERS=0"
         )
 
@@ -91,13 +125,14 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
-def exit_in_words(exitcode: int | None) -> str:
+def exit_in_words(exitcode: int | None, out_of_memory: bool = False) -> str:
     """What an exit code says, for a sentence that begins with the worker's name."""
     if exitcode is None:
         return "ended without an exit code"
     if exitcode >= 0:
         return f"exited with code {exitcode}"
-    return f"was ended by {signal_name(-exitcode)}"
+    by_whom = ", most likely by the kernel, which was out of memory" if out_of_memory else ""
+    return f"was ended by {signal_name(-exitcode)}{by_whom}"
 
 
 def exit_label(exitcode: int | None) -> str:

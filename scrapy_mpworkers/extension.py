@@ -14,14 +14,15 @@ from scrapy.exceptions import NotConfigured
 from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers import summary
+from scrapy_mpworkers.backpressure import Backpressure
+from scrapy_mpworkers.closing import Closing
 from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_to_preload
-from scrapy_mpworkers.errors import CloseTimeout, PoolBroken, UnpicklableError, WorkerStartError
+from scrapy_mpworkers.errors import PoolBroken, UnpicklableError, UnreadableError, WorkerStartError
 from scrapy_mpworkers.hops import hops_of, is_contract_check
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
-from scrapy_mpworkers.pool.pool import Pool, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.pool import GivenUp, Pool, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.pool.supervisor import BOOT_SECONDS
 from scrapy_mpworkers.seams import ScraperNudge, when_closing_begins
 from scrapy_mpworkers.settings import (
     Entry,
@@ -31,13 +32,12 @@ from scrapy_mpworkers.settings import (
     warn_of_unknown_names,
 )
 from scrapy_mpworkers.stats import publish
-from scrapy_mpworkers.wire.messages import Definition, Setup
+from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
 logger = logging.getLogger(__name__)
 
 _ADDON = "scrapy_mpworkers.addon"  # by name, as it imports this module
-_REPORT_CLOSING = 10.0  # seconds between two lines about what is left
 
 
 class WorkerExtension(PoolEvents):
@@ -54,7 +54,6 @@ class WorkerExtension(PoolEvents):
         self._started: Gate | None = None
         self._stopped: Gate | None = None
         self._close_failures: list[Exception] = []
-        self._closing_since: float | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -104,23 +103,30 @@ class WorkerExtension(PoolEvents):
         except UnpicklableError:
             self._pool.figures.refused()
             raise
-        assert self._loop is not None
-        outcome_came, settle = self._loop.waiter()
         frame = shipment.frame
+        size = len(frame.data)
+        await self._backpressure.enter(size)
+        assert self._loop is not None
+        outcome_came, end = self._loop.waiter()
+
+        def settle(outcome: Outcome | GivenUp) -> None:
+            self._backpressure.leave(size)
+            end(outcome)
+
         self._pool.submit(hop, frame.data, frame.needs, settle)
         outcome = await outcome_came
         self._nudge.item_settled()
         self._crossing.take_effect(getattr(outcome, "effects", None))
-        return shipment.outcome(outcome)
+        try:
+            return shipment.outcome(outcome)
+        except UnreadableError:
+            self._pool.figures.unreadable(Fate(outcome.fate))
+            raise
 
     async def room(self) -> None:
-        """Wait until fewer than ``MPWORKERS_MAX_PENDING`` items are pending."""
-        if self._started is None or self._pool.pending < self._options.max_pending:
-            return
-        assert self._loop is not None
-        room, end = self._loop.waiter()
-        self._pool.when_pending_below(self._options.max_pending, lambda: end(None))
-        await room
+        """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""
+        if self._started is not None:
+            await self._backpressure.room()
 
     async def stop(self) -> None:
         """Drain, stop, join. Safe to call twice, and without a start.
@@ -134,8 +140,8 @@ class WorkerExtension(PoolEvents):
         assert self._loop is not None
         if self._stopped is None:
             self._stopped = Gate(self._loop)
-            self._closing_begins()
-            self._pool.when_pending_below(1, self._stop_pool)
+            self._closing.begin()
+            self._backpressure.when_drained(self._stop_pool)
         await self._stopped.wait()
         if self._close_failures:
             raise self._close_failures.pop(0)
@@ -197,9 +203,14 @@ class WorkerExtension(PoolEvents):
         self._started_at = monotonic()
         self._crossing = Crossing(self._crawler, self._hops)
         self._pool = self._make_pool(self._loop)
-        self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._pool.pending)
-        when_closing_begins(self._crawler, self._closing_begins)
-        self._loop.call_later(BOOT_SECONDS, self._boot_is_overdue)
+        self._backpressure = Backpressure(
+            self._loop, self._options.max_pending, self._options.max_pending_bytes
+        )
+        self._closing = Closing(
+            self._loop, self._pool, self._backpressure, self._options.close_timeout
+        )
+        self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._backpressure.pending)
+        when_closing_begins(self._crawler, self._closing.begin)
         self._pool.start()
         self._report_progress_later()
 
@@ -227,6 +238,9 @@ class WorkerExtension(PoolEvents):
             redeliver_times=self._options.redeliver_times,
             intensity=self._options.restart_intensity,
             period=self._options.restart_period,
+            item_timeout=self._options.item_timeout,
+            max_items=self._options.worker_max_items,
+            memory_limit=self._options.worker_memory_limit_mb << 20,
         )
         blobs = crossing.codec.definitions.blobs
 
@@ -236,17 +250,6 @@ class WorkerExtension(PoolEvents):
             return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
 
         return Pool(options, self._processes, make_setup, blobs, self, loop.call_from_thread)
-
-    def _boot_is_overdue(self) -> None:
-        assert self._started is not None
-        if not self._started.is_open:
-            self._started.open(
-                WorkerStartError(
-                    f"no worker was ready after {BOOT_SECONDS:.0f} s. Look for what a pipeline's "
-                    "module, from_crawler or open_spider waits for; -s MPWORKERS_WORKERS=0 runs "
-                    "them in this process."
-                )
-            )
 
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""
@@ -277,53 +280,10 @@ class WorkerExtension(PoolEvents):
         busy, ready = self._pool.workers()
         publish(figures, self._crawler.stats)
         logger.info(
-            summary.progress(figures, busy, ready, self._pool.pending, per_minute),
+            summary.progress(figures, busy, ready, self._backpressure.pending, per_minute),
             extra={"spider": self._crawler.spider},
         )
         self._report_progress_later()
-
-    # While it closes
-
-    def _closing_begins(self) -> None:
-        if self._closing_since is None:
-            self._closing_since = monotonic()
-            self._watch_closing()
-
-    def _watch_closing(self) -> None:
-        assert self._loop is not None
-        assert self._closing_since is not None
-        pending = self._pool.pending
-        if self._stopped is not None and self._stopped.is_open:
-            return
-        idle = monotonic() - max(self._closing_since, self._pool.settled_at)
-        left = self._options.close_timeout - idle
-        if pending and left <= 0:
-            self._give_up_the_rest(idle)
-            return
-        if pending and monotonic() - self._closing_since > 1:
-            self._report_closing(pending)
-        self._loop.call_later(min(_REPORT_CLOSING, max(left, 0.05)), self._watch_closing)
-
-    def _report_closing(self, pending: int) -> None:
-        held = self._pool.overdue()
-        longest = max((seconds for _, _, seconds in held), default=0.0)
-        logger.info(
-            "Closing: %d items left, %d of them at workers, the longest for %.0f s",
-            pending,
-            len(held),
-            longest,
-        )
-
-    def _give_up_the_rest(self, idle: float) -> None:
-        for task_id, worker, seconds in self._pool.overdue():
-            logger.warning("Item %d is at %s for %.0f s and is given up", task_id, worker, seconds)
-        self._pool.give_up(
-            CloseTimeout(
-                f"the spider is closing and no item was settled for {idle:.0f} s "
-                "(MPWORKERS_CLOSE_TIMEOUT); this one was still waiting or being processed"
-            )
-        )
-        self._pool.kill()
 
     def _stop_pool(self) -> None:
         assert self._stopped is not None

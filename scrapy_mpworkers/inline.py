@@ -64,7 +64,6 @@ class InProcessPool:
         self._tasks: deque[tuple[Task, tuple[int, ...], Settle, float]] = deque()
         self._running = False
         self._count = 0
-        self._bounds: list[tuple[int, Callable[[], None]]] = []
         self._error: MPWorkersError | None = None
 
     @property
@@ -85,11 +84,6 @@ class InProcessPool:
             self._running = True
             self._call_in_loop(lambda: self._run(self._work()))
         return self._count
-
-    def when_pending_below(self, bound: int, callback: Callable[[], None]) -> None:
-        """Call *callback* once fewer than *bound* tasks are pending."""
-        self._bounds.append((bound, callback))
-        self._check_bounds()
 
     def workers(self) -> tuple[int, int]:
         """Busy and ready workers; this process counts as one."""
@@ -162,13 +156,6 @@ class InProcessPool:
         self.settled_at = monotonic()
         self.figures.settled[fate] += 1
         settle(outcome)
-        self._check_bounds()
-
-    def _check_bounds(self) -> None:
-        met = [b for b in self._bounds if self.pending < b[0] or self._error is not None]
-        self._bounds = [b for b in self._bounds if b not in met]
-        for _, callback in met:
-            callback()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         deferred_from_coro(work)

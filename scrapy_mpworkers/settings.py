@@ -47,7 +47,11 @@ class WorkerSettings:
     start_method: str
     nice: int
     max_pending: int
+    max_pending_bytes: int
+    item_timeout: float
     redeliver_times: int
+    worker_max_items: int
+    worker_memory_limit_mb: int
     restart_intensity: int
     restart_period: float
     close_timeout: float
@@ -69,7 +73,11 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         start_method=_read(settings, "START_METHOD", None, _start_method),
         nice=_read(settings, "NICE", 5, _nice),
         max_pending=_read(settings, "MAX_PENDING", None, _auto(_positive, max(128, 32 * workers))),
+        max_pending_bytes=_read(settings, "MAX_PENDING_BYTES", 64 << 20, _positive),
+        item_timeout=_read(settings, "ITEM_TIMEOUT", 0, _seconds_or_off),
         redeliver_times=_read(settings, "REDELIVER_TIMES", 2, _count),
+        worker_max_items=_read(settings, "WORKER_MAX_ITEMS", 0, _count),
+        worker_memory_limit_mb=_read(settings, "WORKER_MEMORY_LIMIT_MB", 0, _count),
         restart_intensity=_read(
             settings, "RESTART_INTENSITY", None, _auto(_count, max(12, 4 * workers))
         ),
@@ -191,14 +199,26 @@ def _integer(value: Any, least: int, accepted: str, most: float = math.inf) -> i
 
 
 def _seconds(value: Any) -> float:
-    accepted = "a number of seconds above 0"
+    number = _number(value)
+    if number is None or not 0 < number < 1e9:
+        raise _Unacceptable("a number of seconds above 0")
+    return number
+
+
+def _seconds_or_off(value: Any) -> float:
+    number = _number(value)
+    if number is None or not 0 <= number < 1e9:
+        raise _Unacceptable("a number of seconds, or 0 for no limit")
+    return number
+
+
+def _number(value: Any) -> float | None:
     try:
         number = float(value) if isinstance(value, str) else value
     except ValueError:
-        raise _Unacceptable(accepted) from None
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < 1e9:
-        raise _Unacceptable(accepted)
-    return float(number)
+        return None
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return float(number) if is_number else None
 
 
 def _pipelines(value: Any) -> tuple[tuple[Entry, Any], ...]:
@@ -231,7 +251,11 @@ _KNOWN = {
         "START_METHOD",
         "NICE",
         "MAX_PENDING",
+        "MAX_PENDING_BYTES",
+        "ITEM_TIMEOUT",
         "REDELIVER_TIMES",
+        "WORKER_MAX_ITEMS",
+        "WORKER_MEMORY_LIMIT_MB",
         "RESTART_INTENSITY",
         "RESTART_PERIOD",
         "CLOSE_TIMEOUT",

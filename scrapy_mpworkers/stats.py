@@ -25,6 +25,7 @@ def _values(figures: Figures) -> dict[str, Any]:
         "workers/started": figures.started,
         "workers/deaths": sum(figures.deaths.values()),
         **{f"workers/deaths/{cause}": count for cause, count in figures.deaths.items()},
+        **{f"workers/recycled/{why}": count for why, count in figures.recycled.items()},
         "bytes/shipped": figures.bytes_shipped,
         "bytes/returned": figures.bytes_returned,
         "time/busy_s": round(sum(worker.busy for worker in figures.workers), 3),

@@ -57,6 +57,7 @@ class Figures:
     redelivered: int = 0
     started: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
+    recycled: Counter[str] = field(default_factory=Counter)
     bytes_shipped: int = 0
     bytes_returned: int = 0
     wait: Distribution = field(default_factory=Distribution)
@@ -66,6 +67,11 @@ class Figures:
     def refused(self) -> None:
         """An item could not be pickled: it was submitted, and has failed, without a task."""
         self.submitted += 1
+        self.settled[Fate.FAILED] += 1
+
+    def unreadable(self, fate: Fate) -> None:
+        """The result of a task that was settled cannot be loaded: it has failed after all."""
+        self.settled[fate] -= 1
         self.settled[Fate.FAILED] += 1
 
     def utilisation(self, now: float) -> float:

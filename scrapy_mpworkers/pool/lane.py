@@ -12,14 +12,22 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool.processes import Processes, inherited_by_fork
 from scrapy_mpworkers.wire.messages import Order
 from scrapy_mpworkers.worker import main as worker_side
+
+
+class Turn(NamedTuple):
+    """What a dial says: the running task (``None`` while idle) and its start, on a shared clock."""
+
+    task_id: int | None
+    started: float
 
 
 class Lane:
@@ -28,20 +36,32 @@ class Lane:
     Args:
         place: which of the pool's places this lane fills, from 0.
         generation: how many lanes have filled it before.
+        relieves: the lane that is to retire as soon as this one is ready.
     """
 
-    def __init__(self, place: int, generation: int) -> None:
+    def __init__(self, place: int, generation: int, relieves: Lane | None = None) -> None:
         self.place = place
+        self.relieves = relieves
         self.name = f"worker-{place + 1}" + (f".{generation}" if generation else "")
         self.pid: int | None = None
         self.ready = False  #: its consumers are open and it may get batches
+        self.retiring = False  #: its relief is being started; until then it works on
         self.closing = False  #: the pill is on its way; its end is no death
-        self.killed = False  #: by us, for no fault of a task: its end charges nobody
+        self.closed = False  #: its consumers are closed
+        self.killed = False  #: by us: its end charges nobody
+        self.overdue: int | None = None  #: the task for whose time it was killed
+        self.hung = False  #: it was killed because it did not become ready
         self.heard_at = 0.0  #: when its last report came, ``time.monotonic()``
+        self.weighed_at = 0.0  #: when its memory was looked at, likewise
         self.settled = 0  #: tasks that it has settled
         self.known: set[int] = set()  #: numbers of the definitions that it has got
         self._messages = 0
         self._gone = False
+
+    @property
+    def title(self) -> str:
+        """Its name in the texts of errors and warnings."""
+        return f"{self.name} (pid {self.pid})"
 
     def start(self, processes: Processes, siblings: Iterable[Lane]) -> None:
         """Start the worker. Blocks while the fork server imports."""
@@ -87,10 +107,27 @@ class Lane:
         self._messages -= 1
         self.orders.task_done()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a message is open."""
+        return self._messages > 0
+
+    def turn(self) -> Turn | None:
+        """The dial; ``None`` in the moment between two turns, where a task is not running."""
+        written, task_id, started = self.dial[0], self.dial[1], self.dial[2]
+        if written % 2 or self.dial[0] != written:
+            return None
+        return Turn(None if task_id < 0 else int(task_id), started)
+
     def running(self) -> int | None:
-        """The id on the dial; ``None`` while it is idle. Exact once the worker is dead."""
-        task_id = int(self.dial[1])
-        return None if task_id < 0 else task_id
+        """The task that the worker runs, or was running when it died."""
+        turn = self.turn()
+        return None if turn is None else turn.task_id
+
+    def kill_for_good(self) -> None:
+        """End it, for a reason of ours: nobody is charged."""
+        self.killed = True
+        self.kill()
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Signal the worker and every process that it started."""
@@ -129,6 +166,18 @@ class Lane:
         self.reports.close()
         if self.pid is not None:
             self.process.close()
+
+
+def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[], None]:
+    """A call for a timer, which must not keep a discarded lane with its queue in memory."""
+    alive = weakref.ref(lane)
+
+    def call() -> None:
+        lane = alive()
+        if lane is not None:
+            function(lane)
+
+    return call
 
 
 def _keep_quiet(orders: JoinableQueue[Order]) -> None:

@@ -1,7 +1,8 @@
 """Who holds which task. Pure: no clock, no process.
 
 A task waits, is leased to a lane as part of a message, and is settled once. When a lane is lost
-its leases go back to the front, except a task that has cost too many workers.
+its leases go back to the front, except a task that has cost too many workers. One that has cost a
+worker already is *charged*: it waits in a queue of its own, and travels and runs alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Entry:
     needs: tuple[int, ...]
     submitted_at: float
     leased_at: float = 0.0
+    attempts: int = 0
     deaths: int = 0
     message: list[Entry] = field(default_factory=list)
 
@@ -46,18 +48,25 @@ class Ledger:
 
     def __init__(self) -> None:
         self._waiting: deque[Entry] = deque()
+        self._charged: deque[Entry] = deque()
         self._leases: dict[Hashable, dict[int, Entry]] = {}
         self._open_messages: Counter[Hashable] = Counter()
 
     @property
     def waiting(self) -> int:
-        """Tasks that no lane has yet."""
+        """Tasks that no lane has yet, without those that are charged."""
         return len(self._waiting)
+
+    @property
+    def charged(self) -> int:
+        """Charged tasks that no lane has yet."""
+        return len(self._charged)
 
     @property
     def pending(self) -> int:
         """Tasks that are not settled."""
-        return len(self._waiting) + sum(map(len, self._leases.values()))
+        waiting = len(self._waiting) + len(self._charged)
+        return waiting + sum(map(len, self._leases.values()))
 
     def open_messages(self, lane: Hashable) -> int:
         """Queue messages of *lane* with a task that is not settled."""
@@ -71,21 +80,26 @@ class Ledger:
         """A new task waits."""
         self._waiting.append(entry)
 
-    def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
-        """Give *lane* up to *count* waiting tasks as one message.
+    def runs_charged(self, lane: Hashable) -> bool:
+        """Whether *lane* has a charged task, and must not get another one behind it."""
+        oldest = next(self.leases(lane), None)
+        return oldest is not None and oldest.deaths > 0
 
-        A task that has already cost a worker travels alone.
-        """
-        message: list[Entry] = []
-        while self._waiting and len(message) < count:
-            if message and self._waiting[0].deaths:
-                break
-            entry = self._waiting.popleft()
+    def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
+        """Give *lane* up to *count* waiting tasks as one message."""
+        count = min(count, len(self._waiting))
+        return self._lease(lane, [self._waiting.popleft() for _ in range(count)], now)
+
+    def lease_charged(self, lane: Hashable, now: float) -> list[Entry]:
+        """Give *lane* the charged task that has waited longest, as a message of its own."""
+        return self._lease(lane, [self._charged.popleft()], now)
+
+    def _lease(self, lane: Hashable, message: list[Entry], now: float) -> list[Entry]:
+        leases = self._leases.setdefault(lane, {})
+        for entry in message:
             entry.message, entry.leased_at = message, now
-            message.append(entry)
-            self._leases.setdefault(lane, {})[entry.task.id] = entry
-            if entry.deaths:
-                break
+            entry.attempts += 1
+            leases[entry.task.id] = entry
         self._open_messages[lane] += bool(message)
         return list(message)
 
@@ -108,13 +122,15 @@ class Ledger:
             blamed.deaths += 1
             if blamed.deaths > deaths_allowed:
                 given_up = leases.pop(blamed.task.id)
-        self._waiting.extendleft(reversed(leases.values()))
+        self._charged.extend(entry for entry in leases.values() if entry.deaths)
+        self._waiting.extendleft(entry for entry in reversed(leases.values()) if not entry.deaths)
         return Lost(len(leases), given_up, open_messages)
 
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
         entries = [entry for leases in self._leases.values() for entry in leases.values()]
-        entries.extend(self._waiting)
+        entries += [*self._charged, *self._waiting]
+        self._charged.clear()
         self._waiting.clear()
         self._leases.clear()
         return sorted(entries, key=lambda entry: entry.task.id)

@@ -15,21 +15,27 @@ from multiprocessing import util
 from time import monotonic
 from typing import Any
 
-from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed, WorkerDied
-from scrapy_mpworkers.pool.batching import ServiceTime, plan
+from scrapy_mpworkers.errors import (
+    ItemTimeout,
+    MPWorkersError,
+    PoolBroken,
+    PoolClosed,
+    WorkerDied,
+)
+from scrapy_mpworkers.pool.dispatcher import Dispatcher
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
 from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
-from scrapy_mpworkers.pool.supervisor import Supervisor
+from scrapy_mpworkers.pool.supervisor import Death, Supervisor
 from scrapy_mpworkers.pool.watcher import Due, Ended, Event, Reported, Watcher
 from scrapy_mpworkers.wire.messages import (
-    Batch,
     BootFailed,
     Closed,
-    Definition,
     Fate,
     Outcome,
     Outcomes,
@@ -39,10 +45,6 @@ from scrapy_mpworkers.wire.messages import (
 )
 
 logger = logging.getLogger(__name__)
-
-#: Seconds after which a lane that has not taken up its lease, with an idle dial, counts as stuck
-#: (stopped by SIGSTOP, for one). It is killed, and its leases go elsewhere uncharged.
-STUCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,19 @@ Settle = Callable[["Outcome | GivenUp"], None]
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """What a pool is made of. ``redeliver_times``, ``intensity``: counts; ``period``: seconds."""
+    """What a pool is made of.
+
+    ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
+    seconds; ``memory_limit``: bytes. The last three are off at 0.
+    """
 
     workers: int
     redeliver_times: int
     intensity: int
     period: float
+    item_timeout: float = 0.0
+    max_items: int = 0
+    memory_limit: int = 0
 
 
 class PoolEvents:
@@ -114,6 +123,7 @@ class Pool:
     ) -> None:
         self.figures = Figures()
         self.make_setup = make_setup
+        self.settled_at = monotonic()
         self._options = options
         self._processes = processes
         self._blobs = blobs
@@ -122,32 +132,35 @@ class Pool:
         self._ledger = Ledger()
         self._callbacks: dict[int, Settle] = {}
         self._ids = itertools.count()
-        self._service = ServiceTime()
-        self._dispatching = self._checking = False
-        self._opened = self._closed = False
+        self._opened = self._closed = self._stopping = False
         self._error: MPWorkersError | None = None
-        self._bounds: list[tuple[int, Callable[[], None]]] = []
-        self.settled_at = monotonic()
 
     def start(self) -> None:
-        """Start threads and workers; ``events.ready`` follows."""
+        """Start threads and workers; ``events.opened`` follows."""
+        options = self._options
         self._starter = Starter()
         self._watcher = Watcher(lambda events: self.call_in_loop(lambda: self._on_events(events)))
-        restarts = RestartIntensity(self._options.intensity, self._options.period)
-        self._restarts = restarts
+        self._restarts = RestartIntensity(options.intensity, options.period)
         self._supervisor = Supervisor(
-            self,
-            self._processes,
-            restarts,
-            self._watcher,
-            self._starter,
-            self.figures,
+            self, self._processes, self._restarts, self._watcher, self._starter, self.figures
+        )
+        self._recycling = Recycling(options.max_items, options.memory_limit)
+        self._time_limit = TimeLimit(options.item_timeout, self._watcher.call_later)
+        self._stuck = StuckLanes(
+            lambda: self._supervisor.lanes, self._ledger, self._watcher.call_later
+        )
+        self._dispatcher = Dispatcher(
+            self._ledger,
+            self._blobs,
+            self._supervisor.open_lanes,
+            self._watch_time,
+            self.call_in_loop,
         )
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
         self._at_exit = util.Finalize(None, self._supervisor.exit_now, exitpriority=100)
-        logger.info("Starting %d workers (%s)…", self._options.workers, self._processes.method)
-        self._supervisor.man(self._options.workers)
+        logger.info("Starting %d workers (%s)…", options.workers, self._processes.method)
+        self._supervisor.man(options.workers)
 
     @property
     def pending(self) -> int:
@@ -156,7 +169,7 @@ class Pool:
 
     def workers(self) -> tuple[int, int]:
         """How many workers are busy, of how many that are ready."""
-        ready = [lane for lane in self._supervisor.lanes if lane.ready]
+        ready = self._supervisor.open_lanes()
         return sum(self._ledger.open_messages(lane) > 0 for lane in ready), len(ready)
 
     def overdue(self) -> list[tuple[int, str, float]]:
@@ -178,24 +191,20 @@ class Pool:
         self.figures.submitted += 1
         self._callbacks[task.id] = settle
         if self._error is not None:
-            self.call_in_loop(lambda: self._settle_given_up(task.id))
+            error = self._error
+            self.call_in_loop(lambda: self._settle(task.id, Fate.DEAD_LETTERED, GivenUp(error)))
             return task.id
         self.figures.bytes_shipped += len(frame)
         self._ledger.add(Entry(task, needs, monotonic()))
-        self._dispatch_soon()
+        self._dispatcher.soon()
         return task.id
-
-    def when_pending_below(self, bound: int, callback: Callable[[], None]) -> None:
-        """Call *callback* once fewer than *bound* tasks are pending, at once if so now."""
-        self._bounds.append((bound, callback))
-        self._check_bounds()
 
     def give_up(self, error: MPWorkersError) -> None:
         """Settle every pending task with *error*, and every later one too."""
         self._error = error
+        holders = {n: worker for n, worker, _ in self.overdue()} if self._ledger.pending else {}
         for entry in self._ledger.clear():
-            self._settle_given_up(entry.task.id)
-        self._check_bounds()
+            self._give_up(entry, error, holders.get(entry.task.id))
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills, join, release everything. After *timeout* seconds: terminate, kill.
@@ -203,6 +212,7 @@ class Pool:
         Tasks that are still pending are given up.
         """
         logger.info("Stopping workers…")
+        self._stopping = True
         self.give_up(self._error or PoolClosed("the workers have been stopped"))
 
         def all_ended() -> None:
@@ -233,17 +243,23 @@ class Pool:
         with suppress(RuntimeError):
             self._call_in_loop(function)
 
-    def lane_lost(self, lane: Lane, charged: int | None, exitcode: int | None) -> None:
+    def lane_lost(self, lane: Lane, death: Death) -> None:
         """The books of a lane that is gone."""
-        lost = self._ledger.lose(lane, charged, self._options.redeliver_times)
+        if lane.overdue is not None:
+            # If the item made it in time after all, its outcome has come, and stands.
+            late = self._ledger.settle(lane, lane.overdue)
+            if late is not None:
+                limit = self._options.item_timeout
+                self._give_up(late.entry, ItemTimeout(lane.title, limit), lane.name)
+        lost = self._ledger.lose(lane, death.charged, self._options.redeliver_times)
         self.figures.redelivered += lost.redelivered
         if lost.given_up is not None:
-            entry = lost.given_up
-            error = WorkerDied(f"{lane.name} (pid {lane.pid})", entry.deaths, exitcode)
+            deaths = lost.given_up.deaths
+            error = WorkerDied(lane.title, deaths, death.exitcode, death.out_of_memory)
             # A poison task that is out of the way is progress, too.
             self._restarts.progress()
-            self._settle(entry.task.id, Fate.DEAD_LETTERED, GivenUp(error))
-        self._dispatch_soon()
+            self._give_up(lost.given_up, error, lane.name)
+        self._dispatcher.soon()
 
     def lanes_exhausted(self, history: str) -> None:
         """Workers die without any progress: the pool is broken."""
@@ -266,7 +282,6 @@ class Pool:
                 self._supervisor.ended(event.lane, event.exitcode)
             elif isinstance(event, Due):
                 event.callback()
-        self._check_bounds()
 
     def _on_report(self, lane: Lane, report: Any, size: int) -> None:
         lane.heard_at = monotonic()
@@ -274,24 +289,30 @@ class Pool:
             self.figures.bytes_returned += size
             for outcome in report.outcomes:
                 self._on_outcome(lane, outcome)
-            self._dispatch_soon()
+            if (why := self._recycling.reason(lane)) is not None:
+                self._supervisor.recycle(lane, why)
+            self._dispatcher.soon()
         elif isinstance(report, Ready):
             self._on_ready(lane, report.effects)
         elif isinstance(report, BootFailed):
             self._events.boot_failed(lane.name, report.failure)
         elif isinstance(report, Closed):
-            speaks, self._closed = not self._closed, True
+            lane.closed = True
+            # A recycled worker is silent: it is not the crawl that closes.
+            speaks = self._stopping and not self._closed
+            self._closed = self._closed or speaks
             self._events.closed(lane.name, report.effects, report.failure, speaks)
 
     def _on_ready(self, lane: Lane, effects: bytes | None) -> None:
         self._supervisor.became_ready(lane)
+        self._recycling.weigh_new(lane)
         speaks, self._opened = not self._opened, True
         self._events.opened(effects, speaks)
-        self._dispatch_soon()
+        self._dispatcher.soon()
 
     def _on_outcome(self, lane: Lane, outcome: Outcome) -> None:
         self.figures.workers[lane.place].busy += outcome.seconds
-        self._service.add(outcome.seconds)
+        self._dispatcher.took(outcome.seconds)
         settled = self._ledger.settle(lane, outcome.task_id)
         if settled is None:
             return  # given up meanwhile
@@ -304,9 +325,9 @@ class Pool:
         self.figures.service.add(outcome.seconds)
         self._settle(outcome.task_id, Fate(outcome.fate), outcome)
 
-    def _settle_given_up(self, task_id: int) -> None:
-        assert self._error is not None
-        self._settle(task_id, Fate.DEAD_LETTERED, GivenUp(self._error))
+    def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
+        given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
+        self._settle(entry.task.id, Fate.DEAD_LETTERED, given_up)
 
     def _settle(self, task_id: int, fate: Fate, outcome: Outcome | GivenUp) -> None:
         self.settled_at = monotonic()
@@ -317,50 +338,6 @@ class Pool:
         except Exception:
             logger.exception("Settling a task failed")
 
-    def _check_bounds(self) -> None:
-        if self._bounds:
-            met = [b for b in self._bounds if self.pending < b[0] or self._error is not None]
-            self._bounds = [b for b in self._bounds if b not in met]
-            for _, callback in met:
-                callback()
-
-    # Dispatch
-
-    def _dispatch_soon(self) -> None:
-        # Tasks submitted in one turn of the loop travel together.
-        if not self._dispatching:
-            self._dispatching = True
-            self.call_in_loop(self._dispatch)
-
-    def _dispatch(self) -> None:
-        self._dispatching = False
-        lanes = [lane for lane in self._supervisor.lanes if lane.ready and not lane.closing]
-        loads = [self._ledger.open_messages(lane) for lane in lanes]
-        for index, count in plan(self._ledger.waiting, loads, self._service.seconds):
-            self._lease(lanes[index], count)
-        if self._callbacks and not self._checking:
-            self._checking = True
-            self._watcher.call_later(STUCK_SECONDS / 2, self._check_stuck)
-
-    def _lease(self, lane: Lane, count: int) -> None:
-        entries = self._ledger.lease(lane, count, monotonic())
-        if not entries:
-            return
-        missing = {n for entry in entries for n in entry.needs} - lane.known
-        lane.known |= missing
-        definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
-        lane.send(Batch(definitions, tuple(entry.task for entry in entries)))
-
-    def _check_stuck(self) -> None:
-        self._checking = False
-        now = monotonic()
-        for lane in self._supervisor.lanes:
-            oldest = next(self._ledger.leases(lane), None)
-            if oldest is None or lane.running() is not None or lane.killed:
-                continue
-            if now - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS:
-                logger.warning("Worker %s does not take up its work and is killed", lane.name)
-                lane.killed = True
-                lane.kill()
-        if self._callbacks:
-            self._dispatch_soon()
+    def _watch_time(self, lane: Lane) -> None:
+        self._time_limit.watch(lane)
+        self._stuck.watch()

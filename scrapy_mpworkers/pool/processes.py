@@ -73,6 +73,11 @@ class Processes:
         if self._server is not None:
             self._server.kill()
 
+    def retire_server(self) -> None:
+        """The same for good: a start that comes later fails, too."""
+        if self._server is not None:
+            self._server.retire()
+
     def process(self, target: Any, args: tuple[Any, ...], name: str) -> BaseProcess:
         """A process that is not started yet.
 
@@ -105,6 +110,7 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._release: weakref.finalize[Any, ForkServer] | None = None
         self._address = ""
+        self._is_retired = False
 
     def launch(self) -> None:
         """Start the server if there is none; it imports while we go on."""
@@ -121,6 +127,8 @@ class ForkServer:
                 self._process = self._run(listener.fileno(), alive_r)
             finally:
                 os.close(alive_r)
+        if self._is_retired:  # by another thread, just now perhaps
+            self.kill()
         # The server lives as long as this pipe is open. Workers do not inherit it.
         self._release = weakref.finalize(self, _release, alive_w, self._address)
         # At exit the pool's own finalizer comes first; until then the server must live.
@@ -166,6 +174,11 @@ class ForkServer:
         """End a server that does not answer."""
         if self._process is not None:
             self._process.kill()
+
+    def retire(self) -> None:
+        """End the server, and each that may be launched after it."""
+        self._is_retired = True
+        self.kill()
 
     def close(self) -> None:
         """Let the server go and collect it."""

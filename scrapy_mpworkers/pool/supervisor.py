@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
-import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
-from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.lane import Lane, while_it_lives
+from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
@@ -26,12 +26,20 @@ BOOT_SECONDS = 300.0
 GRACE_SECONDS = 2.0
 
 
+class Death(NamedTuple):
+    """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it."""
+
+    exitcode: int | None
+    charged: int | None
+    out_of_memory: bool
+
+
 class Owner(Protocol):
     """What the supervisor needs of the pool."""
 
     def call_in_loop(self, function: Callable[[], None]) -> None: ...
     def make_setup(self) -> Setup: ...
-    def lane_lost(self, lane: Lane, charged: int | None, exitcode: int | None) -> None: ...
+    def lane_lost(self, lane: Lane, death: Death) -> None: ...
     def lanes_exhausted(self, history: str) -> None: ...
 
 
@@ -57,6 +65,7 @@ class Supervisor:
         self._stopped: Callable[[], None] | None = None
         self._retired = self._exiting = False
         self._last_exit = ""
+        self._oom = OutOfMemoryKills()
         self.lanes: list[Lane] = []
 
     def man(self, places: int) -> None:
@@ -65,11 +74,30 @@ class Supervisor:
             self._figures.workers.append(WorkerTime())
             self._start(place)
 
+    def open_lanes(self) -> list[Lane]:
+        """The lanes that may get work."""
+        return [lane for lane in self.lanes if lane.ready and not lane.closing]
+
     def became_ready(self, lane: Lane) -> None:
         """The worker of *lane* has opened its consumers."""
         lane.ready = True
         lane.message_done()
-        self._figures.workers[lane.place].ready_at = monotonic()
+        worker = self._figures.workers[lane.place]
+        if worker.ready_at is None:
+            worker.ready_at = monotonic()
+        relieved, lane.relieves = lane.relieves, None
+        if relieved in self.lanes and not relieved.closing:
+            relieved.closing = True
+            self._let_go(relieved)
+
+    def recycle(self, lane: Lane, why: str) -> None:
+        """Replace a worker that has served its time: its relief first."""
+        if lane.retiring or lane.closing or self._stopped is not None or self._retired:
+            return
+        lane.retiring = True
+        self._figures.recycled[why] += 1
+        logger.debug("Worker %s is recycled after %d items (%s)", lane.title, lane.settled, why)
+        self._start(lane.place, relieves=lane)
 
     def ended(self, lane: Lane, exitcode: int | None) -> None:
         """A worker is gone. Replace it, unless it was meant to go."""
@@ -77,14 +105,14 @@ class Supervisor:
             return  # multiprocessing joins its processes now; they must not be closed under it
         self.lanes.remove(lane)
         self._note_lifetime(lane)
-        gone = exitcode == SERVER_GONE
-        explained = gone or lane.killed
-        if not lane.closing:
-            self._note_death(lane, exitcode, gone)
-        charged = None if explained or lane.closing else lane.running()
-        self._owner.lane_lost(lane, charged, exitcode)
+        explained = lane.killed or exitcode == SERVER_GONE
+        is_oom = exitcode == -signal.SIGKILL and not explained and self._oom.any_since_last_look()
+        running = lane.running()
+        if not lane.closing or not (lane.closed or explained):
+            self._note_death(lane, exitcode, is_oom, running)
+        self._owner.lane_lost(lane, Death(exitcode, None if explained else running, is_oom))
         self._starter.do(lane.discard)
-        self._replace(lane, fruitless=not (lane.settled or explained))
+        self._replace(lane, fruitless=lane.hung or not (lane.settled or explained))
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
@@ -98,19 +126,19 @@ class Supervisor:
     def kill_all(self) -> None:
         """End every worker at once, for good; what they ran is nobody's fault."""
         self._retired = True
-        self._processes.kill_server()
+        self._processes.retire_server()
         for lane in self.lanes:
-            lane.killed = True
-            lane.kill()
+            lane.kill_for_good()
 
     def exit_now(self) -> None:
         """The interpreter exits, with the loop perhaps still running in another thread."""
         self._exiting = True
         self.kill_all()
 
-    def _start(self, place: int) -> None:
+    def _start(self, place: int, relieves: Lane | None = None) -> None:
         generation = self._generations[place] = self._generations.get(place, -1) + 1
-        lane = Lane(place, generation)
+        lane = Lane(place, generation, relieves)
+        self._watcher.call_later(BOOT_SECONDS, while_it_lives(lane, self._kill_unless_ready))
         siblings = list(self.lanes)
         self.lanes.append(lane)
 
@@ -135,19 +163,18 @@ class Supervisor:
         self._figures.started += 1
         logger.debug("Worker %s started, pid %s", lane.name, lane.pid)
         self._watcher.add(lane)
-        if self._stopped is not None:
+        if self._stopped is not None or self._retired:
             self._let_go(lane)
             return
         setup = self._owner.make_setup()
         lane.known.update(definition.number for definition in setup.definitions)
         lane.send(setup)
-        # Weakly: a lane that was discarded meanwhile must not live on in the timer.
-        alive = weakref.ref(lane)
-        self._watcher.call_later(BOOT_SECONDS, lambda: self._kill_unless_ready(alive()))
 
     def _start_failed(self, lane: Lane, error: Exception) -> None:
         logger.error("Worker %s could not be started: %r", lane.name, error)
         self._last_exit = f"{lane.name} could not be started: {error!r}"
+        if lane.hung:
+            self._last_exit = f"{lane.name} could not be started within {BOOT_SECONDS:.0f} s"
         self.lanes.remove(lane)
         self._starter.do(lane.discard)
         self._replace(lane, fruitless=True)
@@ -155,34 +182,45 @@ class Supervisor:
     def _replace(self, lane: Lane, fruitless: bool) -> None:
         if self._stopped is not None:
             self._finish_if_empty()
-        elif self._retired:
+        elif self._retired or lane.closing or self._is_being_relieved(lane):
             return
+        elif lane.hung and not self.open_lanes():
+            self._exhausted(f"no worker became ready; the last: {self._last_exit}")
         elif not fruitless or self._restarts.allows(monotonic()):
-            self._start(lane.place)
+            self._start(lane.place, relieves=lane.relieves)
         else:
-            self._retired = True
-            self._owner.lanes_exhausted(
+            self._exhausted(
                 f"{self._restarts.intensity + 1} workers died within {self._restarts.period:g} s "
                 f"before they settled anything; the last: {self._last_exit}"
             )
 
-    def _kill_unless_ready(self, lane: Lane | None) -> None:
-        if lane is not None and lane in self.lanes and not lane.ready:
-            logger.error(
-                "Worker %s was not ready after %.0f s and is killed", lane.name, BOOT_SECONDS
-            )
-            lane.kill()
+    def _is_being_relieved(self, lane: Lane) -> bool:
+        return any(other.relieves is lane for other in self.lanes)
+
+    def _exhausted(self, history: str) -> None:
+        self._retired = True
+        self._owner.lanes_exhausted(history)
+
+    def _kill_unless_ready(self, lane: Lane) -> None:
+        if lane not in self.lanes or lane.ready:
+            return
+        logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
+        lane.hung = True
+        if lane.pid is None:
+            self._processes.kill_server()  # its start waits for imports that do not end
+        lane.kill_for_good()
 
     def _let_go(self, lane: Lane) -> None:
         if lane.ready:
             lane.send(POISON_PILL)
         else:
             # Nothing is open in it that would have to be closed; nobody waits for its boot.
-            lane.kill()
+            lane.kill_for_good()
 
     def _terminate(self) -> None:
         for lane in self.lanes:
-            logger.warning("Worker %s did not end in time and is terminated", lane.name)
+            logger.warning("Worker %s did not end in time and is terminated", lane.title)
+            lane.killed = True
             lane.kill(signal.SIGTERM)
         if self.lanes:
             self._watcher.call_later(GRACE_SECONDS, self.kill_all)
@@ -194,13 +232,28 @@ class Supervisor:
 
     def _note_lifetime(self, lane: Lane) -> None:
         worker = self._figures.workers[lane.place]
-        if lane.ready:
+        if lane.ready and not any(
+            other.place == lane.place and other.ready for other in self.lanes
+        ):
             worker.manned, worker.ready_at = worker.lived(monotonic()), None
 
-    def _note_death(self, lane: Lane, exitcode: int | None, server_gone: bool) -> None:
-        code = None if server_gone else exitcode
-        self._figures.deaths[exit_label(code)] += 1
-        words = "went with its fork server" if server_gone else exit_in_words(exitcode)
-        self._last_exit = f"{lane.name} (pid {lane.pid}) {words}"
-        level = logging.DEBUG if self._stopped is not None else logging.WARNING
-        logger.log(level, "Worker %s (pid %s) %s; replacing it", lane.name, lane.pid, words)
+    def _note_death(
+        self, lane: Lane, exitcode: int | None, out_of_memory: bool, running: int | None
+    ) -> None:
+        server_gone = exitcode == SERVER_GONE
+        self._figures.deaths[exit_label(None if server_gone else exitcode)] += 1
+        words = exit_in_words(exitcode, out_of_memory)
+        if server_gone:
+            words = "went with its fork server"
+        self._last_exit = f"{lane.title} {words}"
+        if lane.hung:
+            self._last_exit += f", since it was not ready after {BOOT_SECONDS:.0f} s"
+        if lane.closing and running is None:
+            logger.error(
+                "Worker %s while it closed its pipelines: what they still held is lost",
+                self._last_exit,
+            )
+        elif self._stopped is None:
+            logger.warning("Worker %s; replacing it", self._last_exit)
+        else:
+            logger.debug("Worker %s", self._last_exit)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
-from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.wire.messages import Report, decode
 
 _READ = 1 << 18  # bytes that one lane may deliver in one turn
@@ -143,7 +143,7 @@ class Watcher:
         if assembly.at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
             self._selector.unregister(lane.reports)
-            self.call_later(5.0, lane.kill)
+            self.call_later(5.0, while_it_lives(lane, Lane.kill))
         return [Reported(lane, decode(data), len(data)) for data in assembly.messages()]
 
     def _exited(self, lane: Lane) -> list[Event]:

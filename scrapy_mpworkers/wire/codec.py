@@ -261,7 +261,8 @@ class _Unpickler(pickle.Unpickler):
 def _dumps(obj: Any, reduce: Reducer) -> bytes:
     try:
         return _pickled(obj, reduce)
-    except Exception as error:
+    # Classes of the user run their own code here. SystemExit would end the crawl.
+    except BaseException as error:
         path, part, cause = _culprit(obj, reduce, error)
         where = f"its field {path} holds" if path else "it is"
         raise UnpicklableError(
@@ -277,14 +278,14 @@ def _pickled(obj: Any, reduce: Reducer) -> bytes:
     return buffer.getvalue()
 
 
-def _culprit(obj: Any, reduce: Reducer, error: Exception) -> tuple[str, Any, Exception]:
+def _culprit(obj: Any, reduce: Reducer, error: BaseException) -> tuple[str, Any, BaseException]:
     """Follow the failure down to the innermost part: its path, the part, its own error."""
     path = ""
     for _ in range(8):
         for name, part in _parts(obj):
             try:
                 _pickled(part, reduce)
-            except Exception as inner:
+            except BaseException as inner:
                 path, obj, error = f"{path}[{name!r}]" if path else repr(name), part, inner
                 break
         else:
@@ -310,7 +311,7 @@ def _kind(obj: Any) -> str:
     return f"a {type(obj).__module__}.{type(obj).__qualname__}".replace(" builtins.", " ")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 

@@ -2,6 +2,7 @@
 
 server      what the fork server imports before any worker exists
 main        boot and main loop: get an order, consume, report
+reporter    the report pipe: outcomes leave together, or in time
 process     process group, signals, death of the parent
 loop        an asyncio loop that notices when an await can never end
 consumer    builds and runs the user's pipelines, a consumer for each hop

@@ -19,18 +19,13 @@ from scrapy_mpworkers.wire.messages import (
     Definition,
     Order,
     Outcome,
-    Outcomes,
     Ready,
-    Report,
     Setup,
     Task,
-    encode,
 )
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker
-
-#: Seconds that a finished item waits for the rest of its batch before its outcome is sent.
-FLUSH_AFTER = 0.005
+from scrapy_mpworkers.worker.reporter import Reporter
 
 
 class Dial(Protocol):
@@ -80,10 +75,8 @@ class Worker:
     ) -> None:
         self._loop = loop
         self._orders = orders
-        self._reports = reports
+        self._reporter = Reporter(reports)
         self._dial = dial
-        self._finished: list[Outcome] = []
-        self._flushed_at = monotonic()
 
     async def run(self) -> None:
         setup = await self._next_order()
@@ -93,11 +86,11 @@ class Worker:
             consumers = _build(setup)
             await self._loop.guard(consumers.open())
         except BaseException as error:
-            self._report(BootFailed(_describe(error), None))
+            self._reporter.send(BootFailed(_describe(error), None))
             return
-        self._report(Ready(consumers.effects()))
+        self._reporter.send(Ready(consumers.effects()))
         await self._serve(consumers)
-        self._report(await self._close(consumers))
+        self._reporter.send(await self._close(consumers))
 
     async def _close(self, consumers: Consumers) -> Closed:
         failure = None
@@ -114,17 +107,16 @@ class Worker:
                 return
             assert isinstance(order, Batch)
             consumers.define(order.definitions)
-            for task in order.tasks:
-                await self._consume(consumers, task)
-            self._flush()
+            *tasks, last = order.tasks
+            for task in tasks:
+                self._reporter.add(await self._consume(consumers, task))
+            self._reporter.flush(await self._consume(consumers, last))
 
-    async def _consume(self, consumers: Consumers, task: Task) -> None:
-        started = monotonic()
-        if self._finished and started - self._flushed_at > FLUSH_AFTER:
-            self._flush()
-        _turn(self._dial, task.id, started)
-        self._finished.append(await consumers.consume(task))
+    async def _consume(self, consumers: Consumers, task: Task) -> Outcome:
+        _turn(self._dial, task.id, monotonic())
+        outcome = await consumers.consume(task)
         _turn(self._dial, -1, 0.0)
+        return outcome
 
     async def _next_order(self) -> Order:
         """The next message. While none is there the loop runs, for the user's own asyncio tasks."""
@@ -141,15 +133,6 @@ class Worker:
         else:
             await asyncio.sleep(0)
         return self._orders.get()
-
-    def _flush(self) -> None:
-        if self._finished:
-            self._report(Outcomes(tuple(self._finished)))
-            self._finished.clear()
-        self._flushed_at = monotonic()
-
-    def _report(self, report: Report) -> None:
-        self._reports.send_bytes(encode(report))
 
 
 async def _cancel_the_rest() -> None:

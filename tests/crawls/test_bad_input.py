@@ -144,6 +144,8 @@ BAD_SETTINGS: list[tuple[str, Any, str]] = [
     ("MPWORKERS_MAX_PENDING", "lots", "number|int|auto"),
     ("MPWORKERS_MAX_PENDING", -5, "number|int|auto"),
     ("MPWORKERS_MAX_PENDING", {}, "number|int|auto"),
+    ("MPWORKERS_MAX_PENDING_BYTES", "64 MiB", "number|int"),
+    ("MPWORKERS_MAX_PENDING_BYTES", 0, "number|int"),
     ("MPWORKERS_REDELIVER_TIMES", "twice", "number|int"),
     ("MPWORKERS_REDELIVER_TIMES", -1, "number|int"),
     ("MPWORKERS_REDELIVER_TIMES", 0.5, "number|int"),

@@ -145,6 +145,7 @@ class Bench:
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
         preload: Sequence[str] = (),
         conditions: Conditions | None = None,
+        **limits: Any,
     ) -> None:
         self.calls = Calls()
         self.events = Events()
@@ -156,7 +157,7 @@ class Bench:
         self.processes = Processes(method, preload, conditions or Conditions(0, {}, None))
         setup = Setup((), f"{consumers.__name__}:build", pickle.dumps(behaviour(self)))
         self.pool = Pool(
-            PoolOptions(workers, redeliver_times, intensity, 30.0),
+            PoolOptions(workers, redeliver_times, intensity, 30.0, **limits),
             self.processes,
             lambda: setup,
             self.blobs,
@@ -196,9 +197,14 @@ class Bench:
             if condition():
                 return self
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 and not condition():
                 self.fail(f"waited {seconds:g} s for: {what}")
-            select.select([self.calls, self.voice], [], [], left)
+            select.select([self.calls, self.voice], [], [], max(left, 0))
+
+    def wait_seconds(self, seconds: float) -> Bench:
+        """For what must *not* happen meanwhile, or may happen at any moment."""
+        end = time.monotonic() + seconds
+        return self.until(lambda: time.monotonic() >= end, "time passes", seconds + 0.001)
 
     def until_manned(self) -> Bench:
         return self.until(lambda: len(self.pids) == self.workers, "every lane has a ready worker")

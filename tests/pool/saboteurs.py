@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import re
 import signal
 import struct
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -114,6 +117,101 @@ class HalfReport:
 
 
 @dataclass(frozen=True)
+class DiesAfterItsReport:
+    """The worker is killed when its next report has been sent, before it takes another task."""
+
+    def __call__(self) -> str:
+        whole = Connection._send_bytes  # type: ignore[attr-defined]
+
+        def send_bytes(self: Connection, data: Any) -> None:
+            whole(self, data)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Connection._send_bytes = send_bytes  # type: ignore[attr-defined]
+        return "sent"
+
+
+@dataclass(frozen=True)
+class KillsSiblings:
+    """Kills all other workers, those that replace them later on excepted."""
+
+    pids: tuple[int, ...]
+
+    def __call__(self) -> int:
+        for pid in self.pids:
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return os.getpid()
+
+
+@dataclass(frozen=True)
+class LoopsInPython:
+    """Says its pid, and loops for ever."""
+
+    said: str
+
+    def __call__(self) -> None:
+        _say(self.said)
+        while True:
+            pass
+
+
+@dataclass(frozen=True)
+class LoopsInC:
+    """A regular expression that backtracks for ages, and holds the interpreter meanwhile."""
+
+    said: str
+
+    def __call__(self) -> None:
+        _say(self.said)
+        re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+@dataclass(frozen=True)
+class Sleeps:
+    said: str
+
+    def __call__(self) -> None:
+        _say(self.said)
+        time.sleep(1000)
+
+
+@dataclass(frozen=True)
+class Grows:
+    """Keeps *size* bytes more."""
+
+    size: int
+
+    def __call__(self) -> int:
+        _kept.append(bytearray(b"x") * self.size)
+        return os.getpid()
+
+
+_kept: list[bytearray] = []
+
+
+@dataclass(frozen=True)
+class NeverOpens:
+    """Hangs while it is opened."""
+
+    def __call__(self) -> None:
+        while True:
+            signal.pause()
+
+
+@dataclass(frozen=True)
+class HangsIfThere:
+    """Hangs while the file is there."""
+
+    path: str
+
+    def __call__(self) -> None:
+        while os.path.exists(self.path):
+            signal.sigtimedwait([], 0.01)
+
+
+@dataclass(frozen=True)
 class RaisesAtBoot:
     def __call__(self) -> None:
         raise RuntimeError("this consumer cannot be opened")
@@ -130,6 +228,11 @@ class ImmuneToPolitenessAndStuck:
             pipe.write(f"stuck {os.getpid()}\n")
         while True:
             signal.pause()
+
+
+def _say(path: str) -> None:
+    with open(path, "w") as pipe:
+        pipe.write(f"running {os.getpid()}\n")
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from scrapy_mpworkers.pool import pool as pool_module
+from scrapy_mpworkers.pool import limits
 
 from .consumers import Behaviour
 from .harness import await_end, await_stop, every_method, rotated
@@ -17,7 +17,7 @@ from .work import FirstTime, InTurn, Square, TakeSeconds
 
 @pytest.fixture
 def stuck_after(monkeypatch):
-    return lambda seconds: monkeypatch.setattr(pool_module, "STUCK_SECONDS", seconds)
+    return lambda seconds: monkeypatch.setattr(limits, "STUCK_SECONDS", seconds)
 
 
 @every_method

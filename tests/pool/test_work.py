@@ -161,39 +161,6 @@ def test_a_pool_stopped_while_it_starts_leaves_nothing(make_bench, method):
     assert bench.events.errors == []
 
 
-@rotated()
-def test_bound_is_told_as_soon_as_fewer_tasks_are_pending(make_bench, method):
-    bench = make_bench(method, workers=1).start()
-    told: list[int] = []
-    bench.submit(bench.say_and_wait(), bench.say_and_wait(), bench.say_and_wait())
-    bench.pool.when_pending_below(2, lambda: told.append(bench.pool.pending))
-
-    bench.gate.open_for(1)
-    bench.until_said("running", times=2)
-    before = list(told)
-    bench.gate.open_for(2)
-    bench.until_settled()
-
-    assert before == []
-    assert told in ([1], [0])
-
-
-@rotated()
-def test_bound_is_told_when_pending_tasks_are_given_up(make_bench, method):
-    bench = make_bench(method, workers=1).start()
-    told: list[int] = []
-    bench.submit(bench.say_and_wait())
-    bench.until_said("running")
-    bench.pool.when_pending_below(1, lambda: told.append(bench.pool.pending))
-
-    bench.pool.give_up(PoolClosed("given up by the test"))
-    bench.calls.run()
-
-    # The worker is still held by the gate: no report of it can have reminded the pool.
-    assert told == [0]
-    bench.gate.open_for(1)
-
-
 @pytest.mark.parametrize("workers", [1, 5])
 def test_pool_has_as_many_workers_as_asked_for(make_bench, workers):
     bench = make_bench("fork", workers=workers).start()

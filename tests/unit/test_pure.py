@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from scrapy_mpworkers import errors, summary
 from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan
 from scrapy_mpworkers.pool.figures import Distribution, Figures, WorkerTime
+from scrapy_mpworkers.pool.lane import Turn
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.limits import time_left
+from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.wire.messages import Fate, Task
 
@@ -50,7 +54,7 @@ class TestLedger:
         assert ledger.settle("a", 0) is not None
         assert ledger.settle("a", 0) is None
 
-    def test_a_lost_lane_charges_one_task_and_gives_all_back_to_the_front(self) -> None:
+    def test_a_lost_lane_charges_one_task_and_gives_the_others_back_to_the_front(self) -> None:
         ledger = ledger_of(4)
         ledger.lease("a", 2, 0.0)
         ledger.lease("a", 1, 0.0)
@@ -58,22 +62,35 @@ class TestLedger:
         lost = ledger.lose("a", charged=1, deaths_allowed=2)
 
         assert (lost.redelivered, lost.given_up, lost.open_messages) == (3, None, 2)
-        assert ids(ledger.lease("b", 1, 0.0)) == [0]
+        assert ids(ledger.lease("b", 3, 0.0)) == [0, 2, 3]
 
-    def test_a_charged_task_travels_alone(self) -> None:
+    def test_a_charged_task_travels_and_runs_alone(self) -> None:
         ledger = ledger_of(3)
         ledger.lease("a", 3, 0.0)
         ledger.lose("a", charged=1, deaths_allowed=2)
 
-        assert [ids(ledger.lease("b", 3, 0.0)) for _ in range(3)] == [[0], [1], [2]]
+        assert (ledger.waiting, ledger.charged, ledger.pending) == (2, 1, 3)
+        assert ids(ledger.lease_charged("b", 0.0)) == [1]
+        assert ledger.runs_charged("b")
+        assert ids(ledger.lease("c", 3, 0.0)) == [0, 2]
+        assert not ledger.runs_charged("c")
+
+    def test_attempts_count_every_lease(self) -> None:
+        ledger = ledger_of(1)
+        ledger.lease("a", 1, 0.0)
+        ledger.lose("a", charged=None, deaths_allowed=2)
+
+        (entry,) = ledger.lease("b", 1, 0.0)
+
+        assert (entry.attempts, entry.deaths) == (2, 0)
 
     def test_deaths_beyond_the_limit_give_the_task_up(self) -> None:
         ledger = ledger_of(1)
 
-        for _ in range(2):
-            ledger.lease("a", 1, 0.0)
-            assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
         ledger.lease("a", 1, 0.0)
+        for _ in range(2):
+            assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
+            ledger.lease_charged("a", 0.0)
         given_up = ledger.lose("a", charged=0, deaths_allowed=2).given_up
 
         assert given_up is not None
@@ -90,10 +107,13 @@ class TestLedger:
         assert (lost.redelivered, lost.given_up) == (1, None)
 
     def test_clear_gives_up_waiting_and_leased(self) -> None:
-        ledger = ledger_of(3)
+        ledger = ledger_of(4)
+        ledger.lease("a", 2, 0.0)
+        ledger.lose("a", charged=1, deaths_allowed=2)
         ledger.lease("a", 2, 0.0)
 
-        assert ids(ledger.clear()) == [0, 1, 2]
+        assert ids(ledger.clear()) == [0, 1, 2, 3]
+        assert ledger.pending == 0
         assert ledger.settle("a", 0) is None
 
 
@@ -165,12 +185,20 @@ class TestFigures:
         assert said in summary.table(figures, 0.0)
 
 
+#: Those that are made of more than a text.
+DIED = errors.WorkerDied("worker-1 (pid 7)", 3, -9)
+OUT_OF_MEMORY = errors.WorkerDied("worker-1 (pid 7)", 1, -9, out_of_memory=True)
+LATE = errors.ItemTimeout("worker-1 (pid 7)", 2.5)
 ERRORS = [
-    errors.WorkerDied("worker-1 (pid 7)", 3, -9),
+    DIED,
+    OUT_OF_MEMORY,
+    LATE,
     *(
         cls("what to do")
         for cls in vars(errors).values()
-        if isinstance(cls, type) and issubclass(cls, Exception) and cls is not errors.WorkerDied
+        if isinstance(cls, type)
+        and issubclass(cls, Exception)
+        and cls not in (errors.WorkerDied, errors.ItemTimeout)
     ),
 ]
 
@@ -184,7 +212,48 @@ def test_errors_survive_pickling(error: Exception) -> None:
 
 
 def test_a_death_says_who_how_often_how_and_what_to_do() -> None:
-    text = str(ERRORS[0])
-
     for part in ("worker-1 (pid 7)", "3 times", "SIGKILL", "MPWORKERS_WORKERS=0"):
-        assert part in text
+        assert part in str(DIED)
+
+
+def test_a_death_for_want_of_memory_says_so() -> None:
+    for part in ("once", "SIGKILL", "kernel", "out of memory", "MPWORKERS_WORKERS"):
+        assert part in str(OUT_OF_MEMORY)
+
+
+def test_a_timeout_says_who_and_how_long_and_what_to_do() -> None:
+    for part in ("worker-1 (pid 7)", "2.5 s", "MPWORKERS_ITEM_TIMEOUT", "MPWORKERS_WORKERS=0"):
+        assert part in str(LATE)
+
+
+class TestTimeLeft:
+    def test_a_running_task_has_what_is_left_of_its_limit(self) -> None:
+        assert time_left(Turn(7, started=100.0), now=101.0, limit=3.0) == 2.0
+
+    def test_a_task_over_its_limit_has_nothing_left(self) -> None:
+        assert time_left(Turn(7, started=100.0), now=103.5, limit=3.0) < 0
+
+    def test_an_idle_lane_cannot_exceed_the_limit_before_it_has_passed(self) -> None:
+        assert time_left(Turn(None, 0.0), now=500.0, limit=3.0) == 3.0
+
+    def test_a_dial_that_is_being_written_is_looked_at_again_soon(self) -> None:
+        assert 0 < time_left(None, now=500.0, limit=3.0) < 0.1
+
+
+class TestOutOfMemoryKills:
+    def test_the_kernels_count_is_compared_with_the_last_look(self, tmp_path: Path) -> None:
+        vmstat = tmp_path / "vmstat"
+        vmstat.write_text("nr_free_pages 1\noom_kill 3\n")
+        kills = OutOfMemoryKills(vmstat)
+
+        before = kills.any_since_last_look()
+        vmstat.write_text("nr_free_pages 1\noom_kill 4\n")
+
+        assert [before, kills.any_since_last_look(), kills.any_since_last_look()] == [
+            False,
+            True,
+            False,
+        ]
+
+    def test_a_system_that_does_not_count_them_had_none(self, tmp_path: Path) -> None:
+        assert not OutOfMemoryKills(tmp_path / "missing").any_since_last_look()

@@ -44,6 +44,7 @@ GOOD = [
     ("ENABLED", "0", "enabled", False),
     ("START_METHOD", "", "start_method", "forkserver"),
     ("MAX_PENDING", None, "max_pending", max(128, 32 * usable_cpus())),
+    ("MAX_PENDING_BYTES", "1000", "max_pending_bytes", 1000),
     ("CLOSE_TIMEOUT", "2.5", "close_timeout", 2.5),
 ]
 BAD = [
@@ -57,6 +58,8 @@ BAD = [
     ("START_METHOD", "thread"),
     ("NICE", 20),
     ("MAX_PENDING", 0),
+    ("MAX_PENDING_BYTES", 0),
+    ("MAX_PENDING_BYTES", "64 MiB"),
     ("REDELIVER_TIMES", True),
     ("RESTART_INTENSITY", "x"),
     ("RESTART_PERIOD", 0),

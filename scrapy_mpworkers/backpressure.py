@@ -1,0 +1,82 @@
+"""Bounds what is pending: items that are shipped, or wait to be, and have no outcome yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+from scrapy_mpworkers.loops import CrawlLoop
+
+
+class Backpressure:
+    """Lets items in one after the other, in the order in which they came.
+
+    Args:
+        loop: the crawl's; everything here runs in its thread.
+        max_count: items inside at once.
+        max_bytes: of their frames together; a larger one goes in alone.
+    """
+
+    def __init__(self, loop: CrawlLoop, max_count: int, max_bytes: int) -> None:
+        self._loop = loop
+        self._max_count, self._max_bytes = max_count, max_bytes
+        self._count = self._bytes = 0
+        self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
+        self._waiting: deque[tuple[int, Callable[[Any], None]]] = deque()
+        self._when_drained: list[Callable[[], None]] = []
+
+    @property
+    def pending(self) -> int:
+        """Items inside, and those that wait at the door."""
+        return self._count + len(self._waiting)
+
+    async def enter(self, size: int) -> None:
+        """Wait for room for a frame of *size* bytes, and take it."""
+        if self._waiting or not self._has_room(size):
+            await self._turn(size)
+        else:
+            self._take(size)
+
+    def leave(self, size: int) -> None:
+        """The item has its outcome."""
+        self._count -= 1
+        self._bytes -= size
+        while self._waiting and self._has_room(self._waiting[0][0]):
+            waiting_size, let_in = self._waiting.popleft()
+            self._take(waiting_size)
+            let_in(None)
+        if not self.pending:
+            for callback in self._when_drained:
+                # In a turn of its own: this one is in the middle of settling.
+                self._loop.call_later(0, callback)
+            self._when_drained.clear()
+
+    async def room(self) -> None:
+        """Wait until one more item would be let in, without taking its place."""
+        if self._waiting or not self._has_room(0):
+            await self._turn(0)
+            self.leave(0)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call *callback* once nothing is pending, at once if so now."""
+        if self.pending:
+            self._when_drained.append(callback)
+        else:
+            callback()
+
+    def _has_room(self, size: int) -> bool:
+        fits = self._count < self._max_count and self._bytes + size <= self._max_bytes
+        return fits or not self._count
+
+    def _take(self, size: int) -> None:
+        if not self._count:
+            self.busy_since = monotonic()
+        self._count += 1
+        self._bytes += size
+
+    def _turn(self, size: int) -> Awaitable[Any]:
+        turn, let_in = self._loop.waiter()
+        self._waiting.append((size, let_in))
+        return turn

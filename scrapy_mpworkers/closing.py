@@ -1,0 +1,84 @@
+"""While the spider closes: says what is left, and gives it up when nothing moves any more."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from scrapy_mpworkers.backpressure import Backpressure
+from scrapy_mpworkers.errors import CloseTimeout
+from scrapy_mpworkers.inline import InProcessPool
+from scrapy_mpworkers.loops import CrawlLoop
+from scrapy_mpworkers.pool.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+_REPORT_EVERY = 10.0  # seconds
+_REPORT_AFTER = 1.0  # seconds; most crawls have closed by then
+
+
+class Closing:
+    """A deadline that counts time without progress, from the moment the engine begins to close.
+
+    Args:
+        timeout: seconds without any item settled, after which the rest is given up.
+    """
+
+    def __init__(
+        self,
+        loop: CrawlLoop,
+        pool: Pool | InProcessPool,
+        backpressure: Backpressure,
+        timeout: float,
+    ) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._backpressure = backpressure
+        self._timeout = timeout
+        self._since: float | None = None
+        self._report_at = 0.0
+
+    def begin(self) -> None:
+        """The engine begins to close. A second call does nothing."""
+        if self._since is None:
+            self._since = monotonic()
+            self._report_at = self._since + _REPORT_AFTER
+            self._watch(self._since)
+
+    def _watch(self, since: float) -> None:
+        pending, now = self._backpressure.pending, monotonic()
+        idle = now - max(since, self._pool.settled_at, self._backpressure.busy_since)
+        if pending and idle >= self._timeout:
+            self._give_up_the_rest(idle)
+            return
+        if pending and now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY
+            self._report(pending)
+        # Also while nothing is pending: an item may be on its way to us in an earlier pipeline.
+        self._loop.call_later(self._pause(idle if pending else 0.0), lambda: self._watch(since))
+
+    def _pause(self, idle: float) -> float:
+        until_report = self._report_at - monotonic()
+        pause = self._timeout - idle
+        return max(0.01, min(pause, until_report) if until_report > 0 else min(pause, 1.0))
+
+    def _report(self, pending: int) -> None:
+        held = self._pool.overdue()
+        longest = max((seconds for _, _, seconds in held), default=0.0)
+        logger.info(
+            "Closing: %d items left, %d of them at workers, the longest for %.0f s",
+            pending,
+            len(held),
+            longest,
+        )
+
+    def _give_up_the_rest(self, idle: float) -> None:
+        for task_id, worker, seconds in self._pool.overdue():
+            logger.warning("Item %d is at %s for %.0f s and is given up", task_id, worker, seconds)
+        self._pool.give_up(
+            CloseTimeout(
+                f"the spider is closing and no item was settled for {idle:.0f} s "
+                "(MPWORKERS_CLOSE_TIMEOUT); this one was still waiting or being processed"
+            )
+        )
+        self._pool.kill()

@@ -1,0 +1,112 @@
+"""Limits of time, enforced from outside: a worker that exceeds one is killed.
+
+Everything here runs in the event loop's thread and looks at dials when a time is up, never
+otherwise: an idle pool uses no CPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from scrapy_mpworkers.pool.lane import Lane, Turn, while_it_lives
+from scrapy_mpworkers.pool.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a lane that has not taken up its lease, with an idle dial, counts as stuck.
+#: It is killed, and its leases go elsewhere uncharged.
+STUCK_SECONDS = 10.0
+#: Seconds after which to look again at a dial that is just being written.
+_BLINK = 0.01
+
+
+class TimeLimit:
+    """Looks at the dial of a busy lane when its item's time is up, and never otherwise.
+
+    Args:
+        seconds: that an item may take; 0 is no limit.
+        call_later: calls a function in the loop's thread after some seconds.
+    """
+
+    def __init__(
+        self, seconds: float, call_later: Callable[[float, Callable[[], None]], None]
+    ) -> None:
+        self._seconds = seconds
+        self._call_later = call_later
+        self._watched: weakref.WeakSet[Lane] = weakref.WeakSet()
+
+    def watch(self, lane: Lane) -> None:
+        """The lane has got work. It is watched until it has none any more."""
+        if self._seconds and lane not in self._watched:
+            self._watched.add(lane)
+            self._call_later(self._seconds, while_it_lives(lane, self._look))
+
+    def _look(self, lane: Lane) -> None:
+        if lane.killed or not lane.has_work:
+            self._watched.discard(lane)
+            return
+        turn = lane.turn()
+        left = time_left(turn, monotonic(), self._seconds)
+        if turn is None or left > 0:
+            self._call_later(left, while_it_lives(lane, self._look))
+            return
+        logger.warning(
+            "Item %d takes longer than %g s (MPWORKERS_ITEM_TIMEOUT); its worker %s (pid %s) is "
+            "killed",
+            turn.task_id,
+            self._seconds,
+            lane.name,
+            lane.pid,
+        )
+        lane.overdue = turn.task_id
+        lane.kill_for_good()
+
+
+class StuckLanes:
+    """Kills lanes that do not take up their lease while their dial is idle (SIGSTOP, for one).
+
+    Args:
+        lanes: the supervisor's, as they are at the moment.
+        ledger: the books.
+        call_later: calls a function in the loop's thread after some seconds.
+    """
+
+    def __init__(
+        self,
+        lanes: Callable[[], Iterable[Lane]],
+        ledger: Ledger,
+        call_later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self._lanes = lanes
+        self._ledger = ledger
+        self._call_later = call_later
+        self._watching = False
+
+    def watch(self) -> None:
+        """A lane has got work. All are watched until none has any."""
+        if not self._watching:
+            self._watching = True
+            self._call_later(STUCK_SECONDS / 2, self._look)
+
+    def _look(self) -> None:
+        self._watching = False
+        now = monotonic()
+        for lane in self._lanes():
+            oldest = next(self._ledger.leases(lane), None)
+            if oldest is None:
+                continue
+            self.watch()
+            is_idle = lane.running() is None and not lane.killed
+            if is_idle and now - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS:
+                logger.warning("Worker %s does not take up its work and is killed", lane.name)
+                lane.kill_for_good()
+
+
+def time_left(turn: Turn | None, now: float, limit: float) -> float:
+    """Seconds until the running task's time is up; of an idle lane, until it could be at best."""
+    if turn is None:
+        return _BLINK
+    return limit if turn.task_id is None else turn.started + limit - now

@@ -1,0 +1,55 @@
+"""When a worker has served its time: after so many items, or above so much memory."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.memory import resident_bytes
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the memory of a worker; one look costs the loop about 30 µs.
+_WEIGH_EVERY = 1.0
+
+
+class Recycling:
+    """Judges lanes when they report, and never otherwise: an idle pool uses no CPU.
+
+    Args:
+        max_items: that a worker settles; 0 is no limit.
+        memory_limit: resident bytes of a worker; 0 is no limit.
+    """
+
+    def __init__(self, max_items: int, memory_limit: int) -> None:
+        self._max_items = max_items
+        self._memory_limit = memory_limit
+
+    def weigh_new(self, lane: Lane) -> None:
+        """A worker is ready. One that is too heavy already would be recycled for ever."""
+        if not self._memory_limit or lane.pid is None:
+            return
+        size = resident_bytes(lane.pid)
+        if size >= self._memory_limit:
+            logger.warning(
+                "A worker holds %d MiB before its first item, more than "
+                "MPWORKERS_WORKER_MEMORY_LIMIT_MB = %d allows: no worker is recycled for its "
+                "memory. Set the limit well above what the pipelines load when they open.",
+                size >> 20,
+                self._memory_limit >> 20,
+            )
+            self._memory_limit = 0
+
+    def reason(self, lane: Lane) -> str | None:
+        """Why to recycle *lane* now: ``items`` or ``memory``; ``None`` if it may go on."""
+        if self._max_items and lane.settled >= self._max_items:
+            return "items"
+        return "memory" if self._memory_limit and self._is_too_heavy(lane) else None
+
+    def _is_too_heavy(self, lane: Lane) -> bool:
+        now = monotonic()
+        if now - lane.weighed_at < _WEIGH_EVERY or lane.pid is None:
+            return False
+        lane.weighed_at = now
+        return resident_bytes(lane.pid) >= self._memory_limit

@@ -1,0 +1,237 @@
+"""Limits from outside: of an item's time, of a worker's items and memory, of its boot."""
+
+from __future__ import annotations
+
+import os
+import signal
+from time import monotonic
+
+import pytest
+
+from scrapy_mpworkers.errors import ItemTimeout, PoolBroken
+from scrapy_mpworkers.pool import recycling, supervisor
+
+from .consumers import Behaviour
+from .harness import await_end, every_method, rotated
+from .saboteurs import Grows, HangsIfThere, LoopsInC, LoopsInPython, NeverOpens, Sleeps
+from .work import InTurn, Pid, Square, StartSleep, TakeSeconds
+
+HANGS = {"Python loop": LoopsInPython, "regular expression": LoopsInC, "sleep": Sleeps}
+
+
+@pytest.mark.parametrize("hang", HANGS)
+@every_method
+def test_item_over_its_time_is_given_up_and_no_other(make_bench, method, hang):
+    bench = make_bench(method, item_timeout=0.5).start()
+
+    (late,) = bench.submit(HANGS[hang](bench.voice.path))
+    (worker,) = bench.until_said("running")
+    begun = monotonic()
+    others = bench.submit(*(Square(n) for n in range(50)))
+    bench.until_settled([late])
+    took = monotonic() - begun
+    bench.until_settled()
+
+    error = bench.error(late)
+    assert isinstance(error, ItemTimeout)
+    assert f"pid {worker}" in error.worker
+    assert took < 1.0  # the limit, and half a second
+    assert [bench.result(n) for n in others] == [n**2 for n in range(50)]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_processes_of_an_item_over_its_time_die_with_it(make_bench, method):
+    bench = make_bench(method, item_timeout=0.5).start()
+
+    bench.submit(InTurn((StartSleep(bench.voice.path), Sleeps(bench.voice.path))))
+    (child,) = bench.until_said("child")
+    bench.until_settled()
+
+    await_end([child])
+
+
+@rotated()
+def test_neighbours_in_the_batch_of_an_item_over_its_time_are_done(make_bench, method):
+    bench = make_bench(method, workers=1, item_timeout=0.5).start()
+    bench.run(*(Square(n) for n in range(50)))  # quick ones, so that messages carry many
+
+    before = bench.submit(*(Square(n) for n in range(10)))
+    (late,) = bench.submit(Sleeps(bench.voice.path))
+    after = bench.submit(*(Square(n) for n in range(10)))
+    bench.until_settled()
+
+    assert isinstance(bench.error(late), ItemTimeout)
+    assert [bench.result(n) for n in before + after] == 2 * [n**2 for n in range(10)]
+
+
+@rotated()
+def test_outcomes_do_not_wait_for_a_slow_item_behind_them(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    bench.run(*(Square(n) for n in range(50)))
+
+    before = bench.submit(*(Square(n) for n in range(5)))
+    held = bench.submit(bench.say_and_wait())
+    bench.until_settled(before)
+
+    assert bench.pool.pending == 1
+    bench.gate.open_for(1)
+    bench.until_settled(held)
+
+
+@rotated()
+def test_limit_that_races_with_completion_gives_each_item_one_outcome(make_bench, method):
+    # Items that take about as long as they may: some make it, some do not, and a kill that comes
+    # too late must not hit the next one.
+    bench = make_bench(method, workers=2, item_timeout=0.05).start()
+
+    racing = bench.submit(*[TakeSeconds(0.05 + 0.001 * (n % 9 - 4)) for n in range(30)])
+    quick = bench.submit(*(Square(n) for n in range(30)))
+    bench.until_settled()
+
+    assert [bench.result(n) for n in quick] == [n**2 for n in range(30)]
+    assert all(bench.result(n) is None or isinstance(bench.error(n), ItemTimeout) for n in racing)
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_worker_is_recycled_after_its_items_without_a_loss(make_bench, method):
+    bench = make_bench(method, workers=2, max_items=10).start()
+    first = set(bench.pids)
+
+    for _ in range(10):
+        results = bench.run(*(Square(n) for n in range(20)))
+        assert results == [n**2 for n in range(20)]
+    bench.until(lambda: not first & set(bench.pids), "the first workers are gone")
+
+    assert bench.figures.recycled["items"] >= 2
+    assert bench.figures.deaths == {}
+    assert bench.figures.redelivered == 0
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_relief_is_ready_before_a_worker_retires(make_bench, method):
+    bench = make_bench(method, workers=1, max_items=1).start()
+    fewest = []
+
+    for _ in range(5):
+        bench.run(Pid())
+        bench.until(
+            lambda: fewest.append(len(bench.pool._supervisor.open_lanes())) or True, "a look"
+        )
+
+    assert min(fewest) >= 1
+
+
+@rotated()
+def test_recycled_worker_closes_its_consumers_and_is_silent(make_bench, method):
+    bench = make_bench(
+        method, workers=1, max_items=3, behaviour=lambda bench: Behaviour(close=bench.say("closed"))
+    ).start()
+    (first,) = bench.pids
+
+    bench.run(*[Square(1)] * 3)
+
+    assert bench.until_said("closed") == [first]
+    bench.until(lambda: len(bench.events.closed_by) == 1, "the report of the closing")
+    assert [speaks for *_, speaks in bench.events.closed_by] == [False]
+    bench.stop()
+    assert [speaks for *_, speaks in bench.events.closed_by] == [False, True]
+
+
+@rotated()
+def test_worker_that_dies_while_its_relief_boots_is_replaced_once(make_bench, method):
+    bench = make_bench(method, workers=1, max_items=1).start()
+    (first,) = bench.pids
+    bench.run(Square(1))
+
+    os.kill(first, signal.SIGKILL)
+    bench.until(lambda: first not in [lane.pid for lane in bench.pool._supervisor.lanes], "gone")
+    bench.until_manned()
+
+    assert bench.run(Square(3)) == [9]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_worker_above_its_memory_is_recycled(make_bench, method, monkeypatch):
+    monkeypatch.setattr(recycling, "_WEIGH_EVERY", 0.0)
+    bench = make_bench(method, workers=1, memory_limit=200 << 20).start()
+    (first,) = bench.pids
+
+    (heavy,) = bench.run(Grows(300 << 20))
+    bench.until(lambda: bench.pids != [] and first not in bench.pids, "it is replaced")
+
+    assert heavy == first
+    assert bench.figures.recycled == {"memory": 1}
+    assert bench.run(Square(3)) == [9]
+    assert bench.figures.deaths == {}
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_baseline_above_the_memory_limit_is_warned_of_once_and_recycles_nobody(
+    make_bench, method, monkeypatch, caplog
+):
+    monkeypatch.setattr(recycling, "_WEIGH_EVERY", 0.0)
+    bench = make_bench(method, workers=2, memory_limit=1 << 20).start()
+
+    bench.run(*(Square(n) for n in range(50)))
+
+    warnings = [r.getMessage() for r in caplog.records if "MEMORY_LIMIT" in r.getMessage()]
+    assert len(warnings) == 1
+    assert "before its first item" in warnings[0]
+    assert bench.figures.recycled == {}
+    assert bench.figures.started == 2
+
+
+@every_method
+def test_workers_that_hang_while_booting_break_the_pool(make_bench, method, monkeypatch):
+    monkeypatch.setattr(supervisor, "BOOT_SECONDS", 1.0)
+    bench = make_bench(method, behaviour=lambda bench: Behaviour(open=NeverOpens()))
+    bench.pool.start()
+    waiting = bench.submit(Square(1), Square(2))
+
+    bench.until(lambda: bool(bench.events.errors), "the pool is broken")
+    bench.until_settled()
+
+    assert "not ready after 1 s" in str(bench.events.errors[0])
+    assert all(isinstance(bench.error(n), PoolBroken) for n in waiting)
+    bench.stop().assert_books()
+
+
+def test_server_that_hangs_while_importing_breaks_the_pool(make_bench, monkeypatch, tmp_path):
+    (tmp_path / "never_imported.py").write_text("import signal\nwhile True: signal.pause()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(supervisor, "BOOT_SECONDS", 1.0)
+    bench = make_bench("forkserver", preload=["never_imported"])
+    bench.pool.start()
+    waiting = bench.submit(Square(1))
+
+    bench.until(lambda: bool(bench.events.errors), "the pool is broken")
+    bench.until_settled()
+
+    assert "could not be started within 1 s" in str(bench.events.errors[0])
+    assert isinstance(bench.error(waiting[0]), PoolBroken)
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
+    make_bench, method, monkeypatch, tmp_path
+):
+    gate = tmp_path / "hang"
+    bench = make_bench(
+        method, workers=2, behaviour=lambda bench: Behaviour(open=HangsIfThere(str(gate)))
+    ).start()
+    monkeypatch.setattr(supervisor, "BOOT_SECONDS", 0.5)
+    gate.touch()
+
+    os.kill(bench.pids[0], signal.SIGKILL)
+    bench.until(lambda: sum(bench.figures.deaths.values()) >= 2, "a replacement was killed")
+    gate.unlink()
+    monkeypatch.setattr(supervisor, "BOOT_SECONDS", 20.0)
+
+    assert bench.run(*(Square(n) for n in range(20))) == [n**2 for n in range(20)]
+    assert bench.events.errors == []

@@ -1,0 +1,10 @@
+"""Nothing is lost, whatever is done to the workers and to the crawl.
+
+test_kills.py      kills at chosen moments, on a bare pool
+test_chaos.py      kills and stops at random moments, many of them
+test_parent.py     the parent is killed; is restarted 300 times; is idle
+test_saboteurs.py  crawls whose items, pipelines and processes break in every way
+
+A plain run does each once for each start method, and the long ones in small; ``pytest -m full``
+runs the numbers that docs/torture.md reports.
+"""

@@ -1,0 +1,139 @@
+"""The parent: killed, it leaves no worker; hard-worked, it leaks nothing; idle, it sleeps."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+from pool import scripts
+from pool.harness import METHODS, NamedPipe, await_end, comes_true, every_method, open_fds
+from pool.work import Square
+
+#: Rounds, in which the parent is killed, of a plain run and of the full one.
+ROUNDS = [
+    pytest.param(10, marks=pytest.mark.short),
+    pytest.param(100, marks=pytest.mark.full),
+]
+BUSY = "bench.submit(*[saboteurs.HoldsTheInterpreter(said)] * 2)\n"
+IDLE = "for pid in bench.pids: print(f'idle {pid}', file=open(said, 'w'))\n"
+WAIT = "bench.until(lambda: False, 'never', seconds=60)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this death")
+@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.parametrize("what", ["busy in C code", "idle"])
+def test_no_worker_outlives_a_killed_parent_by_a_second(tmp_path, what, rounds):
+    voice = NamedPipe(tmp_path / "voice")
+    took = []
+    for n in range(rounds):
+        folder = tmp_path / f"{n}"
+        folder.mkdir()
+        script = scripts.start(
+            (BUSY if what != "idle" else IDLE) + WAIT, folder, METHODS[n % 3], voice.path
+        )
+        pids = [int(pid) for pid in said(voice, 2)]
+
+        begun = monotonic()
+        script.kill()
+        await_end(pids)
+        took.append(monotonic() - begun)
+        script.communicate()
+    voice.close()
+
+    assert max(took) < 1.0
+
+
+def said(voice, count):
+    lines: list[str] = []
+    while len(lines) < count:
+        ready, _, _ = select.select([voice], [], [], 20)
+        assert ready, f"only {lines} was said"
+        lines += voice.lines()
+    return [line.split()[1] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("method", "restarts"),
+    [
+        *(pytest.param(method, 20, marks=pytest.mark.short) for method in METHODS),
+        *(pytest.param(method, 300, marks=pytest.mark.full) for method in METHODS),
+    ],
+)
+def test_restarts_leave_nothing_in_the_parent(make_bench, method, restarts):
+    bench = make_bench(method).start()
+
+    def restart(times):
+        for _ in range(times):
+            deaths = sum(bench.figures.deaths.values())
+            os.kill(bench.pids[0], signal.SIGKILL)
+            bench.until(
+                lambda: sum(bench.figures.deaths.values()) > deaths,  # noqa: B023 - called at once
+                "the death is known",
+            )
+            bench.until_manned()
+            assert bench.run(Square(2)) == [4]
+
+    restart(5)  # what is made at the first time stays
+    before = holdings()
+    restart(restarts)
+
+    assert comes_true(lambda: holdings()[:3] <= before[:3]), (before, holdings())
+    assert holdings()[3] - before[3] < 4 << 20
+    bench.stop().assert_books()
+
+
+def holdings() -> tuple[int, int, int, int]:
+    """Threads, file descriptors, semaphores and shared memory, resident bytes."""
+    gc.collect()
+    shared = len(list(Path("/dev/shm").glob("sem.mp-*"))) if sys.platform == "linux" else 0
+    memory = psutil.Process().memory_info().rss
+    return threading.active_count(), len(open_fds()), shared, memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the wake-ups of each thread")
+@pytest.mark.parametrize(
+    "seconds",
+    [pytest.param(1.5, marks=pytest.mark.short), pytest.param(10.0, marks=pytest.mark.full)],
+)
+@every_method
+def test_idle_pool_sleeps(make_bench, method, seconds):
+    bench = make_bench(method).start()
+    bench.run(*(Square(n) for n in range(20)))
+    processes = [psutil.Process(pid) for pid in bench.pids]
+    threads = pool_threads()
+    bench.wait_seconds(0.3)  # the last flush, the last breath of a thread
+
+    before, worked = wake_ups(threads), cpu(processes)
+    bench.wait_seconds(seconds)
+
+    assert wake_ups(threads) - before < 5 * seconds
+    assert cpu(processes) - worked <= 0.02
+    assert bench.run(Square(3)) == [9]
+
+
+def pool_threads() -> list[int]:
+    return [
+        thread.native_id
+        for thread in threading.enumerate()
+        if thread.name.startswith("mpworkers-") and thread.native_id
+    ]
+
+
+def wake_ups(threads: list[int]) -> int:
+    total = 0
+    for thread in threads:
+        status = Path(f"/proc/self/task/{thread}/status").read_text()
+        total += sum(int(n.split()[1]) for n in status.splitlines() if "ctxt_switches" in n)
+    return total
+
+
+def cpu(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)

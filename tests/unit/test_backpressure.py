@@ -1,0 +1,126 @@
+"""What is pending stays within its bounds, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from scrapy_mpworkers.backpressure import Backpressure
+from scrapy_mpworkers.loops import current_loop
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """In a thread, since pytest-twisted's own loop runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result(20)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Door:
+    """Notes who came in, in which order."""
+
+    def __init__(self, max_count: int = 100, max_bytes: int = 1000) -> None:
+        self.backpressure = Backpressure(current_loop(), max_count, max_bytes)
+        self.inside: list[str] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, *names: str, size: int = 1) -> None:
+        for name in names:
+            self._tasks.append(asyncio.ensure_future(self._enter(name, size)))
+        await turns()
+
+    async def _enter(self, name: str, size: int) -> None:
+        await self.backpressure.enter(size)
+        self.inside.append(name)
+
+    async def go(self, size: int = 1) -> None:
+        self.backpressure.leave(size)
+        await turns()
+
+
+def test_no_more_than_the_bound_come_in_and_the_others_follow_in_order() -> None:
+    async def work() -> list[Any]:
+        door = Door(max_count=2)
+        await door.come("a", "b", "c", "d")
+        first = list(door.inside)
+        await door.go()
+        return [first, door.inside, door.backpressure.pending]
+
+    assert run(work()) == [["a", "b"], ["a", "b", "c"], 3]
+
+
+def test_bytes_are_bounded_too() -> None:
+    async def work() -> list[list[str]]:
+        door = Door(max_bytes=10)
+        await door.come("a", "b", "c", size=4)
+        first = list(door.inside)
+        await door.go(4)
+        return [first, door.inside]
+
+    assert run(work()) == [["a", "b"], ["a", "b", "c"]]
+
+
+def test_a_frame_above_the_bound_comes_in_alone() -> None:
+    async def work() -> list[list[str]]:
+        door = Door(max_bytes=10)
+        await door.come("small", size=1)
+        await door.come("large", size=50)
+        waiting = list(door.inside)
+        await door.go(1)
+        await door.come("next", size=1)
+        alone = list(door.inside)
+        await door.go(50)
+        return [waiting, alone, door.inside]
+
+    assert run(work()) == [["small"], ["small", "large"], ["small", "large", "next"]]
+
+
+def test_a_small_one_does_not_overtake_a_large_one_that_waits() -> None:
+    async def work() -> list[str]:
+        door = Door(max_bytes=10)
+        await door.come("a", size=8)
+        await door.come("large", size=9)
+        await door.come("small", size=1)
+        return door.inside
+
+    assert run(work()) == ["a"]
+
+
+def test_room_is_awaited_and_not_taken() -> None:
+    async def work() -> list[Any]:
+        door = Door(max_count=1)
+        await door.come("a")
+        room = asyncio.ensure_future(door.backpressure.room())
+        await turns()
+        waited = not room.done()
+        await door.go()
+        return [waited, room.done(), door.backpressure.pending]
+
+    assert run(work()) == [True, True, 0]
+
+
+def told_when_drained(prepare: Callable[[Door], Coroutine[Any, Any, None]]) -> list[int]:
+    async def work() -> list[int]:
+        door, told = Door(max_count=1), []
+        await prepare(door)
+        door.backpressure.when_drained(lambda: told.append(len(door.inside)))
+        while door.backpressure.pending:
+            await door.go()
+        await asyncio.sleep(0.01)
+        return told
+
+    return run(work())  # type: ignore[no-any-return]
+
+
+def test_drained_is_told_once_all_have_left_who_waited_too() -> None:
+    assert told_when_drained(lambda door: door.come("a", "b", "c")) == [3]
+
+
+def test_drained_is_told_at_once_where_nothing_is_pending() -> None:
+    assert told_when_drained(lambda door: door.come()) == [0]
