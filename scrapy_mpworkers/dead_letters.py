@@ -104,8 +104,8 @@ class DeadLetterFile:
             os.close(descriptor)
 
 
-def read_letters(path: Path) -> Iterator[DeadLetter]:
-    """The letters of a file; a line that is none is skipped with a warning.
+def read_letters(path: Path, warn: bool = True) -> Iterator[DeadLetter]:
+    """The letters of a file; a line that is none is skipped, with a warning if *warn*.
 
     Raises:
         NotPrivateError: someone else owns the file or can write to it.
@@ -118,10 +118,11 @@ def read_letters(path: Path) -> Iterator[DeadLetter]:
             try:
                 yield DeadLetter.from_json(line)
             except (ValueError, TypeError, KeyError, AttributeError):
-                logger.warning("%s, line %d is not a whole dead letter and is skipped", path, number)
+                if warn:
+                    logger.warning("Line %d of %s is no dead letter and is skipped", number, path)
 
 
-def history(error: BaseException) -> dict[str, str]:
+def history(error: BaseException) -> dict[str, Any]:
     """The fields of a letter that say why, and when: now."""
     return {
         "reason": type(error).__name__,

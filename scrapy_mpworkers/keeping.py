@@ -1,57 +1,83 @@
-"""What outlives the process: dead letters, and the journal of what is pending."""
+"""What outlives the process: the dead letters, and the journal of what is pending."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from weakref import WeakSet
 
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crossing import Shipment
 from scrapy_mpworkers.dead_letters import DeadLetter, DeadLetterFile, history, readable, shown
 from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.pool import GivenUp
-from scrapy_mpworkers.settings import Entry, import_path
-from scrapy_mpworkers.wire.codec import StoredFrame
+from scrapy_mpworkers.resume import KeptItem, Resumption
+from scrapy_mpworkers.settings import Entry, WorkerSettings, import_path
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.messages import Outcome
 
 logger = logging.getLogger(__name__)
 
 
-class DeadLetters:
-    """The dead letters of one crawl: in a file if there is one, else in the log.
-
-    Args:
-        path: ``MPWORKERS_DEAD_LETTERS``.
+class Keeping:
+    """Keeps the items of one crawl from being lost, and sends on what an earlier run has kept.
 
     Raises:
-        SettingError: the file cannot be written, or is not private.
+        SettingError: the file of dead letters or the journal cannot be used.
     """
 
     def __init__(
-        self, crawler: Crawler, hops: Sequence[Sequence[Entry]], path: Path | None
+        self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Sequence[Entry]]
     ) -> None:
         self._crawler = crawler
         self._hops = [tuple(map(import_path, hop)) for hop in hops]
-        self._file = None if path is None else DeadLetterFile(path)
+        self._file = _checked(options)
         self._written = 0
-        self._errors: dict[int, BaseException] = {}
-        if self._file is not None:
-            try:
-                self._file.check()
-            except OSError as error:
-                raise SettingError(
-                    f"MPWORKERS_DEAD_LETTERS is {str(path)!r}, but that file cannot be used: "
-                    f"{error}."
-                ) from None
+        self._buried: WeakSet[BaseException] = WeakSet()
+        self._kept: Iterable[KeptItem] = ()
+        self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
-    def add(self, hop: int, shipment: Shipment, frame: StoredFrame, given_up: GivenUp) -> None:
+    def start(self, codec: ParentCodec, loop: CrawlLoop) -> None:
+        """The crawl begins: *codec* opens frames of an earlier run."""
+        self._codec = codec
+        self._resumption = Resumption(self._crawler, self._hops, codec.open)
+
+    def replay(self, letters: Iterable[KeptItem]) -> None:
+        """Send *letters* instead of running ``start()``."""
+        self._kept = letters
+        self.replaces_start = True
+
+    def resumed(self) -> Iterator[Any]:
+        """The kept items, made one at a time."""
+        return self._resumption.items(self._kept)
+
+    def take(self, hop: int, item: Any, shipment: Shipment) -> KeptTask:
+        """*item* has come to *hop*."""
+        return KeptTask(self, hop, shipment)
+
+    async def close(self) -> None:
+        """The crawl has ended."""
+        if self._file is not None and self._written:
+            logger.warning(
+                "Dead letters: %d, written to %s. To send them again: scrapy mpworkers replay %s",
+                self._written,
+                self._file.path,
+                self._file.path,
+                extra={"spider": self._crawler.spider},
+            )
+
+    # Dead letters
+
+    def bury(self, hop: int, shipment: Shipment, given_up: GivenUp) -> None:
         """Keep an item that was given up. Whatever fails here, its content is in the log."""
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame: what kills a worker as it is loaded must not be loaded here.
             item=readable(shipment.fields),
-            frame=frame,
+            frame=self._codec.stored(shipment.frame),
             hop=self._hops[hop],
             deaths=given_up.deaths,
             attempts=given_up.attempts,
@@ -59,36 +85,61 @@ class DeadLetters:
             spider=self._crawler.spider.name,
             **history(given_up.error),
         )
-        self._errors[id(given_up.error)] = given_up.error
-        self._write(letter)
+        self._buried.add(given_up.error)
+        if not self._write(letter):
+            self._log(letter)
 
-    def has(self, error: BaseException) -> bool:
-        """Whether *error* is the one of a letter."""
-        return id(error) in self._errors
+    def has_buried(self, error: BaseException) -> bool:
+        """Whether there is a dead letter with this very *error*."""
+        return error in self._buried
 
-    def tell(self) -> None:
-        """Say where the letters are, once, at the end."""
-        if self._file is not None and self._written:
-            logger.warning(
-                "%d dead letters were written to %s; scrapy mpworkers replay sends them again",
-                self._written,
-                self._file.path,
-            )
+    def _write(self, letter: DeadLetter) -> bool:
+        if self._file is None:
+            return False
+        try:
+            self._file.add(letter)
+        except OSError as error:
+            logger.error("A dead letter could not be written to %s: %s", self._file.path, error)
+            return False
+        self._written += 1
+        return True
 
-    def _write(self, letter: DeadLetter) -> None:
-        if self._file is not None:
-            try:
-                self._file.add(letter)
-            except Exception as error:
-                logger.error("A dead letter could not be written: %s", error)
-            else:
-                self._written += 1
-                return
+    def _log(self, letter: DeadLetter) -> None:
         logger.error(
-            "Dead letter (%s: %s), on its way to %s: %s",
+            "Dead letter, on its way to %s (%s: %s): %s",
+            ", ".join(letter.hop),
             letter.reason,
             letter.error,
-            ", ".join(letter.hop),
             shown(letter.item),
             extra={"spider": self._crawler.spider},
         )
+
+
+class KeptTask:
+    """An item at a hop, from its arrival to its outcome."""
+
+    def __init__(self, keeping: Keeping, hop: int, shipment: Shipment) -> None:
+        self._keeping = keeping
+        self._hop = hop
+        self._shipment = shipment
+
+    async def is_kept(self) -> None:
+        """Wait until a crash of this process could not lose it; no time without a journal."""
+
+    def settled(self, outcome: Outcome | GivenUp) -> None:
+        """Its outcome is known."""
+        if isinstance(outcome, GivenUp):
+            self._keeping.bury(self._hop, self._shipment, outcome)
+
+
+def _checked(options: WorkerSettings) -> DeadLetterFile | None:
+    if options.dead_letters is None:
+        return None
+    file = DeadLetterFile(options.dead_letters)
+    try:
+        file.check()
+    except OSError as error:
+        raise SettingError(
+            f"MPWORKERS_DEAD_LETTERS is {str(file.path)!r}, but that file cannot be used: {error}."
+        ) from None
+    return file

@@ -8,9 +8,8 @@ from typing import Any
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.errors import HopGoneError
+from scrapy_mpworkers.errors import HopGoneError, MPWorkersError
 from scrapy_mpworkers.seams import PipelinesFrom
-from scrapy_mpworkers.settings import Entry, import_path
 from scrapy_mpworkers.wire.codec import StoredFrame
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ class KeptItem:
     def ended(self, error: Exception | None) -> None:
         """It has left the last pipeline, or raised there. Called at most once."""
 
-    def cannot_go_on(self, error: Exception) -> None:
+    def cannot_go_on(self, error: MPWorkersError) -> None:
         """It never entered a pipeline."""
 
 
@@ -35,17 +34,17 @@ class Resumption:
     """Makes kept items of an earlier run into items of ``start()``.
 
     Args:
-        hops: the hops of this crawl.
+        hops: the hops of this crawl, by the import paths of their pipelines.
         open_frame: makes an item of a frame.
     """
 
     def __init__(
         self,
         crawler: Crawler,
-        hops: Sequence[Sequence[Entry]],
+        hops: Sequence[Sequence[str]],
         open_frame: Callable[[StoredFrame], Any],
     ) -> None:
-        self._hops = [frozenset(map(import_path, hop)) for hop in hops]
+        self._hops = [frozenset(hop) for hop in hops]
         self._open_frame = open_frame
         self._pipelines = PipelinesFrom(crawler, self._process_item)
         # By id, with the items themselves: an id is unique only while its object lives.
@@ -58,9 +57,8 @@ class Resumption:
             try:
                 process_item = self._pipelines.from_hop(self._hop_of(one))
                 item = self._open_frame(one.frame)
-            except Exception as error:
-                # Also AttributeError and ImportError: its class has been renamed, for one.
-                logger.error("An item that was kept cannot go on: %s", error, exc_info=True)
+            except MPWorkersError as error:
+                logger.error("An item that was kept cannot go on: %s", error)
                 one.cannot_go_on(error)
             else:
                 self._on_the_way[id(item)] = (item, one, process_item)

@@ -1,4 +1,4 @@
-"""Three places where Scrapy has no door. Each is guarded: without it a crawl still works, less well.
+"""Three places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
 
 Written for Scrapy 2.15 to 2.19.
 """

@@ -28,7 +28,7 @@ import cloudpickle
 from parsel import Selector, SelectorList
 from scrapy.http import Response
 
-from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.wire.fields import fields_of, has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
 
@@ -126,13 +126,22 @@ class ParentCodec:
         """Unpickle what a :class:`ParentCodec` of another process had dumped.
 
         A Response comes without its request. Spider, crawler and settings are this crawl's own.
+
+        Raises:
+            UnreadableError: it cannot be; a class that it needs has gone, for one.
         """
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
             "_response": lambda number, cls, kwargs: cls(**kwargs),
             "_defined": lambda number: self._reopen(stored.definitions[number]),
         }
-        return _Unpickler(io.BytesIO(stored.data), resolvers).load()
+        try:
+            return _Unpickler(io.BytesIO(stored.data), resolvers).load()
+        # The classes of the item run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            raise UnreadableError(
+                f"its frame cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
     def _reopen(self, blob: bytes) -> Any:
         if blob not in self._reopened:
