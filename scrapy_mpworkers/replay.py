@@ -67,7 +67,7 @@ class Replay:
         for letter in [*self._open.values(), *self._letters]:
             self._keep(letter, error)
 
-    def _begin(self, sender: Crawler, **kwargs: Any) -> None:
+    async def _begin(self, sender: Crawler, **kwargs: Any) -> None:
         self._extension = sender.get_extension(WorkerExtension)
         if self._extension is not None:
             self._extension.keeping.replay(self._letters)
@@ -75,6 +75,9 @@ class Replay:
         error = HopGoneError("this crawl offloads no pipelines (MPWORKERS_PIPELINES)")
         for letter in self._letters:
             self.ended(letter, error)
+        # Before the spider's own start(): a replay sends no requests.
+        engine: Any = sender.engine
+        await engine.close_spider_async(reason="mpworkers_no_hop")
 
     def _of(self, path: Path, spider: str) -> Iterator[ReplayedLetter]:
         for letter in read_letters(path, warn=False):

@@ -6,6 +6,8 @@ import os
 import signal
 from typing import Any
 
+from scrapy.exceptions import DropItem
+
 from .pipelines import Mark
 from .signs import tell
 
@@ -33,3 +35,26 @@ class SeenBehind:
     def process_item(self, item: dict[str, Any]) -> Any:
         tell("behind", item["n"])
         return item
+
+
+class FailsBehind:
+    """Stays on the reactor, behind the workers, and fails there until it has been repaired."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if not os.environ.get("REPAIRED"):
+            raise ValueError("no luck behind the workers")
+        return item
+
+
+class DropsBehind:
+    def process_item(self, item: dict[str, Any]) -> Any:
+        raise DropItem("nobody wants it")
+
+
+class DropsAndFails(Mark):
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 1:
+            raise DropItem("nobody wants it")
+        if item["n"] == 2:
+            raise ValueError("no luck")
+        return super().process_item(item)
