@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import DropItem
 
-from .pipelines import Mark
+from .pipelines import Gate, Mark
 from .signs import tell
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
 
 
 class Poison(Mark):
@@ -57,4 +61,40 @@ class DropsAndFails(Mark):
             raise DropItem("nobody wants it")
         if item["n"] == 2:
             raise ValueError("no luck")
+        return super().process_item(item)
+
+
+class Once:
+    """Stays on the reactor, and drops each item that it has met in this run or an earlier one."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder) / "once"
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Once:
+        return cls(crawler.settings["JOBDIR"])
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("seen", item["n"])
+        with self.path.open("a+") as seen:
+            seen.seek(0)
+            if f"{item['n']}\n" in seen.readlines():
+                raise DropItem("a duplicate")
+            seen.write(f"{item['n']}\n")
+        return item
+
+
+class SecondGate(Gate):
+    """Another hop with the same gate."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("second", item["n"])
+        return super().process_item(item)
+
+
+class Shortens(Mark):
+    """Takes the bulk out of a bulky item."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        del item["bulk"]
         return super().process_item(item)
