@@ -14,7 +14,7 @@ from scrapy.utils.defer import deferred_from_coro
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.pool.pool import GivenUp
+from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.settings import Entry
 from scrapy_mpworkers.wire.changes import Snapshot
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec

@@ -23,7 +23,8 @@ from scrapy_mpworkers.hops import hops_of, is_contract_check
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.keeping import Keeping
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
-from scrapy_mpworkers.pool.pool import GivenUp, Pool, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.seams import ScraperNudge, when_closing_begins
 from scrapy_mpworkers.settings import (

@@ -12,7 +12,7 @@ from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolClosed
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
-from scrapy_mpworkers.pool.pool import GivenUp, PoolEvents, Settle
+from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, Settle
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec, WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
@@ -27,6 +27,7 @@ from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Task
+from scrapy_mpworkers.worker.buffers import warn_of_buffers
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import collect_records
 from scrapy_mpworkers.worker.loop import WatchfulLoop
@@ -52,7 +53,9 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
     assert isinstance(loop, WatchfulLoop)
     state: CrawlState = codec.load(payload)
     records = collect_records(state.log_levels, codec.dump)
-    return Consumers(state, codec, loop.guard, records)
+    consumers = Consumers(state, codec, loop.guard, records)
+    warn_of_buffers(consumers.pipelines())
+    return consumers
 
 
 class HopPipelines(ItemPipelineManager):
@@ -80,6 +83,11 @@ class Consumers:
         self._records = records
         self._crawler = WorkerCrawler(state, codec)
         self._hops = [hop_pipelines(entries, self._crawler) for entries in state.hops]
+
+    def pipelines(self) -> Iterator[Any]:
+        """The user's pipelines, of all hops."""
+        for hop in self._hops:
+            yield from hop.middlewares
 
     async def open(self) -> None:
         """Open the pipelines, then send ``spider_opened`` to their handlers."""

@@ -24,7 +24,8 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
-from scrapy_mpworkers.pool.pool import GivenUp, Pool, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
@@ -34,6 +35,9 @@ from .consumers import Behaviour
 
 METHODS = ("forkserver", "spawn", "fork")
 DEADLINE = 15.0  # seconds; only a failing test ever waits so long
+
+#: What every worker needs, as a crawl has its fork server import it.
+PRELOAD = ("scrapy_mpworkers.worker.main", consumers.__name__, work.__name__)
 
 _turn = iter(range(1_000_000))
 
@@ -143,7 +147,7 @@ class Bench:
         redeliver_times: int = 2,
         intensity: int = 12,
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
-        preload: Sequence[str] = (),
+        preload: Sequence[str] = PRELOAD,
         conditions: Conditions | None = None,
         **limits: Any,
     ) -> None:

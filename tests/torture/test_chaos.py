@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
-from pool.harness import METHODS
 from pool.work import Square
 
 from .chaos import Storm, weather
 
-#: A worker under spawn takes a good part of a second to start.
-EVERY = {"forkserver": 0.05, "spawn": 2.0, "fork": 0.05}
-SHORT = [Storm(1_000, 0, seed) for seed in range(3)]
-LONG = [Storm(10_000, 0, seed) for seed in range(20)]
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
+WORKERS = 8
+#: Seconds between two blows. A worker under spawn takes a good part of a second to start.
+SHORT = {"forkserver": 0.05, "spawn": 0.25, "fork": 0.05}
+LONG = {"forkserver": 0.05, "spawn": 2.0, "fork": 0.05}
 
 
-def storms() -> list[object]:
-    short = [
-        pytest.param(method, storm, marks=pytest.mark.short, id=f"{method}-{storm.seed}-short")
-        for method, storm in zip(METHODS, SHORT, strict=True)
-    ]
-    return short + [
-        pytest.param(method, storm, marks=pytest.mark.full, id=f"{method}-{storm.seed}")
-        for method in METHODS
-        for storm in LONG
-    ]
+def storms() -> Iterator[ParameterSet]:
+    for seed, (method, every) in enumerate(SHORT.items()):
+        storm = Storm(1_000, every, seed)
+        yield pytest.param(method, storm, marks=pytest.mark.short, id=f"{method}-short")
+    for method, every in LONG.items():
+        for seed in range(20):
+            storm = Storm(10_000, every, seed)
+            yield pytest.param(method, storm, marks=pytest.mark.full, id=f"{method}-{seed}")
 
 
-@pytest.mark.parametrize(("method", "storm"), storms())
+@pytest.mark.parametrize(("method", "storm"), list(storms()))
 def test_every_item_gets_one_outcome_whatever_hits_the_workers(make_bench, method, storm):
-    bench = make_bench(method, workers=4, redeliver_times=20).start()
+    # The intensity is the automatic one for so many workers.
+    bench = make_bench(method, workers=WORKERS, redeliver_times=20, intensity=4 * WORKERS).start()
 
-    blows = weather(bench, Storm(storm.items, EVERY[method], storm.seed))
+    blows = weather(bench, storm)
 
     assert blows > 0
     assert bench.events.errors == []

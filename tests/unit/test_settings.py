@@ -45,6 +45,10 @@ GOOD = [
     ("START_METHOD", "", "start_method", "forkserver"),
     ("MAX_PENDING", None, "max_pending", max(128, 32 * usable_cpus())),
     ("MAX_PENDING_BYTES", "1000", "max_pending_bytes", 1000),
+    ("ITEM_TIMEOUT", 0, "item_timeout", 0.0),
+    ("ITEM_TIMEOUT", "2.5", "item_timeout", 2.5),
+    ("WORKER_MAX_ITEMS", "1000", "worker_max_items", 1000),
+    ("WORKER_MEMORY_LIMIT_MB", 512, "worker_memory_limit_mb", 512),
     ("CLOSE_TIMEOUT", "2.5", "close_timeout", 2.5),
 ]
 BAD = [
@@ -60,6 +64,10 @@ BAD = [
     ("MAX_PENDING", 0),
     ("MAX_PENDING_BYTES", 0),
     ("MAX_PENDING_BYTES", "64 MiB"),
+    ("ITEM_TIMEOUT", -1),
+    ("ITEM_TIMEOUT", "soon"),
+    ("WORKER_MAX_ITEMS", 0.5),
+    ("WORKER_MEMORY_LIMIT_MB", "2 GiB"),
     ("REDELIVER_TIMES", True),
     ("RESTART_INTENSITY", "x"),
     ("RESTART_PERIOD", 0),

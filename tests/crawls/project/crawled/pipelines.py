@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from scrapy.pipelines.files import FilesPipeline
@@ -47,6 +49,67 @@ class Stuck(Mark):
         tell("busy", item["n"], os.getpid())
         while True:
             ctypes.PyDLL(None).pause()
+
+
+class Stuck7(Mark):
+    """Is stuck, as Stuck is, with the seventh item only."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        while item["n"] == 7:
+            ctypes.PyDLL(None).pause()
+        return super().process_item(item)
+
+
+class Collects(Mark):
+    """Holds its items until it is closed."""
+
+    def open_spider(self) -> None:
+        super().open_spider()
+        self.rows: list[Any] = []
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        self.rows.append(item["n"])
+        return super().process_item(item)
+
+    def close_spider(self) -> None:
+        tell("collected", *self.rows)
+        super().close_spider()
+
+
+class Slow(Mark):
+    def process_item(self, item: dict[str, Any]) -> Any:
+        time.sleep(0.3)
+        return super().process_item(item)
+
+
+class Slowly:
+    def process_item(self, item: dict[str, Any]) -> Any:
+        time.sleep(0.002)
+        return None
+
+
+class ReturnsLambdas(Mark):
+    """Puts a lambda into each of the first hundred items."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] <= 100:
+            item["price"] = lambda: 42
+        return super().process_item(item)
+
+
+class DiesOnceOpenedTwice(Mark):
+    """Opens in the first workers, which die at their first item; never opens again."""
+
+    def open_spider(self) -> None:
+        marks = os.path.dirname(os.environ["CRAWL_GATE"])
+        for n in range(2):
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(f"{marks}/opened{n}", os.O_CREAT | os.O_EXCL))
+                return
+        os._exit(5)
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        os._exit(6)
 
 
 class Poisoned(Mark):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import scrapy
@@ -132,3 +133,52 @@ class BulkySpider(TellingSpider):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
         for _ in range(int(self.items)):
             yield self.make(bulk=os.urandom(200_000))
+
+
+class LambdasSpider(TellingSpider):
+    """A hundred items that cannot be pickled, or will not be, and a hundred good ones."""
+
+    name = "lambdas"
+    kind = "item"
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        for _ in range(100):
+            yield self.make(price=lambda: 42) if self.kind == "item" else self.make()
+        for _ in range(100):
+            yield self.make()
+
+
+class FloodSpider(scrapy.Spider):
+    """2,000 items of 100 kB, as fast as they can be made; tells how much memory they took."""
+
+    name = "flood"
+    where = "start"
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> FloodSpider:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.spider_closed, signals.spider_closed)
+        return spider
+
+    async def start(self) -> AsyncIterator[Any]:
+        self.at_first = peak_memory()
+        if self.where == "start":
+            for n in range(2_000):
+                yield self.make(n)
+        else:
+            yield scrapy.Request("data:,")
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        yield from map(self.make, range(2_000))
+
+    def make(self, n: int) -> dict[str, Any]:
+        return {"n": n, "body": os.urandom(100_000)}
+
+    def spider_closed(self) -> None:
+        tell("grown", round((peak_memory() - self.at_first) / 2**20))
+
+
+def peak_memory() -> int:
+    """The most that this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

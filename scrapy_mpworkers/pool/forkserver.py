@@ -1,0 +1,139 @@
+"""The parent's end of the fork server. What runs in the server itself is ``worker/server.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Sequence
+from multiprocessing import connection, reduction, resource_tracker, util
+from typing import Any
+
+from scrapy_mpworkers.worker import server as server_side
+from scrapy_mpworkers.worker.process import Conditions
+
+
+class ForkServer:
+    """A server of our own that forks workers: a second user of multiprocessing's would get ours."""
+
+    def __init__(self, preload: Sequence[str], conditions: Conditions) -> None:
+        self._preload = preload
+        self._conditions = conditions
+        self._process: subprocess.Popen[bytes] | None = None
+        self._release: weakref.finalize[Any, ForkServer] | None = None
+        self._address = ""
+        self._is_retired = False
+
+    def launch(self) -> None:
+        """Start the server if there is none; it imports while we go on."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        with socket.socket(socket.AF_UNIX) as listener:
+            self._address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
+            listener.bind(self._address)
+            os.chmod(self._address, 0o600)
+            listener.listen()
+            alive_r, alive_w = os.pipe()
+            try:
+                self._process = self._run(listener.fileno(), alive_r)
+            finally:
+                os.close(alive_r)
+        if self._is_retired:  # by another thread, just now perhaps
+            self.kill()
+        # The server lives as long as this pipe is open. Workers do not inherit it.
+        self._release = weakref.finalize(self, _release, alive_w, self._address)
+        # At exit the pool's own finalizer comes first; until then the server must live.
+        self._release.atexit = False
+
+    def request(self, fds: Sequence[int]) -> tuple[int, int]:
+        """Ask for a worker that inherits *fds*.
+
+        Returns:
+            the pipe on which the server tells the worker's pid and, at its end, exit code; and
+            the pipe to write the process object to.
+        """
+        self.launch()
+        status_r, status_w = os.pipe()
+        data_r, data_w = os.pipe()
+        # In the place of the server's alive pipe: a worker that inherited it would keep the
+        # server alive for as long as it lives itself.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                self._connect(client)
+                reduction.sendfds(client, [data_r, status_w, nothing, tracker_fd(), *fds])
+        except BaseException:
+            os.close(status_r)
+            os.close(data_w)
+            raise
+        finally:
+            for fd in (data_r, status_w, nothing):
+                os.close(fd)
+        return status_r, data_w
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            client.connect(self._address)
+        except OSError:
+            # Killed a moment ago, so that launch() has still seen it alive.
+            self.kill()
+            self.close()
+            self.launch()
+            client.connect(self._address)
+
+    def kill(self) -> None:
+        """End a server that does not answer."""
+        if self._process is not None:
+            self._process.kill()
+
+    def retire(self) -> None:
+        """End the server, and each that may be launched after it."""
+        self._is_retired = True
+        self.kill()
+
+    def close(self) -> None:
+        """Let the server go and collect it."""
+        if self._release is not None:
+            self._release()
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = self._release = None
+
+    def _run(self, listener_fd: int, alive_fd: int) -> subprocess.Popen[bytes]:
+        code = server_side.program(
+            listener_fd,
+            alive_fd,
+            self._preload,
+            self._conditions.environment,
+            self._conditions.paths,
+        )
+        flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        return subprocess.Popen(
+            [sys.executable, *flags, "-c", code],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(listener_fd, alive_fd),
+            # A session of its own: the terminal's Ctrl-C is for Scrapy alone.
+            start_new_session=True,
+        )
+
+
+def tracker_fd() -> int:
+    """The pipe to multiprocessing's resource tracker, which every child is given."""
+    fd = resource_tracker.getfd()
+    assert fd is not None
+    return fd
+
+
+def _release(alive_fd: int, address: str) -> None:
+    with contextlib.suppress(OSError):
+        os.close(alive_fd)
+    with contextlib.suppress(OSError):
+        os.unlink(address)

@@ -1,0 +1,78 @@
+"""What import-linter cannot see: nothing that runs in the event loop's thread can block it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "scrapy_mpworkers"
+
+#: Modules all of whose code runs in the event loop's thread.
+IN_THE_LOOP = [
+    "backpressure.py",
+    "closing.py",
+    "crossing.py",
+    "extension.py",
+    "loops.py",
+    "middleware.py",
+    "pipeline.py",
+    "seams.py",
+    "stats.py",
+    "summary.py",
+    "pool/batching.py",
+    "pool/dispatcher.py",
+    "pool/figures.py",
+    "pool/ledger.py",
+    "pool/limits.py",
+    "pool/memory.py",
+    "pool/pool.py",
+    "pool/recycling.py",
+    "pool/restarts.py",
+    "pool/supervisor.py",
+]
+#: Methods and functions that wait for a process, a thread, a lock or the clock.
+BLOCKING = {
+    *("acquire", "communicate", "join", "poll", "recv", "recv_bytes", "result", "select", "sleep"),
+    *("wait", "waitpid"),
+}
+#: Jobs that are defined in the loop's thread and run in the starter's.
+IN_THE_STARTER = {"pool/pool.py": {"release"}}
+
+
+def blocking_calls(module: str) -> Iterator[str]:
+    tree = ast.parse((PACKAGE / module).read_text())
+    elsewhere = {
+        id(node)
+        for job in ast.walk(tree)
+        if isinstance(job, ast.FunctionDef) and job.name in IN_THE_STARTER.get(module, ())
+        for node in ast.walk(job)
+    }
+    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and not {id(node)} & (elsewhere | awaited):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in BLOCKING and not is_text(node.func):
+                yield f"{module}:{node.lineno} {ast.unparse(node)}"
+
+
+def is_text(function: ast.expr) -> bool:
+    """``", ".join(...)`` waits for nobody."""
+    return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Constant)
+
+
+@pytest.mark.parametrize("module", IN_THE_LOOP)
+def test_nothing_in_the_loops_thread_can_block_it(module: str) -> None:
+    assert list(blocking_calls(module)) == []
+
+
+def test_the_check_finds_what_blocks() -> None:
+    # The starter's and the watcher's own modules are full of it.
+    found = [
+        call for module in ("pool/lane.py", "pool/watcher.py") for call in blocking_calls(module)
+    ]
+
+    assert any(".join(" in call for call in found)
+    assert any(".select(" in call for call in found)
