@@ -43,13 +43,13 @@ class ItemsSpider(scrapy.Spider):
     count = 0
 
     async def start(self) -> AsyncIterator[dict[str, Any]]:
-        self.began = time.monotonic()
+        self.began, self.cpu_began = time.monotonic(), time.process_time()
         for number in range(self.count):
             yield {"number": number, "body": BODY}
 
 
 def crawl(journal: bool, items: int) -> None:
-    """One crawl in this process; prints its items a second."""
+    """One crawl in this process; prints its items a second and its CPU seconds an item."""
     with tempfile.TemporaryDirectory() as folder:
         process = CrawlerProcess(
             {
@@ -64,34 +64,48 @@ def crawl(journal: bool, items: int) -> None:
         crawler = process.create_crawler(ItemsSpider)
         process.crawl(crawler, count=items)
         process.start()
-        seconds = time.monotonic() - crawler.spider.began  # type: ignore[union-attr]
-    print(json.dumps(items / seconds))
+        spider: Any = crawler.spider
+        seconds = time.monotonic() - spider.began
+        cpu_seconds = time.process_time() - spider.cpu_began
+    print(json.dumps({"speed": items / seconds, "cpu": cpu_seconds / items}))
 
 
-def run(journal: bool, items: int) -> float:
-    """One crawl in a process of its own: items a second."""
+def run(journal: bool, items: int) -> dict[str, float]:
+    """One crawl in a process of its own: items a second, CPU seconds of Scrapy's process."""
     command = [sys.executable, "-m", "benchmarks.journal", "crawl", str(int(journal)), str(items)]
-    return float(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+    figures: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True).stdout
+    )
+    return figures
 
 
 def main(runs: int, items: int) -> None:
     """Interleaved runs; a line for each pair, then the medians."""
     print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {items} items of 1 ms")
-    pairs = []
+    done: dict[bool, list[dict[str, float]]] = {True: [], False: []}
     for number in range(runs):
         # Each second pair the other way round, lest a drift of the machine favours one side.
-        order = (True, False) if number % 2 else (False, True)
-        speeds = {journal: run(journal, items) for journal in order}
-        pairs.append((speeds[True], speeds[False]))
-        _print("", *pairs[-1])
-    _print("median", *(statistics.median(side) for side in zip(*pairs, strict=True)))
-    ratio = statistics.median(with_it / without for with_it, without in pairs)
+        for journal in (True, False) if number % 2 else (False, True):
+            done[journal].append(run(journal, items))
+        _print("", done[True][-1], done[False][-1])
+    medians = [{name: _median(name, done[j]) for name in ("speed", "cpu")} for j in (True, False)]
+    _print("median", *medians)
+    pairs = zip(done[True], done[False], strict=True)
+    ratio = statistics.median(one["speed"] / other["speed"] for one, other in pairs)
     print(f"median of ratios {ratio:.3f}")
 
 
-def _print(name: str, with_it: float, without: float) -> None:
-    ratio = with_it / without
-    print(f"{name:8}{with_it:8.0f} items/s with, {without:8.0f} without: {ratio:.3f}", flush=True)
+def _median(name: str, runs: list[dict[str, float]]) -> float:
+    return statistics.median(figures[name] for figures in runs)
+
+
+def _print(name: str, one: dict[str, float], other: dict[str, float]) -> None:
+    print(
+        f"{name:8}{one['speed']:6.0f} items/s with, {other['speed']:6.0f} without: "
+        f"{one['speed'] / other['speed']:.3f}; CPU of Scrapy's process "
+        f"{one['cpu'] * 1e6:.0f} and {other['cpu'] * 1e6:.0f} µs an item",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

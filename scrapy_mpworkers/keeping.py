@@ -16,7 +16,7 @@ from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.journal import Entry as JournalEntry
 from scrapy_mpworkers.journal import Journal
 from scrapy_mpworkers.loops import CrawlLoop, Gate
-from scrapy_mpworkers.pool.pool import GivenUp
+from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.resume import KeptItem, Resumption
 from scrapy_mpworkers.settings import Entry, WorkerSettings, import_path
 from scrapy_mpworkers.wire.codec import ParentCodec
