@@ -14,11 +14,12 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeAlias
+from time import sleep
+from typing import Any, NamedTuple, TypeAlias
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.private_files import open_private
@@ -27,6 +28,13 @@ from scrapy_mpworkers.wire.codec import StoredFrame
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "mpworkers-journal.sqlite"
+
+#: Seconds in which orders gather after the first one. Else each would be a transaction of its own,
+#: and those cost far more than what is in them.
+_GATHER = 0.005
+#: Rows of one statement. Each statement gives up the interpreter lock and has to wait to get it
+#: back, so one for each row would take its time. (SQLite before 3.32 allows 999 variables.)
+_ROWS = 200
 
 _VERSION = 1  # PRAGMA user_version; 0 is a new file
 _TABLES = """
@@ -41,8 +49,7 @@ PRAGMA user_version = 1;
 """
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An item that is at a hop. ``hop``: import paths of its pipelines."""
 
     id: int
@@ -50,14 +57,12 @@ class Entry:
     frame: StoredFrame
 
 
-@dataclass(frozen=True)
-class _Add:
+class _Add(NamedTuple):
     entry: Entry
     committed: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class _Remove:
+class _Remove(NamedTuple):
     id: int
 
 
@@ -89,6 +94,7 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the journal {self._path} cannot be used: {error}") from error
         self._definitions: dict[int, int] = {}  # by number in frames of this run
+        self._hops: dict[tuple[str, ...], str] = {}  # as JSON
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._taken: list[_Order] = []
         self._works = False
@@ -144,6 +150,8 @@ class Journal:
 
     def _take(self) -> list[_Order]:
         self._taken = [self._orders.get()]
+        if not isinstance(self._taken[0], _End):
+            sleep(_GATHER)
         with suppress(Empty):
             while True:
                 self._taken.append(self._orders.get_nowait())
@@ -152,21 +160,21 @@ class Journal:
     def _write(self, database: sqlite3.Connection, orders: list[_Order]) -> bool:
         """One transaction; whether more may come."""
         added = [order for order in orders if isinstance(order, _Add)]
+        removed = [(order.id,) for order in orders if isinstance(order, _Remove)]
         with database:
             database.execute("BEGIN IMMEDIATE")
-            database.executemany(
-                "INSERT INTO entry VALUES (?, ?, ?, ?)",
-                [self._row(database, order.entry) for order in added],
-            )
+            rows = [self._row(database, order.entry) for order in added]
+            _in_parts(database, "INSERT INTO entry VALUES {}", "(?, ?, ?, ?)", rows)
             # Behind the insertions: an item that was fast is added and removed at once.
-            removed = [(order.id,) for order in orders if isinstance(order, _Remove)]
-            database.executemany("DELETE FROM entry WHERE id = ?", removed)
+            _in_parts(database, "DELETE FROM entry WHERE id IN ({})", "?", removed)
         self._tell_committed(added)
         return not isinstance(orders[-1], _End)
 
-    def _row(self, database: sqlite3.Connection, entry: Entry) -> tuple[object, ...]:
+    def _row(self, database: sqlite3.Connection, entry: Entry) -> tuple[Any, ...]:
         numbers = {n: self._define(database, n, b) for n, b in entry.frame.definitions.items()}
-        return entry.id, json.dumps(entry.hop), entry.frame.data, json.dumps(numbers)
+        if entry.hop not in self._hops:
+            self._hops[entry.hop] = json.dumps(entry.hop)
+        return entry.id, self._hops[entry.hop], entry.frame.data, json.dumps(numbers)
 
     def _define(self, database: sqlite3.Connection, number: int, blob: bytes) -> int:
         if number not in self._definitions:
@@ -214,6 +222,15 @@ class Journal:
             database.close()
             raise
         return database
+
+
+def _in_parts(
+    database: sqlite3.Connection, statement: str, places: str, rows: list[tuple[Any, ...]]
+) -> None:
+    for begin in range(0, len(rows), _ROWS):
+        part = rows[begin : begin + _ROWS]
+        command = statement.format(", ".join([places] * len(part)))
+        database.execute(command, tuple(chain.from_iterable(part)))
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
