@@ -302,7 +302,7 @@ class Crawl:
 
     def _items(self) -> list[dict[str, Any]]:
         feed = self.folder / "items.jl"
-        return [json.loads(line) for line in feed.open()] if feed.exists() else []
+        return [json.loads(line) for line in feed.read_text().splitlines()] if feed.exists() else []
 
     def _fail(self, what: str) -> NoReturn:
         self._dump_tracebacks()

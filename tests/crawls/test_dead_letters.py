@@ -34,7 +34,7 @@ def poisoned(dead: Path | None = None, **behind: int) -> dict[str, Any]:
 
 
 def letters(dead: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in dead.open()]
+    return [json.loads(line) for line in dead.read_text().splitlines()]
 
 
 def replay(launch: Launcher, dead: Path, world: World = HERE, **settings: Any) -> Ended:
@@ -287,7 +287,7 @@ def test_replay_takes_settings_arguments_and_feeds_as_crawl_does(
     ).finish()
 
     assert "'BOT_NAME': 'other'" in ended.log
-    assert [json.loads(line)["n"] for line in feed.open()] == [3]
+    assert [json.loads(line)["n"] for line in feed.read_text().splitlines()] == [3]
 
 
 @worlds(2, 1)

@@ -47,7 +47,7 @@ def test_runspider_takes_a_file_with_item_class_and_pipeline(
     command = ["runspider", str(SCRIPTS / "standalone.py"), f"-O{feed}", *options]
     ended = launch.scrapy(*command, cwd=tmp_path, world=world).finish()
 
-    assert sorted(json.loads(line)["n"] for line in feed.open()) == [1, 2, 3]
+    assert sorted(json.loads(line)["n"] for line in feed.read_text().splitlines()) == [1, 2, 3]
     assert ended.stats["mpworkers/items/done"] == 3
     assert ended.exit_code == 0
 
