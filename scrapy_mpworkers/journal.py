@@ -214,7 +214,7 @@ class Journal:
             orders = self._take()
 
     def _connect(self) -> sqlite3.Connection:
-        # No transactions but our own. No waiting: the file is nobody else's.
+        # No transactions but our own.
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             _prepare(database, self._path)

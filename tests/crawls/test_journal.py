@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .harness import World, offload, path, worlds
+from .harness import DEADLINE, World, offload, path, worlds
 
 if TYPE_CHECKING:
     from .harness import Crawl, Launcher
@@ -35,16 +37,27 @@ def journaled(job: Path, **settings: Any) -> dict[str, Any]:
     }
 
 
-def killed(launch: Launcher, world: World, items: int, settings: dict[str, Any]) -> Crawl:
+def killed(
+    launch: Launcher, world: World, items: int, settings: dict[str, Any], of: str = path("Gate")
+) -> Crawl:
     """A crawl that was killed with all its items at the gate, or on their way there."""
+    job = Path(settings["JOBDIR"])
     crawl = launch.crawl("start", world, f"items={items}", held=True, **settings)
-    crawl.wait_told("seen", items)
-    crawl.wait_told("busy", 2)
+    crawl.wait_told("busy")
+    wait_for_entries(job, items, of)
     crawl.kill_main()
     ended = crawl.finish(grace=5)
     assert ended.exit_code == -signal.SIGKILL
     assert ended.items == []
     return crawl
+
+
+def wait_for_entries(job: Path, count: int, of: str = path("Gate")) -> None:
+    """Wait until so many items are on record, on their way to this pipeline."""
+    deadline = time.monotonic() + DEADLINE
+    while hops_in(job).count(json.dumps([of])) < count:
+        assert time.monotonic() < deadline, f"{hops_in(job)} in the journal"
+        time.sleep(0.01)  # another process's database tells of nothing
 
 
 def hops_in(job: Path) -> list[str]:
@@ -77,8 +90,8 @@ def test_more_items_than_may_be_pending_outlive_it(
 ) -> None:
     settings = journaled(job, MPWORKERS_MAX_PENDING=5)
     crawl = launch.crawl("pages", world, "items=40", held=True, **settings)
-    crawl.wait_told("seen", 40)
-    crawl.wait_told("busy", 2)
+    crawl.wait_told("busy")
+    wait_for_entries(job, 40)
     crawl.kill_main()
     crawl.finish(grace=5)
 
@@ -109,7 +122,7 @@ def test_items_that_are_killed_twice_outlive_that_too(
 ) -> None:
     killed(launch, world, 4, journaled(job))
     second = launch.crawl("start", world, "items=0", held=True, **journaled(job))
-    second.wait_told("busy", 2)
+    second.wait_told("busy")
     second.kill_main()
     second.finish(grace=5)
     assert len(hops_in(job)) == 4
@@ -128,15 +141,16 @@ def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job:
         MPWORKERS_PIPELINES=pipelines,
         ITEM_PIPELINES={"crawled.kept.Once": 250, "crawled.kept.SeenBehind": 500},
     )
-    killed(launch, world, 4, settings)
-    assert set(hops_in(job)) == {'["crawled.kept.SecondGate"]'}
+    # No more than there are workers, or one could be at the first hop behind those at the gate.
+    killed(launch, world, 2, settings, of="crawled.kept.SecondGate")
+    assert len(hops_in(job)) == 2
 
     ended = launch.crawl("start", world, "items=0", **settings).finish()
 
-    assert ended.numbers == [1, 2, 3, 4]
-    assert sorted(ended.told("second")) == [1, 2, 3, 4]
+    assert ended.numbers == [1, 2]
+    assert sorted(ended.told("second")) == [1, 2]
     assert ended.told("seen") == []
-    assert ended.stats["mpworkers/items/submitted"] == 4
+    assert ended.stats["mpworkers/items/submitted"] == 2
 
 
 @worlds(2, 1)
@@ -219,6 +233,7 @@ def test_item_class_of_a_script_is_the_scripts_own_when_it_runs_again(
     settings = {"JOBDIR": str(job), "MPWORKERS_JOURNAL": True}
     first = launch.script("resuming.py", world=world, held=True, **settings)
     first.wait_told("busy")
+    wait_for_entries(job, 2, "__main__.Gate")
     first.kill_main()
     first.finish(grace=5)
 
