@@ -22,9 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy_mpworkers.errors import (
     CloseTimeout,
+    HopGoneError,
     ItemTimeout,
+    JournalError,
     MPWorkersError,
     NotInWorkerError,
+    NotPrivateError,
+    NotReplayedError,
     PoolBroken,
     PoolClosed,
     RemoteError,
@@ -42,6 +46,10 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.pipeline import WorkerPipeline
 
 __all__ = [
+    "HopGoneError",
+    "JournalError",
+    "NotPrivateError",
+    "NotReplayedError",
     "Addon",
     "CloseTimeout",
     "ItemTimeout",

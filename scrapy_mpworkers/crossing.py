@@ -34,6 +34,11 @@ class Shipment:
         self._snapshot = Snapshot(item)
         self.frame: Frame = codec.dump(item)
 
+    @property
+    def fields(self) -> Any:
+        """The fields that were shipped, or the item itself if it is of a type without any."""
+        return self._snapshot.item if self._snapshot.fields is None else self._snapshot.fields
+
     def outcome(self, outcome: Outcome | GivenUp) -> Any:
         """The item as the hop returned it.
 

@@ -90,6 +90,22 @@ class PoolClosed(MPWorkersError):
     """An item came after the workers had been stopped."""
 
 
+class NotPrivateError(MPWorkersError, OSError):
+    """A file of pickles that someone else owns or can write."""
+
+
+class JournalError(MPWorkersError):
+    """The journal of a ``JOBDIR`` cannot be used."""
+
+
+class HopGoneError(MPWorkersError):
+    """A kept item was on its way to pipelines of which none is offloaded any more."""
+
+
+class NotReplayedError(MPWorkersError):
+    """The crawl of a replay ended before this item had an outcome."""
+
+
 class NotInWorkerError(MPWorkersError, AttributeError):
     """A pipeline asked for a part of the crawl that only Scrapy's own process has."""
 

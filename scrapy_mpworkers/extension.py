@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,7 @@ from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_
 from scrapy_mpworkers.errors import PoolBroken, UnpicklableError, UnreadableError, WorkerStartError
 from scrapy_mpworkers.hops import hops_of, is_contract_check
 from scrapy_mpworkers.inline import InProcessPool
+from scrapy_mpworkers.keeping import Keeping
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
 from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
@@ -50,6 +52,7 @@ class WorkerExtension(PoolEvents):
         self._crawler = crawler
         self._options = options
         self._hops = hops
+        self.keeping = Keeping(crawler, options, hops)
         self._processes = self._make_processes()
         self._loop: CrawlLoop | None = None
         self._started: Gate | None = None
@@ -106,7 +109,9 @@ class WorkerExtension(PoolEvents):
             raise
         frame = shipment.frame
         size = len(frame.data)
+        entry = self.keeping.take(hop, item, shipment)
         await self._backpressure.enter(size)
+        await entry.is_kept()
         assert self._loop is not None
         outcome_came, end = self._loop.waiter()
 
@@ -116,6 +121,7 @@ class WorkerExtension(PoolEvents):
 
         self._pool.submit(hop, frame.data, frame.needs, settle)
         outcome = await outcome_came
+        entry.settled(outcome)
         self._nudge.item_settled()
         self._crossing.take_effect(getattr(outcome, "effects", None))
         try:
@@ -128,6 +134,12 @@ class WorkerExtension(PoolEvents):
         """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""
         if self._started is not None:
             await self._backpressure.room()
+
+    async def resumed(self) -> AsyncIterator[Any]:
+        """The items that an earlier run has kept, no faster than they are processed."""
+        for item in self.keeping.resumed():
+            await self.room()
+            yield item
 
     async def stop(self) -> None:
         """Drain, stop, join. Safe to call twice, and without a start.
@@ -156,6 +168,7 @@ class WorkerExtension(PoolEvents):
                 publish(self._pool.figures, self._crawler.stats)
                 table = summary.table(self._pool.figures, monotonic())
                 logger.info("Workers' summary:\n%s", table, extra={"spider": spider})
+            await self.keeping.close()
             if self._loop is not None:
                 self._loop.close()
 
@@ -203,6 +216,7 @@ class WorkerExtension(PoolEvents):
         self._started = Gate(self._loop)
         self._started_at = monotonic()
         self._crossing = Crossing(self._crawler, self._hops)
+        self.keeping.start(self._crossing.codec, self._loop)
         self._pool = self._make_pool(self._loop)
         self._backpressure = Backpressure(
             self._loop, self._options.max_pending, self._options.max_pending_bytes

@@ -1,4 +1,7 @@
-"""Backpressure for items of ``start()``: Scrapy has none for them, and would make all at once."""
+"""Items of ``start()``: those that an earlier run has kept come first, and all with backpressure.
+
+Scrapy has none for them, and would make all at once.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,11 @@ class WorkerSpiderMiddleware:
         return cls(extension)
 
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """*start*, no faster than its items are processed."""
+        """What an earlier run has kept, then *start*, no faster than items are processed."""
+        async for item in self._extension.resumed():
+            yield item
+        if self._extension.keeping.replaces_start:
+            return
         async for item_or_request in start:
             if not isinstance(item_or_request, Request):
                 await self._extension.room()

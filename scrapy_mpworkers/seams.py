@@ -1,17 +1,20 @@
-"""Two places where Scrapy has no door. Each is guarded: without it a crawl still works, less well.
+"""Three places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
 
 Written for Scrapy 2.15 to 2.19.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
 from scrapy.crawler import Crawler
 
+from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.loops import CrawlLoop
 
 logger = logging.getLogger(__name__)
@@ -82,3 +85,63 @@ class ScraperNudge:
             # item_scraped; no outcome of ours will make us look again.
             self._due = True
             self._loop.call_later(_LOOK_AGAIN, self._look)
+
+
+class PipelinesFrom:
+    """Lets some items begin at a later pipeline.
+
+    Args:
+        process_item: called for every item, from the first time that a hop was asked for, with
+            the item and what Scrapy would have called.
+    """
+
+    def __init__(
+        self, crawler: Crawler, process_item: Callable[[Any, Any], Awaitable[Any]]
+    ) -> None:
+        self._crawler = crawler
+        self._process_item = process_item
+        self._plain: Any = None
+        self._from_hop: dict[int, Any] = {}
+
+    def from_hop(self, number: int) -> Callable[[Any], Awaitable[Any]]:
+        """A function that runs an item through the pipelines from this hop on.
+
+        Raises:
+            MPWorkersError: this Scrapy has nothing to do that with.
+        """
+        try:
+            if self._plain is None:
+                self._wrap()
+            if number not in self._from_hop:
+                self._from_hop[number] = self._shortened(number)
+        except (AttributeError, KeyError, StopIteration) as error:
+            raise MPWorkersError(
+                f"the item pipeline manager is not as in Scrapy 2.15 to 2.19 ({error!r}), and so "
+                "no item can begin in the middle"
+            ) from error
+        return self._from_hop[number].process_item_async  # type: ignore[no-any-return]
+
+    def _wrap(self) -> None:
+        engine: Any = self._crawler.engine
+        manager = engine.scraper.itemproc
+        plain = copy.copy(manager)  # without the wrapper, which stands on the instance
+        whole = plain.process_item_async
+
+        @wraps(whole)
+        async def process_item_async(item: Any) -> Any:
+            return await self._process_item(item, whole)
+
+        manager.process_item_async = process_item_async
+        self._plain = plain
+
+    def _shortened(self, number: int) -> Any:
+        methods = list(self._plain.methods["process_item"])
+        hop = next(n for n, method in enumerate(methods) if _hop_number(method) == number)
+        shortened = copy.copy(self._plain)
+        shortened.methods = copy.copy(self._plain.methods)
+        shortened.methods["process_item"] = deque(methods[hop:])
+        return shortened
+
+
+def _hop_number(method: Any) -> Any:
+    return getattr(getattr(method, "__self__", None), "hop_number", None)

@@ -55,6 +55,8 @@ class WorkerSettings:
     restart_intensity: int
     restart_period: float
     close_timeout: float
+    dead_letters: Path | None
+    journal: bool
 
 
 def read_settings(settings: BaseSettings) -> WorkerSettings:
@@ -81,6 +83,8 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         ),
         restart_period=_read(settings, "RESTART_PERIOD", 30, _seconds),
         close_timeout=_read(settings, "CLOSE_TIMEOUT", 60, _seconds),
+        dead_letters=_read(settings, "DEAD_LETTERS", None, _path),
+        journal=_read(settings, "JOURNAL", False, _flag_with(settings, "JOBDIR")),
     )
 
 
@@ -131,6 +135,24 @@ def _flag(value: Any) -> bool:
     if str(value).lower() not in known:
         raise _Unacceptable("True or False")
     return known[str(value).lower()]
+
+
+def _flag_with(settings: BaseSettings, other: str) -> Callable[[Any], bool]:
+    def checked(value: Any) -> bool:
+        if _flag(value) and not settings.get(other):
+            raise _Unacceptable(f"False while {other} is not set, as it is kept in that folder")
+        return _flag(value)
+
+    return checked
+
+
+def _path(value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise _Unacceptable("None or the path of a file")
+    # At once absolute: a crawl may change its working directory.
+    return Path(value).absolute()
 
 
 def _start_method(value: Any) -> str:
@@ -237,6 +259,8 @@ _KNOWN = {
         "RESTART_INTENSITY",
         "RESTART_PERIOD",
         "CLOSE_TIMEOUT",
+        "DEAD_LETTERS",
+        "JOURNAL",
     )
 }
 

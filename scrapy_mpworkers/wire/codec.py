@@ -28,7 +28,7 @@ import cloudpickle
 from parsel import Selector, SelectorList
 from scrapy.http import Response
 
-from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.wire.fields import fields_of, has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
 
@@ -42,6 +42,13 @@ class Frame(NamedTuple):
     data: bytes
     needs: tuple[int, ...]
     handles: tuple[Response, ...]
+
+
+class StoredFrame(NamedTuple):
+    """A frame that outlives its process: with the definitions that it refers to, by number."""
+
+    data: bytes
+    definitions: Mapping[int, bytes]
 
 
 class Definitions:
@@ -77,6 +84,7 @@ class ParentCodec:
         self.definitions = Definitions()
         self._shared = dict(shared)
         self._names = {id(obj): name for name, obj in shared.items()}
+        self._reopened: dict[bytes, Any] = {}
 
     def dump(self, obj: Any) -> Frame:
         """Pickle an item or a setup.
@@ -108,6 +116,42 @@ class ParentCodec:
             "_in_main": _find_in_main,
         }
         return _Unpickler(io.BytesIO(data), resolvers).load()
+
+    def stored(self, frame: Frame) -> StoredFrame:
+        """*frame*, such that another process can open it."""
+        blobs = self.definitions.blobs
+        return StoredFrame(frame.data, {number: blobs[number] for number in frame.needs})
+
+    def open(self, stored: StoredFrame) -> Any:
+        """Unpickle what a :class:`ParentCodec` of another process had dumped.
+
+        A Response comes without its request. Spider, crawler and settings are this crawl's own.
+
+        Raises:
+            UnreadableError: it cannot be; a class that it needs has gone, for one.
+        """
+        resolvers: Resolvers = {
+            "_shared": self._shared.__getitem__,
+            "_response": lambda number, cls, kwargs: cls(**kwargs),
+            "_defined": lambda number: self._reopen(stored.definitions[number]),
+        }
+        try:
+            return _Unpickler(io.BytesIO(stored.data), resolvers).load()
+        # The classes of the item run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            raise UnreadableError(
+                f"its frame cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+
+    def _reopen(self, blob: bytes) -> Any:
+        if blob not in self._reopened:
+            by_value = pickle.loads(blob)
+            try:
+                # The script runs again: its class of today, which its pipelines know.
+                self._reopened[blob] = _find_in_main(by_value.__qualname__)
+            except AttributeError:
+                self._reopened[blob] = by_value
+        return self._reopened[blob]
 
 
 class WorkerCodec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,18 @@ class LuggageSpider(TellingSpider):
     async def item_scraped(self, item: dict[str, Any], response: Response) -> None:
         tell("same", item["response"] is response, item["spider"] is self)
         await super().item_scraped(item)
+
+
+class BulkySpider(TellingSpider):
+    """Items that soon exceed what a file of this process may hold: a disk that fills up."""
+
+    name = "bulky"
+
+    async def start(self) -> AsyncIterator[Any]:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        for _ in range(int(self.items)):
+            yield self.make(bulk=os.urandom(200_000))
 
 
 class LambdasSpider(TellingSpider):

@@ -1,0 +1,112 @@
+"""``scrapy mpworkers replay FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scrapy.commands import BaseRunSpiderCommand
+from scrapy.exceptions import UsageError
+from scrapy.utils.project import inside_project
+
+from scrapy_mpworkers.dead_letters import DeadLetterFile, read_letters
+from scrapy_mpworkers.errors import NotPrivateError
+from scrapy_mpworkers.replay import Replay, next_free
+
+
+class MPWorkersCommand(BaseRunSpiderCommand):
+    """What is done with workers beside a crawl. The exit code is 1 if an item failed again."""
+
+    def syntax(self) -> str:
+        """The words behind the command's name."""
+        return "[options] replay FILE"
+
+    def short_desc(self) -> str:
+        """For the list of commands."""
+        return "Send the dead letters of FILE again (scrapy_mpworkers)"
+
+    def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        """Do what the first word says.
+
+        Raises:
+            UsageError: there is no such word, or what it needs is missing.
+        """
+        if len(args) != 2 or args[0] != "replay":
+            raise UsageError
+        try:
+            self._replay(Path(args[1]), opts)
+        except _Refused as reason:
+            print(f"scrapy mpworkers replay: {reason}", file=sys.stderr)
+            self.exitcode = 2
+
+    def _replay(self, path: Path, opts: argparse.Namespace) -> None:
+        again = DeadLetterFile(next_free(path.absolute()))
+        replays = [Replay(path, spider, again) for spider in self._spiders(path)]
+        self._crawl_in_turn(iter(replays), opts.spargs)
+        assert self.crawler_process is not None
+        self.crawler_process.start()
+        counts: Counter[str] = Counter()
+        for replay in replays:
+            replay.finish()
+            counts += replay.counts
+        print(_summary(counts, again.path))
+        if counts["again"] or self.crawler_process.bootstrap_failed:
+            self.exitcode = 1
+
+    def _spiders(self, path: Path) -> list[str]:
+        """The names of the spiders that have letters in the file; each is one of the project."""
+        assert self.crawler_process is not None
+        if not inside_project():
+            raise _Refused("run it inside the Scrapy project that has the spider of the letters")
+        try:
+            wanted = dict.fromkeys(letter.spider for letter in read_letters(path))
+        except NotPrivateError as error:
+            raise _Refused(str(error)) from None
+        except OSError as error:
+            raise _Refused(f"{path} cannot be read: {error.strerror}") from None
+        if not wanted:
+            raise _Refused(f"there are no dead letters in {path}")
+        known = self.crawler_process.spider_loader.list()
+        for name in wanted:
+            if name not in known:
+                raise _Refused(
+                    f"{path} has letters of the spider {name!r}, which this project does not have "
+                    f"(its spiders: {', '.join(sorted(known)) or 'none'})"
+                )
+        return list(wanted)
+
+    def _crawl_in_turn(self, replays: Iterator[Replay], spargs: dict[str, str]) -> None:
+        """One crawl after the other: at once they would write to the same feeds."""
+        replay = next(replays, None)
+        if replay is None:
+            return
+        assert self.crawler_process is not None
+        crawler = self.crawler_process.create_crawler(replay.spider)
+        replay.attach(crawler)
+        ended: Any = self.crawler_process.crawl(crawler, **spargs)
+
+        def go_on(result: Any) -> Any:
+            self._crawl_in_turn(replays, spargs)
+            return result
+
+        # A Task or a Deferred, as the reactor is. The next crawl is known to the process before
+        # it looks whether any is left.
+        add_callback = getattr(ended, "add_done_callback", None) or ended.addBoth
+        add_callback(go_on)
+
+
+class _Refused(Exception):
+    """The reason why nothing is done, in one sentence."""
+
+
+def _summary(counts: Counter[str], again: Path) -> str:
+    total = counts["done"] + counts["dropped"] + counts["again"]
+    where = f" in {again}" if counts["again"] else ""
+    return (
+        f"Replayed {total} dead letters: {counts['done']} done, {counts['dropped']} dropped, "
+        f"{counts['again']} again{where}"
+    )

@@ -1,0 +1,455 @@
+"""Items that were given up are kept, and can be sent again once their pipeline is repaired."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .harness import World, path, worlds
+
+if TYPE_CHECKING:
+    from .harness import Ended, Launcher
+
+HERE = World("asyncio", "forkserver")
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> Path:
+    return tmp_path / "dead.jsonl"
+
+
+def poisoned(dead: Path | None = None, **behind: int) -> dict[str, Any]:
+    """Settings of a crawl whose third item is given up, with witnesses around the hop."""
+    places = {"Seen": 100, "SeenBehind": 500} | behind
+    return {
+        "MPWORKERS_PIPELINES": {"crawled.kept.Poison": 300},
+        "ITEM_PIPELINES": {f"crawled.kept.{name}": order for name, order in places.items()},
+        "MPWORKERS_DEAD_LETTERS": None if dead is None else str(dead),
+    }
+
+
+def letters(dead: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in dead.read_text().splitlines()]
+
+
+def replay(launch: Launcher, dead: Path, world: World = HERE, **settings: Any) -> Ended:
+    return launch.scrapy("mpworkers", "replay", str(dead), world=world, **settings).finish()
+
+
+@pytest.fixture
+def repaired(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda: monkeypatch.setenv("REPAIRED", "1")
+
+
+# Kept
+
+
+@worlds(0)
+def test_item_that_was_given_up_is_in_the_file_with_every_field(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    ended = launch.crawl("pages", world, **poisoned(dead)).finish()
+
+    [letter] = letters(dead)
+    assert letter["item"] == {"n": 3}
+    assert letter["hop"] == ["crawled.kept.Poison"]
+    assert letter["reason"] == "WorkerDied"
+    assert "SIGKILL" in letter["error"]
+    assert letter["error"] in letter["traceback"]
+    assert (letter["deaths"], letter["attempts"]) == (3, 3)
+    assert letter["worker"].startswith("worker-")
+    assert letter["spider"] == "pages"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", letter["time"])
+    assert ended.stats["mpworkers/items/dead_lettered"] == 1
+    assert ended.numbers == [1, 2, 4, 5, 6]
+
+
+@worlds(1, 1)
+def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World) -> None:
+    ended = launch.crawl("pages", world, **poisoned()).finish()
+
+    [line] = re.findall(r"ERROR: Dead letter.*", ended.log)
+    assert "crawled.kept.Poison" in line
+    assert "WorkerDied" in line
+    assert '{"n": 3}' in line
+
+
+@worlds(2, 1)
+def test_drops_and_exceptions_are_no_dead_letters(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    settings = poisoned(dead) | {"MPWORKERS_PIPELINES": {"crawled.kept.DropsAndFails": 300}}
+    ended = launch.crawl("pages", world, **settings).finish()
+
+    assert ended.stats["mpworkers/items/dropped"] == 1
+    assert ended.stats["mpworkers/items/failed"] == 1
+    assert not dead.exists()
+    assert "Dead letter" not in ended.log
+
+
+@worlds(1, 1)
+def test_letters_that_cannot_be_written_are_in_the_log(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    crawl = launch.crawl("pages", world, held=True, **gated(dead))
+    crawl.wait_told("busy")
+    dead.mkdir()
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert "Is a directory" in ended.log
+    [line] = re.findall(r"ERROR: Dead letter, .*", ended.log)
+    assert '{"n": 3}' in line
+    assert ended.numbers == [1, 2, 4, 5, 6]
+
+
+def gated(dead: Path) -> dict[str, Any]:
+    return poisoned(dead) | {"MPWORKERS_PIPELINES": {path("Gate"): 200, "crawled.kept.Poison": 300}}
+
+
+# Sent again
+
+
+@worlds(1)
+def test_replay_after_the_repair_goes_on_behind_what_the_item_has_passed(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    repaired()
+
+    ended = replay(launch, dead, world, **poisoned(dead))
+
+    assert ended.exit_code == 0
+    assert ended.numbers == [3]
+    assert ended.told("seen") == []
+    assert ended.told("behind") == [3]
+    assert ended.told("scraped") == [3]
+    assert ended.told("requested") == []
+    assert ended.stats["item_scraped_count"] == 1
+    assert ended.stats["mpworkers/items/done"] == 1
+    assert summary(ended) == "Replayed 1 dead letters: 1 done, 0 dropped, 0 again"
+    assert [file.name for file in dead.parent.glob("dead*")] == ["dead.jsonl"]
+
+
+def summary(ended: Ended) -> str:
+    return ended.out.splitlines()[-1]
+
+
+@worlds(2, 1)
+def test_replay_of_what_still_kills_goes_to_a_new_file(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    before = dead.read_text()
+
+    ended = replay(launch, dead, world, **poisoned(dead))
+
+    again = dead.with_name("dead.2.jsonl")
+    assert ended.exit_code == 1
+    assert [letter["item"] for letter in letters(again)] == [{"n": 3}]
+    assert summary(ended) == f"Replayed 1 dead letters: 0 done, 0 dropped, 1 again in {again}"
+    assert dead.read_text() == before
+
+
+@worlds(0, 1)
+def test_item_that_fails_behind_its_hop_goes_to_the_new_file(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    settings = poisoned(dead, FailsBehind=400)
+    launch.crawl("pages", world, **settings).finish()
+    settings["MPWORKERS_PIPELINES"] = {"crawled.kept.Poison": None, path("Mark"): 300}
+    rename_hop(dead, "crawled.kept.Poison", path("Mark"))
+
+    ended = replay(launch, dead, world, **settings)
+    [letter] = letters(dead.with_name("dead.2.jsonl"))
+    repaired()
+    last = replay(launch, dead.with_name("dead.2.jsonl"), world, **settings)
+
+    assert ended.exit_code == 1
+    assert letter["reason"] == "ValueError"
+    assert "no luck behind the workers" in letter["traceback"]
+    assert last.exit_code == 0
+    assert last.numbers == [3]
+
+
+def rename_hop(dead: Path, old: str, new: str) -> None:
+    dead.write_text(dead.read_text().replace(old, new))
+
+
+@worlds(1, 1)
+def test_replayed_item_may_be_dropped(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    settings = poisoned(dead)
+    launch.crawl("pages", world, **settings).finish()
+    repaired()
+
+    ended = replay(launch, dead, world, **poisoned(dead, DropsBehind=400))
+
+    assert ended.exit_code == 0
+    assert ended.numbers == []
+    assert summary(ended) == "Replayed 1 dead letters: 0 done, 1 dropped, 0 again"
+
+
+@worlds(2, 1)
+def test_letter_of_a_second_hop_goes_on_there(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    pipelines = {path("Mark"): 200, "crawled.kept.Poison": 300}
+    settings = poisoned(dead, Seen=250) | {"MPWORKERS_PIPELINES": pipelines}
+    launch.crawl("pages", world, **settings).finish()
+    repaired()
+
+    ended = replay(launch, dead, world, **settings)
+
+    assert letters(dead)[0]["hop"] == ["crawled.kept.Poison"]
+    assert ended.told("seen") == []
+    assert ended.numbers == [3]
+    assert ended.stats["mpworkers/items/submitted"] == 1
+
+
+@worlds(0, 1)
+def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    settings = poisoned(dead) | {"MPWORKERS_PIPELINES": {path("Mark"): 300}}
+
+    ended = replay(launch, dead, world, **settings)
+
+    [letter] = letters(dead.with_name("dead.2.jsonl"))
+    assert letter["reason"] == "HopGoneError"
+    assert "crawled.kept.Poison" in letter["error"]
+    assert letter["item"] == {"n": 3}
+    assert ended.exit_code == 1
+
+
+@worlds(1)
+def test_letters_are_kept_where_nothing_is_offloaded_any_more(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+
+    ended = replay(launch, dead, world)
+
+    [letter] = letters(dead.with_name("dead.2.jsonl"))
+    assert "MPWORKERS_PIPELINES" in letter["error"]
+    assert ended.exit_code == 1
+    assert ended.told("requested") == []
+
+
+@worlds(2, 1)
+def test_letters_are_kept_when_the_replay_cannot_start(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    settings = poisoned(dead) | {"MPWORKERS_PIPELINES": {path("RaisesInOpen"): 300}}
+
+    ended = replay(launch, dead, world, **settings)
+
+    [letter] = letters(dead.with_name("dead.2.jsonl"))
+    assert letter["reason"] == "NotReplayedError"
+    assert ended.exit_code == 1
+
+
+@worlds(0)
+def test_letters_of_two_spiders_get_a_crawl_each(
+    launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
+) -> None:
+    for spider in ("pages", "start"):
+        launch.crawl(spider, world, **poisoned(dead)).finish()
+    repaired()
+
+    ended = replay(launch, dead, world, **poisoned(dead))
+
+    assert [letter["spider"] for letter in letters(dead)] == ["pages", "start"]
+    assert ended.numbers == [3, 3]
+    assert ended.log.count("Spider opened") == 2
+    assert summary(ended) == "Replayed 2 dead letters: 2 done, 0 dropped, 0 again"
+
+
+@worlds(1, 1)
+def test_replay_takes_settings_arguments_and_feeds_as_crawl_does(
+    launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    repaired()
+    feed = tmp_path / "again.jl"
+    options = ["-s", "BOT_NAME=other", "-a", "slow_handler=0.01", "-O", str(feed)]
+
+    ended = launch.scrapy(
+        *("mpworkers", "replay", str(dead), *options), world=world, **poisoned(dead)
+    ).finish()
+
+    assert "'BOT_NAME': 'other'" in ended.log
+    assert [json.loads(line)["n"] for line in feed.read_text().splitlines()] == [3]
+
+
+@worlds(2, 1)
+def test_replay_leaves_the_requests_of_a_paused_crawl_alone(
+    launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
+) -> None:
+    settings = poisoned(dead) | {"JOBDIR": str(tmp_path / "job"), "MPWORKERS_JOURNAL": True}
+    launch.crawl("pages", world, **settings).finish()
+    files = sorted((tmp_path / "job").rglob("*"))
+    repaired()
+
+    ended = replay(launch, dead, world, **settings)
+
+    assert ended.numbers == [3]
+    assert sorted((tmp_path / "job").rglob("*")) == files
+
+
+@worlds(0, 1)
+def test_half_a_line_does_not_stop_a_replay(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    with dead.open("a") as half:
+        half.write('{"item": {"n": 2}, "fra')
+    repaired()
+
+    ended = replay(launch, dead, world, **poisoned(dead))
+
+    assert re.findall(r"WARNING: Line 2 of .*dead.jsonl is no dead letter", ended.log)
+    assert ended.numbers == [3]
+    assert ended.exit_code == 0
+
+
+@worlds(1, 1)
+def test_item_class_of_a_script_is_read_in_a_project(
+    launch: Launcher, world: World, dead: Path
+) -> None:
+    settings = {"MPWORKERS_DEAD_LETTERS": str(dead), "MPWORKERS_REDELIVER_TIMES": 0}
+    launch.script("dying.py", world=world, **settings).finish()
+
+    rename_hop(dead, "__main__.Dies", path("Mark"))
+    ended = replay(launch, dead, world, MPWORKERS_PIPELINES={path("Mark"): 300})
+
+    assert letters(dead)[0]["item"] == {"n": 1}
+    assert ended.numbers == [1]
+    assert ended.exit_code == 0
+
+
+# Refused
+
+
+REFUSALS = {
+    "missing": (None, "No such file or directory"),
+    "empty": ("", "there are no dead letters in"),
+    "broken": ("{}\n", "there are no dead letters in"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_file_without_letters_is_refused(launch: Launcher, dead: Path, case: str) -> None:
+    text, reason = REFUSALS[case]
+    if text is not None:
+        dead.write_text(text)
+
+    ended = replay(launch, dead, **poisoned())
+
+    assert_refused(ended, reason)
+    assert "dead.jsonl" in refusal(ended)
+
+
+def assert_refused(ended: Ended, reason: str) -> None:
+    assert ended.exit_code == 2
+    assert reason in refusal(ended)
+    assert "Traceback" not in ended.log
+    assert "Spider opened" not in ended.log
+
+
+def refusal(ended: Ended) -> str:
+    [sentence] = re.findall(r"^scrapy mpworkers replay: .*", ended.log, re.MULTILINE)
+    return str(sentence)
+
+
+@pytest.fixture
+def written(launch: Launcher, dead: Path) -> Path:
+    launch.crawl("pages", HERE, **poisoned(dead)).finish()
+    return dead
+
+
+def test_replay_refuses_a_file_of_another_user(launch: Launcher, written: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    os.chown(written, 12345, -1)
+
+    assert_refused(replay(launch, written, **poisoned()), "belongs to another user")
+
+
+def test_replay_refuses_a_file_that_others_can_write(launch: Launcher, written: Path) -> None:
+    written.chmod(0o622)
+
+    assert_refused(replay(launch, written, **poisoned()), "can be written by other users")
+
+
+def test_replay_refuses_a_spider_that_the_project_does_not_have(
+    launch: Launcher, written: Path
+) -> None:
+    written.write_text(written.read_text().replace('"pages"', '"elsewhere"'))
+
+    ended = replay(launch, written, **poisoned())
+
+    assert_refused(ended, "'elsewhere', which this project does not have")
+    assert "pages" in refusal(ended)
+
+
+def test_replay_outside_of_a_project_is_refused(
+    launch: Launcher, written: Path, tmp_path: Path
+) -> None:
+    command = ("mpworkers", "replay", str(written))
+    ended = launch.scrapy(*command, cwd=tmp_path, world=HERE).finish()
+
+    assert_refused(ended, "inside the Scrapy project")
+
+
+@pytest.mark.parametrize("words", [(), ("replay",), ("reply", "file"), ("replay", "a", "b")])
+def test_other_words_get_the_usage(launch: Launcher, words: tuple[str, ...]) -> None:
+    ended = launch.scrapy("mpworkers", *words, world=HERE).finish()
+
+    assert ended.exit_code == 2
+    assert "replay FILE" in ended.out
+
+
+UNUSABLE = {
+    "foreign": "belongs to another user",
+    "writable": "can be written by other users",
+    "directory": "Is a directory",
+    "below a file": "Not a directory|File exists",
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_file_that_cannot_be_used_stops_the_crawl_at_its_start(
+    launch: Launcher, dead: Path, case: str
+) -> None:
+    make_unusable(dead, case)
+    place = dead / "dead.jsonl" if case == "below a file" else dead
+
+    ended = launch.crawl("pages", HERE, **poisoned(place)).finish()
+
+    assert ended.exit_code == 1
+    [sentence] = re.findall(r"SettingError: .*", ended.log)
+    assert str(place) in sentence
+    assert re.search(UNUSABLE[case], sentence)
+    assert not ended.told("requested")
+
+
+def make_unusable(dead: Path, case: str) -> None:
+    if case == "directory":
+        dead.mkdir()
+        return
+    dead.touch(0o666 if case == "writable" else 0o600)
+    if case == "writable":
+        dead.chmod(0o666)
+    if case == "foreign":
+        if os.geteuid():
+            pytest.skip("only root can give a file away")
+        os.chown(dead, 12345, -1)
