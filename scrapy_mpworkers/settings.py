@@ -10,7 +10,7 @@ import multiprocessing
 import numbers
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -242,27 +242,7 @@ def _pipelines(value: Any) -> tuple[tuple[Entry, Any], ...]:
     return tuple(sorted(enabled, key=lambda pair: pair[1]))
 
 
-_KNOWN = {
-    _PREFIX + name
-    for name in (
-        "ENABLED",
-        "PIPELINES",
-        "WORKERS",
-        "START_METHOD",
-        "NICE",
-        "MAX_PENDING",
-        "MAX_PENDING_BYTES",
-        "ITEM_TIMEOUT",
-        "REDELIVER_TIMES",
-        "WORKER_MAX_ITEMS",
-        "WORKER_MEMORY_LIMIT_MB",
-        "RESTART_INTENSITY",
-        "RESTART_PERIOD",
-        "CLOSE_TIMEOUT",
-        "DEAD_LETTERS",
-        "JOURNAL",
-    )
-}
+_KNOWN = {_PREFIX + field.name.upper() for field in fields(WorkerSettings)}
 
 
 def warn_of_unknown_names(settings: BaseSettings) -> None:

@@ -42,4 +42,6 @@ class Recordings:
 @pytest.fixture(scope="session")
 def recordings(request: pytest.FixtureRequest) -> Recordings:
     calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    return Recordings([(call["case"], call["combo"]) for call in calls if "case" in call])
+    return Recordings(
+        [(call["case"], call["combo"]) for call in calls if {"case", "combo"} <= call.keys()]
+    )

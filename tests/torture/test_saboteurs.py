@@ -49,8 +49,8 @@ def test_bombs_of_every_kind_cost_their_own_items_and_no_other(
             assert ENDS[way] in failed[n][1]
     assert ended.numbers == sorted(set(range(1, len(bombs) + GOOD + 1)) - set(failed))
     crashes = [bomb for bomb in bombs.values() if bomb[1] in CRASHES]
-    # The four destructors may go off in one worker at once, or each in its own.
-    assert 12 < ended.stats["mpworkers/workers/deaths"] <= len(crashes)
+    # The four destructors may go off in one worker at once, each in its own, or at its exit.
+    assert 12 <= ended.stats["mpworkers/workers/deaths"] <= len(crashes)
     assert ended.stats["mpworkers/items/dead_lettered"] == 3 * len(CRASHES)
     assert ended.stats["mpworkers/items/submitted"] == len(bombs) + GOOD
     assert ended.exit_code == 0
@@ -193,7 +193,7 @@ def test_recycled_worker_closes_its_pipelines_before_it_goes(
 
     collected = [rows if isinstance(rows, list) else [rows] for rows in ended.told("collected")]
     assert sorted(n for rows in collected for n in rows) == list(range(1, 61))
-    assert ended.stats["mpworkers/workers/recycled/items"] >= 2
+    assert ended.stats["mpworkers/workers/recycled/items"] >= 1
     assert ended.numbers == list(range(1, 61))
     assert ended.stats["mpworkers/workers/deaths"] == 0
 

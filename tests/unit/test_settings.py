@@ -49,6 +49,9 @@ GOOD = [
     ("ITEM_TIMEOUT", "2.5", "item_timeout", 2.5),
     ("WORKER_MAX_ITEMS", "1000", "worker_max_items", 1000),
     ("WORKER_MEMORY_LIMIT_MB", 512, "worker_memory_limit_mb", 512),
+    ("DEAD_LETTERS", "", "dead_letters", None),
+    ("DEAD_LETTERS", "dead.jsonl", "dead_letters", Path("dead.jsonl").absolute()),
+    ("JOURNAL", "0", "journal", False),
     ("CLOSE_TIMEOUT", "2.5", "close_timeout", 2.5),
 ]
 BAD = [
@@ -68,6 +71,9 @@ BAD = [
     ("ITEM_TIMEOUT", "soon"),
     ("WORKER_MAX_ITEMS", 0.5),
     ("WORKER_MEMORY_LIMIT_MB", "2 GiB"),
+    ("DEAD_LETTERS", 7),
+    ("JOURNAL", "perhaps"),
+    ("JOURNAL", True),  # without a JOBDIR
     ("REDELIVER_TIMES", True),
     ("RESTART_INTENSITY", "x"),
     ("RESTART_PERIOD", 0),
