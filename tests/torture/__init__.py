@@ -3,6 +3,9 @@
 test_kills.py      kills at chosen moments, on a bare pool
 test_chaos.py      kills and stops at random moments, many of them
 test_parent.py     the parent is killed; is restarted 300 times; is idle
+test_memory.py     the kernel kills for want of memory
+test_journal_kills.py
+                   the whole crawl is killed at random moments, and resumed
 test_saboteurs.py  crawls whose items, pipelines and processes break in every way
 
 A plain run does each once for each start method, and the long ones in small; ``pytest -m full``

@@ -82,6 +82,16 @@ class Slow(Mark):
         return super().process_item(item)
 
 
+class Tells:
+    """Tells of each item when it begins and when it has ended, 2 ms later."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("busy", item["n"])
+        time.sleep(0.002)
+        tell("processed", item["n"])
+        return item
+
+
 class Slowly:
     def process_item(self, item: dict[str, Any]) -> Any:
         time.sleep(0.002)
