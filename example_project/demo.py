@@ -49,11 +49,13 @@ def crawl(name: str, site: str, index: Path, *settings: str) -> float:
         command += ["-s", setting]
     if sys.stdout.isatty():
         tell(name, "crawling ...", end="\r")
+    log.unlink(missing_ok=True)  # what it says shall be of this crawl
     started = time.perf_counter()
     completed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     seconds = time.perf_counter() - started
     if completed.returncode or not index.exists():
-        sys.exit(f"The crawl failed, {log} tells why:\n{completed.stderr}")
+        where = f", {log} tells why" if log.exists() else ""
+        sys.exit(f"The crawl failed{where}:\n{completed.stderr}")
     tell(name, f"{seconds:5.1f} s   {len(Index(index))} pages indexed, log in {relative(log.name)}")
     return seconds
 

@@ -26,12 +26,13 @@ from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
 from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.seams import ScraperNudge, when_closing_begins
+from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, when_closing_begins
 from scrapy_mpworkers.settings import (
     Entry,
     WorkerSettings,
     read_settings,
     thread_variables,
+    usable_cpus,
     warn_of_unknown_names,
 )
 from scrapy_mpworkers.stats import publish
@@ -165,9 +166,12 @@ class WorkerExtension(PoolEvents):
             await self.stop()
         finally:
             if self._started is not None and self._pool.figures.started:
-                publish(self._pool.figures, self._crawler.stats)
-                table = summary.table(self._pool.figures, monotonic())
-                logger.info("Workers' summary:\n%s", table, extra={"spider": spider})
+                figures, now = self._pool.figures, monotonic()
+                publish(figures, self._crawler.stats)
+                # After a start that failed there is nothing to sum up, and an error to be read.
+                if any(worker.lived(now) for worker in figures.workers):
+                    table = summary.table(figures, now, usable_cpus())
+                    logger.info("Workers' summary:\n%s", table, extra={"spider": spider})
             await self.keeping.close()
             if self._loop is not None:
                 self._loop.close()
@@ -187,6 +191,14 @@ class WorkerExtension(PoolEvents):
         assert self._started is not None
         if self._started.is_open:
             logger.error("%s could not open its pipelines", worker, exc_info=error)
+        else:
+            # Scrapy logs the error itself, last of all and behind two tracebacks.
+            logger.error(
+                "%s could not open the pipelines of MPWORKERS_PIPELINES, so the crawl ends: %s: %s",
+                worker,
+                type(error).__name__,
+                error,
+            )
         self._started.open(error)
 
     def closed(
@@ -226,6 +238,7 @@ class WorkerExtension(PoolEvents):
         )
         self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._backpressure.pending)
         when_closing_begins(self._crawler, self._closing.begin)
+        count_items_of_start(self._crawler)
         self._pool.start()
         self._report_progress_later()
 

@@ -1,4 +1,4 @@
-"""Three places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
+"""Four places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
 
 Written for Scrapy 2.15 to 2.19.
 """
@@ -40,6 +40,20 @@ def when_closing_begins(crawler: Crawler, callback: Callable[[], None]) -> None:
         return await close(*args, **kwargs)
 
     engine.close_spider_async = close_spider_async
+
+
+def count_items_of_start(crawler: Crawler) -> None:
+    """Keep Scrapy from closing while items of ``start()`` are in its pipelines.
+
+    Before 2.18 the scraper counts as idle then: the spider closes, and what is behind the hop, in a
+    later pipeline or an async handler of ``item_scraped``, is lost without a word.
+    """
+    slot: Any = getattr(crawler.engine and crawler.engine.scraper, "slot", None)
+    if not hasattr(slot, "itemproc_size") or not hasattr(slot, "is_idle"):
+        logger.debug("Scrapy's scraper has changed: items of start() may be lost at the end")
+        return
+    is_idle = slot.is_idle
+    slot.is_idle = lambda: is_idle() and not slot.itemproc_size
 
 
 class ScraperNudge:

@@ -25,8 +25,8 @@ def progress(figures: Figures, busy: int, ready: int, pending: int, per_minute: 
     )
 
 
-def table(figures: Figures, now: float) -> str:
-    """The closing table and its advice."""
+def table(figures: Figures, now: float, cpus: int) -> str:
+    """The closing table and its advice; *cpus* are those that the crawl may use."""
     shares = ", ".join(
         f"{worker.busy / worker.lived(now):.0%}" if worker.lived(now) else "-"
         for worker in figures.workers
@@ -40,12 +40,12 @@ def table(figures: Figures, now: float) -> str:
         ("wait", _percentiles(figures.wait)),
         ("service", _percentiles(figures.service)),
         ("bytes", f"{_size(figures.bytes_shipped)} out, {_size(figures.bytes_returned)} back"),
-        ("advice", advice(figures, now) if settled else "no items came"),
+        ("advice", advice(figures, now, cpus) if settled else "no items came"),
     ]
     return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
 
 
-def advice(figures: Figures, now: float) -> str:
+def advice(figures: Figures, now: float, cpus: int) -> str:
     """One sentence drawn from the figures."""
     share = figures.utilisation(now)
     service = figures.service
@@ -56,8 +56,13 @@ def advice(figures: Figures, now: float) -> str:
             f"items take {_time(service.total / service.count)} on average, less than their "
             "shipping: inline (ITEM_PIPELINES) would be faster."
         )
-    if share > 0.85:
+    if share > 0.85 and len(figures.workers) < cpus:
         return f"workers were busy {share:.0%} of the time: more workers would help."
+    if share > 0.85:
+        return (
+            f"workers were busy {share:.0%} of the time, and there is one for each CPU ({cpus}): "
+            "more would help only if the pipelines wait for something rather than compute."
+        )
     if share < 0.3 and len(figures.workers) > 1:
         return (
             f"workers idled {1 - share:.0%} of the time: the crawl is bound elsewhere (network, "

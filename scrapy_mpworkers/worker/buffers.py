@@ -1,6 +1,8 @@
-"""Finds pipelines that hold items back until ``close_spider``, by reading their source.
+"""Finds pipelines that workers are wrong for, by reading their source.
 
-With its worker such a pipeline loses all that it holds, though the items count as done.
+One that holds items back until ``close_spider`` loses with its worker all that it holds, though the
+items count as done. One that keeps a file open for writing has it opened, and mostly emptied, by
+each worker and by each replacement.
 """
 
 from __future__ import annotations
@@ -33,6 +35,16 @@ def warn_of_buffers(pipelines: Iterable[object]) -> None:
                 cls.__qualname__,
                 ", self.".join(held),
             )
+        files = opened_for_writing(cls)
+        if files:
+            logger.warning(
+                "%s.%s keeps a file open for writing in self.%s. Each worker opens it anew, so "
+                "they overwrite each other. Keep this pipeline in ITEM_PIPELINES, or give each "
+                "worker a file of its own, such as one with os.getpid() in its name.",
+                cls.__module__,
+                cls.__qualname__,
+                ", self.".join(files),
+            )
 
 
 def held_until_close(cls: type) -> list[str]:
@@ -43,6 +55,15 @@ def held_until_close(cls: type) -> list[str]:
     filled = {name for node in _reachable("process_item", methods) for name in _filled(node)}
     read = {name for node in _reachable("close_spider", methods) for name in _read(node)}
     return sorted(filled & read)
+
+
+def opened_for_writing(cls: type) -> list[str]:
+    """Names of attributes that hold a file opened for writing under a fixed name, sorted."""
+    methods = _methods(cls)
+    openers = [methods[name] for name in ("__init__", "open_spider") if name in methods]
+    return sorted(
+        {name for method in openers for node in ast.walk(method) for name in _opened(node)}
+    )
 
 
 def _methods(cls: type) -> dict[str, ast.AST]:
@@ -85,6 +106,23 @@ def _filled(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.AugAssign) and isinstance(node.value, (ast.List, ast.Tuple)):
         targets = [node.target]
     yield from filter(None, map(_attribute, targets))
+
+
+def _opened(node: ast.AST) -> Iterator[str]:
+    """``self.x = open(..., "w")``, ``self.x = path.open("w")``."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+        return
+    call = node.value
+    function = call.func
+    position = 1 if isinstance(function, ast.Name) else 0
+    name = getattr(function, "id", getattr(function, "attr", None))
+    modes = call.args[position : position + 1]
+    modes += [keyword.value for keyword in call.keywords if keyword.arg == "mode"]
+    # A name made of more than constants may well be one for each worker.
+    fixed = all(isinstance(arg, ast.Constant) for arg in call.args) or position == 0
+    writes = any(isinstance(m, ast.Constant) and set(str(m.value)) & set("wax+") for m in modes)
+    if name == "open" and writes and fixed:
+        yield from filter(None, map(_attribute, node.targets))
 
 
 def _read(node: ast.AST) -> Iterator[str]:

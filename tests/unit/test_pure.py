@@ -167,22 +167,25 @@ class TestFigures:
         assert Distribution().percentile(50) == 0.0
 
     @pytest.mark.parametrize(
-        ("busy", "service", "said"),
+        ("busy", "service", "cpus", "said"),
         [
-            (9.6, 0.01, "more workers would help"),
-            (1.0, 0.01, "fewer workers would do"),
-            (6.0, 0.01, "a good fit"),
-            (6.0, 0.00001, "inline (ITEM_PIPELINES) would be faster"),
+            (9.6, 0.01, 4, "more workers would help"),
+            (9.6, 0.01, 2, "one for each CPU (2)"),
+            (1.0, 0.01, 4, "fewer workers would do"),
+            (6.0, 0.01, 4, "a good fit"),
+            (6.0, 0.00001, 4, "inline (ITEM_PIPELINES) would be faster"),
         ],
     )
-    def test_advice_is_drawn_from_the_figures(self, busy: float, service: float, said: str) -> None:
+    def test_advice_is_drawn_from_the_figures(
+        self, busy: float, service: float, cpus: int, said: str
+    ) -> None:
         figures = Figures(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
         for _ in range(100):
             figures.service.add(service)
         figures.settled[Fate.DONE] = 100
 
-        assert said in summary.advice(figures, 0.0)
-        assert said in summary.table(figures, 0.0)
+        assert said in summary.advice(figures, 0.0, cpus)
+        assert said in summary.table(figures, 0.0, cpus)
 
 
 #: Those that are made of more than a text.

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.worker.buffers import held_until_close, warn_of_buffers
+from scrapy_mpworkers.worker.buffers import (
+    held_until_close,
+    opened_for_writing,
+    warn_of_buffers,
+)
 
 
 class AppendsAndWrites:
@@ -142,3 +146,27 @@ def test_the_warning_names_class_and_attribute_and_says_what_to_do(
     (text,) = [record.getMessage() for record in caplog.records]
     for part in ("AppendsAndWrites", "self.rows", "close_spider", "ITEM_PIPELINES"):
         assert part in text
+
+
+class WritesAFile:
+    def open_spider(self, spider: Any) -> None:
+        self.file = open("items.jsonl", "w")  # noqa: SIM115
+
+    def process_item(self, item: Any) -> Any:
+        self.file.write(json.dumps(item))
+        return item
+
+
+class ReadsAFile:
+    def __init__(self) -> None:
+        self.file = open("words.txt")  # noqa: SIM115
+
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "files"), [(WritesAFile, ["file"]), (ReadsAFile, []), (int, [])]
+)
+def test_what_is_open_for_writing_is_named(pipeline: type, files: list[str]) -> None:
+    assert opened_for_writing(pipeline) == files
