@@ -22,7 +22,7 @@ _COLLECTING = frozenset(
 
 
 def warn_of_buffers(pipelines: Iterable[object]) -> None:
-    """Log a warning for each of the pipelines that holds something until it is closed."""
+    """Log a warning for each that holds items until it is closed, or keeps a file to write."""
     for pipeline in pipelines:
         cls = type(pipeline)
         held = held_until_close(cls)
