@@ -60,7 +60,7 @@ def advice(figures: Figures, now: float, cpus: int) -> str:
         return f"workers were busy {share:.0%} of the time: more workers would help."
     if share > 0.85:
         return (
-            f"workers were busy {share:.0%} of the time, and there is one for each CPU ({cpus}): "
+            f"workers were busy {share:.0%} of the time, and every CPU ({cpus}) has one: "
             "more would help only if the pipelines wait for something rather than compute."
         )
     if share < 0.3 and len(figures.workers) > 1:

@@ -170,7 +170,7 @@ class TestFigures:
         ("busy", "service", "cpus", "said"),
         [
             (9.6, 0.01, 4, "more workers would help"),
-            (9.6, 0.01, 2, "one for each CPU (2)"),
+            (9.6, 0.01, 2, "every CPU (2) has one"),
             (1.0, 0.01, 4, "fewer workers would do"),
             (6.0, 0.01, 4, "a good fit"),
             (6.0, 0.00001, 4, "inline (ITEM_PIPELINES) would be faster"),
