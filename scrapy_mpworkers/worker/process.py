@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from scrapy_mpworkers.errors import NotInWorkerError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
 class Conditions(NamedTuple):
@@ -62,23 +63,38 @@ def _ignore_polite_signals() -> None:
 
     # A fork inherits the fd by which signals wake the parent's event loop.
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _POLITE:
         signal.signal(number, ignore)
 
 
 def _allow_children(start_method: str | None) -> None:
     # The method by which this worker was started would be the default of its own children.
     multiprocessing.set_start_method(start_method, force=True)
-    # A child forked by a pipeline must not be deaf: Pool.terminate() is a SIGTERM.
-    os.register_at_fork(after_in_child=_heed_signals)
+    # A child forked by a pipeline must not be deaf: Pool.terminate() is a SIGTERM. One that comes
+    # before the child has its handlers back would be lost, and terminate() would wait for ever.
+    os.register_at_fork(
+        before=_hold_signals, after_in_parent=_release_signals, after_in_child=_heed_signals
+    )
     # Workers are daemons so that the parent's exit ends them, but multiprocessing forbids daemons
     # to have children, and pipelines use Pool and joblib. There is no public switch (3.10-3.14).
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
 
 
+_forking = threading.local()  # a signal mask belongs to a thread
+
+
+def _hold_signals() -> None:
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
 def _heed_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release_signals()
 
 
 def _die_with_parent() -> None:
