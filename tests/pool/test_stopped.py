@@ -51,13 +51,13 @@ def test_busy_worker_is_never_taken_for_stuck(make_bench, method, stuck_after):
 def test_worker_that_comes_to_a_task_late_is_not_taken_for_stuck(make_bench, method, stuck_after):
     # The second message waits behind a long task; then its definition takes a while to load. At
     # that moment the dial is idle and the lease is old, but the worker is at work.
-    stuck_after(1.0)
+    stuck_after(2.0)
     bench = make_bench(
         method, workers=1, behaviour=lambda bench: Behaviour(define=TakeSeconds(0.7))
     ).start()
     bench.blobs[0] = b"a definition"
 
-    ids = bench.submit(InTurn((bench.say("running"), TakeSeconds(1.5))))
+    ids = bench.submit(InTurn((bench.say("running"), TakeSeconds(2.5))))
     bench.until_said("running")
     ids += bench.submit(Square(3), needs=(0,))
     bench.until_settled(ids)
