@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-#: Tests that share what is expensive: the runner of a combination, the crawl of all refusals.
+#: Tests that share what is expensive (the runner of a combination, the crawl of all refusals), and
+#: those that would disturb each other: the kernel counts its kills for the whole machine.
 #: (``--dist=loadgroup`` would do, but xdist 3.8 sees no groups under pytest 9.2.)
 TOGETHER = [
     re.compile(r"^tests/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
     re.compile(r"^tests/crawls/(test_bad_input)\.py::"),
+    re.compile(r"^tests/torture/(test_memory)\.py::"),
 ]
 
 
