@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -36,6 +37,7 @@ class Conditions(NamedTuple):
 
 def become_worker(conditions: Conditions) -> None:
     """Called first thing in a worker, before any code of the user runs."""
+    gc.enable()  # off in the fork server
     os.environ.update(conditions.environment)
     sys.path += [path for path in conditions.paths if path not in sys.path]
     # A group of its own: a kill of the group takes the processes that a pipeline started along.

@@ -6,6 +6,7 @@ The forking itself is CPython's ``multiprocessing.forkserver.main``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -21,6 +22,7 @@ def main(listener_fd: int, alive_fd: int, modules: Sequence[str]) -> None:
     A module that left threads, sockets or files open would share them among all workers. It
     cannot be unimported, so the server begins anew without it, in the same process.
     """
+    gc.disable()  # imports leave hardly any garbage; a worker turns it on again
     # Service managers signal every process; without the server all exit handles would fire.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -32,6 +34,9 @@ def main(listener_fd: int, alive_fd: int, modules: Sequence[str]) -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], code])
     for fd in (listener_fd, alive_fd):
         os.set_inheritable(fd, False)
+    # What is imported stays. The collectors of the workers leave it alone from now on, or each
+    # would write to, and so copy, the memory that all share (as gc.freeze's documentation says).
+    gc.freeze()
     forkserver.main(listener_fd, alive_fd, [])
 
 

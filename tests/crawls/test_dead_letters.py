@@ -49,7 +49,7 @@ def repaired(monkeypatch: pytest.MonkeyPatch) -> Any:
 # Kept
 
 
-@worlds(0)
+@worlds(0, 1)
 def test_item_that_was_given_up_is_in_the_file_with_every_field(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -115,7 +115,7 @@ def gated(dead: Path) -> dict[str, Any]:
 # Sent again
 
 
-@worlds(1)
+@worlds(1, 1)
 def test_replay_after_the_repair_goes_on_behind_what_the_item_has_passed(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -229,7 +229,7 @@ def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
     assert ended.exit_code == 1
 
 
-@worlds(1)
+@worlds(1, 1)
 def test_letters_are_kept_where_nothing_is_offloaded_any_more(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -257,7 +257,7 @@ def test_letters_are_kept_when_the_replay_cannot_start(
     assert ended.exit_code == 1
 
 
-@worlds(0)
+@worlds(0, 1)
 def test_letters_of_two_spiders_get_a_crawl_each(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:

@@ -66,7 +66,7 @@ def hops_in(job: Path) -> list[str]:
         return [hop for (hop,) in database.execute("SELECT hop FROM entry ORDER BY id")]
 
 
-@worlds(0)
+@worlds(0, 1)
 def test_items_at_the_gate_outlive_a_kill_of_the_crawl(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -133,7 +133,7 @@ def test_items_that_are_killed_twice_outlive_that_too(
     assert hops_in(job) == []
 
 
-@worlds(1)
+@worlds(1, 1)
 def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job: Path) -> None:
     pipelines = {path("Mark"): 200, "crawled.kept.SecondGate": 300}
     settings = journaled(
@@ -171,7 +171,7 @@ def test_item_of_a_first_hop_meets_all_that_follows(
     assert ended.stats["mpworkers/items/submitted"] == 8
 
 
-@worlds(0)
+@worlds(0, 1)
 def test_clean_run_leaves_an_empty_journal(launch: Launcher, world: World, job: Path) -> None:
     ended = launch.crawl("pages", world, "items=200", **journaled(job)).finish()
 
@@ -243,7 +243,7 @@ def test_item_class_of_a_script_is_the_scripts_own_when_it_runs_again(
     assert ended.told("checked") == [1, 1]
 
 
-@worlds(0)
+@worlds(0, 1)
 def test_full_disk_is_one_error_and_the_crawl_goes_on(
     launch: Launcher, world: World, job: Path
 ) -> None:

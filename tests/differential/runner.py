@@ -25,7 +25,7 @@ from scrapy.utils.log import configure_logging
 from twisted.python.failure import Failure
 
 from .case import Case
-from .cases import find_case
+from .catalogue import find_case
 from .observer import LogCountOfTheCrawl, LogTap, Observer, outcome
 
 SIDES = INLINE, OFFLOADED = ("inline", "offloaded")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .case import Case
-from .cases import CASES
+from .catalogue import CASES
 from .combos import METHODS, MODES, Combo, combos_of, is_pairwise
 from .compare import broken_books, differences, unmet_expectations
 from .conftest import Recordings

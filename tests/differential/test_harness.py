@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from .case import Case, Expected
-from .cases import CASES
 from .cases.saboteurs import EXIT_CODE
 from .cases.spiders import WordSpider
+from .catalogue import CASES
 from .combos import METHODS, MODES, Combo, combos_of, is_pairwise
 from .compare import ASPECTS, broken_books, differences, unmet_expectations
 from .describe import describe

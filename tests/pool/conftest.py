@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 if sys.platform == "win32":  # no signals, groups or named pipes as these tests use them
     collect_ignore_glob = ["*"]
 else:
+    from . import scripts
     from .harness import Bench, children, comes_true, open_fds, own_threads
 
 
@@ -28,6 +30,23 @@ def kept_by_multiprocessing() -> Any:
     """What multiprocessing opens at its first use and keeps: not a leak of ours."""
     resource_tracker.ensure_running()
     return get_context("spawn").RawArray("d", 3)
+
+
+@pytest.fixture
+def start_script(tmp_path: Path) -> Iterator[Any]:
+    """Starts scripts that own a pool; none outlives its test, however that ends."""
+    started: list[Popen[bytes]] = []
+
+    def start(script: str, method: str, said: str, folder: Path = tmp_path) -> Popen[bytes]:
+        started.append(scripts.start(script, method, said, folder))
+        return started[-1]
+
+    yield start
+
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture

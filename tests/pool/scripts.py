@@ -22,7 +22,7 @@ bench = harness.Bench(Path(runs).parent, method).start()
 """
 
 
-def start(script: str, folder: Path, method: str, said: str) -> subprocess.Popen[bytes]:
+def start(script: str, method: str, said: str, folder: Path) -> subprocess.Popen[bytes]:
     """Run *script* behind the preamble, which starts ``bench``; *said* is for its work."""
     file = folder / "script.py"
     package = __name__.rpartition(".")[0]

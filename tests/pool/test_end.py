@@ -12,7 +12,6 @@ import pytest
 
 from scrapy_mpworkers.pool.watcher import Watcher
 
-from . import scripts
 from .consumers import Behaviour
 from .harness import NamedPipe, await_end, children, every_method, rotated
 from .saboteurs import HoldsTheInterpreter, ImmuneToPolitenessAndStuck
@@ -124,11 +123,10 @@ def test_kill_ends_busy_workers_and_their_subprocesses_at_once(make_bench, metho
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this death")
 @pytest.mark.parametrize("work", HARD_TO_END)
 @every_method
-def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, voice, method, work):
-    script = scripts.start(
+def test_no_worker_outlives_a_parent_that_is_killed(start_script, voice, method, work):
+    script = start_script(
         f"bench.submit(*[{HARD_TO_END[work]}] * 2)\n"
         "bench.until(lambda: False, 'never', seconds=60)",
-        tmp_path,
         method,
         voice.path,
     )
@@ -142,11 +140,10 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, voice, method, wor
 
 @every_method
 def test_idle_workers_and_their_server_do_not_outlive_a_parent_that_is_killed(
-    tmp_path, voice, method
+    start_script, voice, method
 ):
-    script = scripts.start(
+    script = start_script(
         "work.Say(said)()\nbench.until(lambda: False, 'never', seconds=60)",
-        tmp_path,
         method,
         voice.path,
     )
@@ -161,11 +158,10 @@ def test_idle_workers_and_their_server_do_not_outlive_a_parent_that_is_killed(
 
 
 @every_method
-def test_exit_without_a_stop_waits_for_no_busy_worker(tmp_path, voice, method):
-    script = scripts.start(
+def test_exit_without_a_stop_waits_for_no_busy_worker(start_script, voice, method):
+    script = start_script(
         "bench.submit(*[saboteurs.ImmuneToPolitenessAndStuck(bench.voice.path)] * 2)\n"
         "bench.until_said('stuck', times=2)\n",
-        tmp_path,
         method,
         voice.path,
     )
@@ -177,13 +173,12 @@ def test_exit_without_a_stop_waits_for_no_busy_worker(tmp_path, voice, method):
 
 
 @every_method
-def test_exit_waits_for_no_feeder_that_is_blocked(tmp_path, voice, method):
-    script = scripts.start(
+def test_exit_waits_for_no_feeder_that_is_blocked(start_script, voice, method):
+    script = start_script(
         "bench.submit(*[saboteurs.ImmuneToPolitenessAndStuck(bench.voice.path)] * 2)\n"
         "bench.until_said('stuck', times=2)\n"
         "bench.submit(*[work.Carry(bytes(5_000_000))] * 4)\n"
         "bench.calls.run()  # leased: the feeders have more to write than a pipe can hold\n",
-        tmp_path,
         method,
         voice.path,
     )
@@ -195,8 +190,8 @@ def test_exit_waits_for_no_feeder_that_is_blocked(tmp_path, voice, method):
 
 
 @every_method
-def test_workers_never_run_the_main_module_of_their_parent(tmp_path, voice, method):
-    script = scripts.start("bench.run(work.Square(2)); bench.close()", tmp_path, method, voice.path)
+def test_workers_never_run_the_main_module_of_their_parent(tmp_path, start_script, voice, method):
+    script = start_script("bench.run(work.Square(2)); bench.close()", method, voice.path)
 
     _, stderr = script.communicate(timeout=20)
 
@@ -205,20 +200,16 @@ def test_workers_never_run_the_main_module_of_their_parent(tmp_path, voice, meth
 
 
 @rotated()
-def test_signals_to_the_whole_group_end_no_worker(tmp_path, voice, method):
-    script = scripts.start(
+def test_signals_to_the_whole_group_end_no_worker(start_script, voice, method):
+    script = start_script(
         "import signal\n"
-        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
-        "pids = bench.pids\n"
-        "work.Say(said)()\n"
-        "told = []\n"
+        "pids, told = bench.pids, []\n"
         "signal.signal(signal.SIGTERM, lambda *_: told.append(1))\n"
         "work.Say(said)()\n"
         "while not told: signal.sigtimedwait([], 0.05)\n"
         "assert bench.run(*[work.Square(3)] * 10) == [9] * 10\n"
         "assert bench.pids == pids\n"
         "bench.close()\n",
-        tmp_path,
         method,
         voice.path,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from crawls.conftest import launch  # noqa: F401 - fixtures
-from pool.conftest import kept_by_multiprocessing, make_bench  # noqa: F401 - fixtures
+from pool.conftest import kept_by_multiprocessing, make_bench, start_script  # noqa: F401 - fixtures
 
 #: How much of the long tests a run does: (plain, full).
 FULL = pytest.mark.full

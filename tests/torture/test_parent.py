@@ -13,7 +13,6 @@ from time import monotonic
 
 import psutil
 import pytest
-from pool import scripts
 from pool.harness import METHODS, NamedPipe, await_end, comes_true, every_method, open_fds
 from pool.work import Square
 
@@ -30,14 +29,14 @@ WAIT = "bench.until(lambda: False, 'never', seconds=60)"
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this death")
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("what", ["busy in C code", "idle"])
-def test_no_worker_outlives_a_killed_parent_by_a_second(tmp_path, what, rounds):
+def test_no_worker_outlives_a_killed_parent_by_a_second(tmp_path, start_script, what, rounds):
     voice = NamedPipe(tmp_path / "voice")
     took = []
     for n in range(rounds):
         folder = tmp_path / f"{n}"
         folder.mkdir()
-        script = scripts.start(
-            (BUSY if what != "idle" else IDLE) + WAIT, folder, METHODS[n % 3], voice.path
+        script = start_script(
+            (BUSY if what != "idle" else IDLE) + WAIT, METHODS[n % 3], voice.path, folder
         )
         pids = [int(pid) for pid in said(voice, 2)]
 

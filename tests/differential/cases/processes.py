@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import joblib
-
 from ..case import Case, Expected
 from .spiders import WORDS, WordSpider
 
@@ -67,6 +65,8 @@ class KeepsPool:
 
 class UsesJoblib:
     def process_item(self, item: dict[str, Any]) -> dict[str, Any]:
+        import joblib  # with numpy, which no other case here needs
+
         tasks = [joblib.delayed(square)(n) for n in range(4)]
         item["squares"] = joblib.Parallel(n_jobs=2)(tasks)
         return item

@@ -9,7 +9,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import scrapy
-from bs4 import BeautifulSoup
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
@@ -115,6 +114,8 @@ class LuggageSpider(TellingSpider):
     urls = "data:text/html,<title>Real%20pages</title>"
 
     def parse(self, response: Response) -> Iterator[Any]:
+        from bs4 import BeautifulSoup  # here: every worker of every crawl imports this module
+
         title = BeautifulSoup(response.text, "html.parser").title.string
         yield self.make(response=response, spider=self, title=title)
 

@@ -1,0 +1,46 @@
+"""All cases, and how to find one.
+
+Not in ``cases/__init__.py``: a worker imports the module of its case, and should import no other.
+"""
+
+from __future__ import annotations
+
+from .case import Case
+from .cases import (
+    carried,
+    changes,
+    hops,
+    kinds,
+    lifecycle,
+    losses,
+    outputs,
+    processes,
+    pydantic_items,
+    reuse,
+    saboteurs,
+    shapes,
+    surroundings,
+)
+
+# New cases go to the end of their module's list: a case's place picks its start methods.
+CASES: tuple[Case, ...] = (
+    *kinds.CASES,
+    *pydantic_items.CASES,
+    *losses.CASES,
+    *outputs.CASES,
+    *shapes.CASES,
+    *lifecycle.CASES,
+    *surroundings.CASES,
+    *hops.CASES,
+    *changes.CASES,
+    *reuse.CASES,
+    *carried.CASES,
+    *processes.CASES,
+)
+
+
+def find_case(name: str) -> Case:
+    return _BY_NAME[name]
+
+
+_BY_NAME = {case.name: case for case in (*CASES, *saboteurs.SABOTEURS)}
