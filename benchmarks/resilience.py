@@ -33,7 +33,7 @@ from pool.harness import Bench
 from pool.work import TakeSeconds
 from torture.chaos import Storm, Striker
 
-WORKERS = 8  # the items sleep, so two cores suffice
+WORKERS = 8
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def seconds_for(bench: Bench, works: list[TakeSeconds]) -> float:
     return perf_counter() - begun
 
 
-def chaos(storm: bool, items: int = 2_000) -> float:
+def chaos(storm: bool, items: int = 10_000) -> float:
     """Items a second."""
     chance = random.Random(1)
     works = [TakeSeconds(chance.uniform(0, 0.02)) for _ in range(items)]

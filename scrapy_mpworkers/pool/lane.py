@@ -56,7 +56,7 @@ class Lane:
         self.settled = 0  #: tasks that it has settled
         self.known: set[int] = set()  #: numbers of the definitions that it has got
         self._messages = 0
-        self._gone = False
+        self._gone = self._withdrawn = False
 
     @property
     def title(self) -> str:
@@ -70,7 +70,11 @@ class Lane:
         _keep_quiet(self.orders)
         self.reports, reports_w = context.Pipe(duplex=False)
         self.dial = context.RawArray("d", [0.0, -1.0, 0.0])
-        arguments: tuple[Any, ...] = (self.orders, reports_w, self.dial, processes.conditions)
+        # Whoever takes it first decides: the worker that it opens its consumers, or we that it
+        # never will.
+        self.permit = context.Lock()
+        ends = worker_side.Ends(self.orders, reports_w, self.dial, self.permit)
+        arguments: tuple[Any, ...] = (ends, processes.conditions)
         target: Any = worker_side.main
         if processes.method == "fork":
             arguments = (_held_by([*siblings, self]), *arguments)
@@ -106,6 +110,12 @@ class Lane:
         """One message is over: its last task is settled."""
         self._messages -= 1
         self.orders.task_done()
+
+    def withdraw(self) -> bool:
+        """Keep the worker from opening its consumers. Whether that came in time."""
+        if not self._withdrawn:
+            self._withdrawn = self.pid is None or self.permit.acquire(block=False)
+        return self._withdrawn
 
     @property
     def has_work(self) -> bool:

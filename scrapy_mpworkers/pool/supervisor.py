@@ -211,11 +211,11 @@ class Supervisor:
         lane.kill_for_good()
 
     def _let_go(self, lane: Lane) -> None:
-        if lane.ready:
-            lane.send(POISON_PILL)
-        else:
+        if not lane.ready and lane.withdraw():
             # Nothing is open in it that would have to be closed; nobody waits for its boot.
             lane.kill_for_good()
+        else:
+            lane.send(POISON_PILL)
 
     def _terminate(self) -> None:
         for lane in self.lanes:
@@ -248,7 +248,7 @@ class Supervisor:
         self._last_exit = f"{lane.title} {words}"
         if lane.hung:
             self._last_exit += f", since it was not ready after {BOOT_SECONDS:.0f} s"
-        if lane.closing and running is None:
+        if lane.closing and lane.ready and running is None:
             logger.error(
                 "Worker %s while it closed its pipelines: what they still held is lost",
                 self._last_exit,

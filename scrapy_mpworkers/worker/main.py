@@ -8,8 +8,9 @@ import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
+from multiprocessing.synchronize import Lock
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
@@ -49,15 +50,22 @@ class Consumers(Protocol):
     def define(self, definitions: Sequence[Definition]) -> None: ...
 
 
-def main(
-    orders: JoinableQueue[Order], reports: Connection, dial: Dial, conditions: Conditions
-) -> None:
+class Ends(NamedTuple):
+    """A worker's ends of its lane. ``permit``: to be taken before the consumers are opened."""
+
+    orders: JoinableQueue[Order]
+    reports: Connection
+    dial: Dial
+    permit: Lock
+
+
+def main(ends: Ends, conditions: Conditions) -> None:
     """The target of a worker's ``Process``."""
     become_worker(conditions)
     loop = WatchfulLoop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(Worker(loop, orders, reports, dial).run())
+        loop.run_until_complete(Worker(loop, ends).run())
         loop.run_until_complete(_cancel_the_rest())
     finally:
         asyncio.set_event_loop(None)
@@ -70,13 +78,12 @@ def main(
 class Worker:
     """One life: setup, batches, pill."""
 
-    def __init__(
-        self, loop: WatchfulLoop, orders: JoinableQueue[Order], reports: Connection, dial: Dial
-    ) -> None:
+    def __init__(self, loop: WatchfulLoop, ends: Ends) -> None:
         self._loop = loop
-        self._orders = orders
-        self._reporter = Reporter(reports)
-        self._dial = dial
+        self._orders = ends.orders
+        self._reporter = Reporter(ends.reports)
+        self._dial = ends.dial
+        self._permit = ends.permit
 
     async def run(self) -> None:
         setup = await self._next_order()
@@ -84,6 +91,8 @@ class Worker:
             return  # the pool stopped before this worker was of use
         try:
             consumers = _build(setup)
+            if not self._permit.acquire(block=False):
+                return  # and it is killed this very moment
             await self._loop.guard(consumers.open())
         except BaseException as error:
             self._reporter.send(BootFailed(_describe(error), None))

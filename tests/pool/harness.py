@@ -227,10 +227,13 @@ class Bench:
         self.until(lambda: len(numbers()) >= times, f"a worker says {text}")
         return numbers()
 
-    def stop(self, timeout: float = 20.0) -> Bench:
+    def stop(
+        self, timeout: float = DEADLINE, after_request: Callable[[], Any] = lambda: None
+    ) -> Bench:
         done: list[bool] = []
         self.pool.stop(timeout, lambda: done.append(True))
-        self.until(lambda: bool(done), "the pool has stopped", timeout + DEADLINE)
+        after_request()
+        self.until(lambda: bool(done), "the pool has stopped", 2 * DEADLINE)
         self._stopped = True
         return self
 

@@ -212,6 +212,20 @@ class HangsIfThere:
 
 
 @dataclass(frozen=True)
+class HangsInBuild(HangsIfThere):
+    """Hangs earlier, while what it is part of is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return hang_if_there, (self.path,)
+
+
+def hang_if_there(path: str) -> HangsIfThere:
+    found = HangsIfThere(path)
+    found()
+    return found
+
+
+@dataclass(frozen=True)
 class RaisesAtBoot:
     def __call__(self) -> None:
         raise RuntimeError("this consumer cannot be opened")

@@ -14,7 +14,7 @@ from scrapy_mpworkers.pool.watcher import Watcher
 
 from .consumers import Behaviour
 from .harness import NamedPipe, await_end, children, every_method, rotated
-from .saboteurs import HoldsTheInterpreter, ImmuneToPolitenessAndStuck
+from .saboteurs import HangsInBuild, HoldsTheInterpreter, ImmuneToPolitenessAndStuck
 from .work import InTurn, StartSleep
 
 HARD_TO_END = {
@@ -74,6 +74,36 @@ def test_watcher_that_has_ended_is_deaf():
         os.read(reused[0], 1)
     for fd in reused:
         os.close(fd)
+
+
+@every_method
+def test_worker_that_is_being_opened_at_stop_is_closed_too(make_bench, method):
+    def behaviour(bench):
+        return Behaviour(open=bench.say_and_wait("opening"), close=bench.say("closed"))
+
+    bench = make_bench(method, workers=2, behaviour=behaviour)
+    bench.pool.start()
+    opening = bench.until_said("opening", times=2)
+    bench.gate.open_for(1)
+    bench.until(lambda: len(bench.pids) == 1, "one is ready")
+
+    bench.stop(1000, after_request=lambda: bench.gate.open_for(1))
+
+    assert sorted(bench.until_said("closed", times=2)) == sorted(opening)
+    assert bench.figures.deaths == {}
+
+
+@every_method
+def test_worker_that_does_not_come_to_its_opening_is_not_waited_for(make_bench, method, tmp_path):
+    gate = tmp_path / "hang"
+    bench = make_bench(
+        method, workers=2, behaviour=lambda bench: Behaviour(define=HangsInBuild(str(gate)))
+    ).start()
+    gate.touch()
+    os.kill(bench.pids[0], signal.SIGKILL)
+    bench.until(lambda: bench.figures.started == 3, "its replacement is started")
+
+    bench.stop(1000)
 
 
 @rotated()
