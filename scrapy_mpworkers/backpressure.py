@@ -32,12 +32,17 @@ class Backpressure:
         """Items inside, and those that wait at the door."""
         return self._count + len(self._waiting)
 
+    def enter_at_once(self, size: int) -> bool:
+        """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
+        if self._waiting or not self._has_room(size):
+            return False
+        self._take(size)
+        return True
+
     async def enter(self, size: int) -> None:
         """Wait for room for a frame of *size* bytes, and take it."""
-        if self._waiting or not self._has_room(size):
+        if not self.enter_at_once(size):
             await self._turn(size)
-        else:
-            self._take(size)
 
     def leave(self, size: int) -> None:
         """The item has its outcome."""

@@ -16,7 +16,7 @@ from scrapy.utils.misc import load_object
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.settings import Entry
-from scrapy_mpworkers.wire.changes import Snapshot
+from scrapy_mpworkers.wire.changes import Snapshot, unpack
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels, SpiderState
 from scrapy_mpworkers.wire.effects import Effects, unpack_record
@@ -48,7 +48,10 @@ class Shipment:
         if isinstance(outcome, GivenUp):
             raise outcome.error
         try:
-            result = self._codec.load(outcome.result, self.frame.handles)
+            if outcome.fate == Fate.DONE:
+                product = unpack(outcome.result, self._load)
+            else:
+                failure, change = self._load(outcome.result)
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise UnreadableError(
@@ -57,12 +60,14 @@ class Shipment:
                 "of the classes in it, or put plain data there."
             ) from error
         if outcome.fate == Fate.DONE:
-            return self._snapshot.outcome(result)
-        failure, change = result
+            return self._snapshot.outcome(product)
         if change is not None:
             # Handlers of item_dropped and item_error see what the pipelines had done to it.
             self._snapshot.apply(change)
         raise put_together(failure, self._codec.load)
+
+    def _load(self, data: bytes) -> Any:
+        return self._codec.load(data, self.frame.handles)
 
 
 class Crossing:

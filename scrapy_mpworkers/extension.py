@@ -111,8 +111,10 @@ class WorkerExtension(PoolEvents):
         frame = shipment.frame
         size = len(frame.data)
         entry = self.keeping.take(hop, item, shipment)
-        await self._backpressure.enter(size)
-        await entry.is_kept()
+        if not self._backpressure.enter_at_once(size):
+            await self._backpressure.enter(size)
+        if entry.committed is not None:
+            await entry.committed
         assert self._loop is not None
         outcome_came, end = self._loop.waiter()
 
@@ -124,7 +126,8 @@ class WorkerExtension(PoolEvents):
         outcome = await outcome_came
         entry.settled(outcome)
         self._nudge.item_settled()
-        self._crossing.take_effect(getattr(outcome, "effects", None))
+        if isinstance(outcome, Outcome) and outcome.effects is not None:
+            self._crossing.take_effect(outcome.effects)
         try:
             return shipment.outcome(outcome)
         except UnreadableError:
@@ -298,13 +301,13 @@ class WorkerExtension(PoolEvents):
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval and self._loop is not None:
             self._loop.call_later(interval, lambda: self._report_progress(interval, monotonic()))
-            self._settled_before = sum(self._pool.figures.settled.values())
+            self._settled_before = sum(self._pool.figures.settled)
 
     def _report_progress(self, interval: float, now: float) -> None:
         if self._stopped is not None:
             return
         figures = self._pool.figures
-        per_minute = (sum(figures.settled.values()) - self._settled_before) * 60 / interval
+        per_minute = (sum(figures.settled) - self._settled_before) * 60 / interval
         busy, ready = self._pool.workers()
         publish(figures, self._crawler.stats)
         logger.info(

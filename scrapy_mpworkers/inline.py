@@ -168,5 +168,5 @@ class _NoRecords:
         return ()
 
 
-def _unguarded(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+def _unguarded(work: Awaitable[Any]) -> Awaitable[Any]:
     return work

@@ -151,13 +151,13 @@ class Keeping:
 class KeptTask:
     """An item at a hop, from its arrival to its outcome."""
 
+    #: To be awaited before it is submitted: then a crash of this process cannot lose it.
+    committed: Awaitable[None] | None = None
+
     def __init__(self, keeping: Keeping, hop: int, shipment: Shipment) -> None:
         self._keeping = keeping
         self._hop = hop
         self._shipment = shipment
-
-    async def is_kept(self) -> None:
-        """Wait until a crash of this process could not lose it."""
 
     def settled(self, outcome: Outcome | GivenUp) -> None:
         """Its outcome is known."""
@@ -180,12 +180,7 @@ class JournaledTask(KeptTask):
         super().__init__(keeping, hop, shipment)
         self._journal = journal
         self._number = number
-        self._committed = committed
-
-    async def is_kept(self) -> None:
-        """Wait until the entry is written."""
-        if self._number is not None and self._committed is not None:
-            await self._committed
+        self.committed = committed if number is not None else None
 
     def settled(self, outcome: Outcome | GivenUp) -> None:
         """Its outcome is known, and its dead letter is written."""

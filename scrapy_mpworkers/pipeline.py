@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -48,9 +49,9 @@ class WorkerPipeline:
         """Wait until a worker is ready. What keeps it from that stops the crawl here."""
         await self._extension.ensure_started()
 
-    async def process_item(self, item: Any) -> Any:
+    def process_item(self, item: Any) -> Awaitable[Any]:
         """The item as the hop's pipelines return it, or the exception that they raise."""
-        return await self._extension.process(self.hop_number, item)
+        return self._extension.process(self.hop_number, item)
 
     async def close_spider(self) -> None:
         """Wait until all items are settled and the workers have closed their pipelines."""

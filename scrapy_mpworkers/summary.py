@@ -40,7 +40,7 @@ def table(figures: Figures, now: float, cpus: int) -> str:
         ("wait", _percentiles(figures.wait)),
         ("service", _percentiles(figures.service)),
         ("bytes", f"{_size(figures.bytes_shipped)} out, {_size(figures.bytes_returned)} back"),
-        ("advice", advice(figures, now, cpus) if settled else "no items came"),
+        ("advice", advice(figures, now, cpus) if any(settled) else "no items came"),
     ]
     return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
 

@@ -65,6 +65,6 @@ class Dispatcher:
     def _send(self, lane: Lane, entries: Sequence[Entry]) -> None:
         missing = {n for entry in entries for n in entry.needs} - lane.known
         lane.known |= missing
-        definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
-        lane.send(Batch(definitions, tuple(entry.task for entry in entries)))
+        definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]
+        lane.send(Batch.of(definitions, [entry.task for entry in entries]))
         self._leased(lane)

@@ -9,6 +9,7 @@ from math import exp, log
 from scrapy_mpworkers.wire.messages import Fate
 
 _STEP = log(1.04)
+_LEAST = round(log(1e-7) / _STEP)  # of all buckets
 
 
 class Distribution:
@@ -21,7 +22,7 @@ class Distribution:
 
     def add(self, seconds: float) -> None:
         """Another duration."""
-        self._buckets[round(log(max(seconds, 1e-7)) / _STEP)] += 1
+        self._buckets[round(log(seconds) / _STEP) if seconds > 1e-7 else _LEAST] += 1
         self.count += 1
         self.total += seconds
 
@@ -53,7 +54,7 @@ class Figures:
     """Everything that stats, log lines and the closing table are made of."""
 
     submitted: int = 0
-    settled: Counter[Fate] = field(default_factory=Counter)
+    settled: list[int] = field(default_factory=lambda: [0] * len(Fate))  #: by :class:`Fate`
     redelivered: int = 0
     started: int = 0
     deaths: Counter[str] = field(default_factory=Counter)

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from scrapy_mpworkers.wire.messages import Task
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """A queue message. ``unsettled``: how many of its tasks are."""
+
+    unsettled: int
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +32,7 @@ class Entry:
     leased_at: float = 0.0
     attempts: int = 0
     deaths: int = 0
-    message: list[Entry] = field(default_factory=list)
+    message: Message | None = None
 
 
 class Settled(NamedTuple):
@@ -94,23 +101,26 @@ class Ledger:
         """Give *lane* the charged task that has waited longest, as a message of its own."""
         return self._lease(lane, [self._charged.popleft()], now)
 
-    def _lease(self, lane: Hashable, message: list[Entry], now: float) -> list[Entry]:
+    def _lease(self, lane: Hashable, entries: list[Entry], now: float) -> list[Entry]:
         leases = self._leases.setdefault(lane, {})
-        for entry in message:
+        message = Message(len(entries))
+        for entry in entries:
             entry.message, entry.leased_at = message, now
             entry.attempts += 1
             leases[entry.task.id] = entry
-        self._open_messages[lane] += bool(message)
-        return list(message)
+        self._open_messages[lane] += bool(entries)
+        return entries
 
     def settle(self, lane: Hashable, task_id: int) -> Settled | None:
         """The outcome of a task has come; ``None`` if nobody waits for it any more."""
         entry = self._leases.get(lane, {}).pop(task_id, None)
         if entry is None:
             return None
-        entry.message.remove(entry)
-        self._open_messages[lane] -= not entry.message
-        return Settled(entry, closes_message=not entry.message)
+        assert entry.message is not None
+        entry.message.unsettled -= 1
+        closes_message = not entry.message.unsettled
+        self._open_messages[lane] -= closes_message
+        return Settled(entry, closes_message)
 
     def lose(self, lane: Hashable, charged: int | None, deaths_allowed: int) -> Lost:
         """*lane* is gone. *charged* is the task to blame; the others go back free."""

@@ -231,11 +231,12 @@ class Pool:
                 event.callback()
 
     def _on_report(self, lane: Lane, report: Any, size: int) -> None:
-        lane.heard_at = monotonic()
+        lane.heard_at = now = monotonic()
         if isinstance(report, Outcomes):
             self.figures.bytes_returned += size
             for outcome in report.outcomes:
-                self._on_outcome(lane, outcome)
+                self._on_outcome(lane, outcome, now)
+            self._restarts.progress()
             if (why := self._recycling.reason(lane)) is not None:
                 self._supervisor.recycle(lane, why)
             self._dispatcher.soon()
@@ -257,26 +258,25 @@ class Pool:
         self._events.opened(effects, speaks)
         self._dispatcher.soon()
 
-    def _on_outcome(self, lane: Lane, outcome: Outcome) -> None:
-        self.figures.workers[lane.place].busy += outcome.seconds
-        self._dispatcher.took(outcome.seconds)
+    def _on_outcome(self, lane: Lane, outcome: Outcome, now: float) -> None:
+        figures, seconds = self.figures, outcome.seconds
+        figures.workers[lane.place].busy += seconds
+        self._dispatcher.took(seconds)
         settled = self._ledger.settle(lane, outcome.task_id)
         if settled is None:
             return  # given up meanwhile
         lane.settled += 1
-        self._restarts.progress()
         if settled.closes_message:
             lane.message_done()
-        total = monotonic() - settled.entry.submitted_at
-        self.figures.wait.add(max(0.0, total - outcome.seconds))
-        self.figures.service.add(outcome.seconds)
-        self._settle(outcome.task_id, Fate(outcome.fate), outcome)
+        figures.wait.add(now - settled.entry.submitted_at - seconds)
+        figures.service.add(seconds)
+        self._settle(outcome.task_id, outcome.fate, outcome)
 
     def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
         given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
         self._settle(entry.task.id, Fate.DEAD_LETTERED, given_up)
 
-    def _settle(self, task_id: int, fate: Fate, outcome: Outcome | GivenUp) -> None:
+    def _settle(self, task_id: int, fate: int, outcome: Outcome | GivenUp) -> None:
         self.settled_at = monotonic()
         self.figures.settled[fate] += 1
         settle = self._callbacks.pop(task_id)

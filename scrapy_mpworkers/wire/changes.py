@@ -8,11 +8,12 @@ spider that reuses one dict would otherwise get mixtures of two items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
+from operator import is_
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.wire.fields import build, fields_of, is_immutable, write_fields
+from scrapy_mpworkers.wire.fields import IMMUTABLE, build, fields_of, is_immutable, write_fields
 
 _MISSING = object()
 
@@ -41,6 +42,28 @@ class Product(NamedTuple):
 
     shape: int
     body: Any
+
+
+_UNCHANGED = Product(Shape.SAME, Change({}, (), None))
+
+
+def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
+    """*product* in its wire form: nothing at all for the commonest, else plain tuples.
+
+    Pickle would look up the classes of named tuples, on both sides and for each item.
+    """
+    if product == _UNCHANGED:
+        return b""
+    body = product.body
+    return dump((product.shape, tuple(body) if isinstance(body, Change) else body), product)
+
+
+def unpack(data: bytes, load: Callable[[bytes], Any]) -> Product:
+    """What :func:`pack` has packed."""
+    if not data:
+        return _UNCHANGED
+    shape, body = load(data)
+    return Product(shape, body if shape == Shape.WHOLE else Change(*body))
 
 
 class Snapshot:
@@ -84,10 +107,10 @@ class Snapshot:
         return True
 
     def _is_untouched(self) -> bool:
-        now = fields_of(self.item)
-        if now is None or self.fields is None or len(now) != len(self.fields):
+        now, shipped = fields_of(self.item), self.fields
+        if now is None or shipped is None or list(now) != list(shipped):
             return False
-        return all(now.get(name, _MISSING) is value for name, value in self.fields.items())
+        return all(map(is_, now.values(), shipped.values()))
 
     def _rebuilt(self, change: Change) -> Any:
         assert self.fields is not None
@@ -102,8 +125,11 @@ def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change:
     values = {
         name: value
         for name, value in now.items()
-        if before.get(name, _MISSING) is not value or not is_immutable(value)
+        if before.get(name, _MISSING) is not value
+        or not (type(value) in IMMUTABLE or is_immutable(value))
     }
+    if list(now) == list(before):
+        return Change(values, (), None)
     deleted = tuple(name for name in before if name not in now)
     kept = [name for name in before if name in now]
     natural = kept + [name for name in values if name not in before]

@@ -1,4 +1,4 @@
-"""Dumps and loads. The only module that imports pickle.
+"""What crosses the wall, and in what form: dumps and loads.
 
 Items are pickled at the door, in ``process_item``, so that what cannot be pickled is the error of
 that item and names the field (a queue would pickle later, in a thread, and lose it). Some objects
@@ -17,10 +17,9 @@ token           stands for                  in the worker / back in Scrapy's pro
 
 from __future__ import annotations
 
-import io
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -28,12 +27,13 @@ import cloudpickle
 from parsel import Selector, SelectorList
 from scrapy.http import Response
 
-from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
-from scrapy_mpworkers.wire.fields import fields_of, has_own_setitem, rebuild_dict
+from scrapy_mpworkers.errors import UnreadableError
+from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
+from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, dumps, loads, may_hold
 
-Reducer = Callable[[Any], Any]
-Resolvers = Mapping[str, Callable[..., Any]]
+#: How a frame spells this module, whose functions are the tokens.
+_TOKEN = __name__.encode()
 
 
 class Frame(NamedTuple):
@@ -85,6 +85,7 @@ class ParentCodec:
         self._shared = dict(shared)
         self._names = {id(obj): name for name, obj in shared.items()}
         self._reopened: dict[bytes, Any] = {}
+        self._idle: list[_ParentPickler] = []
 
     def dump(self, obj: Any) -> Frame:
         """Pickle an item or a setup.
@@ -92,30 +93,29 @@ class ParentCodec:
         Raises:
             UnpicklableError: it cannot be pickled; the message names the field.
         """
-        needs: dict[int, None] = {}
-        handles: list[Response] = []
-
-        def reduce(part: Any) -> Any:
-            if isinstance(part, Response):
-                handles.append(part)
-                return _response, (len(handles) - 1, type(part), _plain_response(part))
-            if isinstance(part, (type, FunctionType)) and crosses_by_value(part):
-                number = self.definitions.number(part)
-                needs[number] = None
-                return _defined, (number,)
-            return _reduce_common(part, self._names)
-
-        return Frame(_dumps(obj, reduce), tuple(needs), tuple(handles))
+        # Taken out while it works: classes of the user may dump something from within.
+        pickler = self._idle.pop() if self._idle else self._pickler()
+        data = dumps(pickler, obj, obj, self._pickler)
+        frame = Frame(data, tuple(pickler.needs), tuple(pickler.handles))
+        pickler.needs.clear()
+        pickler.handles.clear()
+        self._idle.append(pickler)
+        return frame
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
+        if not may_hold(_TOKEN, data):
+            return pickle.loads(data)
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
             "_handle": handles.__getitem__,
             "_defined": self.definitions.objects.__getitem__,
             "_in_main": _find_in_main,
         }
-        return _Unpickler(io.BytesIO(data), resolvers).load()
+        return loads(data, __name__, resolvers)
+
+    def _pickler(self) -> _ParentPickler:
+        return _ParentPickler(self.definitions, self._names)
 
     def stored(self, frame: Frame) -> StoredFrame:
         """*frame*, such that another process can open it."""
@@ -136,7 +136,7 @@ class ParentCodec:
             "_defined": lambda number: self._reopen(stored.definitions[number]),
         }
         try:
-            return _Unpickler(io.BytesIO(stored.data), resolvers).load()
+            return loads(stored.data, __name__, resolvers)
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise UnreadableError(
@@ -164,6 +164,7 @@ class WorkerCodec:
         self._numbers: dict[int, int] = {}
         self._handles: dict[int, int] = {}
         self._kept: list[Response] = []
+        self._idle: list[_WorkerPickler] = []
 
     def share(self, **objects: Any) -> None:
         """Name the worker's own objects that stand for the parent's."""
@@ -184,20 +185,36 @@ class WorkerCodec:
         """Unpickle a frame. Its responses come back as handles in the next :meth:`dump`."""
         self._handles.clear()
         self._kept.clear()
+        if not may_hold(_TOKEN, data):
+            return pickle.loads(data)
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
             "_response": self._response,
             "_defined": self._defined.__getitem__,
         }
-        return _Unpickler(io.BytesIO(data), resolvers).load()
+        return loads(data, __name__, resolvers)
 
-    def dump(self, obj: Any) -> bytes:
+    def dump(self, obj: Any, shown: Any = None) -> bytes:
         """Pickle what goes back.
+
+        Args:
+            obj: what to pickle.
+            shown: what the error tells of, if *obj* is only the wire form of it.
 
         Raises:
             UnpicklableError: it cannot be pickled; the message names the field.
         """
-        return _dumps(obj, self._reduce)
+        try:
+            # Taken out while it works: other threads, and classes of the user, may dump as well.
+            pickler = self._idle.pop()
+        except IndexError:
+            pickler = self._pickler()
+        data = dumps(pickler, obj, obj if shown is None else shown, self._pickler)
+        self._idle.append(pickler)
+        return data
+
+    def _pickler(self) -> _WorkerPickler:
+        return _WorkerPickler(self)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
@@ -205,7 +222,8 @@ class WorkerCodec:
         self._kept.append(response)  # an id is unique only while its object lives
         return response
 
-    def _reduce(self, part: Any) -> Any:
+    def reduce(self, part: Any) -> Any:
+        """How *part* goes back, as ``reducer_override`` has it."""
         if isinstance(part, Response) and id(part) in self._handles:
             return _handle, (self._handles[id(part)],)
         if isinstance(part, (type, FunctionType)):
@@ -214,6 +232,36 @@ class WorkerCodec:
             if part.__module__ == "__main__" and "<" not in part.__qualname__:
                 return _in_main, (part.__qualname__,)
         return _reduce_common(part, self._names)
+
+
+class _ParentPickler(Pickler):
+    """Notes what the frame refers to."""
+
+    def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self._definitions = definitions
+        self._names = names
+        self.needs: dict[int, None] = {}
+        self.handles: list[Response] = []
+
+    def reducer_override(self, part: Any) -> Any:
+        if isinstance(part, Response):
+            self.handles.append(part)
+            return _response, (len(self.handles) - 1, type(part), _plain_response(part))
+        if isinstance(part, (type, FunctionType)) and crosses_by_value(part):
+            number = self._definitions.number(part)
+            self.needs[number] = None
+            return _defined, (number,)
+        return _reduce_common(part, self._names)
+
+
+class _WorkerPickler(Pickler):
+    def __init__(self, codec: WorkerCodec) -> None:
+        super().__init__()
+        self._codec = codec
+
+    def reducer_override(self, part: Any) -> Any:
+        return self._codec.reduce(part)
 
 
 def crosses_by_value(obj: type | FunctionType) -> bool:
@@ -248,81 +296,6 @@ def _plain_response(response: Response) -> dict[str, Any]:
     # The request drags callbacks and meta along; a certificate is an OpenSSL object.
     stays = ("request", "certificate")
     return {name: getattr(response, name) for name in response.attributes if name not in stays}
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, buffer: io.BytesIO, reduce: Reducer) -> None:
-        super().__init__(buffer, protocol=5)
-        self.reducer_override = reduce  # type: ignore[method-assign]
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, buffer: io.BytesIO, resolvers: Resolvers) -> None:
-        super().__init__(buffer)
-        self._resolvers = resolvers
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == __name__:
-            return self._resolvers[name]
-        return super().find_class(module, name)
-
-
-def _dumps(obj: Any, reduce: Reducer) -> bytes:
-    try:
-        return _pickled(obj, reduce)
-    # Classes of the user run their own code here. SystemExit would end the crawl.
-    except BaseException as error:
-        path, part, cause = _culprit(obj, reduce, error)
-        where = f"its field {path} holds" if path else "it is"
-        raise UnpicklableError(
-            f"{_kind(obj)} cannot be sent to another process: {where} "
-            f"{_kind(part)} ({_first_line(cause)}). Put plain data there, or keep the pipeline "
-            "that needs it in ITEM_PIPELINES."
-        ) from error
-
-
-def _pickled(obj: Any, reduce: Reducer) -> bytes:
-    buffer = io.BytesIO()
-    _Pickler(buffer, reduce).dump(obj)
-    return buffer.getvalue()
-
-
-def _culprit(obj: Any, reduce: Reducer, error: BaseException) -> tuple[str, Any, BaseException]:
-    """Follow the failure down to the innermost part: its path, the part, its own error."""
-    path = ""
-    for _ in range(8):
-        for name, part in _parts(obj):
-            try:
-                _pickled(part, reduce)
-            except BaseException as inner:
-                path, obj, error = f"{path}[{name!r}]" if path else repr(name), part, inner
-                break
-        else:
-            break
-    return path, obj, error
-
-
-def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:
-    # What goes back travels in tuples of ours (Product, Change): their names are nobody's fields.
-    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
-        return [pair for part in obj for pair in _parts(part)]
-    if isinstance(obj, (list, tuple)):
-        return list(enumerate(obj))
-    fields = obj if isinstance(obj, dict) else fields_of(obj)
-    return [] if fields is None else list(fields.items())
-
-
-def _kind(obj: Any) -> str:
-    if isinstance(obj, FunctionType):
-        return f"the function {obj.__qualname__}"
-    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
-        return "the item"
-    return f"a {type(obj).__module__}.{type(obj).__qualname__}".replace(" builtins.", " ")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
 def _find_in_main(qualname: str) -> Any:

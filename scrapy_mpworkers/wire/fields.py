@@ -14,7 +14,8 @@ from itemadapter import ItemAdapter
 from scrapy import Item
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
-_IMMUTABLE = frozenset({type(None), bool, int, float, complex, str, bytes})
+#: Exact builtin types of values that nobody can change, and that hold nothing else.
+IMMUTABLE = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 # Whether a class keeps all its state in __dict__ and slots, by class.
 _plain: dict[type, bool] = {}
@@ -91,7 +92,7 @@ def rebuild_dict(cls: Any, values: dict[Any, Any], attributes: dict[str, Any]) -
 def is_immutable(value: Any) -> bool:
     """Whether *value* is of an exact builtin type that nobody can change, all the way down."""
     cls = type(value)
-    if cls in _IMMUTABLE:
+    if cls in IMMUTABLE:
         return True
     return cls in (tuple, frozenset) and all(map(is_immutable, value))
 

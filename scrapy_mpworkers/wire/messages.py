@@ -7,8 +7,9 @@ the consumer in the worker, the pipeline or the extension in Scrapy's process.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
 class Fate(IntEnum):
@@ -28,7 +29,10 @@ class Definition(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The wire form of one item."""
+    """The wire form of one item. Like an Outcome it crosses as a plain tuple.
+
+    Pickle looks up the class of each named tuple that it reads, and calls it: five times the work.
+    """
 
     id: int
     hop: int
@@ -39,7 +43,17 @@ class Batch(NamedTuple):
     """The tasks of one queue message, with the definitions that the lane does not know yet."""
 
     definitions: tuple[Definition, ...]
-    tasks: tuple[Task, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def of(cls, definitions: Iterable[Definition], tasks: Iterable[Task]) -> Batch:
+        """A batch of these *tasks*."""
+        return cls(tuple(definitions), tuple(map(tuple, tasks)))
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks, in their order."""
+        return list(map(Task._make, self.rows))
 
 
 class Setup(NamedTuple):
@@ -89,7 +103,17 @@ class BootFailed(NamedTuple):
 class Outcomes(NamedTuple):
     """Some tasks are over."""
 
-    outcomes: tuple[Outcome, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Outcomes:
+        """A report of these *outcomes*."""
+        return cls(tuple(map(tuple, outcomes)))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes, in their order."""
+        return list(map(Outcome._make, self.rows))
 
 
 class Closed(NamedTuple):

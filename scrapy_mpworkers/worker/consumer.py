@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
@@ -17,11 +17,13 @@ from scrapy import signals
 from scrapy.exceptions import DropItem
 from scrapy.pipelines import ItemPipelineManager
 from scrapy.settings import BaseSettings
+from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
+from scrapy.utils.python import global_object_name
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.wire.changes import Change, Snapshot
+from scrapy_mpworkers.wire.changes import Change, Snapshot, pack
 from scrapy_mpworkers.wire.codec import WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
@@ -34,8 +36,8 @@ from scrapy_mpworkers.worker.loop import WatchfulLoop
 
 logger = logging.getLogger(__name__)
 
-#: Awaits a coroutine; in a worker, an await that can never end is an error instead of a hang.
-Guard = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+#: Awaits; in a worker, an await that can never end is an error instead of a hang.
+Guard = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 class Records(Protocol):
@@ -70,6 +72,18 @@ class HopPipelines(ItemPipelineManager):
         for pipeline in loaded:
             _refuse_media(pipeline)
         return loaded
+
+    async def process(self, item: Any, guard: Guard) -> Any:
+        """As ``process_item_async``, but a chain that never awaits does not pay for awaiting."""
+        for method in self.methods["process_item"]:
+            assert method is not None
+            needs_spider = method in self._mw_methods_requiring_spider
+            returned = method(item, self._spider) if needs_spider else method(item)
+            if returned is not item:
+                name = global_object_name(method)
+                returned = await guard(ensure_awaitable(returned, _warn=name))
+            item = returned
+        return item
 
 
 class Consumers:
@@ -117,8 +131,8 @@ class Consumers:
         arrived: Snapshot | None = None
         try:
             arrived = Snapshot(self._codec.load(task.frame))
-            returned = await self._guard(self._hops[task.hop].process_item_async(arrived.item))
-            return Fate.DONE, self._codec.dump(arrived.product(returned))
+            returned = await self._hops[task.hop].process(arrived.item, self._guard)
+            return Fate.DONE, pack(arrived.product(returned), self._codec.dump)
         except BaseException as error:
             fate = Fate.DROPPED if isinstance(error, DropItem) else Fate.FAILED
             failure = take_apart(error, self._codec.dump)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from scrapy_mpworkers.errors import StuckError
@@ -45,7 +45,7 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._watchful.call_done)
         return future
 
-    async def guard(self, work: Coroutine[Any, Any, _T]) -> _T:
+    async def guard(self, work: Awaitable[_T]) -> _T:
         """Await *work* from the loop's main task.
 
         Raises:

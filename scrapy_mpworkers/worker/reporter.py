@@ -42,16 +42,17 @@ class Reporter:
                 target=self._flush_late, name="mpworkers-reporter", daemon=True
             )
             self._thread.start()
-        self._has_finished.set()
+        if not self._has_finished.is_set():
+            self._has_finished.set()
 
     def flush(self, *last: Outcome) -> None:
         """Send the outcomes that are ready, and *last* with them."""
         with self._sending:
             self._has_finished.clear()
             self._finished.extend(last)
-            ready = tuple(self._finished.popleft() for _ in range(len(self._finished)))
+            ready = [self._finished.popleft() for _ in range(len(self._finished))]
             if ready:
-                self._reports.send_bytes(encode(Outcomes(ready)))
+                self._reports.send_bytes(encode(Outcomes.of(ready)))
 
     def _flush_late(self) -> None:
         while True:

@@ -1,0 +1,127 @@
+"""Pickles with a say in what travels and how: what the codecs of both sides are made of."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any, TypeVar
+
+from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.wire.fields import fields_of
+
+Resolvers = Mapping[str, Callable[..., Any]]
+
+#: Bytes up to which it pays to search a frame for tokens before it is opened.
+_SMALL = 1 << 16
+
+
+class Pickler(pickle.Pickler):
+    """Pickles one object after the other: to make a pickler takes longer than a small item.
+
+    Subclasses say in ``reducer_override`` what does not travel as it is.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        super().__init__(self._buffer, protocol=5)
+
+    def dumps(self, obj: Any) -> bytes:
+        """Pickle *obj*. After an error this pickler must not be used again."""
+        self.dump(obj)
+        data = self._buffer.getvalue()
+        self.clear_memo()  # it would keep the object alive
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        return data
+
+
+P = TypeVar("P", bound=Pickler)
+
+
+def dumps(pickler: P, obj: Any, shown: Any, fresh: Callable[[], P]) -> bytes:
+    """Pickle *obj*.
+
+    Args:
+        pickler: does it.
+        obj: what to pickle.
+        shown: what the error tells of, if *obj* is only the wire form of it.
+        fresh: makes further picklers, to find the part that cannot be pickled.
+
+    Raises:
+        UnpicklableError: it cannot be pickled; the message names the field.
+    """
+    try:
+        return pickler.dumps(obj)
+    # Classes of the user run their own code here. SystemExit would end the crawl.
+    except BaseException as error:
+        path, part, cause = _culprit(shown, fresh, error)
+        where = f"its field {path} holds" if path else "it is"
+        raise UnpicklableError(
+            f"{_kind(shown)} cannot be sent to another process: {where} "
+            f"{_kind(part)} ({_first_line(cause)}). Put plain data there, or keep the pipeline "
+            "that needs it in ITEM_PIPELINES."
+        ) from error
+
+
+def may_hold(token: bytes, data: bytes) -> bool:
+    """Whether *data* may refer to the module *token*. A large frame is not searched for it."""
+    return len(data) > _SMALL or token in data
+
+
+def loads(data: bytes, module: str, resolvers: Resolvers) -> Any:
+    """Unpickle; the names of *module* mean the *resolvers*."""
+    return _Unpickler(io.BytesIO(data), module, resolvers).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, buffer: io.BytesIO, module: str, resolvers: Resolvers) -> None:
+        super().__init__(buffer)
+        self._module = module
+        self._resolvers = resolvers
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == self._module:
+            return self._resolvers[name]
+        return super().find_class(module, name)
+
+
+def _culprit(
+    obj: Any, fresh: Callable[[], Pickler], error: BaseException
+) -> tuple[str, Any, BaseException]:
+    """Follow the failure down to the innermost part: its path, the part, its own error."""
+    path = ""
+    for _ in range(8):
+        for name, part in _parts(obj):
+            try:
+                fresh().dumps(part)
+            except BaseException as inner:
+                path, obj, error = f"{path}[{name!r}]" if path else repr(name), part, inner
+                break
+        else:
+            break
+    return path, obj, error
+
+
+def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:
+    # What goes back travels in tuples of ours (Product, Change): their names are nobody's fields.
+    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
+        return [pair for part in obj for pair in _parts(part)]
+    if isinstance(obj, (list, tuple)):
+        return list(enumerate(obj))
+    fields = obj if isinstance(obj, dict) else fields_of(obj)
+    return [] if fields is None else list(fields.items())
+
+
+def _kind(obj: Any) -> str:
+    if isinstance(obj, FunctionType):
+        return f"the function {obj.__qualname__}"
+    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
+        return "the item"
+    return f"a {type(obj).__module__}.{type(obj).__qualname__}".replace(" builtins.", " ")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
