@@ -280,7 +280,7 @@ class WorkerExtension(PoolEvents):
             definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
             return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
 
-        return Pool(options, self._processes, make_setup, blobs, self, loop.call_from_thread)
+        return Pool(options, self._processes, make_setup, blobs, self, loop)
 
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from scrapy.utils.asyncio import is_asyncio_available
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from scrapy_mpworkers.pool.interface import Loop
 
 
-class CrawlLoop(Protocol):
+class CrawlLoop(Loop, Protocol):
     """What the components need of it."""
-
-    def call_from_thread(self, function: Callable[[], None]) -> None:
-        """Run *function* in the loop's thread soon. The only method for other threads.
-
-        Raises:
-            RuntimeError: the loop is closed.
-        """
-
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        """Run *function* after *seconds*, unless :meth:`close` comes before."""
 
     def close(self) -> None:
         """Forget what was to be called later: a timer would keep its crawl in memory."""
@@ -102,6 +97,12 @@ class _AsyncioLoop(_Timers):
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)
 
+    def add_reader(self, fd: int, function: Callable[[], None]) -> None:
+        self._loop.add_reader(fd, function)
+
+    def remove_reader(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
         return self._loop.call_later(seconds, function)
 
@@ -122,9 +123,17 @@ class _ReactorLoop(_Timers):
         from twisted.internet import reactor
 
         self._reactor: Any = reactor
+        self._readers: dict[int, _Reader] = {}
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._reactor.callFromThread(function)
+
+    def add_reader(self, fd: int, function: Callable[[], None]) -> None:
+        self._readers[fd] = _Reader(fd, function)
+        self._reactor.addReader(self._readers[fd])
+
+    def remove_reader(self, fd: int) -> None:
+        self._reactor.removeReader(self._readers.pop(fd))
 
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
         return self._reactor.callLater(seconds, function)
@@ -137,3 +146,28 @@ class _ReactorLoop(_Timers):
                 deferred.callback(value)
 
         return deferred, end
+
+
+@implementer(IReadDescriptor)
+class _Reader:
+    """A file descriptor, as reactors want it."""
+
+    def __init__(self, fd: int, function: Callable[[], None]) -> None:
+        self._fd = fd
+        self._function = function
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def doRead(self) -> None:
+        self._function()
+
+    def connectionLost(self, reason: Any) -> None:
+        """The other end of a pipe is closed, which epoll tells in this way; or the reactor ends."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if poll.poll(0):
+            self._function()
+
+    def logPrefix(self) -> str:
+        return "mpworkers"

@@ -72,7 +72,7 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         workers=workers,
         start_method=_read(settings, "START_METHOD", None, _start_method),
         nice=_read(settings, "NICE", 5, _nice),
-        max_pending=_read(settings, "MAX_PENDING", None, _auto(_positive, max(128, 32 * workers))),
+        max_pending=_read(settings, "MAX_PENDING", None, _auto(_positive, max(256, 64 * workers))),
         max_pending_bytes=_read(settings, "MAX_PENDING_BYTES", 64 << 20, _positive),
         item_timeout=_read(settings, "ITEM_TIMEOUT", 0, _seconds_or_off),
         redeliver_times=_read(settings, "REDELIVER_TIMES", 2, _count),

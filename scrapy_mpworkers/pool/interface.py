@@ -1,9 +1,10 @@
-"""What a pool is given, and what it tells."""
+"""What a pool is given, what it needs of the event loop, and what it tells."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
 from scrapy_mpworkers.wire.messages import Outcome
@@ -25,6 +26,26 @@ class GivenUp:
 
 #: Called once for each task.
 Settle = Callable[["Outcome | GivenUp"], None]
+
+
+class Loop(Protocol):
+    """The event loop. Everything that the pool decides runs in its thread."""
+
+    def call_from_thread(self, function: Callable[[], None]) -> None:
+        """Run *function* in the loop's thread soon. The only method for other threads.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run *function* after *seconds*, unless the loop is closed before."""
+
+    def add_reader(self, fd: int, function: Callable[[], None]) -> None:
+        """Run *function* whenever *fd* can be read, or has ended."""
+
+    def remove_reader(self, fd: int) -> None:
+        """Forget *fd*, which is open still."""
 
 
 @dataclass(frozen=True)

@@ -151,17 +151,18 @@ class Lane:
             except ProcessLookupError:
                 os.kill(self.pid, signum)
 
-    def reap(self) -> int | None:
-        """Collect a worker whose exit handle has fired. Returns its exit code.
+    def reap(self) -> bool:
+        """Collect a worker whose exit handle has fired; ``False`` if it is not quite dead yet.
 
         First ends what it left behind; its pid cannot be another's before it is collected.
         """
         self.kill()
-        self.process.join(timeout=5)
+        if self.process.exitcode is None:
+            return False
         if self.exit_handle != self.process.sentinel:
             os.close(self.exit_handle)
         self._gone = True
-        return self.process.exitcode
+        return True
 
     def discard(self) -> None:
         """Release queue, pipe and process, and leave nothing behind."""

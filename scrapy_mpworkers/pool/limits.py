@@ -71,6 +71,7 @@ class StuckLanes:
     Args:
         lanes: the supervisor's, as they are at the moment.
         ledger: the books.
+        hear: takes in what a lane has said so far.
         call_later: calls a function in the loop's thread after some seconds.
     """
 
@@ -78,10 +79,12 @@ class StuckLanes:
         self,
         lanes: Callable[[], Iterable[Lane]],
         ledger: Ledger,
+        hear: Callable[[Lane], None],
         call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._lanes = lanes
         self._ledger = ledger
+        self._hear = hear
         self._call_later = call_later
         self._watching = False
 
@@ -93,16 +96,20 @@ class StuckLanes:
 
     def _look(self) -> None:
         self._watching = False
-        now = monotonic()
-        for lane in self._lanes():
-            oldest = next(self._ledger.leases(lane), None)
-            if oldest is None:
-                continue
-            self.watch()
-            is_idle = lane.running() is None and not lane.killed
-            if is_idle and now - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS:
-                logger.warning("Worker %s does not take up its work and is killed", lane.name)
-                lane.kill_for_good()
+        for lane in list(self._lanes()):
+            if self._seems_stuck(lane):
+                self._hear(lane)
+                if self._seems_stuck(lane):
+                    logger.warning("Worker %s does not take up its work and is killed", lane.name)
+                    lane.kill_for_good()
+
+    def _seems_stuck(self, lane: Lane) -> bool:
+        oldest = next(self._ledger.leases(lane), None)
+        if oldest is None:
+            return False
+        self.watch()
+        is_idle = lane.running() is None and not lane.killed
+        return is_idle and monotonic() - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS
 
 
 def time_left(turn: Turn | None, now: float, limit: float) -> float:

@@ -1,18 +1,16 @@
 """The pool: tasks in, outcomes out. Everything here runs in the event loop's thread.
 
-Nothing waits. What takes long happens in the starter and the watcher, and comes back as a call
-through the injected ``call_in_loop``.
+Nothing waits. What takes long happens in the starter, and comes back as a call.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import util
 from time import monotonic
-from typing import Any
 
 from scrapy_mpworkers.errors import (
     ItemTimeout,
@@ -23,7 +21,7 @@ from scrapy_mpworkers.errors import (
 )
 from scrapy_mpworkers.pool.dispatcher import Dispatcher
 from scrapy_mpworkers.pool.figures import Figures
-from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions, Settle
+from scrapy_mpworkers.pool.interface import GivenUp, Loop, PoolEvents, PoolOptions, Settle
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
@@ -32,7 +30,7 @@ from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.supervisor import Death, Supervisor
-from scrapy_mpworkers.pool.watcher import Due, Ended, Event, Reported, Watcher
+from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.wire.messages import (
     BootFailed,
     Closed,
@@ -40,6 +38,7 @@ from scrapy_mpworkers.wire.messages import (
     Outcome,
     Outcomes,
     Ready,
+    Report,
     Setup,
     Task,
 )
@@ -56,7 +55,7 @@ class Pool:
         make_setup: called for each new lane: what its worker must know.
         blobs: definitions by number, as tasks refer to them.
         events: told what is not the business of a single task.
-        call_in_loop: runs a function in the loop's thread soon; may be called from any thread.
+        loop: the event loop, in whose thread all methods are called.
     """
 
     def __init__(
@@ -66,16 +65,16 @@ class Pool:
         make_setup: Callable[[], Setup],
         blobs: Mapping[int, bytes],
         events: PoolEvents,
-        call_in_loop: Callable[[Callable[[], None]], None],
+        loop: Loop,
     ) -> None:
         self.figures = Figures()
+        self.loop = loop
         self.make_setup = make_setup
         self.settled_at = monotonic()
         self._options = options
         self._processes = processes
         self._blobs = blobs
         self._events = events
-        self._call_in_loop = call_in_loop
         self._ledger = Ledger()
         self._callbacks: dict[int, Settle] = {}
         self._ids = itertools.count()
@@ -86,15 +85,20 @@ class Pool:
         """Start threads and workers; ``events.opened`` follows."""
         options = self._options
         self._starter = Starter()
-        self._watcher = Watcher(lambda events: self.call_in_loop(lambda: self._on_events(events)))
+        self._watcher = Watcher(
+            self.loop, self._on_report, lambda *end: self._supervisor.ended(*end)
+        )
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._supervisor = Supervisor(
             self, self._processes, self._restarts, self._watcher, self._starter, self.figures
         )
         self._recycling = Recycling(options.max_items, options.memory_limit)
-        self._time_limit = TimeLimit(options.item_timeout, self._watcher.call_later)
+        self._time_limit = TimeLimit(options.item_timeout, self.loop.call_later)
         self._stuck = StuckLanes(
-            lambda: self._supervisor.lanes, self._ledger, self._watcher.call_later
+            lambda: self._supervisor.lanes,
+            self._ledger,
+            self._watcher.hear,
+            self.loop.call_later,
         )
         self._dispatcher = Dispatcher(
             self._ledger,
@@ -168,7 +172,6 @@ class Pool:
 
         def release() -> None:
             # In the starter's thread.
-            self._watcher.stop()
             self._processes.close()
             self._at_exit.cancel()
             self.call_in_loop(done)
@@ -188,7 +191,7 @@ class Pool:
     def call_in_loop(self, function: Callable[[], None]) -> None:
         """Run *function* in the loop's thread; nothing if the loop is already closed."""
         with suppress(RuntimeError):
-            self._call_in_loop(function)
+            self.loop.call_from_thread(function)
 
     def lane_lost(self, lane: Lane, death: Death) -> None:
         """The books of a lane that is gone."""
@@ -221,18 +224,9 @@ class Pool:
 
     # Events
 
-    def _on_events(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if isinstance(event, Reported):
-                self._on_report(event.lane, event.report, event.size)
-            elif isinstance(event, Ended):
-                self._supervisor.ended(event.lane, event.exitcode)
-            elif isinstance(event, Due):
-                event.callback()
-
-    def _on_report(self, lane: Lane, report: Any, size: int) -> None:
-        lane.heard_at = now = monotonic()
+    def _on_report(self, lane: Lane, report: Report, size: int) -> None:
         if isinstance(report, Outcomes):
+            now = lane.heard_at
             self.figures.bytes_returned += size
             for outcome in report.outcomes:
                 self._on_outcome(lane, outcome, now)

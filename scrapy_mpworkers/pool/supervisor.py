@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
@@ -36,6 +37,8 @@ class Death(NamedTuple):
 
 class Owner(Protocol):
     """What the supervisor needs of the pool."""
+
+    loop: Loop
 
     def call_in_loop(self, function: Callable[[], None]) -> None: ...
     def make_setup(self) -> Setup: ...
@@ -120,7 +123,7 @@ class Supervisor:
         for lane in self.lanes:
             lane.closing = True
             self._let_go(lane)
-        self._watcher.call_later(timeout, self._terminate)
+        self._owner.loop.call_later(timeout, self._terminate)
         self._finish_if_empty()
 
     def kill_all(self) -> None:
@@ -138,7 +141,7 @@ class Supervisor:
     def _start(self, place: int, relieves: Lane | None = None) -> None:
         generation = self._generations[place] = self._generations.get(place, -1) + 1
         lane = Lane(place, generation, relieves)
-        self._watcher.call_later(BOOT_SECONDS, while_it_lives(lane, self._kill_unless_ready))
+        self._owner.loop.call_later(BOOT_SECONDS, while_it_lives(lane, self._kill_unless_ready))
         siblings = list(self.lanes)
         self.lanes.append(lane)
 
@@ -202,6 +205,7 @@ class Supervisor:
         self._owner.lanes_exhausted(history)
 
     def _kill_unless_ready(self, lane: Lane) -> None:
+        self._watcher.hear(lane)
         if lane not in self.lanes or lane.ready:
             return
         logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
@@ -223,7 +227,7 @@ class Supervisor:
             lane.killed = True
             lane.kill(signal.SIGTERM)
         if self.lanes:
-            self._watcher.call_later(GRACE_SECONDS, self.kill_all)
+            self._owner.loop.call_later(GRACE_SECONDS, self.kill_all)
 
     def _finish_if_empty(self) -> None:
         if not self.lanes and self._stopped is not None:

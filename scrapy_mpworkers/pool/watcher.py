@@ -1,162 +1,108 @@
-"""The thread that waits: for reports, for exits, for deadlines.
+"""Hears the lanes: their reports, and their ends. Everything here runs in the event loop's thread.
 
-It never blocks on one lane: a worker that stops in the middle of 50 MB has its half message in an
-assembly buffer while the others go on.
+It never waits for one lane: a worker that stops in the middle of 50 MB has its half message in an
+assembly buffer while the others go on. No thread of its own reads: it would wait for the
+interpreter lock, up to 5 ms each time, while the crawl computes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import heapq
-import itertools
 import os
-import selectors
 import struct
-import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from time import monotonic
-from typing import NamedTuple
 
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.wire.messages import Report, decode
 
-_READ = 1 << 18  # bytes that one lane may deliver in one turn
-
-
-class Reported(NamedTuple):
-    """A lane's worker has sent a report of *size* bytes."""
-
-    lane: Lane
-    report: Report
-    size: int
-
-
-class Ended(NamedTuple):
-    """A lane's worker is dead and everything that it managed to write has been reported."""
-
-    lane: Lane
-    exitcode: int | None
-
-
-class Due(NamedTuple):
-    """The time of a deadline has come."""
-
-    callback: Callable[[], None]
-
-
-Event = Reported | Ended | Due
+#: Bytes to ask for in one read: what a pipe holds by default.
+_READ = 1 << 16
+#: Reads of one lane in one turn of the loop.
+_READS = 4
+#: Seconds after which to ask again for the exit code of a worker whose handle has fired.
+_BLINK = 0.005
+#: Seconds that a worker may live without its end of the pipe.
+_DUMB = 5.0
 
 
 class Watcher:
-    """Delivers events, in order, a list for each turn.
+    """Tells what lanes say and how they end.
 
     Args:
-        deliver: called in this thread; must hand the events over to the loop.
+        loop: the crawl's.
+        on_report: called with the lane, its report and the report's size in bytes.
+        on_end: called with the lane and its exit code, when everything that the worker managed to
+            write has been reported.
     """
 
-    def __init__(self, deliver: Callable[[list[Event]], None]) -> None:
-        self._deliver = deliver
-        self._selector = selectors.DefaultSelector()
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
-        self._commands: deque[Callable[[], None]] = deque()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
+    def __init__(
+        self,
+        loop: Loop,
+        on_report: Callable[[Lane, Report, int], None],
+        on_end: Callable[[Lane, int | None], None],
+    ) -> None:
+        self._loop = loop
+        self._on_report = on_report
+        self._on_end = on_end
         self._assemblies: dict[Lane, _Assembly] = {}
-        self._running = True
-        self._waking = threading.Lock()
-        self._is_open = True
-        self._selector.register(self._wake_r, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._run, name="mpworkers-watcher", daemon=True)
-        self._thread.start()
 
     def add(self, lane: Lane) -> None:
         """Watch a started lane until its end."""
-        self._command(lambda: self._add(lane))
+        fd = lane.reports.fileno()
+        self._assemblies[lane] = _Assembly(fd)
+        self._loop.add_reader(fd, partial(self._read, lane))
+        self._loop.add_reader(lane.exit_handle, partial(self._exited, lane))
 
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Deliver *callback* as a :class:`Due` event."""
-        timer = (monotonic() + seconds, next(self._count), callback)
-        self._command(lambda: heapq.heappush(self._timers, timer))
+    def hear(self, lane: Lane) -> None:
+        """Take in what a lane has said so far.
+
+        For whoever is about to judge it: after a long callback of the crawl the loop may run timers
+        before it comes to reading.
+        """
+        if lane in self._assemblies:
+            self._take(lane)
 
     def stop(self) -> None:
-        """End the thread and wait for it. Not for the loop's thread."""
-        self._command(self._finish)
-        self._thread.join()
-        # Not by the thread itself: it may obey a command, and end, before the byte that was to
-        # wake it has been written.
-        with self._waking:
-            self._is_open = False
-            self._selector.close()
-            os.close(self._wake_r)
-            os.close(self._wake_w)
+        """Watch no lane any more; for a loop that ends before its lanes."""
+        while self._assemblies:
+            lane, assembly = self._assemblies.popitem()
+            self._loop.remove_reader(lane.exit_handle)
+            if not assembly.at_end:
+                self._loop.remove_reader(assembly.fd)
 
-    def _command(self, command: Callable[[], None]) -> None:
-        self._commands.append(command)
-        # Locked, and not after the end: the number of a closed fd may be another's by now.
-        with self._waking, contextlib.suppress(BlockingIOError):  # a full pipe wakes just as well
-            if self._is_open:
-                os.write(self._wake_w, b"\0")
-
-    def _finish(self) -> None:
-        self._running = False
-
-    def _run(self) -> None:
-        while self._running:
-            ready = self._selector.select(self._timeout())
-            events: list[Event] = []
-            for key, _ in ready:
-                if key.data is None:
-                    self._obey()
-                elif key.fileobj in self._selector.get_map():
-                    lane, is_exit = key.data
-                    events += self._exited(lane) if is_exit else self._read(lane)
-            events += self._due()
-            if events:
-                self._deliver(events)
-
-    def _timeout(self) -> float | None:
-        return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
-
-    def _due(self) -> list[Event]:
-        due: list[Event] = []
-        while self._timers and self._timers[0][0] <= monotonic():
-            due.append(Due(heapq.heappop(self._timers)[2]))
-        return due
-
-    def _obey(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_r, 4096)
-        while self._commands:
-            self._commands.popleft()()
-
-    def _add(self, lane: Lane) -> None:
-        self._assemblies[lane] = _Assembly(lane.reports.fileno())
-        self._selector.register(lane.reports, selectors.EVENT_READ, (lane, False))
-        self._selector.register(lane.exit_handle, selectors.EVENT_READ, (lane, True))
-
-    def _read(self, lane: Lane) -> list[Event]:
+    def _read(self, lane: Lane) -> None:
         assembly = self._assemblies[lane]
-        assembly.read()
+        self._take(lane, _READS)
         if assembly.at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
-            self._selector.unregister(lane.reports)
-            self.call_later(5.0, while_it_lives(lane, Lane.kill))
-        return [Reported(lane, decode(data), len(data)) for data in assembly.messages()]
+            self._loop.remove_reader(assembly.fd)
+            self._loop.call_later(_DUMB, while_it_lives(lane, Lane.kill))
 
-    def _exited(self, lane: Lane) -> list[Event]:
+    def _take(self, lane: Lane, reads: int | None = None) -> None:
+        assembly = self._assemblies[lane]
+        while reads != 0 and assembly.read():
+            lane.heard_at = monotonic()
+            for message in assembly.messages():
+                self._on_report(lane, decode(message), len(message))
+            reads = None if reads is None else reads - 1
+
+    def _exited(self, lane: Lane) -> None:
         """Drain first: results that it managed to write are results."""
-        self._selector.unregister(lane.exit_handle)
-        exitcode = lane.reap()
-        assembly = self._assemblies.pop(lane)
-        while assembly.read():
-            pass
-        if lane.reports in self._selector.get_map():
-            self._selector.unregister(lane.reports)
-        last: list[Event] = [Reported(lane, decode(d), len(d)) for d in assembly.messages()]
-        return [*last, Ended(lane, exitcode)]
+        self._loop.remove_reader(lane.exit_handle)
+        assembly = self._assemblies[lane]
+        if not assembly.at_end:
+            self._loop.remove_reader(assembly.fd)
+        self._take(lane)
+        self._collect(lane)
+
+    def _collect(self, lane: Lane) -> None:
+        if not lane.reap():
+            self._loop.call_later(_BLINK, partial(self._collect, lane))
+            return
+        del self._assemblies[lane]
+        self._on_end(lane, lane.process.exitcode)
 
 
 class _Assembly:
@@ -167,27 +113,28 @@ class _Assembly:
     """
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._buffer = bytearray()
+        self.fd = fd
         self.at_end = False
+        self._buffer = bytearray()
 
     def read(self) -> bool:
         """Take what is there, up to a bound. Whether there was anything."""
+        if self.at_end:
+            return False
         try:
-            data = os.read(self._fd, _READ)
+            data = os.read(self.fd, _READ)
         except BlockingIOError:
             return False
         self._buffer += data
         self.at_end = not data
         return bool(data)
 
-    def messages(self) -> list[bytes]:
+    def messages(self) -> Iterator[bytes]:
         """The messages that are complete."""
-        complete = []
         while (span := self._span()) is not None:
-            complete.append(bytes(memoryview(self._buffer)[span]))
+            message = bytes(memoryview(self._buffer)[span])
             del self._buffer[: span.stop]
-        return complete
+            yield message
 
     def _span(self) -> slice | None:
         start, buffer = 4, self._buffer

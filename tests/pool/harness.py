@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import heapq
+import itertools
 import os
 import pickle
 import select
@@ -83,10 +85,13 @@ class Events(PoolEvents):
 
 
 class Calls:
-    """The loop: functions to run, and a pipe that wakes up whoever waits for them."""
+    """The loop: functions to run, timers, readers, and a pipe that wakes up whoever waits."""
 
     def __init__(self) -> None:
         self._functions: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._count = itertools.count()
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -94,7 +99,24 @@ class Calls:
     def fileno(self) -> int:
         return self._wake_r
 
-    def put(self, function: Callable[[], None]) -> None:
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        due = time.monotonic() + seconds
+        heapq.heappush(self._timers, (due, next(self._count), function))
+
+    def add_reader(self, fd: int, function: Callable[[], None]) -> None:
+        assert fd not in self._readers
+        self._readers[fd] = function
+
+    def remove_reader(self, fd: int) -> None:
+        del self._readers[fd]
+
+    def wait(self, seconds: float, *others: Any) -> None:
+        """Until there is something to run, or to hear from the *others*."""
+        if self._timers:
+            seconds = min(seconds, self._timers[0][0] - time.monotonic())
+        select.select([self, *others, *self._readers], [], [], max(seconds, 0))
+
+    def call_from_thread(self, function: Callable[[], None]) -> None:
         self._functions.append(function)
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_w, b"\0")
@@ -103,6 +125,11 @@ class Calls:
         """All that are there."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_r, 4096)
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+        for fd in select.select(list(self._readers), [], [], 0)[0]:
+            if fd in self._readers:
+                self._readers[fd]()
         while self._functions:
             self._functions.popleft()()
 
@@ -166,7 +193,7 @@ class Bench:
             lambda: setup,
             self.blobs,
             self.events,
-            self.calls.put,
+            self.calls,
         )
         self.workers = workers
         self._stopped = False
@@ -203,7 +230,7 @@ class Bench:
             left = deadline - time.monotonic()
             if left <= 0 and not condition():
                 self.fail(f"waited {seconds:g} s for: {what}")
-            select.select([self.calls, self.voice], [], [], max(left, 0))
+            self.calls.wait(left, self.voice)
 
     def wait_seconds(self, seconds: float) -> Bench:
         """For what must *not* happen meanwhile, or may happen at any moment."""
@@ -312,9 +339,9 @@ def children() -> list[psutil.Process]:
     return found
 
 
-def await_stop(pid: int) -> None:
-    """Wait until a process has been stopped by a signal."""
-    assert comes_true(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+def is_stopped(pid: int) -> bool:
+    """Whether a process has been stopped by a signal."""
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
 
 def await_end(pids: Iterable[int], seconds: float = DEADLINE) -> None:

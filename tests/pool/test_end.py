@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections import deque
 from time import monotonic
 
 import pytest
-
-from scrapy_mpworkers.pool.watcher import Watcher
 
 from .consumers import Behaviour
 from .harness import NamedPipe, await_end, children, every_method, rotated
@@ -41,39 +38,6 @@ def lines_of(voice, count):
         assert ready, f"only {lines} was said"
         lines += voice.lines()
     return [line.split() for line in lines]
-
-
-def test_watcher_may_end_before_the_byte_that_wakes_it_is_written():
-    watcher = Watcher(lambda events: None)
-
-    class Overtaken(deque):
-        """After the last command the thread is at its end already: another byte has woken it."""
-
-        def append(self, command):
-            super().append(command)
-            if command == watcher._finish:
-                os.write(watcher._wake_w, b"\0")
-                watcher._thread.join(20)
-
-    watcher._commands = Overtaken()
-
-    watcher.stop()
-
-    assert not watcher._thread.is_alive()
-
-
-def test_watcher_that_has_ended_is_deaf():
-    watcher = Watcher(lambda events: None)
-    watcher.stop()
-    reused = os.pipe()  # has the numbers of the pipe by which the watcher was woken
-
-    watcher.call_later(0, lambda: None)
-
-    os.set_blocking(reused[0], False)
-    with pytest.raises(BlockingIOError):
-        os.read(reused[0], 1)
-    for fd in reused:
-        os.close(fd)
 
 
 @every_method

@@ -10,7 +10,7 @@ import pytest
 from scrapy_mpworkers.pool import limits
 
 from .consumers import Behaviour
-from .harness import await_end, await_stop, every_method, rotated
+from .harness import await_end, comes_true, every_method, is_stopped, rotated
 from .saboteurs import HalfReport
 from .work import FirstTime, InTurn, Square, TakeSeconds
 
@@ -70,7 +70,7 @@ def test_worker_stopped_in_the_middle_of_a_report_stalls_no_other_lane(make_benc
     bench = make_bench(method).start()
     (large,) = bench.submit(InTurn((bench.say("running"), HalfReport(signal.SIGSTOP, 50_000_000))))
     (stopped,) = bench.until_said("running")
-    await_stop(stopped)
+    assert comes_true(lambda: bench.wait_seconds(0.01) and is_stopped(stopped))
 
     # One after the other: the other lane is idle each time, so it gets them all.
     results = [bench.run(Square(n))[0] for n in range(20)]

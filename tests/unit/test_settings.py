@@ -43,7 +43,7 @@ GOOD = [
     ("WORKERS", "3", "workers", 3),
     ("ENABLED", "0", "enabled", False),
     ("START_METHOD", "", "start_method", "forkserver"),
-    ("MAX_PENDING", None, "max_pending", max(128, 32 * usable_cpus())),
+    ("MAX_PENDING", None, "max_pending", max(256, 64 * usable_cpus())),
     ("MAX_PENDING_BYTES", "1000", "max_pending_bytes", 1000),
     ("ITEM_TIMEOUT", 0, "item_timeout", 0.0),
     ("ITEM_TIMEOUT", "2.5", "item_timeout", 2.5),
