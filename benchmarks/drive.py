@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
+import psutil
 import scrapy
 from scrapy.crawler import CrawlerProcess
 
@@ -49,6 +50,7 @@ class Figures:
 
     seconds: float = 0.0
     cpu: float = 0.0
+    worker_cpu: float = 0.0
     lags: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
     worker_memory: list[int] = field(default_factory=list)
@@ -77,17 +79,16 @@ async def drive(spec: Spec, process: Process) -> Figures:
     items = make_items(spec.items, spec.warm_up + spec.count, **spec.options)()
     await run(islice(items, spec.warm_up), process, spec.window)
     ticker = asyncio.ensure_future(watch_lag(figures.lags)) if spec.lag else None
-    seconds, cpu = time.perf_counter(), time.process_time()
-    await run(items, process, spec.window, figures)
+    seconds, cpu, worker_cpu = time.perf_counter(), time.process_time(), cpu_of_children()
+    await run(items, process, spec.window)
     figures.seconds, figures.cpu = time.perf_counter() - seconds, time.process_time() - cpu
+    figures.worker_cpu = cpu_of_children() - worker_cpu
     if ticker is not None:
         ticker.cancel()
     return figures
 
 
-async def run(
-    items: Iterator[Any], process: Process, window: int, figures: Figures | None = None
-) -> None:
+async def run(items: Iterator[Any], process: Process, window: int) -> None:
     """Process all *items*, never more than *window* at once."""
 
     async def one_after_the_other() -> None:
@@ -95,6 +96,15 @@ async def run(
             await process(item)
 
     await asyncio.gather(*(one_after_the_other() for _ in range(window)))
+
+
+def cpu_of_children() -> float:
+    """Seconds of CPU that the processes below this one have used."""
+    used = 0.0
+    for child in psutil.Process().children(recursive=True):
+        times = child.cpu_times()
+        used += times.user + times.system
+    return used
 
 
 async def watch_lag(lags: list[float]) -> None:

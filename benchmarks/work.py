@@ -44,7 +44,6 @@ def small(count: int) -> Iterator[dict[str, Any]]:
             "number": number,
             "title": f"The title of article number {number}",
             "price": 9.99,
-            "tags": ["one", "two", "three"],
             "body": f"{number:08d} " + "x" * 800,
         }
 

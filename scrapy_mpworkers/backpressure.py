@@ -36,7 +36,10 @@ class Backpressure:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
         if self._waiting or not self._has_room(size):
             return False
-        self._take(size)
+        if not self._count:
+            self.busy_since = monotonic()
+        self._count += 1
+        self._bytes += size
         return True
 
     async def enter(self, size: int) -> None:
@@ -50,9 +53,10 @@ class Backpressure:
         self._bytes -= size
         while self._waiting and self._has_room(self._waiting[0][0]):
             waiting_size, let_in = self._waiting.popleft()
-            self._take(waiting_size)
+            self._count += 1
+            self._bytes += waiting_size
             let_in(None)
-        if not self.pending:
+        if not self._count:
             for callback in self._when_drained:
                 # In a turn of its own: this one is in the middle of settling.
                 self._loop.call_later(0, callback)
@@ -74,12 +78,6 @@ class Backpressure:
     def _has_room(self, size: int) -> bool:
         fits = self._count < self._max_count and self._bytes + size <= self._max_bytes
         return fits or not self._count
-
-    def _take(self, size: int) -> None:
-        if not self._count:
-            self.busy_since = monotonic()
-        self._count += 1
-        self._bytes += size
 
     def _turn(self, size: int) -> Awaitable[Any]:
         turn, let_in = self._loop.waiter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from time import monotonic
 from typing import Any
 
@@ -17,7 +17,7 @@ from scrapy.utils.defer import deferred_from_coro
 from scrapy_mpworkers import summary
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.closing import Closing
-from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_to_preload
+from scrapy_mpworkers.crossing import Crossing, Shipment, folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.errors import PoolBroken, UnpicklableError, UnreadableError, WorkerStartError
 from scrapy_mpworkers.hops import hops_of, is_contract_check
 from scrapy_mpworkers.inline import InProcessPool
@@ -108,31 +108,39 @@ class WorkerExtension(PoolEvents):
         except UnpicklableError:
             self._pool.figures.refused()
             raise
-        frame = shipment.frame
-        size = len(frame.data)
-        entry = self.keeping.take(hop, item, shipment)
-        if not self._backpressure.enter_at_once(size):
-            await self._backpressure.enter(size)
-        if entry.committed is not None:
-            await entry.committed
-        assert self._loop is not None
-        outcome_came, end = self._loop.waiter()
-
-        def settle(outcome: Outcome | GivenUp) -> None:
-            self._backpressure.leave(size)
-            end(outcome)
-
-        self._pool.submit(hop, frame.data, frame.needs, settle)
-        outcome = await outcome_came
-        entry.settled(outcome)
-        self._nudge.item_settled()
-        if isinstance(outcome, Outcome) and outcome.effects is not None:
+        journaled = self.keeping.take(hop, item, shipment)
+        committed = None if journaled is None else journaled.committed
+        outcome = await self._outcome(hop, shipment, committed)
+        if isinstance(outcome, GivenUp):
+            self.keeping.bury(hop, shipment, outcome)
+        elif outcome.effects is not None:
             self._crossing.take_effect(outcome.effects)
+        if journaled is not None:
+            journaled.settled()
+        self._nudge.item_settled()
         try:
             return shipment.outcome(outcome)
         except UnreadableError:
+            assert isinstance(outcome, Outcome)
             self._pool.figures.unreadable(Fate(outcome.fate))
             raise
+
+    async def _outcome(
+        self, hop: int, shipment: Shipment, committed: Awaitable[None] | None
+    ) -> Outcome | GivenUp:
+        frame = shipment.frame
+        size = len(frame.data)
+        if not self._backpressure.enter_at_once(size):
+            await self._backpressure.enter(size)
+        try:
+            if committed is not None:
+                await committed
+            assert self._loop is not None
+            outcome, settle = self._loop.waiter()
+            self._pool.submit(hop, frame.data, frame.needs, settle)
+            return await outcome  # type: ignore[no-any-return]
+        finally:
+            self._backpressure.leave(size)
 
     async def room(self) -> None:
         """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""

@@ -20,7 +20,6 @@ from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.resume import KeptItem, Resumption
 from scrapy_mpworkers.settings import Entry, WorkerSettings, import_path
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.messages import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +63,18 @@ class Keeping:
         """The kept items, made one at a time."""
         return self._resumption.items(self._kept)
 
-    def take(self, hop: int, item: Any, shipment: Shipment) -> KeptTask:
-        """*item* has come to *hop*."""
-        kept = self._resumption.arrived(item)
+    def take(self, hop: int, item: Any, shipment: Shipment) -> JournaledTask | None:
+        """*item* has come to *hop*. ``None`` where there is no journal to keep it."""
+        kept = self._resumption.arrived(item) if self._resumption.has_begun else None
         if self._journal is None:
-            return KeptTask(self, hop, shipment)
+            return None
         if isinstance(kept, LeftEntry):
-            return JournaledTask(self, hop, shipment, self._journal, kept.number, None)
+            return JournaledTask(self._journal, kept.number, None)
         assert self._loop is not None
         committed, end = self._loop.waiter()
         frame = self._codec.stored(shipment.frame)
         number = self._journal.add(self._hops[hop], frame, lambda: end(None))
-        return JournaledTask(self, hop, shipment, self._journal, number, committed)
+        return JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:
         """The crawl has ended."""
@@ -148,43 +147,21 @@ class Keeping:
         )
 
 
-class KeptTask:
-    """An item at a hop, from its arrival to its outcome."""
+class JournaledTask:
+    """An item at a hop, from its arrival to its outcome; without an entry if the journal failed.
 
-    #: To be awaited before it is submitted: then a crash of this process cannot lose it.
-    committed: Awaitable[None] | None = None
-
-    def __init__(self, keeping: Keeping, hop: int, shipment: Shipment) -> None:
-        self._keeping = keeping
-        self._hop = hop
-        self._shipment = shipment
-
-    def settled(self, outcome: Outcome | GivenUp) -> None:
-        """Its outcome is known."""
-        if isinstance(outcome, GivenUp):
-            self._keeping.bury(self._hop, self._shipment, outcome)
-
-
-class JournaledTask(KeptTask):
-    """The same, with an entry in the journal; without one if the journal has failed."""
+    ``committed`` is to be awaited before it is submitted: then a crash cannot lose it.
+    """
 
     def __init__(
-        self,
-        keeping: Keeping,
-        hop: int,
-        shipment: Shipment,
-        journal: Journal,
-        number: int | None,
-        committed: Awaitable[None] | None,
+        self, journal: Journal, number: int | None, committed: Awaitable[None] | None
     ) -> None:
-        super().__init__(keeping, hop, shipment)
         self._journal = journal
         self._number = number
         self.committed = committed if number is not None else None
 
-    def settled(self, outcome: Outcome | GivenUp) -> None:
+    def settled(self) -> None:
         """Its outcome is known, and its dead letter is written."""
-        super().settled(outcome)
         if self._number is not None:
             self._journal.remove(self._number)
 

@@ -50,6 +50,7 @@ class Resumption:
         # By id, with the items themselves: an id is unique only while its object lives.
         self._on_the_way: dict[int, tuple[Any, KeptItem, ProcessItem]] = {}
         self._at_its_hop: dict[int, tuple[Any, KeptItem]] = {}
+        self.has_begun = False  #: whether any item was resumed
 
     def items(self, kept: Iterable[KeptItem]) -> Iterator[Any]:
         """The items, made one at a time."""
@@ -61,6 +62,7 @@ class Resumption:
                 logger.error("An item that was kept cannot go on: %s", error)
                 one.cannot_go_on(error)
             else:
+                self.has_begun = True
                 self._on_the_way[id(item)] = (item, one, process_item)
                 yield item
 

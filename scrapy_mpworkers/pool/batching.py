@@ -21,12 +21,12 @@ class ServiceTime:
     def __init__(self) -> None:
         self.seconds: float | None = None
 
-    def add(self, seconds: float) -> None:
-        """Another task is done."""
+    def add(self, seconds: float, tasks: int = 1) -> None:
+        """Some more tasks are done, in so many *seconds* each."""
         if self.seconds is None:
             self.seconds = seconds
         else:
-            self.seconds += 0.1 * (seconds - self.seconds)
+            self.seconds += (1 - 0.9**tasks) * (seconds - self.seconds)
 
 
 def batch_size(service: float | None) -> int:

@@ -44,9 +44,9 @@ class Dispatcher:
             self._is_due = True
             self._call_in_loop(self._dispatch)
 
-    def took(self, seconds: float) -> None:
-        """A task has taken so long."""
-        self._service.add(seconds)
+    def took(self, seconds: float, tasks: int) -> None:
+        """So many tasks have taken so long together."""
+        self._service.add(seconds / tasks, tasks)
 
     def _dispatch(self) -> None:
         self._is_due = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import util
 from time import monotonic
@@ -23,7 +23,7 @@ from scrapy_mpworkers.pool.dispatcher import Dispatcher
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import GivenUp, Loop, PoolEvents, PoolOptions, Settle
 from scrapy_mpworkers.pool.lane import Lane
-from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.ledger import Entry, Ledger, Settled
 from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
@@ -226,11 +226,8 @@ class Pool:
 
     def _on_report(self, lane: Lane, report: Report, size: int) -> None:
         if isinstance(report, Outcomes):
-            now = lane.heard_at
             self.figures.bytes_returned += size
-            for outcome in report.outcomes:
-                self._on_outcome(lane, outcome, now)
-            self._restarts.progress()
+            self._on_outcomes(lane, report.outcomes)
             if (why := self._recycling.reason(lane)) is not None:
                 self._supervisor.recycle(lane, why)
             self._dispatcher.soon()
@@ -252,17 +249,22 @@ class Pool:
         self._events.opened(effects, speaks)
         self._dispatcher.soon()
 
-    def _on_outcome(self, lane: Lane, outcome: Outcome, now: float) -> None:
+    def _on_outcomes(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
+        seconds = sum(outcome.seconds for outcome in outcomes)
+        self.figures.workers[lane.place].busy += seconds
+        self._dispatcher.took(seconds, len(outcomes))
+        self._restarts.progress()
+        for outcome in outcomes:
+            settled = self._ledger.settle(lane, outcome.task_id)
+            if settled is not None:  # not given up meanwhile
+                self._on_outcome(lane, outcome, settled)
+
+    def _on_outcome(self, lane: Lane, outcome: Outcome, settled: Settled) -> None:
         figures, seconds = self.figures, outcome.seconds
-        figures.workers[lane.place].busy += seconds
-        self._dispatcher.took(seconds)
-        settled = self._ledger.settle(lane, outcome.task_id)
-        if settled is None:
-            return  # given up meanwhile
         lane.settled += 1
         if settled.closes_message:
             lane.message_done()
-        figures.wait.add(now - settled.entry.submitted_at - seconds)
+        figures.wait.add(lane.heard_at - settled.entry.submitted_at - seconds)
         figures.service.add(seconds)
         self._settle(outcome.task_id, outcome.fate, outcome)
 

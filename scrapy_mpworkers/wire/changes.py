@@ -90,6 +90,8 @@ class Snapshot:
 
     def outcome(self, product: Product) -> Any:
         """In the parent: the item that the consumer returned."""
+        if product is _UNCHANGED and self._is_untouched():
+            return self.item
         if product.shape == Shape.WHOLE:
             return product.body
         if product.shape == Shape.SAME and self.apply(product.body):
@@ -108,9 +110,13 @@ class Snapshot:
 
     def _is_untouched(self) -> bool:
         now, shipped = fields_of(self.item), self.fields
-        if now is None or shipped is None or list(now) != list(shipped):
-            return False
-        return all(map(is_, now.values(), shipped.values()))
+        return (
+            now is not None
+            and shipped is not None
+            and len(now) == len(shipped)
+            and all(map(is_, now.values(), shipped.values()))
+            and list(now) == list(shipped)
+        )
 
     def _rebuilt(self, change: Change) -> Any:
         assert self.fields is not None

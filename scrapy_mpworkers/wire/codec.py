@@ -30,7 +30,7 @@ from scrapy.http import Response
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
-from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, dumps, loads, may_hold
+from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, loads, may_hold, unpicklable
 
 #: How a frame spells this module, whose functions are the tokens.
 _TOKEN = __name__.encode()
@@ -95,12 +95,13 @@ class ParentCodec:
         """
         # Taken out while it works: classes of the user may dump something from within.
         pickler = self._idle.pop() if self._idle else self._pickler()
-        data = dumps(pickler, obj, obj, self._pickler)
-        frame = Frame(data, tuple(pickler.needs), tuple(pickler.handles))
-        pickler.needs.clear()
-        pickler.handles.clear()
+        try:
+            data = pickler.dumps(obj)
+        # Classes of the user run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            raise unpicklable(obj, error, self._pickler) from error
         self._idle.append(pickler)
-        return frame
+        return Frame(data, *pickler.take_references())
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
@@ -209,7 +210,10 @@ class WorkerCodec:
             pickler = self._idle.pop()
         except IndexError:
             pickler = self._pickler()
-        data = dumps(pickler, obj, obj if shown is None else shown, self._pickler)
+        try:
+            data = pickler.dumps(obj)
+        except BaseException as error:
+            raise unpicklable(obj if shown is None else shown, error, self._pickler) from error
         self._idle.append(pickler)
         return data
 
@@ -241,16 +245,24 @@ class _ParentPickler(Pickler):
         super().__init__()
         self._definitions = definitions
         self._names = names
-        self.needs: dict[int, None] = {}
-        self.handles: list[Response] = []
+        self._needs: dict[int, None] = {}
+        self._handles: list[Response] = []
+
+    def take_references(self) -> tuple[tuple[int, ...], tuple[Response, ...]]:
+        """What the last object referred to: numbers of definitions, and what stays here."""
+        if not self._needs and not self._handles:
+            return (), ()
+        references = tuple(self._needs), tuple(self._handles)
+        self._needs, self._handles = {}, []
+        return references
 
     def reducer_override(self, part: Any) -> Any:
         if isinstance(part, Response):
-            self.handles.append(part)
-            return _response, (len(self.handles) - 1, type(part), _plain_response(part))
+            self._handles.append(part)
+            return _response, (len(self._handles) - 1, type(part), _plain_response(part))
         if isinstance(part, (type, FunctionType)) and crosses_by_value(part):
             number = self._definitions.number(part)
-            self.needs[number] = None
+            self._needs[number] = None
             return _defined, (number,)
         return _reduce_common(part, self._names)
 

@@ -6,7 +6,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.fields import fields_of
@@ -37,32 +37,21 @@ class Pickler(pickle.Pickler):
         return data
 
 
-P = TypeVar("P", bound=Pickler)
-
-
-def dumps(pickler: P, obj: Any, shown: Any, fresh: Callable[[], P]) -> bytes:
-    """Pickle *obj*.
+def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) -> UnpicklableError:
+    """The error that names the field.
 
     Args:
-        pickler: does it.
-        obj: what to pickle.
-        shown: what the error tells of, if *obj* is only the wire form of it.
-        fresh: makes further picklers, to find the part that cannot be pickled.
-
-    Raises:
-        UnpicklableError: it cannot be pickled; the message names the field.
+        obj: what could not be pickled.
+        error: what came of it.
+        fresh: makes picklers, to find the part that is to blame.
     """
-    try:
-        return pickler.dumps(obj)
-    # Classes of the user run their own code here. SystemExit would end the crawl.
-    except BaseException as error:
-        path, part, cause = _culprit(shown, fresh, error)
-        where = f"its field {path} holds" if path else "it is"
-        raise UnpicklableError(
-            f"{_kind(shown)} cannot be sent to another process: {where} "
-            f"{_kind(part)} ({_first_line(cause)}). Put plain data there, or keep the pipeline "
-            "that needs it in ITEM_PIPELINES."
-        ) from error
+    path, part, cause = _culprit(obj, fresh, error)
+    where = f"its field {path} holds" if path else "it is"
+    return UnpicklableError(
+        f"{_kind(obj)} cannot be sent to another process: {where} "
+        f"{_kind(part)} ({_first_line(cause)}). Put plain data there, or keep the pipeline "
+        "that needs it in ITEM_PIPELINES."
+    )
 
 
 def may_hold(token: bytes, data: bytes) -> bool:

@@ -125,7 +125,7 @@ class Consumers:
         fate, result = await self._run(task)
         seconds = perf_counter() - started
         self._crawler.warn_of_lost_attributes()
-        return Outcome(task.id, fate, result, self.effects(), seconds)
+        return Outcome(task.id, int(fate), result, self.effects(), seconds)
 
     async def _run(self, task: Task) -> tuple[Fate, bytes]:
         arrived: Snapshot | None = None

@@ -49,7 +49,7 @@ class Consumers:
             fate, result = Fate.DONE, pickle.dumps(pickle.loads(task.frame)())
         except Exception as error:
             fate, result = Fate.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
-        return Outcome(task.id, fate, result, None, perf_counter() - started)
+        return Outcome(task.id, int(fate), result, None, perf_counter() - started)
 
 
 def _call(function: Callable[[], Any] | None) -> None:
