@@ -70,7 +70,21 @@ def pages(count: int, size: int) -> Iterator[dict[str, Any]]:
         }
 
 
-WORK: dict[str, Work] = {"nothing": nothing, "burn": burn, "sleep": sleep, "add_field": add_field}
+def extract(item: dict[str, Any]) -> dict[str, Any]:
+    """The main text of a page, by trafilatura."""
+    import trafilatura
+
+    item["text"] = trafilatura.extract(item["html"])
+    return item
+
+
+WORK: dict[str, Work] = {
+    "nothing": nothing,
+    "burn": burn,
+    "sleep": sleep,
+    "add_field": add_field,
+    "extract": extract,
+}
 ITEMS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "small": small,
     "timed": timed,

@@ -46,16 +46,17 @@ def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tupl
 
     Returns:
         pairs (index of the lane, tasks for it), one message each. An idle lane comes before one
-        that would only get a message ahead, and no lane takes more than its share.
+        that would only get a message ahead, and no lane takes more than its share. The last tasks,
+        one for each lane, wait for whichever is idle first: none is stuck behind a long one then.
     """
     now = list(loads)
     messages: list[tuple[int, int]] = []
     size = batch_size(service)
     while waiting and now:
         lane = min(range(len(now)), key=now.__getitem__)
-        if now[lane] >= PREFETCH:
+        if now[lane] >= PREFETCH or (now[lane] and waiting <= len(now)):
             break
-        count = min(size, ceil(waiting / len(now)))
+        count = min(size, ceil(waiting / now.count(now[lane])))
         messages.append((lane, count))
         now[lane] += 1
         waiting -= count

@@ -129,7 +129,11 @@ class TestBatching:
         assert plan(2, [1, 0, 0], 0.05) == [(1, 1), (2, 1)]
 
     def test_no_lane_takes_more_than_its_share(self) -> None:
-        assert plan(4, [0, 0], 0.0001) == [(0, 2), (1, 1), (0, 1)]
+        assert plan(4, [0, 0], 0.0001) == [(0, 2), (1, 2)]
+
+    def test_the_last_tasks_wait_for_the_lane_that_is_idle_first(self) -> None:
+        assert plan(2, [1, 1], 0.05) == []
+        assert plan(4, [1, 1], 0.05) == [(0, 1), (1, 1)]
 
     def test_lanes_get_no_more_than_one_message_ahead(self) -> None:
         assert plan(100, [PREFETCH, PREFETCH], 0.05) == []

@@ -1,0 +1,82 @@
+"""Runs measurements, each in a process of its own, one peer after the other, again and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.drive import Figures, Spec
+from benchmarks.groups import Group
+
+ROOT = Path(__file__).parents[1]
+DEADLINE = 900.0  # seconds for one run
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians of one peer's runs. Seconds; ``cpu`` and ``worker_cpu``: per item."""
+
+    peer: str
+    items_per_second: float
+    cpu: float
+    worker_cpu: float
+    lag_p99: float | None
+    lag_max: float | None
+
+
+def run(spec: Spec, tree: Path = ROOT) -> Figures:
+    """One run, with the code of *tree*.
+
+    Raises:
+        RuntimeError: it failed; the message holds what it wrote.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.drive", json.dumps(asdict(spec))],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tree, ROOT)))},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{spec} failed:\n{done.stderr[-2000:]}")
+    return Figures(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(group: Group, runs: int) -> Iterator[Row]:
+    """Interleaved runs of all peers, and the median of each."""
+    specs = {peer: group.spec_of(peer) for peer in group.peers}
+    found: Mapping[str, list[Figures]] = {peer: [] for peer in specs}
+    for _ in range(runs):
+        for peer, spec in specs.items():
+            found[peer].append(run(spec))
+    for peer, spec in specs.items():
+        yield row(peer, spec, found[peer])
+
+
+def row(peer: str, spec: Spec, runs: Sequence[Figures]) -> Row:
+    """The medians of some *runs*."""
+
+    def median(values: Iterator[float]) -> float:
+        return statistics.median(values)
+
+    return Row(
+        peer,
+        median(spec.count / figures.seconds for figures in runs),
+        median(figures.cpu / spec.count for figures in runs),
+        median(figures.worker_cpu / spec.count for figures in runs),
+        median(percentile(figures.lags, 99) for figures in runs) if spec.lag else None,
+        median(max(figures.lags) for figures in runs) if spec.lag else None,
+    )
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that *percent* of the values do not exceed."""
+    return sorted(values)[int((len(values) - 1) * percent / 100)]
