@@ -149,7 +149,7 @@ class Consumers:
 
     def effects(self) -> bytes | None:
         """The side effects since the last call, pickled; ``None`` if there are none."""
-        stats = self._crawler.stats.take()
+        stats = self._crawler.take_stat_changes()
         records = self._records.take()
         reason = self._crawler.engine.take_close_reason()
         if not stats and not records and reason is None:

@@ -12,6 +12,7 @@ from scrapy.signalmanager import SignalManager
 from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.wire.codec import WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, SpiderState
+from scrapy_mpworkers.wire.effects import StatChange
 from scrapy_mpworkers.worker.stats import WorkerStats
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ class WorkerCrawler:
     def __init__(self, state: CrawlState, codec: WorkerCodec) -> None:
         self.settings = _frozen_settings(state.settings)
         self.signals = WorkerSignals(self)
-        self.stats = WorkerStats(self, state.stats)
+        self._stat_changes: list[StatChange] = []
+        self.stats = WorkerStats(self, state.stats, self._stat_changes)
         self.engine = WorkerEngine()
         self.spidercls = state.spider.cls
         spidercls: Any = state.spider.cls
@@ -41,6 +43,12 @@ class WorkerCrawler:
     async def send(self, signal: object, **kwargs: Any) -> None:
         """Send *signal* to the handlers that pipelines connected in this worker."""
         await self.signals.send_catch_log_async(signal=signal, spider=self.spider, **kwargs)
+
+    def take_stat_changes(self) -> tuple[StatChange, ...]:
+        """What pipelines did to the stats since the last call."""
+        changes = tuple(self._stat_changes)
+        self._stat_changes.clear()
+        return changes
 
     def warn_of_lost_attributes(self) -> None:
         """Say it once of each attribute that a pipeline has set on the spider."""
