@@ -10,6 +10,7 @@ limits      kills the worker of an item that takes too long,    │ event loop's
 recycling   when a worker has served its time                   ┘
 starter     a thread: starts lanes and discards them, since both can block
 lane        one worker with its queue down, its pipe up and its dial
+orders      its queue: putting never waits
 processes, forkserver
             how a worker process comes to be: forkserver, spawn, fork
 memory      what the kernel says of it

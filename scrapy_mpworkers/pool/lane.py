@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 import weakref
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
-from multiprocessing.queues import JoinableQueue
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.pool.orders import Orders, widen
 from scrapy_mpworkers.pool.processes import Processes, inherited_by_fork
 from scrapy_mpworkers.wire.messages import Order
 from scrapy_mpworkers.worker import main as worker_side
-
-#: Bytes that each of a lane's two pipes holds, where that can be set.
-PIPE_BYTES = 1 << 18
 
 
 class Turn(NamedTuple):
@@ -59,7 +55,6 @@ class Lane:
         self.weighed_at = 0.0  #: when its memory was looked at, likewise
         self.settled = 0  #: tasks that it has settled
         self.known: set[int] = set()  #: numbers of the definitions that it has got
-        self._messages = 0
         self._gone = self._withdrawn = False
 
     @property
@@ -70,14 +65,13 @@ class Lane:
     def start(self, processes: Processes, siblings: Iterable[Lane]) -> None:
         """Start the worker. Blocks while the fork server imports."""
         context = processes.context
-        self.orders: JoinableQueue[Order] = context.JoinableQueue()
-        _keep_quiet(self.orders)
+        self.orders = Orders(context)
         self.reports, reports_w = context.Pipe(duplex=False)
         self.dial = context.RawArray("d", [0.0, -1.0, 0.0])
         # Whoever takes it first decides: the worker that it opens its consumers, or we that it
         # never will.
         self.permit = context.Lock()
-        ends = worker_side.Ends(self.orders, reports_w, self.dial, self.permit)
+        ends = worker_side.Ends(self.orders.queue, reports_w, self.dial, self.permit)
         arguments: tuple[Any, ...] = (ends, processes.conditions)
         target: Any = worker_side.main
         if processes.method == "fork":
@@ -89,13 +83,12 @@ class Lane:
         finally:
             # The worker's ends, closed at once: with a copy of them here, a feeder blocked in the
             # full pipe of a killed worker would never get its EPIPE, nor the watcher its EOF.
-            self.orders._reader.close()  # type: ignore[attr-defined]
+            self.orders.close_reader()
             reports_w.close()
         self.pid = self.process.pid
         self.exit_handle = self._open_exit_handle(processes.method)
         os.set_blocking(self.reports.fileno(), False)
-        _widen(self.orders._writer.fileno())  # type: ignore[attr-defined]
-        _widen(self.reports.fileno())
+        widen(self.reports.fileno())
 
     def _open_exit_handle(self, method: str) -> int:
         """An fd that becomes readable when the worker is dead.
@@ -108,13 +101,11 @@ class Lane:
         return os.pidfd_open(self.pid)
 
     def send(self, order: Order) -> None:
-        """Put a message into the queue. Never waits: the number of open messages is bounded."""
-        self._messages += 1
-        self.orders.put_nowait(order)
+        """Put a message into the queue. Never waits."""
+        self.orders.put(order)
 
     def message_done(self) -> None:
         """One message is over: its last task is settled."""
-        self._messages -= 1
         self.orders.task_done()
 
     def withdraw(self) -> bool:
@@ -126,7 +117,7 @@ class Lane:
     @property
     def has_work(self) -> bool:
         """Whether a message is open."""
-        return self._messages > 0
+        return self.orders.open_messages > 0
 
     def turn(self) -> Turn | None:
         """The dial; ``None`` in the moment between two turns, where a task is not running."""
@@ -174,12 +165,7 @@ class Lane:
         """Release queue, pipe and process, and leave nothing behind."""
         if not hasattr(self, "orders"):
             return  # it could not even make its queue
-        while self._messages:
-            self.message_done()
-        self.orders.join()  # never waits: it proves the books
-        self.orders.close()
-        if self.orders._thread is None:  # type: ignore[attr-defined]
-            self.orders._writer.close()  # type: ignore[attr-defined]
+        self.orders.discard()
         self.reports.close()
         if self.pid is not None:
             self.process.close()
@@ -197,38 +183,15 @@ def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[],
     return call
 
 
-def _widen(pipe: int) -> None:
-    """Let a pipe hold more: a large frame crosses in fewer pieces, each of which costs a switch.
-
-    Linux lets a user's pipes hold 64 MiB together, and makes all further ones tiny (pipe(7)); 64
-    workers take half of it.
-    """
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-def _keep_quiet(orders: JoinableQueue[Order]) -> None:
-    """The feeder's EPIPE is how a worker's death looks from here: no traceback, no join at exit."""
-
-    def on_error(error: Exception, order: Order) -> None:
-        if not isinstance(error, OSError):
-            raise error
-
-    # A subclass would do as well, but the queue is pickled for the worker, by class.
-    orders._on_queue_feeder_error = on_error  # type: ignore[attr-defined]
-    orders.cancel_join_thread()
-
-
 def _held_by(lanes: Iterable[Lane]) -> tuple[list[Connection], list[int]]:
     """What a forked worker inherits and must close."""
     connections, fds = [], []
     for lane in lanes:
         if lane.pid is not None:
-            connections += [lane.orders._writer, lane.reports]  # type: ignore[attr-defined]
+            connections += [lane.orders.writer, lane.reports]
             fds += inherited_by_fork(lane.process)
         elif hasattr(lane, "reports"):
-            connections += [lane.orders._writer, lane.reports]  # type: ignore[attr-defined]
+            connections += [lane.orders.writer, lane.reports]
     return connections, fds
 
 

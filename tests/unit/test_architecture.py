@@ -28,6 +28,7 @@ IN_THE_LOOP = [
     "pool/ledger.py",
     "pool/limits.py",
     "pool/memory.py",
+    "pool/orders.py",
     "pool/pool.py",
     "pool/recycling.py",
     "pool/restarts.py",
@@ -40,7 +41,7 @@ BLOCKING = {
     *("wait", "waitpid"),
 }
 #: Jobs that are defined in the loop's thread and run in the starter's.
-IN_THE_STARTER = {"pool/pool.py": {"release"}}
+IN_THE_STARTER = {"pool/pool.py": {"release"}, "pool/orders.py": {"discard"}}
 
 
 def blocking_calls(module: str) -> Iterator[str]:
@@ -65,9 +66,9 @@ def is_text(function: ast.expr) -> bool:
 
 
 def is_for_no_time(call: ast.Call) -> bool:
-    """``poll(0)`` does not wait, nor does the making of what has that method."""
-    arguments = [ast.unparse(argument) for argument in call.args]
-    return arguments == ["0"] or ast.unparse(call.func) == "select.poll"
+    """``poll(0)`` does not wait, nor ``acquire(block=False)``, nor the making of a poll object."""
+    arguments = [ast.unparse(argument) for argument in (*call.args, *call.keywords)]
+    return arguments in (["0"], ["block=False"]) or ast.unparse(call.func) == "select.poll"
 
 
 @pytest.mark.parametrize("module", IN_THE_LOOP)
@@ -76,9 +77,9 @@ def test_nothing_in_the_loops_thread_can_block_it(module: str) -> None:
 
 
 def test_the_check_finds_what_blocks() -> None:
-    # Where lanes are discarded, and where the starter waits for the fork server's pipe.
+    # The journal's own thread, and where the starter waits for the fork server.
     found = [
-        call for module in ("pool/lane.py", "pool/processes.py") for call in blocking_calls(module)
+        call for module in ("journal.py", "pool/forkserver.py") for call in blocking_calls(module)
     ]
 
     assert any(".join(" in call for call in found)
