@@ -26,16 +26,6 @@ ITEM_SECONDS = 0.001
 BODY = "x" * 2_000
 
 
-class BurnCPU:
-    """An item pipeline that does nothing but use a core for 1 ms."""
-
-    def process_item(self, item: Any) -> Any:
-        end = time.thread_time() + ITEM_SECONDS
-        while time.thread_time() < end:
-            pass
-        return item
-
-
 class ItemsSpider(scrapy.Spider):
     """Yields items as fast as they are taken, and notes when it began."""
 
@@ -45,7 +35,7 @@ class ItemsSpider(scrapy.Spider):
     async def start(self) -> AsyncIterator[dict[str, Any]]:
         self.began, self.cpu_began = time.monotonic(), time.process_time()
         for number in range(self.count):
-            yield {"number": number, "body": BODY}
+            yield {"number": number, "body": BODY, "seconds": ITEM_SECONDS}
 
 
 def crawl(journal: bool, items: int) -> None:
@@ -54,7 +44,7 @@ def crawl(journal: bool, items: int) -> None:
         process = CrawlerProcess(
             {
                 "ADDONS": {"scrapy_mpworkers.Addon": 500},
-                "MPWORKERS_PIPELINES": {"benchmarks.journal.BurnCPU": 300},
+                "MPWORKERS_PIPELINES": {"benchmarks.work.burn": 300},
                 "MPWORKERS_JOURNAL": journal,
                 "JOBDIR": folder,
                 "LOG_LEVEL": "ERROR",

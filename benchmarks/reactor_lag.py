@@ -4,7 +4,7 @@ A crawl yields items that cost 20 ms of CPU each, always more than the workers c
 timer of 5 ms notes how late each of its calls is. The same crawl inline shows what would happen
 without workers. Run it on a machine that does nothing else:
 
-    python benchmarks/reactor_lag.py [runs]
+    python -m benchmarks.reactor_lag [runs]
 """
 
 from __future__ import annotations
@@ -26,16 +26,6 @@ TIMER_SECONDS = 0.005
 ITEMS = 500
 
 
-class BurnCPU:
-    """An item pipeline that does nothing but use a core for 20 ms."""
-
-    def process_item(self, item: Any) -> Any:
-        end = time.thread_time() + ITEM_SECONDS
-        while time.thread_time() < end:
-            pass
-        return item
-
-
 class LagSpider(scrapy.Spider):
     """Yields items from one page, and watches a timer from the first item to the last."""
 
@@ -49,11 +39,11 @@ class LagSpider(scrapy.Spider):
         crawler.signals.connect(spider.stop_timer, signals.spider_idle)
         return spider
 
-    def parse(self, response: Any, **kwargs: Any) -> Iterator[dict[str, int]]:
+    def parse(self, response: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         self.running = True
         self.schedule()
         for number in range(ITEMS):
-            yield {"number": number}
+            yield {"number": number, "seconds": ITEM_SECONDS}
 
     def schedule(self) -> None:
         from twisted.internet import reactor
@@ -75,7 +65,7 @@ def crawl(enabled: bool) -> None:
     process = CrawlerProcess(
         {
             "ADDONS": {"scrapy_mpworkers.Addon": 500},
-            "MPWORKERS_PIPELINES": {"benchmarks.reactor_lag.BurnCPU": 300},
+            "MPWORKERS_PIPELINES": {"benchmarks.work.burn": 300},
             "MPWORKERS_ENABLED": enabled,
             "LOG_LEVEL": "ERROR",
             "TELNETCONSOLE_ENABLED": False,
