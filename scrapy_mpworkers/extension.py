@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 from collections.abc import AsyncIterator, Awaitable
 from time import monotonic
 from typing import Any
@@ -12,39 +10,35 @@ from typing import Any
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
-from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers import summary
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.closing import Closing
-from scrapy_mpworkers.crossing import Crossing, Shipment, folders_to_import_from, modules_to_preload
-from scrapy_mpworkers.errors import PoolBroken, UnpicklableError, UnreadableError, WorkerStartError
+from scrapy_mpworkers.crossing import Crossing, Shipment
+from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.hops import hops_of, is_contract_check
-from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.keeping import Keeping
+from scrapy_mpworkers.local import make_pool, make_processes
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
-from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
-from scrapy_mpworkers.pool.pool import Pool
-from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.news import PoolNews
+from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, when_closing_begins
 from scrapy_mpworkers.settings import (
     Entry,
     WorkerSettings,
     read_settings,
-    thread_variables,
     usable_cpus,
     warn_of_unknown_names,
 )
 from scrapy_mpworkers.stats import publish
-from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Setup
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.wire.messages import Fate, Outcome
 
 logger = logging.getLogger(__name__)
 
 _ADDON = "scrapy_mpworkers.addon"  # by name, as it imports this module
 
 
-class WorkerExtension(PoolEvents):
+class WorkerExtension:
     """The workers of a crawl, for its hops and for whoever gets it from the crawler."""
 
     def __init__(
@@ -54,11 +48,10 @@ class WorkerExtension(PoolEvents):
         self._options = options
         self._hops = hops
         self.keeping = Keeping(crawler, options, hops)
-        self._processes = self._make_processes()
+        self._processes = make_processes(crawler.spidercls, options, hops)
         self._loop: CrawlLoop | None = None
         self._started: Gate | None = None
         self._stopped: Gate | None = None
-        self._close_failures: list[Exception] = []
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -168,8 +161,8 @@ class WorkerExtension(PoolEvents):
             self._closing.begin()
             self._backpressure.when_drained(self._stop_pool)
         await self._stopped.wait()
-        if self._close_failures:
-            raise self._close_failures.pop(0)
+        if self._news.close_failures:
+            raise self._news.close_failures.pop(0)
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
@@ -187,60 +180,17 @@ class WorkerExtension(PoolEvents):
             if self._loop is not None:
                 self._loop.close()
 
-    # What the pool tells
-
-    def opened(self, effects: bytes | None, speaks: bool) -> None:
-        """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
-        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
-        if speaks and self._started is not None:
-            logger.info("Workers ready after %.2f s", monotonic() - self._started_at)
-            self._started.open()
-
-    def boot_failed(self, worker: str, failure: bytes) -> None:
-        """A worker could not open its pipelines: at the start, that stops the crawl."""
-        error = self._crossing.failure(failure)
-        assert self._started is not None
-        if self._started.is_open:
-            logger.error("%s could not open its pipelines", worker, exc_info=error)
-        else:
-            # Scrapy logs the error itself, last of all and behind two tracebacks.
-            logger.error(
-                "%s could not open the pipelines of MPWORKERS_PIPELINES, so the crawl ends: %s: %s",
-                worker,
-                type(error).__name__,
-                error,
-            )
-        self._started.open(error)
-
-    def closed(
-        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
-    ) -> None:
-        """A worker has closed its pipelines."""
-        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
-        if failure is not None:
-            error = self._crossing.failure(failure)
-            logger.error("%s could not close its pipelines: %r", worker, error)
-            self._close_failures.append(error)
-
-    def broken(self, error: PoolBroken) -> None:
-        """The pool has given up; the crawl closes."""
-        assert self._started is not None
-        if not self._started.is_open:
-            self._started.open(WorkerStartError(str(error)))
-            return
-        engine = self._crawler.engine
-        assert engine is not None
-        deferred_from_coro(engine.close_spider_async(reason="mpworkers_broken"))
-
     # Start
 
     def _start(self) -> None:
         self._loop = current_loop()
         self._started = Gate(self._loop)
-        self._started_at = monotonic()
         self._crossing = Crossing(self._crawler, self._hops)
         self.keeping.start(self._crossing.codec, self._loop)
-        self._pool = self._make_pool(self._loop)
+        self._news = PoolNews(self._crawler, self._crossing, self._started)
+        self._pool = make_pool(
+            self._options, self._crossing, self._processes, self._news, self._loop
+        )
         self._backpressure = Backpressure(
             self._loop, self._options.max_pending, self._options.max_pending_bytes
         )
@@ -253,47 +203,10 @@ class WorkerExtension(PoolEvents):
         self._pool.start()
         self._report_progress_later()
 
-    def _make_processes(self) -> Processes | None:
-        options = self._options
-        if not options.workers:
-            return None
-        spidercls = self._crawler.spidercls
-        conditions = Conditions(
-            nice=options.nice,
-            environment=thread_variables(options.workers, os.environ),
-            start_method=multiprocessing.get_start_method(allow_none=True),
-            paths=folders_to_import_from(spidercls),
-        )
-        return Processes(
-            options.start_method, modules_to_preload(self._hops, spidercls), conditions
-        )
-
-    def _make_pool(self, loop: CrawlLoop) -> Pool | InProcessPool:
-        crossing = self._crossing
-        if self._processes is None:
-            return InProcessPool(crossing.state, crossing.codec, self, loop.call_from_thread)
-        options = PoolOptions(
-            workers=self._options.workers,
-            redeliver_times=self._options.redeliver_times,
-            intensity=self._options.restart_intensity,
-            period=self._options.restart_period,
-            item_timeout=self._options.item_timeout,
-            max_items=self._options.worker_max_items,
-            memory_limit=self._options.worker_memory_limit_mb << 20,
-        )
-        blobs = crossing.codec.definitions.blobs
-
-        def make_setup() -> Setup:
-            frame = crossing.state()
-            definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
-            return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
-
-        return Pool(options, self._processes, make_setup, blobs, self, loop)
-
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""
         self._pool.kill()
-        self._close_failures.clear()
+        self._news.close_failures.clear()
         try:
             await self.stop()
         except Exception:

@@ -1,0 +1,72 @@
+"""What the pool tells becomes what the crawl sees: logs, stats, errors, the end of the spider."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from scrapy.crawler import Crawler
+from scrapy.utils.defer import deferred_from_coro
+
+from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
+from scrapy_mpworkers.loops import Gate
+from scrapy_mpworkers.pool.interface import PoolEvents
+
+logger = logging.getLogger(__name__)
+
+
+class PoolNews(PoolEvents):
+    """The pool's listener in one crawl.
+
+    Args:
+        started: opened when the first worker is ready, or with the error that keeps it from that.
+    """
+
+    def __init__(self, crawler: Crawler, crossing: Crossing, started: Gate) -> None:
+        self._crawler = crawler
+        self._crossing = crossing
+        self._started = started
+        self._began = monotonic()
+        self.close_failures: list[Exception] = []  #: what ``close_spider`` raised in workers
+
+    def opened(self, effects: bytes | None, speaks: bool) -> None:
+        """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
+        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
+        if speaks:
+            logger.info("Workers ready after %.2f s", monotonic() - self._began)
+            self._started.open()
+
+    def boot_failed(self, worker: str, failure: bytes) -> None:
+        """A worker could not open its pipelines: at the start, that stops the crawl."""
+        error = self._crossing.failure(failure)
+        if self._started.is_open:
+            logger.error("%s could not open its pipelines", worker, exc_info=error)
+        else:
+            # Scrapy logs the error itself, last of all and behind two tracebacks.
+            logger.error(
+                "%s could not open the pipelines of MPWORKERS_PIPELINES, so the crawl ends: %s: %s",
+                worker,
+                type(error).__name__,
+                error,
+            )
+        self._started.open(error)
+
+    def closed(
+        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
+    ) -> None:
+        """A worker has closed its pipelines."""
+        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
+        if failure is not None:
+            error = self._crossing.failure(failure)
+            logger.error("%s could not close its pipelines: %r", worker, error)
+            self.close_failures.append(error)
+
+    def broken(self, error: PoolBroken) -> None:
+        """The pool has given up; the crawl closes."""
+        if not self._started.is_open:
+            self._started.open(WorkerStartError(str(error)))
+            return
+        engine = self._crawler.engine
+        assert engine is not None
+        deferred_from_coro(engine.close_spider_async(reason="mpworkers_broken"))
