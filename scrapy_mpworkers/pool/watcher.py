@@ -15,12 +15,13 @@ from time import monotonic
 
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
+from scrapy_mpworkers.pool.orders import PIPE_BYTES
 from scrapy_mpworkers.wire.messages import Report, decode
 
 #: Bytes to ask for in one read: what a pipe holds by default.
 _READ = 1 << 16
-#: Reads of one lane in one turn of the loop.
-_READS = 4
+#: Reads of one lane in one turn of the loop: all that its pipe can hold.
+_READS = 1 + PIPE_BYTES // _READ
 #: Seconds after which to ask again for the exit code of a worker whose handle has fired.
 _BLINK = 0.005
 #: Seconds that a worker may live without its end of the pipe.
@@ -47,11 +48,13 @@ class Watcher:
         self._on_report = on_report
         self._on_end = on_end
         self._assemblies: dict[Lane, _Assembly] = {}
+        self._listening: set[Lane] = set()
 
     def add(self, lane: Lane) -> None:
         """Watch a started lane until its end."""
         fd = lane.reports.fileno()
         self._assemblies[lane] = _Assembly(fd)
+        self._listening.add(lane)
         self._loop.add_reader(fd, partial(self._read, lane))
         self._loop.add_reader(lane.exit_handle, partial(self._exited, lane))
 
@@ -61,46 +64,42 @@ class Watcher:
         For whoever is about to judge it: after a long callback of the crawl the loop may run timers
         before it comes to reading.
         """
-        if lane in self._assemblies:
-            self._take(lane)
-
-    def stop(self) -> None:
-        """Watch no lane any more; for a loop that ends before its lanes."""
-        while self._assemblies:
-            lane, assembly = self._assemblies.popitem()
-            self._loop.remove_reader(lane.exit_handle)
-            if not assembly.at_end:
-                self._loop.remove_reader(assembly.fd)
+        if lane in self._listening:
+            self._read(lane)
 
     def _read(self, lane: Lane) -> None:
-        assembly = self._assemblies[lane]
-        self._take(lane, _READS)
-        if assembly.at_end:
+        if self._take(lane).at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
-            self._loop.remove_reader(assembly.fd)
+            self._deafen(lane)
             self._loop.call_later(_DUMB, while_it_lives(lane, Lane.kill))
 
-    def _take(self, lane: Lane, reads: int | None = None) -> None:
+    def _take(self, lane: Lane) -> _Assembly:
+        """Take what a pipe can hold, and not all that a worker may want to write at a time."""
         assembly = self._assemblies[lane]
-        while reads != 0 and assembly.read():
+        for _ in range(_READS):
+            if not assembly.read():
+                break
             lane.heard_at = monotonic()
             for message in assembly.messages():
                 self._on_report(lane, decode(message), len(message))
-            reads = None if reads is None else reads - 1
+        return assembly
+
+    def _deafen(self, lane: Lane) -> None:
+        if lane in self._listening:
+            self._listening.remove(lane)
+            self._loop.remove_reader(self._assemblies[lane].fd)
 
     def _exited(self, lane: Lane) -> None:
-        """Drain first: results that it managed to write are results."""
         self._loop.remove_reader(lane.exit_handle)
-        assembly = self._assemblies[lane]
-        if not assembly.at_end:
-            self._loop.remove_reader(assembly.fd)
-        self._take(lane)
+        self._deafen(lane)
         self._collect(lane)
 
     def _collect(self, lane: Lane) -> None:
         if not lane.reap():
             self._loop.call_later(_BLINK, partial(self._collect, lane))
             return
+        # Drain first: results that it managed to write are results.
+        self._take(lane)
         del self._assemblies[lane]
         self._on_end(lane, lane.process.exitcode)
 
