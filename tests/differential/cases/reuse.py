@@ -9,6 +9,7 @@ for those that do not, inline depends on the order in which items take turns.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,31 +147,41 @@ class SpoilsAfterwards(AsyncReuseSpider):
             item["late"] = True
 
 
+def stay_away() -> None:
+    """The spiders change an item after some turns of their loop: it must not be back before."""
+    time.sleep(0.02)
+
+
 class Describe:
     def process_item(self, item: Any) -> Any:
+        stay_away()
         item["length"] = len(item["word"])
         return item
 
 
 class DescribeShared:
     def process_item(self, item: Any) -> Any:
+        stay_away()
         item["count"] = len(item["seen"])
         return item
 
 
 class DescribeData:
     def process_item(self, item: Counted) -> Counted:
+        stay_away()
         item.length = len(item.seen)
         return item
 
 
 class Sum:
     def process_item(self, item: list[int]) -> dict[str, Any]:
+        stay_away()
         return {"values": list(item), "sum": sum(item)}
 
 
 class LoseSome:
     def process_item(self, item: Any) -> Any:
+        stay_away()
         item["length"] = len(item["word"])
         if item["n"] in (1, 3):
             raise DropItem(f"{item['n']} {item['word']}")
