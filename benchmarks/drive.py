@@ -52,8 +52,6 @@ class Figures:
     cpu: float = 0.0
     worker_cpu: float = 0.0
     lags: list[float] = field(default_factory=list)
-    memory: list[int] = field(default_factory=list)
-    worker_memory: list[int] = field(default_factory=list)
 
 
 class DrivingSpider(scrapy.Spider):

@@ -36,10 +36,7 @@ class Backpressure:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
         if self._waiting or not self._has_room(size):
             return False
-        if not self._count:
-            self.busy_since = monotonic()
-        self._count += 1
-        self._bytes += size
+        self._take(size)
         return True
 
     async def enter(self, size: int) -> None:
@@ -53,8 +50,7 @@ class Backpressure:
         self._bytes -= size
         while self._waiting and self._has_room(self._waiting[0][0]):
             waiting_size, let_in = self._waiting.popleft()
-            self._count += 1
-            self._bytes += waiting_size
+            self._take(waiting_size)
             let_in(None)
         if not self._count:
             for callback in self._when_drained:
@@ -78,6 +74,12 @@ class Backpressure:
     def _has_room(self, size: int) -> bool:
         fits = self._count < self._max_count and self._bytes + size <= self._max_bytes
         return fits or not self._count
+
+    def _take(self, size: int) -> None:
+        if not self._count:
+            self.busy_since = monotonic()
+        self._count += 1
+        self._bytes += size
 
     def _turn(self, size: int) -> Awaitable[Any]:
         turn, let_in = self._loop.waiter()
