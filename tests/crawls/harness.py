@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 import pytest
+from exits import await_exits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -292,7 +293,7 @@ class Crawl:
             if time.monotonic() > until:
                 who = [(process.pid, process.cmdline()) for process in survivors]
                 self._fail(f"processes outlived the crawl: {who}")
-            psutil.wait_procs(survivors, max(0.0, until - time.monotonic()))
+            await_exits(survivors, until - time.monotonic())
 
     def _expect_balanced_books(self, stats: Counter[str]) -> None:
         outcomes = ("done", "dropped", "failed", "dead_lettered")
@@ -314,7 +315,7 @@ class Crawl:
         dumping = self.processes()
         for process in dumping:
             _send(process, signal.SIGABRT)
-        psutil.wait_procs(dumping, 5)
+        await_exits(dumping, 5)
         self.close()
 
     def close(self) -> None:
@@ -322,7 +323,7 @@ class Crawl:
         while left := self.processes():
             for process in left:
                 _send(process, signal.SIGKILL)
-            psutil.wait_procs(left, 5)
+            await_exits(left, 5)
         self._process.wait()
         self._reader.join()
         assert self._process.stderr is not None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from exits import await_exits
 
 from .combos import Combo
 from .compare import Outcome
@@ -155,8 +156,7 @@ def _kill_marked(process: subprocess.Popen[bytes], mark: str) -> list[str]:
         process.kill()
         process.wait()
     marked = [one for one in psutil.process_iter() if _mark_of(one) == mark]
-    _, alive = psutil.wait_procs(marked, PROCESS_EXIT_DEADLINE)
-    return [_kill(survivor) for survivor in alive]
+    return [_kill(survivor) for survivor in await_exits(marked, PROCESS_EXIT_DEADLINE)]
 
 
 def _kill(process: psutil.Process) -> str:
