@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from time import monotonic
 
 from scrapy_mpworkers.backpressure import Backpressure
@@ -75,10 +76,5 @@ class Closing:
     def _give_up_the_rest(self, idle: float) -> None:
         for task_id, worker, seconds in self._pool.overdue():
             logger.warning("Item %d is at %s for %.0f s and is given up", task_id, worker, seconds)
-        self._pool.give_up(
-            CloseTimeout(
-                f"the spider is closing and no item was settled for {idle:.0f} s "
-                "(MPWORKERS_CLOSE_TIMEOUT); this one was still waiting or being processed"
-            )
-        )
+        self._pool.give_up(partial(CloseTimeout, idle))
         self._pool.kill()

@@ -83,7 +83,25 @@ class PoolBroken(MPWorkersError):
 
 
 class CloseTimeout(MPWorkersError):
-    """The spider was closing and nothing was settled for ``MPWORKERS_CLOSE_TIMEOUT`` seconds."""
+    """The spider was closing and nothing was settled for ``MPWORKERS_CLOSE_TIMEOUT`` seconds.
+
+    Args:
+        idle: seconds in which nothing was settled.
+        worker: the name of the worker that has the item; ``None`` if it was still waiting for one.
+    """
+
+    def __init__(self, idle: float, worker: str | None) -> None:
+        super().__init__(idle, worker)
+        self.idle, self.worker = idle, worker
+
+    def __str__(self) -> str:
+        where = f"at {self.worker}" if self.worker else "still waiting for a worker"
+        return (
+            f"the spider is closing and no item was settled for {self.idle:.0f} s "
+            f"(MPWORKERS_CLOSE_TIMEOUT); this one was {where} and is given up. If items may take "
+            "so long, raise that limit; if one hangs, MPWORKERS_ITEM_TIMEOUT ends it while the "
+            "others go on."
+        )
 
 
 class PoolClosed(MPWorkersError):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
-from scrapy_mpworkers.errors import MPWorkersError, PoolClosed
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
-from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, Settle
+from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, Settle, Why, because_stopped
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec, WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
@@ -64,7 +64,7 @@ class InProcessPool:
         self._tasks: deque[tuple[Task, tuple[int, ...], Settle, float]] = deque()
         self._running = False
         self._count = 0
-        self._error: MPWorkersError | None = None
+        self._given_up: Why | None = None
 
     @property
     def pending(self) -> int:
@@ -80,7 +80,9 @@ class InProcessPool:
         self._count += 1
         self.figures.submitted += 1
         self._tasks.append((Task(self._count, hop, frame), needs, settle, monotonic()))
-        if not self._running:
+        if self._given_up is not None:
+            self._call_in_loop(partial(self.give_up, self._given_up))
+        elif not self._running:
             self._running = True
             self._call_in_loop(lambda: self._run(self._work()))
         return self._count
@@ -93,18 +95,20 @@ class InProcessPool:
         """The task at work."""
         return [(task.id, "this process", monotonic() - at) for task, _, _, at in self._tasks][:1]
 
-    def give_up(self, error: MPWorkersError) -> None:
-        """Settle every pending task with *error*, and every later one too."""
-        self._error = error
+    def give_up(self, why: Why) -> None:
+        """Settle every pending task with the error that *why* makes, and every later one too."""
+        self._given_up = why
+        holder = "this process" if self._running else None
         while self._tasks:
-            self._settle(Fate.DEAD_LETTERED, GivenUp(error))
+            self._settle(Fate.DEAD_LETTERED, GivenUp(why(holder)))
+            holder = None
 
     def kill(self) -> None:
         """Nothing: there is no process to kill."""
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Close the consumers."""
-        self.give_up(self._error or PoolClosed("the workers have been stopped"))
+        self.give_up(self._given_up or because_stopped)
         self._run(self._close(stopped))
 
     async def _open(self) -> None:

@@ -6,14 +6,17 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from scrapy_mpworkers.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
-    command = next(line for line in README.splitlines() if line.endswith("pytest"))
+@pytest.mark.parametrize("ending", ["pytest", "demo.py"])
+def test_ci_runs_the_commands_of_the_readme(ending: str) -> None:
+    command = next(line for line in README.splitlines() if line.endswith(ending))
 
     assert command in (ROOT / ".ci/run").read_text().splitlines()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
+from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.wire.messages import Outcome
 
 
@@ -26,6 +26,15 @@ class GivenUp:
 
 #: Called once for each task.
 Settle = Callable[["Outcome | GivenUp"], None]
+
+#: Makes the error of a task that is given up, from the name of the worker that has it (``None``: it
+#: was still waiting).
+Why = Callable[["str | None"], MPWorkersError]
+
+
+def because_stopped(worker: str | None) -> PoolClosed:
+    """Why a task is given up that is still there, or comes, when the pool stops."""
+    return PoolClosed("the workers have been stopped")
 
 
 class Loop(Protocol):

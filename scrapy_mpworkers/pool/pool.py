@@ -16,12 +16,19 @@ from scrapy_mpworkers.errors import (
     ItemTimeout,
     MPWorkersError,
     PoolBroken,
-    PoolClosed,
     WorkerDied,
 )
 from scrapy_mpworkers.pool.dispatcher import Dispatcher
 from scrapy_mpworkers.pool.figures import Figures
-from scrapy_mpworkers.pool.interface import GivenUp, Loop, PoolEvents, PoolOptions, Settle
+from scrapy_mpworkers.pool.interface import (
+    GivenUp,
+    Loop,
+    PoolEvents,
+    PoolOptions,
+    Settle,
+    Why,
+    because_stopped,
+)
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry, Ledger, Settled
 from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
@@ -79,7 +86,7 @@ class Pool:
         self._callbacks: dict[int, Settle] = {}
         self._ids = itertools.count()
         self._opened = self._closed = self._stopping = False
-        self._error: MPWorkersError | None = None
+        self._given_up: Why | None = None
 
     def start(self) -> None:
         """Start threads and workers; ``events.opened`` follows."""
@@ -141,21 +148,22 @@ class Pool:
         task = Task(next(self._ids), hop, frame)
         self.figures.submitted += 1
         self._callbacks[task.id] = settle
-        if self._error is not None:
-            error = self._error
-            self.call_in_loop(lambda: self._settle(task.id, Fate.DEAD_LETTERED, GivenUp(error)))
+        if self._given_up is not None:
+            late = GivenUp(self._given_up(None))
+            self.call_in_loop(lambda: self._settle(task.id, Fate.DEAD_LETTERED, late))
             return task.id
         self.figures.bytes_shipped += len(frame)
         self._ledger.add(Entry(task, needs, monotonic()))
         self._dispatcher.soon()
         return task.id
 
-    def give_up(self, error: MPWorkersError) -> None:
-        """Settle every pending task with *error*, and every later one too."""
-        self._error = error
+    def give_up(self, why: Why) -> None:
+        """Settle every pending task with the error that *why* makes, and every later one too."""
+        self._given_up = why
         holders = {n: worker for n, worker, _ in self.overdue()} if self._ledger.pending else {}
         for entry in self._ledger.clear():
-            self._give_up(entry, error, holders.get(entry.task.id))
+            worker = holders.get(entry.task.id)
+            self._give_up(entry, why(worker), worker)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills, join, release everything. After *timeout* seconds: terminate, kill.
@@ -164,7 +172,7 @@ class Pool:
         """
         logger.info("Stopping workers…")
         self._stopping = True
-        self.give_up(self._error or PoolClosed("the workers have been stopped"))
+        self.give_up(self._given_up or because_stopped)
 
         def all_ended() -> None:
             self._starter.do(release)
@@ -218,7 +226,7 @@ class Pool:
             "log, or run in one process to see it: -s MPWORKERS_WORKERS=0"
         )
         logger.error("%s", error)
-        self.give_up(error)
+        self.give_up(lambda worker: error)
         self._supervisor.kill_all()
         self._events.broken(error)
 

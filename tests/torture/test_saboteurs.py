@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from crawls.harness import METHODS, Launcher, World, offload, rotated, worlds
+from crawls.harness import METHODS, MODES, Launcher, World, offload, rotated, worlds
 
 CRASHES = ("segfault", "exit_0", "exit_3", "sigkill")
 ENDS = {"segfault": "SIGSEGV", "exit_0": "code 0", "exit_3": "code 3", "sigkill": "SIGKILL"}
@@ -128,10 +128,31 @@ def test_close_gives_up_what_does_not_move_and_lists_it(launch: Launcher, world:
     failed = ended.told("failed")
     assert sorted(n for n, _, _ in failed) == [1, 2, 3, 4, 5, 6]
     assert {error for _, error, _ in failed} == {"CloseTimeout"}
+    said = " ".join(text for _, _, text in failed)
+    assert all(where in said for where in ("at worker-1", "at worker-2", "waiting for a worker"))
     assert ended.log.count("is given up") >= 2
     assert ended.stats["mpworkers/items/dead_lettered"] == 6
     assert "Spider closed (enough)" in ended.log
     assert ended.exit_code == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_close_gives_up_what_does_not_move_in_one_process(launch: Launcher, mode: str) -> None:
+    ended = launch.crawl(
+        "pages",
+        World(mode, "spawn"),
+        "items=6",
+        "stop=enough",
+        **offload("AwaitsDeadDeferred"),
+        MPWORKERS_WORKERS=0,
+        MPWORKERS_CLOSE_TIMEOUT=1.5,
+    ).finish()
+
+    assert ended.numbers == [1, 2]
+    assert {n: error for n, error, _ in ended.told("failed")} == dict.fromkeys(
+        range(3, 7), "CloseTimeout"
+    )
+    assert [text for n, _, text in ended.told("failed") if n == 3 and "at this process" in text]
 
 
 @worlds(2, 1)

@@ -196,16 +196,20 @@ class TestFigures:
 DIED = errors.WorkerDied("worker-1 (pid 7)", 3, -9)
 OUT_OF_MEMORY = errors.WorkerDied("worker-1 (pid 7)", 1, -9, out_of_memory=True)
 LATE = errors.ItemTimeout("worker-1 (pid 7)", 2.5)
+HELD = errors.CloseTimeout(60.0, "worker-1")
+WAITED = errors.CloseTimeout(60.0, None)
 ERRORS = [
     DIED,
     OUT_OF_MEMORY,
     LATE,
+    HELD,
+    WAITED,
     *(
         cls("what to do")
         for cls in vars(errors).values()
         if isinstance(cls, type)
         and issubclass(cls, Exception)
-        and cls not in (errors.WorkerDied, errors.ItemTimeout)
+        and cls not in (errors.WorkerDied, errors.ItemTimeout, errors.CloseTimeout)
     ),
 ]
 
@@ -231,6 +235,14 @@ def test_a_death_for_want_of_memory_says_so() -> None:
 def test_a_timeout_says_who_and_how_long_and_what_to_do() -> None:
     for part in ("worker-1 (pid 7)", "2.5 s", "MPWORKERS_ITEM_TIMEOUT", "MPWORKERS_WORKERS=0"):
         assert part in str(LATE)
+
+
+def test_what_is_given_up_at_close_says_where_it_was_and_what_to_do() -> None:
+    for part in ("60 s", "MPWORKERS_CLOSE_TIMEOUT", "MPWORKERS_ITEM_TIMEOUT"):
+        assert part in str(HELD)
+        assert part in str(WAITED)
+    assert "at worker-1" in str(HELD)
+    assert "waiting for a worker" in str(WAITED)
 
 
 class TestTimeLeft:
