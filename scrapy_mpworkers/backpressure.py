@@ -55,7 +55,7 @@ class Backpressure:
         if not self._count:
             for callback in self._when_drained:
                 # In a turn of its own: this one is in the middle of settling.
-                self._loop.call_later(0, callback)
+                self._loop.call_soon(callback)
             self._when_drained.clear()
 
     async def room(self) -> None:

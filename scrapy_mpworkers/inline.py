@@ -52,7 +52,7 @@ class InProcessPool:
         make_state: Callable[[], Frame],
         codec: ParentCodec,
         events: PoolEvents,
-        call_in_loop: Callable[[Callable[[], None]], None],
+        call_soon: Callable[[Callable[[], None]], None],
     ) -> None:
         self.figures = Figures(workers=[WorkerTime()])
         self.settled_at = monotonic()
@@ -60,7 +60,7 @@ class InProcessPool:
         self._parent_codec = codec
         self._codec = WorkerCodec()
         self._events = events
-        self._call_in_loop = call_in_loop
+        self._call_soon = call_soon
         self._tasks: deque[tuple[Task, tuple[int, ...], Settle, float]] = deque()
         self._running = False
         self._count = 0
@@ -81,10 +81,10 @@ class InProcessPool:
         self.figures.submitted += 1
         self._tasks.append((Task(self._count, hop, frame), needs, settle, monotonic()))
         if self._given_up is not None:
-            self._call_in_loop(partial(self.give_up, self._given_up))
+            self._call_soon(partial(self.give_up, self._given_up))
         elif not self._running:
             self._running = True
-            self._call_in_loop(lambda: self._run(self._work()))
+            self._call_soon(lambda: self._run(self._work()))
         return self._count
 
     def workers(self) -> tuple[int, int]:

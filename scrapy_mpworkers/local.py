@@ -40,7 +40,7 @@ def make_pool(
 ) -> Pool | InProcessPool:
     """A pool that is not started yet."""
     if processes is None:
-        return InProcessPool(crossing.state, crossing.codec, events, loop.call_from_thread)
+        return InProcessPool(crossing.state, crossing.codec, events, loop.call_soon)
     options = PoolOptions(
         workers=settings.workers,
         redeliver_times=settings.redeliver_times,

@@ -97,6 +97,9 @@ class _AsyncioLoop(_Timers):
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)
 
+    def call_soon(self, function: Callable[[], None]) -> None:
+        self._loop.call_soon(function)
+
     def add_reader(self, fd: int, function: Callable[[], None]) -> None:
         self._loop.add_reader(fd, function)
 
@@ -127,6 +130,9 @@ class _ReactorLoop(_Timers):
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._reactor.callFromThread(function)
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        self._reactor.callLater(0, function)
 
     def add_reader(self, fd: int, function: Callable[[], None]) -> None:
         self._readers[fd] = _Reader(fd, function)

@@ -73,7 +73,7 @@ class ScraperNudge:
         """Look soon: at this moment the item still counts as being processed."""
         if not self._due:
             self._due = True
-            self._loop.call_later(0, self._look)
+            self._loop.call_soon(self._look)
 
     def _look(self) -> None:
         self._due = False

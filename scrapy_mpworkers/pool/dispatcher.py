@@ -19,7 +19,7 @@ class Dispatcher:
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
         leased: called with each lane that has got some.
-        call_in_loop: runs a function in the loop's thread soon.
+        call_soon: runs a function in the next turn of the loop.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class Dispatcher:
         blobs: Mapping[int, bytes],
         open_lanes: Callable[[], Sequence[Lane]],
         leased: Callable[[Lane], None],
-        call_in_loop: Callable[[Callable[[], None]], None],
+        call_soon: Callable[[Callable[[], None]], None],
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._open_lanes = open_lanes
         self._leased = leased
-        self._call_in_loop = call_in_loop
+        self._call_soon = call_soon
         self._service = ServiceTime()
         self._is_due = False
 
@@ -42,7 +42,7 @@ class Dispatcher:
         """Dispatch in the next turn of the loop: what is submitted in one turn travels together."""
         if not self._is_due:
             self._is_due = True
-            self._call_in_loop(self._dispatch)
+            self._call_soon(self._dispatch)
 
     def took(self, seconds: float, tasks: int) -> None:
         """So many tasks have taken so long together."""
@@ -52,7 +52,7 @@ class Dispatcher:
         self._is_due = False
         self._dispatch_charged()
         lanes = [lane for lane in self._open_lanes() if not self._ledger.runs_charged(lane)]
-        loads = [self._ledger.open_messages(lane) for lane in lanes]
+        loads = self._ledger.loads(lanes)
         for index, count in plan(self._ledger.waiting, loads, self._service.seconds):
             self._send(lanes[index], self._ledger.lease(lanes[index], count, monotonic()))
 

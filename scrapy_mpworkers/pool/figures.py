@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import repeat
 from math import exp, log
+from operator import truediv
 
 from scrapy_mpworkers.wire.messages import Fate
 
 _STEP = log(1.04)
-_LEAST = round(log(1e-7) / _STEP)  # of all buckets
+_LEAST = 1e-7  # seconds; what is shorter counts as that
+_TOGETHER = 1024
 
 
 class Distribution:
@@ -17,17 +20,34 @@ class Distribution:
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
-        self.count = 0
-        self.total = 0.0
+        self._total = 0.0
+        self._new: list[float] = []  # not yet in a bucket: many together take a quarter of the time
 
     def add(self, seconds: float) -> None:
         """Another duration."""
-        self._buckets[round(log(seconds) / _STEP) if seconds > 1e-7 else _LEAST] += 1
-        self.count += 1
-        self.total += seconds
+        self._new.append(seconds)
+        if len(self._new) >= _TOGETHER:
+            self._sort_in()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._buckets.total() + len(self._new)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all together."""
+        return self._total + sum(self._new)
+
+    def _sort_in(self) -> None:
+        positive = map(max, self._new, repeat(_LEAST))
+        self._buckets.update(map(round, map(truediv, map(log, positive), repeat(_STEP))))
+        self._total += sum(self._new)
+        self._new.clear()
 
     def percentile(self, percent: float) -> float:
         """Seconds that *percent* of the durations do not exceed; 0.0 if there are none."""
+        self._sort_in()
         rank, seen = self.count * percent / 100, 0
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]

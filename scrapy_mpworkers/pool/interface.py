@@ -47,6 +47,9 @@ class Loop(Protocol):
             RuntimeError: the loop is closed.
         """
 
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Run *function* in the next turn, behind what is due already. Wakes nobody."""
+
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         """Run *function* after *seconds*, unless the loop is closed before."""
 

@@ -8,7 +8,7 @@ worker already is *charged*: it waits in a queue of its own, and travels and run
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class Ledger:
         self._charged: deque[Entry] = deque()
         self._leases: dict[Hashable, dict[int, Entry]] = {}
         self._open_messages: Counter[Hashable] = Counter()
+        self._running_charged: set[Hashable] = set()
 
     @property
     def waiting(self) -> int:
@@ -87,10 +88,13 @@ class Ledger:
         """A new task waits."""
         self._waiting.append(entry)
 
+    def loads(self, lanes: Sequence[Hashable]) -> list[int]:
+        """The same of each of *lanes*."""
+        return list(map(self._open_messages.__getitem__, lanes))
+
     def runs_charged(self, lane: Hashable) -> bool:
         """Whether *lane* has a charged task, and must not get another one behind it."""
-        oldest = next(self.leases(lane), None)
-        return oldest is not None and oldest.deaths > 0
+        return lane in self._running_charged
 
     def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
         """Give *lane* up to *count* waiting tasks as one message."""
@@ -99,6 +103,7 @@ class Ledger:
 
     def lease_charged(self, lane: Hashable, now: float) -> list[Entry]:
         """Give *lane* the charged task that has waited longest, as a message of its own."""
+        self._running_charged.add(lane)
         return self._lease(lane, [self._charged.popleft()], now)
 
     def _lease(self, lane: Hashable, entries: list[Entry], now: float) -> list[Entry]:
@@ -117,6 +122,8 @@ class Ledger:
         if entry is None:
             return None
         assert entry.message is not None
+        if entry.deaths:
+            self._running_charged.discard(lane)
         entry.message.unsettled -= 1
         closes_message = not entry.message.unsettled
         self._open_messages[lane] -= closes_message
@@ -125,6 +132,7 @@ class Ledger:
     def lose(self, lane: Hashable, charged: int | None, deaths_allowed: int) -> Lost:
         """*lane* is gone. *charged* is the task to blame; the others go back free."""
         open_messages = self._open_messages.pop(lane, 0)
+        self._running_charged.discard(lane)
         leases = self._leases.pop(lane, {})
         given_up = None
         blamed = leases.get(charged) if charged is not None else None
@@ -143,4 +151,5 @@ class Ledger:
         self._charged.clear()
         self._waiting.clear()
         self._leases.clear()
+        self._running_charged.clear()
         return sorted(entries, key=lambda entry: entry.task.id)

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import termios
-from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import Order
+from scrapy_mpworkers.wire.messages import Order, encode
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
 #: together, and makes all further ones tiny (pipe(7)); those of 64 workers take half of it.
@@ -79,12 +78,12 @@ class Orders:
         if self._internals._thread is None:
             self.writer.close()
 
-    def _message(self, order: Order) -> memoryview | None:
+    def _message(self, order: Order) -> bytes | None:
         """*order* in bytes, if there is room for it in the pipe."""
         room = self._room()
         if room <= 0:
             return None
-        message = reduction.ForkingPickler.dumps(order)
+        message = encode(order)
         return message if len(message) <= room else None
 
     def _room(self) -> int:
@@ -93,7 +92,7 @@ class Orders:
         answer = fcntl.ioctl(self.writer.fileno(), termios.FIONREAD, bytes(4))
         return self._capacity - int.from_bytes(answer, "little") - _SLACK
 
-    def _write(self, message: memoryview) -> None:
+    def _write(self, message: bytes) -> None:
         queue = self._internals
         queue._sem.acquire(block=False)
         with queue._cond:

@@ -112,7 +112,7 @@ class Pool:
             self._blobs,
             self._supervisor.open_lanes,
             self._watch_time,
-            self.call_in_loop,
+            self.loop.call_soon,
         )
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
@@ -150,7 +150,7 @@ class Pool:
         self._callbacks[task.id] = settle
         if self._given_up is not None:
             late = GivenUp(self._given_up(None))
-            self.call_in_loop(lambda: self._settle(task.id, Fate.DEAD_LETTERED, late))
+            self.loop.call_soon(lambda: self._settle(task.id, Fate.DEAD_LETTERED, late))
             return task.id
         self.figures.bytes_shipped += len(frame)
         self._ledger.add(Entry(task, needs, monotonic()))

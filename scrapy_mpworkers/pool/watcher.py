@@ -77,11 +77,13 @@ class Watcher:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""
         assembly = self._assemblies[lane]
         for _ in range(_READS):
-            if not assembly.read():
-                break
-            lane.heard_at = monotonic()
+            taken = assembly.read()
+            if taken:
+                lane.heard_at = monotonic()
             for message in assembly.messages():
                 self._on_report(lane, decode(message), len(message))
+            if taken < _READ:
+                break
         return assembly
 
     def _deafen(self, lane: Lane) -> None:
@@ -116,17 +118,17 @@ class _Assembly:
         self.at_end = False
         self._buffer = bytearray()
 
-    def read(self) -> bool:
-        """Take what is there, up to a bound. Whether there was anything."""
+    def read(self) -> int:
+        """Take what is there, up to ``_READ`` bytes, and return how many: fewer were all."""
         if self.at_end:
-            return False
+            return 0
         try:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
-            return False
+            return 0
         self._buffer += data
         self.at_end = not data
-        return bool(data)
+        return len(data)
 
     def messages(self) -> Iterator[bytes]:
         """The messages that are complete."""

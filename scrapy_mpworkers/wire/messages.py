@@ -126,9 +126,9 @@ class Closed(NamedTuple):
 Report: TypeAlias = Ready | BootFailed | Outcomes | Closed
 
 
-def encode(report: Report) -> bytes:
-    """A report as the bytes of one pipe message."""
-    return pickle.dumps(report, protocol=5)
+def encode(message: Order | Report) -> bytes:
+    """The bytes of one pipe message. A queue's ``get`` unpickles them, too."""
+    return pickle.dumps(message, protocol=5)
 
 
 def decode(data: bytes) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import select
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -81,6 +82,10 @@ class Worker:
     def __init__(self, loop: WatchfulLoop, ends: Ends) -> None:
         self._loop = loop
         self._orders = ends.orders
+        self._orders_fd: int = ends.orders._reader.fileno()  # type: ignore[attr-defined]
+        # Of its own: ``Queue.empty`` makes a selector each time.
+        self._arrivals = select.poll()
+        self._arrivals.register(self._orders_fd, select.POLLIN)
         self._reporter = Reporter(ends.reports)
         self._dial = ends.dial
         self._permit = ends.permit
@@ -129,18 +134,17 @@ class Worker:
 
     async def _next_order(self) -> Order:
         """The next message. While none is there the loop runs, for the user's own asyncio tasks."""
-        if self._orders.empty():
+        if self._arrivals.poll(0):
+            await asyncio.sleep(0)
+        else:
             arrived = self._loop.create_future()
-            fd = self._orders._reader.fileno()  # type: ignore[attr-defined]
-            self._loop.add_reader(fd, arrived.set_result, None)
+            self._loop.add_reader(self._orders_fd, arrived.set_result, None)
             try:
                 await arrived
             finally:
                 # Not kept registered: a waiting message would wake the loop again and again
                 # while an item is being awaited.
-                self._loop.remove_reader(fd)
-        else:
-            await asyncio.sleep(0)
+                self._loop.remove_reader(self._orders_fd)
         return self._orders.get()
 
 

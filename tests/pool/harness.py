@@ -121,6 +121,8 @@ class Calls:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_w, b"\0")
 
+    call_soon = call_from_thread
+
     def run(self) -> None:
         """All that are there."""
         with contextlib.suppress(BlockingIOError):
