@@ -110,7 +110,8 @@ class WorkerExtension:
             self._crossing.take_effect(outcome.effects)
         if journaled is not None:
             journaled.settled()
-        self._nudge.item_settled()
+        if not self._backpressure.pending:
+            self._nudge.all_settled()
         try:
             return shipment.outcome(outcome)
         except UnreadableError:

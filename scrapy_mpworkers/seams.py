@@ -69,8 +69,11 @@ class ScraperNudge:
         self._pending = pending
         self._due = False
 
-    def item_settled(self) -> None:
-        """Look soon: at this moment the item still counts as being processed."""
+    def all_settled(self) -> None:
+        """Look soon: at this moment the last item still counts as being processed.
+
+        While others are pending the scraper cannot be idle: they need no look.
+        """
         if not self._due:
             self._due = True
             self._loop.call_soon(self._look)

@@ -53,10 +53,11 @@ def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tupl
     messages: list[tuple[int, int]] = []
     size = batch_size(service)
     while waiting and now:
-        lane = min(range(len(now)), key=now.__getitem__)
-        if now[lane] >= PREFETCH or (now[lane] and waiting <= len(now)):
+        load = min(now)
+        if load >= PREFETCH or (load and waiting <= len(now)):
             break
-        count = min(size, ceil(waiting / now.count(now[lane])))
+        lane = now.index(load)
+        count = min(size, ceil(waiting / now.count(load)))
         messages.append((lane, count))
         now[lane] += 1
         waiting -= count

@@ -51,7 +51,7 @@ class Dispatcher:
     def _dispatch(self) -> None:
         self._is_due = False
         self._dispatch_charged()
-        lanes = [lane for lane in self._open_lanes() if not self._ledger.runs_charged(lane)]
+        lanes = self._ledger.without_charged(self._open_lanes())
         loads = self._ledger.loads(lanes)
         for index, count in plan(self._ledger.waiting, loads, self._service.seconds):
             self._send(lanes[index], self._ledger.lease(lanes[index], count, monotonic()))

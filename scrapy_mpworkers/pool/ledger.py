@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from scrapy_mpworkers.wire.messages import Task
+
+LaneT = TypeVar("LaneT", bound=Hashable)
 
 
 @dataclass(slots=True, eq=False)
@@ -33,13 +35,6 @@ class Entry:
     attempts: int = 0
     deaths: int = 0
     message: Message | None = None
-
-
-class Settled(NamedTuple):
-    """``closes_message``: it was the last task of its queue message."""
-
-    entry: Entry
-    closes_message: bool
 
 
 class Lost(NamedTuple):
@@ -92,9 +87,11 @@ class Ledger:
         """The same of each of *lanes*."""
         return list(map(self._open_messages.__getitem__, lanes))
 
-    def runs_charged(self, lane: Hashable) -> bool:
-        """Whether *lane* has a charged task, and must not get another one behind it."""
-        return lane in self._running_charged
+    def without_charged(self, lanes: Sequence[LaneT]) -> Sequence[LaneT]:
+        """Those of *lanes* that have no charged task, which must not get another one behind it."""
+        if not self._running_charged:
+            return lanes
+        return [lane for lane in lanes if lane not in self._running_charged]
 
     def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
         """Give *lane* up to *count* waiting tasks as one message."""
@@ -116,8 +113,11 @@ class Ledger:
         self._open_messages[lane] += bool(entries)
         return entries
 
-    def settle(self, lane: Hashable, task_id: int) -> Settled | None:
-        """The outcome of a task has come; ``None`` if nobody waits for it any more."""
+    def settle(self, lane: Hashable, task_id: int) -> Entry | None:
+        """The outcome of a task has come; ``None`` if nobody waits for it any more.
+
+        The last task of a queue message leaves ``entry.message.unsettled`` at 0.
+        """
         entry = self._leases.get(lane, {}).pop(task_id, None)
         if entry is None:
             return None
@@ -125,9 +125,9 @@ class Ledger:
         if entry.deaths:
             self._running_charged.discard(lane)
         entry.message.unsettled -= 1
-        closes_message = not entry.message.unsettled
-        self._open_messages[lane] -= closes_message
-        return Settled(entry, closes_message)
+        if not entry.message.unsettled:
+            self._open_messages[lane] -= 1
+        return entry
 
     def lose(self, lane: Hashable, charged: int | None, deaths_allowed: int) -> Lost:
         """*lane* is gone. *charged* is the task to blame; the others go back free."""

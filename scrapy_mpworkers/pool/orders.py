@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import Order, encode
+from scrapy_mpworkers.wire.messages import Order, encode, plain
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
 #: together, and makes all further ones tiny (pipe(7)); those of 64 workers take half of it.
@@ -30,7 +30,7 @@ class Orders:
     """Puts messages, and counts those that are open: put, with a task that is not settled."""
 
     def __init__(self, context: BaseContext) -> None:
-        self.queue: JoinableQueue[Order] = context.JoinableQueue()
+        self.queue: JoinableQueue[Any] = context.JoinableQueue()
         # A feeder's EPIPE is how a worker's death looks from here: no traceback, no join at exit.
         # A subclass would do as well, but the queue is pickled for the worker, by class.
         self._internals._on_queue_feeder_error = _be_quiet
@@ -56,7 +56,7 @@ class Orders:
         message = None if self._fed else self._message(order)
         if message is None:
             self._fed = True
-            self.queue.put_nowait(order)
+            self.queue.put_nowait(plain(order))
         else:
             self._write(message)
 

@@ -30,7 +30,7 @@ from scrapy_mpworkers.pool.interface import (
     because_stopped,
 )
 from scrapy_mpworkers.pool.lane import Lane
-from scrapy_mpworkers.pool.ledger import Entry, Ledger, Settled
+from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
@@ -208,7 +208,7 @@ class Pool:
             late = self._ledger.settle(lane, lane.overdue)
             if late is not None:
                 limit = self._options.item_timeout
-                self._give_up(late.entry, ItemTimeout(lane.title, limit), lane.name)
+                self._give_up(late, ItemTimeout(lane.title, limit), lane.name)
         lost = self._ledger.lose(lane, death.charged, self._options.redeliver_times)
         self.figures.redelivered += lost.redelivered
         if lost.given_up is not None:
@@ -263,16 +263,17 @@ class Pool:
         self._dispatcher.took(seconds, len(outcomes))
         self._restarts.progress()
         for outcome in outcomes:
-            settled = self._ledger.settle(lane, outcome.task_id)
-            if settled is not None:  # not given up meanwhile
-                self._on_outcome(lane, outcome, settled)
+            entry = self._ledger.settle(lane, outcome.task_id)
+            if entry is not None:  # not given up meanwhile
+                self._on_outcome(lane, outcome, entry)
 
-    def _on_outcome(self, lane: Lane, outcome: Outcome, settled: Settled) -> None:
+    def _on_outcome(self, lane: Lane, outcome: Outcome, entry: Entry) -> None:
         figures, seconds = self.figures, outcome.seconds
         lane.settled += 1
-        if settled.closes_message:
+        assert entry.message is not None
+        if not entry.message.unsettled:
             lane.message_done()
-        figures.wait.add(lane.heard_at - settled.entry.submitted_at - seconds)
+        figures.wait.add(lane.heard_at - entry.submitted_at - seconds)
         figures.service.add(seconds)
         self._settle(outcome.task_id, outcome.fate, outcome)
 

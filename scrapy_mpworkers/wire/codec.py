@@ -40,8 +40,8 @@ class Frame(NamedTuple):
     """A pickled object, the numbers of the definitions that it refers to, and what stayed here."""
 
     data: bytes
-    needs: tuple[int, ...]
-    handles: tuple[Response, ...]
+    needs: tuple[int, ...] = ()
+    handles: tuple[Response, ...] = ()
 
 
 class StoredFrame(NamedTuple):
@@ -101,7 +101,7 @@ class ParentCodec:
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
         self._idle.append(pickler)
-        return Frame(data, *pickler.take_references())
+        return pickler.frame(data)
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
@@ -248,13 +248,13 @@ class _ParentPickler(Pickler):
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
 
-    def take_references(self) -> tuple[tuple[int, ...], tuple[Response, ...]]:
-        """What the last object referred to: numbers of definitions, and what stays here."""
+    def frame(self, data: bytes) -> Frame:
+        """The frame of the last object, whose pickle is *data*."""
         if not self._needs and not self._handles:
-            return (), ()
-        references = tuple(self._needs), tuple(self._handles)
+            return Frame(data)
+        frame = Frame(data, tuple(self._needs), tuple(self._handles))
         self._needs, self._handles = {}, []
-        return references
+        return frame
 
     def reducer_override(self, part: Any) -> Any:
         if isinstance(part, Response):

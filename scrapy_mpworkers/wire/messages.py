@@ -126,11 +126,22 @@ class Closed(NamedTuple):
 Report: TypeAlias = Ready | BootFailed | Outcomes | Closed
 
 
+def plain(message: Order | Report) -> Any:
+    """What is pickled for *message*: of the commonest, of each direction one, a plain tuple."""
+    return tuple(message) if isinstance(message, (Batch, Outcomes)) else message
+
+
+def arrived_order(data: Any) -> Order:
+    """The order whose :func:`plain` form came out of a queue."""
+    return Batch(*data) if type(data) is tuple else data
+
+
 def encode(message: Order | Report) -> bytes:
     """The bytes of one pipe message. A queue's ``get`` unpickles them, too."""
-    return pickle.dumps(message, protocol=5)
+    return pickle.dumps(plain(message), protocol=5)
 
 
 def decode(data: bytes) -> Report:
     """The report in one pipe message."""
-    return pickle.loads(data)  # type: ignore[no-any-return]
+    report = pickle.loads(data)
+    return Outcomes(*report) if type(report) is tuple else report

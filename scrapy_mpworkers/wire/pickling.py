@@ -6,7 +6,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.fields import fields_of
@@ -24,17 +24,23 @@ class Pickler(pickle.Pickler):
     """
 
     def __init__(self) -> None:
-        self._buffer = io.BytesIO()
-        super().__init__(self._buffer, protocol=5)
+        self._parts: list[bytes] = []
+        super().__init__(_Sink(self._parts.append), protocol=5)
 
     def dumps(self, obj: Any) -> bytes:
         """Pickle *obj*. After an error this pickler must not be used again."""
         self.dump(obj)
-        data = self._buffer.getvalue()
         self.clear_memo()  # it would keep the object alive
-        self._buffer.seek(0)
-        self._buffer.truncate()
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
         return data
+
+
+class _Sink(NamedTuple):
+    """A file for a pickler, which writes a small object in one piece: cheaper than a BytesIO."""
+
+    write: Callable[[bytes], None]
 
 
 def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) -> UnpicklableError:

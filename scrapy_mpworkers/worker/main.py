@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
 from multiprocessing.synchronize import Lock
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
@@ -24,6 +24,7 @@ from scrapy_mpworkers.wire.messages import (
     Ready,
     Setup,
     Task,
+    arrived_order,
 )
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker
@@ -54,7 +55,7 @@ class Consumers(Protocol):
 class Ends(NamedTuple):
     """A worker's ends of its lane. ``permit``: to be taken before the consumers are opened."""
 
-    orders: JoinableQueue[Order]
+    orders: JoinableQueue[Any]
     reports: Connection
     dial: Dial
     permit: Lock
@@ -120,7 +121,8 @@ class Worker:
             if order is POISON_PILL:
                 return
             assert isinstance(order, Batch)
-            consumers.define(order.definitions)
+            if order.definitions:
+                consumers.define(order.definitions)
             *tasks, last = order.tasks
             for task in tasks:
                 self._reporter.add(await self._consume(consumers, task))
@@ -133,9 +135,13 @@ class Worker:
         return outcome
 
     async def _next_order(self) -> Order:
-        """The next message. While none is there the loop runs, for the user's own asyncio tasks."""
+        """The next message. While none is there the loop runs, for the user's own asyncio tasks.
+
+        They get a turn between two messages as well.
+        """
         if self._arrivals.poll(0):
-            await asyncio.sleep(0)
+            if self._loop.has_company():
+                await asyncio.sleep(0)
         else:
             arrived = self._loop.create_future()
             self._loop.add_reader(self._orders_fd, arrived.set_result, None)
@@ -145,7 +151,7 @@ class Worker:
                 # Not kept registered: a waiting message would wake the loop again and again
                 # while an item is being awaited.
                 self._loop.remove_reader(self._orders_fd)
-        return self._orders.get()
+        return arrived_order(self._orders.get())
 
 
 async def _cancel_the_rest() -> None:

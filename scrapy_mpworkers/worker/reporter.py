@@ -48,7 +48,8 @@ class Reporter:
     def flush(self, *last: Outcome) -> None:
         """Send the outcomes that are ready, and *last* with them."""
         with self._sending:
-            self._has_finished.clear()
+            if self._has_finished.is_set():
+                self._has_finished.clear()
             self._finished.extend(last)
             ready = [self._finished.popleft() for _ in range(len(self._finished))]
             if ready:

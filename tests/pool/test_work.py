@@ -9,7 +9,7 @@ from scrapy_mpworkers.errors import PoolClosed
 from .consumers import Behaviour
 from .harness import every_method, rotated
 from .saboteurs import RaisesAtBoot, ReturnsUnpicklable
-from .work import Bytes, Carry, Fail, Pid, Square
+from .work import Bytes, Carry, Fail, InTurn, Pid, Square, TurnsOfMyTask
 
 
 @every_method
@@ -34,6 +34,21 @@ def test_all_workers_get_work(make_bench, method):
     bench.until_settled(both)
 
     assert {bench.result(task_id) for task_id in both} == set(bench.pids)
+
+
+@rotated()
+def test_tasks_of_asyncio_get_a_turn_between_messages_that_are_there(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    bench.run(TurnsOfMyTask())
+
+    (held,) = bench.submit(InTurn((bench.say_and_wait(), TurnsOfMyTask())))
+    bench.until_said("running")
+    behind = bench.submit(*[TurnsOfMyTask()] * 3)
+    bench.until(lambda: len(bench.pool.overdue()) > 1, "the next message is in its lane")
+    bench.gate.open_for(1)
+    bench.until_settled()
+
+    assert 0 < bench.result(held) < bench.result(behind[0])
 
 
 @rotated()

@@ -5,6 +5,7 @@ A worker and its test talk through named pipes: nothing to inherit, whatever the
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import multiprocessing
 import os
@@ -111,6 +112,26 @@ class SayAndWait:
         with open(self.gate, "rb", buffering=0) as gate:
             gate.read(1)
         return os.getpid()
+
+
+_turns = 0
+
+
+@dataclass(frozen=True)
+class TurnsOfMyTask:
+    """How often an asyncio task of its own has had its turn; the first one starts it."""
+
+    def __call__(self) -> int:
+        if not _turns:
+            asyncio.ensure_future(_count_turns())
+        return _turns
+
+
+async def _count_turns() -> None:
+    global _turns
+    while True:
+        _turns += 1
+        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,9 @@ class TestLedger:
         ledger = ledger_of(2)
         ledger.lease("a", 2, 0.0)
 
-        closed = [ledger.settle("a", n).closes_message for n in (1, 0)]  # type: ignore[union-attr]
+        left = [ledger.settle("a", n).message.unsettled for n in (1, 0)]  # type: ignore[union-attr]
 
-        assert closed == [False, True]
+        assert left == [1, 0]
         assert ledger.open_messages("a") == 0
 
     def test_a_task_is_settled_once_and_only_by_its_own_lane(self) -> None:
@@ -71,9 +71,9 @@ class TestLedger:
 
         assert (ledger.waiting, ledger.charged, ledger.pending) == (2, 1, 3)
         assert ids(ledger.lease_charged("b", 0.0)) == [1]
-        assert ledger.runs_charged("b")
+        assert ledger.without_charged(["a", "b"]) == ["a"]
         assert ids(ledger.lease("c", 3, 0.0)) == [0, 2]
-        assert not ledger.runs_charged("c")
+        assert ledger.without_charged(["c"]) == ["c"]
 
     def test_attempts_count_every_lease(self) -> None:
         ledger = ledger_of(1)
