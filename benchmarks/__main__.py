@@ -29,14 +29,18 @@ def table(group: Group, rows: Sequence[Row]) -> str:
     """A group's rows in Markdown."""
     ours = next(row.items_per_second for row in rows if row.peer == OURS)
     has_lag = rows[0].lag_p99 is not None
+    has_busy = list(group.peers) == [OURS]
     heads = ["", "items/s", "of ours", "parent CPU, µs/item", "workers' CPU, µs/item"]
-    heads += ["of the ideal"] * (group.ideal is not None) + ["lag p99, ms", "max"] * has_lag
+    heads += ["of the ideal"] * (group.ideal is not None)
+    heads += ["workers busy"] * has_busy + ["lag p99, ms", "max"] * has_lag
     lines = [f"### {group.title}", "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
         cells = [row.peer, f"{row.items_per_second:,.0f}", f"{row.items_per_second / ours:.2f}"]
         cells += [f"{row.cpu * 1e6:,.0f}", f"{row.worker_cpu * 1e6:,.0f}"]
         if group.ideal is not None:
             cells.append(f"{row.items_per_second / group.ideal:.2f}")
+        if has_busy:
+            cells.append(f"{row.busy:.1%}")
         if row.lag_p99 is not None and row.lag_max is not None:
             cells += [f"{row.lag_p99 * 1e3:.1f}", f"{row.lag_max * 1e3:.1f}"]
         lines.append(_line(cells))

@@ -67,7 +67,7 @@ def payload(title: str, size: int, count: int, window: int) -> Group:
 
 def scale(workers: int) -> Group:
     """Items that take 10 ms and no CPU: what does it take to feed so many workers?"""
-    spec = Spec("", "sleep", "timed", 50 * workers, {"seconds": 0.01}, workers)
+    spec = Spec("", "sleep", "timed", 300 * workers, {"seconds": 0.01}, workers)
     spec = replace(spec, window=8 * workers + 64, warm_up=4 * workers)
     return Group("scale", f"{workers} workers", spec, (OURS,), workers / 0.01)
 

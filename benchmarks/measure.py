@@ -20,12 +20,16 @@ DEADLINE = 900.0  # seconds for one run
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of one peer's runs. Seconds; ``cpu`` and ``worker_cpu``: per item."""
+    """Medians of one peer's runs. Seconds; ``cpu`` and ``worker_cpu``: per item.
+
+    ``busy``: the share of their time that the workers spent in items.
+    """
 
     peer: str
     items_per_second: float
     cpu: float
     worker_cpu: float
+    busy: float
     lag_p99: float | None
     lag_max: float | None
 
@@ -72,6 +76,7 @@ def row(peer: str, spec: Spec, runs: Sequence[Figures]) -> Row:
         median(spec.count / figures.seconds for figures in runs),
         median(figures.cpu / spec.count for figures in runs),
         median(figures.worker_cpu / spec.count for figures in runs),
+        median(figures.busy / figures.seconds / spec.workers for figures in runs),
         median(percentile(figures.lags, 99) for figures in runs) if spec.lag else None,
         median(max(figures.lags) for figures in runs) if spec.lag else None,
     )
