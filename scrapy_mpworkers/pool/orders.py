@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import Order, encode, plain
+from scrapy_mpworkers.wire.messages import Batch, Order, encode, plain
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
 #: together, and makes all further ones tiny (pipe(7)); those of 64 workers take half of it.
@@ -81,7 +81,8 @@ class Orders:
     def _message(self, order: Order) -> bytes | None:
         """*order* in bytes, if there is room for it in the pipe."""
         room = self._room()
-        if room <= 0:
+        # Pickled only if it can fit: the feeder would pickle a large one again.
+        if room <= 0 or (isinstance(order, Batch) and order.size > room):
             return None
         message = encode(order)
         return message if len(message) <= room else None

@@ -30,10 +30,7 @@ from scrapy.http import Response
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
-from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, loads, may_hold, unpicklable
-
-#: How a frame spells this module, whose functions are the tokens.
-_TOKEN = __name__.encode()
+from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, has_tokens, loads, unpicklable
 
 
 class Frame(NamedTuple):
@@ -105,7 +102,7 @@ class ParentCodec:
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
-        if not may_hold(_TOKEN, data):
+        if not has_tokens(data):
             return pickle.loads(data)
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
@@ -165,7 +162,7 @@ class WorkerCodec:
         self._numbers: dict[int, int] = {}
         self._handles: dict[int, int] = {}
         self._kept: list[Response] = []
-        self._idle: list[_WorkerPickler] = []
+        self._idle: list[Pickler] = []
 
     def share(self, **objects: Any) -> None:
         """Name the worker's own objects that stand for the parent's."""
@@ -186,7 +183,7 @@ class WorkerCodec:
         """Unpickle a frame. Its responses come back as handles in the next :meth:`dump`."""
         self._handles.clear()
         self._kept.clear()
-        if not may_hold(_TOKEN, data):
+        if not has_tokens(data):
             return pickle.loads(data)
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
@@ -217,8 +214,8 @@ class WorkerCodec:
         self._idle.append(pickler)
         return data
 
-    def _pickler(self) -> _WorkerPickler:
-        return _WorkerPickler(self)
+    def _pickler(self) -> Pickler:
+        return Pickler(self._reduced, _TOKENS)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
@@ -226,8 +223,8 @@ class WorkerCodec:
         self._kept.append(response)  # an id is unique only while its object lives
         return response
 
-    def reduce(self, part: Any) -> Any:
-        """How *part* goes back, as ``reducer_override`` has it."""
+    def _reduced(self, part: Any) -> Any:
+        """How *part* goes back."""
         if isinstance(part, Response) and id(part) in self._handles:
             return _handle, (self._handles[id(part)],)
         if isinstance(part, (type, FunctionType)):
@@ -242,7 +239,7 @@ class _ParentPickler(Pickler):
     """Notes what the frame refers to."""
 
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
-        super().__init__()
+        super().__init__(self._reduced, _TOKENS)
         self._definitions = definitions
         self._names = names
         self._needs: dict[int, None] = {}
@@ -256,7 +253,7 @@ class _ParentPickler(Pickler):
         self._needs, self._handles = {}, []
         return frame
 
-    def reducer_override(self, part: Any) -> Any:
+    def _reduced(self, part: Any) -> Any:
         if isinstance(part, Response):
             self._handles.append(part)
             return _response, (len(self._handles) - 1, type(part), _plain_response(part))
@@ -265,15 +262,6 @@ class _ParentPickler(Pickler):
             self._needs[number] = None
             return _defined, (number,)
         return _reduce_common(part, self._names)
-
-
-class _WorkerPickler(Pickler):
-    def __init__(self, codec: WorkerCodec) -> None:
-        super().__init__()
-        self._codec = codec
-
-    def reducer_override(self, part: Any) -> Any:
-        return self._codec.reduce(part)
 
 
 def crosses_by_value(obj: type | FunctionType) -> bool:
@@ -335,3 +323,6 @@ def _defined(number: int) -> Any:
 
 def _in_main(qualname: str) -> Any:
     raise NotImplementedError
+
+
+_TOKENS = frozenset({_shared, _response, _handle, _defined, _in_main})

@@ -55,6 +55,11 @@ class Batch(NamedTuple):
         """The tasks, in their order."""
         return list(map(Task._make, self.rows))
 
+    @property
+    def size(self) -> int:
+        """Bytes of the frames together."""
+        return sum(len(frame) for _, _, frame in self.rows)
+
 
 class Setup(NamedTuple):
     """The first message of every lane: how to build its consumers.
@@ -131,14 +136,15 @@ def plain(message: Order | Report) -> Any:
     return tuple(message) if isinstance(message, (Batch, Outcomes)) else message
 
 
-def arrived_order(data: Any) -> Order:
-    """The order whose :func:`plain` form came out of a queue."""
-    return Batch(*data) if type(data) is tuple else data
-
-
 def encode(message: Order | Report) -> bytes:
-    """The bytes of one pipe message. A queue's ``get`` unpickles them, too."""
+    """The bytes of one pipe message. What a queue makes of a :func:`plain` order is the same."""
     return pickle.dumps(plain(message), protocol=5)
+
+
+def decode_order(data: bytes | bytearray) -> Order:
+    """The order in one message of a queue."""
+    order = pickle.loads(data)
+    return Batch(*order) if type(order) is tuple else order
 
 
 def decode(data: bytes) -> Report:

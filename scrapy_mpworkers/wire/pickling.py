@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -12,26 +12,43 @@ from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.fields import fields_of
 
 Resolvers = Mapping[str, Callable[..., Any]]
+Reduce = Callable[[Any], Any]
 
-#: Bytes up to which it pays to search a frame for tokens before it is opened.
-_SMALL = 1 << 16
+#: Stands behind the pickle of an object that has left tokens in it. A pickle ends with its own
+#: STOP, and what follows is ignored (documentation of ``pickle.loads``).
+_MARK = b"#"
 
 
 class Pickler(pickle.Pickler):
     """Pickles one object after the other: to make a pickler takes longer than a small item.
 
-    Subclasses say in ``reducer_override`` what does not travel as it is.
+    Args:
+        reduce: says what does not travel as it is, like ``reducer_override``.
+        tokens: functions; what is reduced to one of them is a token.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reduce: Reduce, tokens: Container[Any]) -> None:
+        self._reduce = reduce
+        self._tokens = tokens
+        self._has_tokens = False
         self._parts: list[bytes] = []
         super().__init__(_Sink(self._parts.append), protocol=5)
+
+    def reducer_override(self, part: Any) -> Any:
+        """Called by pickle for all but the plainest objects."""
+        reduced = self._reduce(part)
+        if reduced is not NotImplemented and reduced[0] in self._tokens:
+            self._has_tokens = True
+        return reduced
 
     def dumps(self, obj: Any) -> bytes:
         """Pickle *obj*. After an error this pickler must not be used again."""
         self.dump(obj)
         self.clear_memo()  # it would keep the object alive
         parts = self._parts
+        if self._has_tokens:
+            self._has_tokens = False
+            parts.append(_MARK)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return data
@@ -60,13 +77,13 @@ def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) ->
     )
 
 
-def may_hold(token: bytes, data: bytes) -> bool:
-    """Whether *data* may refer to the module *token*. A large frame is not searched for it."""
-    return len(data) > _SMALL or token in data
+def has_tokens(data: bytes) -> bool:
+    """Whether *data*, made by a :class:`Pickler`, must be opened by :func:`loads`."""
+    return data.endswith(_MARK)
 
 
 def loads(data: bytes, module: str, resolvers: Resolvers) -> Any:
-    """Unpickle; the names of *module* mean the *resolvers*."""
+    """Unpickle; the names of *module*, where the tokens are, mean the *resolvers*."""
     return _Unpickler(io.BytesIO(data), module, resolvers).load()
 
 

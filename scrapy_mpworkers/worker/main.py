@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import select
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -24,8 +23,8 @@ from scrapy_mpworkers.wire.messages import (
     Ready,
     Setup,
     Task,
-    arrived_order,
 )
+from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker
 from scrapy_mpworkers.worker.reporter import Reporter
@@ -82,11 +81,7 @@ class Worker:
 
     def __init__(self, loop: WatchfulLoop, ends: Ends) -> None:
         self._loop = loop
-        self._orders = ends.orders
-        self._orders_fd: int = ends.orders._reader.fileno()  # type: ignore[attr-defined]
-        # Of its own: ``Queue.empty`` makes a selector each time.
-        self._arrivals = select.poll()
-        self._arrivals.register(self._orders_fd, select.POLLIN)
+        self._inbox = Inbox(ends.orders)
         self._reporter = Reporter(ends.reports)
         self._dial = ends.dial
         self._permit = ends.permit
@@ -139,19 +134,19 @@ class Worker:
 
         They get a turn between two messages as well.
         """
-        if self._arrivals.poll(0):
+        if self._inbox.has_message():
             if self._loop.has_company():
                 await asyncio.sleep(0)
         else:
             arrived = self._loop.create_future()
-            self._loop.add_reader(self._orders_fd, arrived.set_result, None)
+            self._loop.add_reader(self._inbox.fd, arrived.set_result, None)
             try:
                 await arrived
             finally:
                 # Not kept registered: a waiting message would wake the loop again and again
                 # while an item is being awaited.
-                self._loop.remove_reader(self._orders_fd)
-        return arrived_order(self._orders.get())
+                self._loop.remove_reader(self._inbox.fd)
+        return self._inbox.get()
 
 
 async def _cancel_the_rest() -> None:

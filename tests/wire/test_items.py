@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.changes import Snapshot
 from scrapy_mpworkers.wire.codec import ParentCodec, WorkerCodec
 from scrapy_mpworkers.wire.messages import Definition
+from scrapy_mpworkers.wire.pickling import has_tokens
 
 
 class PlainItem(scrapy.Item):
@@ -168,14 +170,25 @@ def test_own_setters_run_once_where_the_pipeline_assigns() -> None:
     assert CountingItem.writes == 1
 
 
-def test_a_response_comes_back_as_the_very_same_object() -> None:
-    response = HtmlResponse("http://a.b", body=b"<p>", request=scrapy.Request("http://a.b"))
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_response_comes_back_as_the_very_same_object(size: int) -> None:
+    body = b"p" * size
+    response = HtmlResponse("http://a.b", body=body, request=scrapy.Request("http://a.b"))
     seen = []
 
     outcome = Trip({"r": response}, lambda item: seen.append(item["r"]) or item).outcome()
 
     assert outcome["r"] is response
-    assert (seen[0].url, seen[0].body, seen[0].request) == ("http://a.b", b"<p>", None)
+    assert (seen[0].url, seen[0].body, seen[0].request) == ("http://a.b", body, None)
+
+
+def test_only_a_frame_that_stands_for_something_is_marked() -> None:
+    response, codec = HtmlResponse("http://a.b"), ParentCodec({})
+
+    frames = [codec.dump(item).data for item in ({"a": "#"}, {"r": response}, {"a": b"#"})]
+
+    assert [has_tokens(frame) for frame in frames] == [False, True, False]
+    assert [pickle.loads(frames[n]) for n in (0, 2)] == [{"a": "#"}, {"a": b"#"}]
 
 
 def test_soup_strings_become_plain_strings() -> None:

@@ -1,0 +1,61 @@
+"""The worker's end of its queue: what was put is what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
+from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Setup, Task
+from scrapy_mpworkers.worker.inbox import Inbox
+
+
+@pytest.fixture
+def orders() -> Iterator[Orders]:
+    orders = Orders(get_context("spawn"))
+    yield orders
+    orders.close_reader()
+    orders.discard()
+
+
+def batch(size: int) -> Batch:
+    return Batch.of([], [Task(7, 0, bytes(range(256)) * (size // 256))])
+
+
+@pytest.mark.parametrize(
+    "order",
+    [Setup((), "module:function", b"payload"), POISON_PILL, batch(256), batch(4 * PIPE_BYTES)],
+    ids=["setup", "pill", "small batch", "fed batch"],
+)
+def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
+    inbox = Inbox(orders.queue)
+    assert not inbox.has_message()
+
+    orders.put(order)
+    arrived = inbox.get()
+
+    assert (type(arrived), arrived) == (type(order), order)
+    assert not inbox.has_message()
+
+
+def test_the_queue_stays_one_that_anybody_can_get_from(orders: Orders) -> None:
+    inbox = Inbox(orders.queue)
+    for _ in range(3):
+        orders.put(POISON_PILL)
+
+    assert inbox.get() is POISON_PILL
+    assert orders.queue.get(timeout=10) is POISON_PILL
+    assert inbox.get() is POISON_PILL
+
+
+def test_the_end_of_the_parent_is_an_end_and_no_wait(orders: Orders) -> None:
+    inbox = Inbox(orders.queue)
+
+    orders.writer.close()
+
+    assert inbox.has_message()
+    with pytest.raises(EOFError):
+        inbox.get()
