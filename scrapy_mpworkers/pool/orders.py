@@ -1,8 +1,9 @@
 """The parent's end of a lane's JoinableQueue. Putting never waits.
 
 ``JoinableQueue.put`` leaves pickling and writing to a feeder thread. While the crawl computes, that
-thread waits up to 5 ms for the interpreter lock, for each message. So a message that finds room in
-the pipe is written at once; only one that does not is left to the feeder, and those behind it.
+thread waits up to 5 ms for the interpreter lock, for each message; and it copies what is pickled
+already. So a message that finds room in the pipe is written at once. Only one that does not is left
+to a feeder, and those behind it; frames are written as they are.
 
 What is done here to the queue is what its own ``put`` does (CPython 3.10 to 3.13).
 """
@@ -11,19 +12,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import struct
 import termios
+import threading
+from collections import deque
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
+from queue import SimpleQueue
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import Batch, Order, encode, plain
+from scrapy_mpworkers.wire.messages import Order, pieces
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
 #: together, and makes all further ones tiny (pipe(7)); those of 64 workers take half of it.
 PIPE_BYTES = 1 << 18
 #: A pipe holds pages, and the last page of a message may be almost empty: room for that.
 _SLACK = 16 * 4096
+#: Pieces in one write, at most: IOV_MAX of Linux and macOS.
+_PIECES = 1024
 
 
 class Orders:
@@ -31,11 +40,8 @@ class Orders:
 
     def __init__(self, context: BaseContext) -> None:
         self.queue: JoinableQueue[Any] = context.JoinableQueue()
-        # A feeder's EPIPE is how a worker's death looks from here: no traceback, no join at exit.
-        # A subclass would do as well, but the queue is pickled for the worker, by class.
-        self._internals._on_queue_feeder_error = _be_quiet
-        self.queue.cancel_join_thread()
         self._capacity = widen(self.writer.fileno())
+        self._feeder: _Feeder | None = None
         self._fed = False  #: whether the feeder may still have something
         self.open_messages = 0
 
@@ -53,12 +59,15 @@ class Orders:
         if not self.open_messages:
             self._fed = False  # all has arrived
         self.open_messages += 1
-        message = None if self._fed else self._message(order)
-        if message is None:
+        self._count()
+        message = _message(order)
+        if self._fed or sum(map(len, message)) > self._room():
             self._fed = True
-            self.queue.put_nowait(plain(order))
+            if self._feeder is None:
+                self._feeder = _Feeder(self.writer)
+            self._feeder.feed(message)
         else:
-            self._write(message)
+            _write(self.writer, message)
 
     def task_done(self) -> None:
         """One message is over: its last task is settled."""
@@ -74,32 +83,49 @@ class Orders:
         while self.open_messages:
             self.task_done()
         self.queue.join()  # never waits: it proves the books
-        self.queue.close()
-        if self._internals._thread is None:
+        if self._feeder is None:
             self.writer.close()
+        else:
+            self._feeder.end()
 
-    def _message(self, order: Order) -> bytes | None:
-        """*order* in bytes, if there is room for it in the pipe."""
-        room = self._room()
-        # Pickled only if it can fit: the feeder would pickle a large one again.
-        if room <= 0 or (isinstance(order, Batch) and order.size > room):
-            return None
-        message = encode(order)
-        return message if len(message) <= room else None
+    def _count(self) -> None:
+        queue = self._internals
+        queue._sem.acquire(block=False)
+        with queue._cond:
+            queue._unfinished_tasks.release()
 
     def _room(self) -> int:
+        """Bytes that the pipe certainly takes without a wait."""
         if not self._capacity:
             return 0
         answer = fcntl.ioctl(self.writer.fileno(), termios.FIONREAD, bytes(4))
         return self._capacity - int.from_bytes(answer, "little") - _SLACK
 
-    def _write(self, message: bytes) -> None:
-        queue = self._internals
-        queue._sem.acquire(block=False)
-        with queue._cond:
-            queue._unfinished_tasks.release()
-        with contextlib.suppress(OSError):  # the worker is dead, and its exit handle will tell
-            self.writer.send_bytes(message)
+
+class _Feeder:
+    """A thread that writes what does not fit. It ends with the pipe, which it closes."""
+
+    def __init__(self, writer: Connection) -> None:
+        self._messages: SimpleQueue[list[bytes] | None] = SimpleQueue()
+        # A daemon: the interpreter must not wait for one that is blocked by a stuck worker.
+        threading.Thread(
+            target=self._run, args=(writer,), name="mpworkers-feeder", daemon=True
+        ).start()
+
+    def feed(self, message: list[bytes]) -> None:
+        self._messages.put(message)
+
+    def end(self) -> None:
+        self._messages.put(None)
+
+    def _run(self, writer: Connection) -> None:
+        while True:
+            message = self._messages.get()
+            if message is None:
+                break
+            _write(writer, message)
+            del message  # or its frames would stay in memory until the next one
+        writer.close()
 
 
 def widen(pipe: int) -> int:
@@ -117,6 +143,20 @@ def widen(pipe: int) -> int:
     return 0
 
 
-def _be_quiet(error: Exception, order: Order) -> None:
-    if not isinstance(error, OSError):
-        raise error
+def _message(order: Order) -> list[bytes]:
+    """*order* as ``Connection.send_bytes`` would write it, in pieces."""
+    body = pieces(order)
+    size = sum(map(len, body))
+    head = struct.pack("!i", size) if size < 1 << 31 else struct.pack("!iQ", -1, size)
+    return [head, *body]
+
+
+def _write(writer: Connection, message: Iterable[bytes]) -> None:
+    rest: deque[memoryview] = deque(memoryview(piece) for piece in message)
+    with contextlib.suppress(OSError):  # the worker is dead, and its exit handle will tell
+        while rest:
+            written = os.writev(writer.fileno(), [*rest][:_PIECES])
+            while rest and written >= len(rest[0]):
+                written -= len(rest.popleft())
+            if written:
+                rest[0] = rest[0][written:]

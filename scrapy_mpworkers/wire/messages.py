@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from scrapy_mpworkers.wire.sink import Sink
+
 
 class Fate(IntEnum):
     """How an item's trip ended; the names are those of the stats under ``mpworkers/items/``."""
@@ -54,11 +56,6 @@ class Batch(NamedTuple):
     def tasks(self) -> list[Task]:
         """The tasks, in their order."""
         return list(map(Task._make, self.rows))
-
-    @property
-    def size(self) -> int:
-        """Bytes of the frames together."""
-        return sum(len(frame) for _, _, frame in self.rows)
 
 
 class Setup(NamedTuple):
@@ -131,20 +128,26 @@ class Closed(NamedTuple):
 Report: TypeAlias = Ready | BootFailed | Outcomes | Closed
 
 
-def plain(message: Order | Report) -> Any:
-    """What is pickled for *message*: of the commonest, of each direction one, a plain tuple."""
-    return tuple(message) if isinstance(message, (Batch, Outcomes)) else message
+# Batches and Outcomes, the commonest of each direction, travel as plain tuples.
 
 
-def encode(message: Order | Report) -> bytes:
-    """The bytes of one pipe message. What a queue makes of a :func:`plain` order is the same."""
-    return pickle.dumps(plain(message), protocol=5)
+def pieces(order: Order) -> list[bytes]:
+    """The bytes of one message of a queue. Large frames among them are no copies."""
+    found: list[bytes] = []
+    pickler = pickle.Pickler(Sink(found.append), protocol=5)
+    pickler.dump(tuple(order) if isinstance(order, Batch) else order)
+    return found
 
 
 def decode_order(data: bytes | bytearray) -> Order:
     """The order in one message of a queue."""
     order = pickle.loads(data)
     return Batch(*order) if type(order) is tuple else order
+
+
+def encode(report: Report) -> bytes:
+    """A report as the bytes of one pipe message."""
+    return pickle.dumps(tuple(report) if isinstance(report, Outcomes) else report, protocol=5)
 
 
 def decode(data: bytes) -> Report:

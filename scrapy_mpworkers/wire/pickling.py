@@ -6,10 +6,11 @@ import io
 import pickle
 from collections.abc import Callable, Container, Iterable, Mapping
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.fields import fields_of
+from scrapy_mpworkers.wire.sink import Sink
 
 Resolvers = Mapping[str, Callable[..., Any]]
 Reduce = Callable[[Any], Any]
@@ -32,7 +33,7 @@ class Pickler(pickle.Pickler):
         self._tokens = tokens
         self._has_tokens = False
         self._parts: list[bytes] = []
-        super().__init__(_Sink(self._parts.append), protocol=5)
+        super().__init__(Sink(self._parts.append), protocol=5)
 
     def reducer_override(self, part: Any) -> Any:
         """Called by pickle for all but the plainest objects."""
@@ -52,12 +53,6 @@ class Pickler(pickle.Pickler):
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return data
-
-
-class _Sink(NamedTuple):
-    """A file for a pickler, which writes a small object in one piece: cheaper than a BytesIO."""
-
-    write: Callable[[bytes], None]
 
 
 def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) -> UnpicklableError:

@@ -376,7 +376,7 @@ def comes_true(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 def own_threads() -> list[str]:
     names = (thread.name for thread in threading.enumerate())
-    return [n for n in names if n.startswith("mpworkers-") or n == "QueueFeederThread"]
+    return [n for n in names if n.startswith("mpworkers-")]
 
 
 def open_fds() -> dict[str, str]:

@@ -223,7 +223,7 @@ def test_feeder_blocked_by_a_full_pipe_ends_with_its_worker(make_bench, method):
 
     assert [bench.result(n) for n in large] == [20_000_000, 9]
     bench.stop().assert_books()
-    assert comes_true(lambda: "QueueFeederThread" not in own_threads())
+    assert comes_true(lambda: "mpworkers-feeder" not in own_threads())
 
 
 @every_method

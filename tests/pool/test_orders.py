@@ -28,7 +28,7 @@ def arrived(orders: Orders, count: int) -> list[Any]:
 
 
 def has_feeder(orders: Orders) -> bool:
-    return orders.queue._thread is not None  # type: ignore[attr-defined]
+    return orders._feeder is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a pipe holds")
