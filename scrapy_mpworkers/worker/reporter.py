@@ -10,8 +10,9 @@ from multiprocessing.connection import Connection
 
 from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Report, encode
 
-#: Seconds that an outcome waits for the rest of its batch. A message costs both sides about 50 µs.
-FLUSH_AFTER = 0.005
+#: Seconds that an outcome waits for the rest of its batch: a little longer than a batch takes
+#: (``TARGET`` of pool/batching.py), or most batches would be sent in two messages.
+FLUSH_AFTER = 0.012
 
 
 class Reporter:
@@ -24,6 +25,7 @@ class Reporter:
     def __init__(self, reports: Connection) -> None:
         self._reports = reports
         self._finished: deque[Outcome] = deque()  # filled by one thread, emptied by two
+        self._since = 0.0  # when the oldest of them came
         self._sending = threading.Lock()
         self._has_finished = threading.Event()
         self._thread: threading.Thread | None = None
@@ -36,6 +38,8 @@ class Reporter:
 
     def add(self, outcome: Outcome) -> None:
         """An outcome that may wait for the rest of its batch."""
+        if not self._finished:
+            self._since = time.monotonic()
         self._finished.append(outcome)
         if self._thread is None:
             self._thread = threading.Thread(
@@ -48,8 +52,6 @@ class Reporter:
     def flush(self, *last: Outcome) -> None:
         """Send the outcomes that are ready, and *last* with them."""
         with self._sending:
-            if self._has_finished.is_set():
-                self._has_finished.clear()
             self._finished.extend(last)
             ready = [self._finished.popleft() for _ in range(len(self._finished))]
             if ready:
@@ -58,6 +60,13 @@ class Reporter:
     def _flush_late(self) -> None:
         while True:
             self._has_finished.wait()
-            time.sleep(FLUSH_AFTER)
-            with contextlib.suppress(OSError):  # Scrapy's process is gone, and we shall be soon
-                self.flush()
+            # Not asleep again before it has found nothing: to be woken for each batch, and to send
+            # the next one in two messages, would cost more than the rest of a small item.
+            while self._finished:
+                time.sleep(max(0.0, self._since + FLUSH_AFTER - time.monotonic()))
+                if self._finished and time.monotonic() - self._since >= FLUSH_AFTER:
+                    with contextlib.suppress(OSError):  # Scrapy is gone, and we shall be soon
+                        self.flush()
+            self._has_finished.clear()
+            if self._finished:
+                self._has_finished.set()

@@ -122,7 +122,7 @@ class TestBatching:
         assert batch_size(None) == batch_size(0.05) == 1
 
     def test_a_batch_is_a_few_milliseconds_of_work(self) -> None:
-        assert batch_size(0.0005) == 8
+        assert batch_size(0.0005) == 20
         assert batch_size(0.0) == LARGEST
 
     def test_idle_lanes_come_first(self) -> None:
