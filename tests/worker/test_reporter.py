@@ -1,11 +1,15 @@
-"""Outcomes travel together, but none waits long for the rest of its batch."""
+"""Outcomes travel together, but none waits long for the rest of its batch.
+
+Each reporter has a process of its own, as in a worker: its thread ends with that.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from multiprocessing import Pipe
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
 
@@ -13,13 +17,30 @@ from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Ready, decode
 from scrapy_mpworkers.worker import reporter
 from scrapy_mpworkers.worker.reporter import Reporter
 
+Start = Callable[..., Connection]
+
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[Connection, Connection]]:
-    ours, the_workers = Pipe(duplex=False)
-    yield ours, the_workers
-    ours.close()
-    the_workers.close()
+def start() -> Iterator[Start]:
+    """Starts a process that is given a pipe's end; returns the other end."""
+    context = get_context("spawn")
+    started: list[tuple[Any, Connection]] = []
+
+    def start(scenario: Callable[[Connection], None]) -> Connection:
+        ours, the_workers = context.Pipe(duplex=False)
+        process = context.Process(target=scenario, args=(the_workers,))
+        process.start()
+        the_workers.close()
+        started.append((process, ours))
+        return ours
+
+    yield start
+
+    for process, ours in started:
+        process.join(20)
+        assert process.exitcode == 0
+        process.close()
+        ours.close()
 
 
 def outcome(number: int) -> Outcome:
@@ -33,50 +54,68 @@ def arrived(ours: Connection) -> list[int]:
     return [one.task_id for one in report.outcomes]
 
 
-def test_a_batch_travels_in_one_message(pipe, monkeypatch):
-    monkeypatch.setattr(reporter, "FLUSH_AFTER", 100)
-    ours, the_workers = pipe
-    sender = Reporter(the_workers)
+def has_ended(ours: Connection) -> bool:
+    with pytest.raises(EOFError):
+        ours.recv_bytes()
+    return True
 
+
+def quick_batch(the_workers: Connection) -> None:
+    reporter.FLUSH_AFTER = 100
+    sender = Reporter(the_workers)
     sender.add(outcome(1))
     sender.add(outcome(2))
     sender.flush(outcome(3))
 
+
+def test_a_batch_travels_in_one_message(start: Start) -> None:
+    ours = start(quick_batch)
+
     assert arrived(ours) == [1, 2, 3]
-    assert not ours.poll()
+    assert has_ended(ours)
 
 
-def test_an_outcome_does_not_wait_for_an_item_that_takes_long(pipe):
-    ours, the_workers = pipe
-
+def long_item(the_workers: Connection) -> None:
     Reporter(the_workers).add(outcome(1))
+    time.sleep(1)
+
+
+def test_an_outcome_does_not_wait_for_an_item_that_takes_long(start: Start) -> None:
+    ours = start(long_item)
 
     assert arrived(ours) == [1]
+    assert not ours.poll()  # the item is still at work
 
 
-def test_the_time_of_one_batch_does_not_split_the_next(pipe, monkeypatch):
-    monkeypatch.setattr(reporter, "FLUSH_AFTER", 0.2)
-    ours, the_workers = pipe
+def two_batches(the_workers: Connection) -> None:
+    reporter.FLUSH_AFTER = 0.2
     sender = Reporter(the_workers)
     sender.add(outcome(1))
     sender.flush(outcome(2))
-    assert arrived(ours) == [1, 2]
     time.sleep(0.15)  # the thread that the first outcome has woken is asleep still
-
-    begun = time.monotonic()
     sender.add(outcome(3))
+    begun = time.monotonic()
+    while sender._finished:
+        time.sleep(0.001)
+    assert time.monotonic() - begun > 0.19
 
+
+def test_the_time_of_one_batch_does_not_split_the_next(start: Start) -> None:
+    ours = start(two_batches)
+
+    assert arrived(ours) == [1, 2]
     assert arrived(ours) == [3]
-    assert time.monotonic() - begun >= 0.2
 
 
-def test_what_is_ready_goes_before_any_other_report(pipe, monkeypatch):
-    monkeypatch.setattr(reporter, "FLUSH_AFTER", 100)
-    ours, the_workers = pipe
+def other_report(the_workers: Connection) -> None:
+    reporter.FLUSH_AFTER = 100
     sender = Reporter(the_workers)
-
     sender.add(outcome(1))
     sender.send(Ready(None))
+
+
+def test_what_is_ready_goes_before_any_other_report(start: Start) -> None:
+    ours = start(other_report)
 
     assert arrived(ours) == [1]
     assert decode(ours.recv_bytes()) == Ready(None)
