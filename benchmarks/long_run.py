@@ -85,6 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.long_run")
     parser.add_argument("--items", type=int, default=1_000_000)
     options = parser.parse_args()
+    if options.items < 2 * FIRST:
+        parser.error(f"at least {2 * FIRST} items, or there is nothing to compare")
     spec = Spec(OURS, "nothing", "small", options.items, workers=CORES)
     process = CrawlerProcess(settings_of(spec))
     crawler = process.create_crawler(LongSpider)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -17,10 +17,14 @@ class Backpressure:
         loop: the crawl's; everything here runs in its thread.
         max_count: items inside at once.
         max_bytes: of their frames together; a larger one goes in alone.
+        emptied: called whenever the last one has left.
     """
 
-    def __init__(self, loop: CrawlLoop, max_count: int, max_bytes: int) -> None:
+    def __init__(
+        self, loop: CrawlLoop, max_count: int, max_bytes: int, emptied: Callable[[], None]
+    ) -> None:
         self._loop = loop
+        self._emptied = emptied
         self._max_count, self._max_bytes = max_count, max_bytes
         self._count = self._bytes = 0
         self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
@@ -48,15 +52,13 @@ class Backpressure:
         """The item has its outcome."""
         self._count -= 1
         self._bytes -= size
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            waiting_size, let_in = self._waiting.popleft()
-            self._take(waiting_size)
-            let_in(None)
+        self._let_in()
         if not self._count:
             for callback in self._when_drained:
                 # In a turn of its own: this one is in the middle of settling.
                 self._loop.call_soon(callback)
             self._when_drained.clear()
+            self._emptied()
 
     async def room(self) -> None:
         """Wait until one more item would be let in, without taking its place."""
@@ -71,6 +73,12 @@ class Backpressure:
         else:
             callback()
 
+    def _let_in(self) -> None:
+        while self._waiting and self._has_room(self._waiting[0][0]):
+            size, let_in = self._waiting.popleft()
+            self._take(size)
+            let_in(None)
+
     def _has_room(self, size: int) -> bool:
         fits = self._count < self._max_count and self._bytes + size <= self._max_bytes
         return fits or not self._count
@@ -81,7 +89,17 @@ class Backpressure:
         self._count += 1
         self._bytes += size
 
-    def _turn(self, size: int) -> Awaitable[Any]:
+    async def _turn(self, size: int) -> None:
         turn, let_in = self._loop.waiter()
-        self._waiting.append((size, let_in))
-        return turn
+        place = (size, let_in)
+        self._waiting.append(place)
+        try:
+            await turn
+        except BaseException:
+            # Scrapy cancels start(), which waits for room here, when the spider is to close.
+            if place in self._waiting:
+                self._waiting.remove(place)
+                self._let_in()
+            else:
+                self.leave(size)  # let in already
+            raise

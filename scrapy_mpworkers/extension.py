@@ -110,8 +110,6 @@ class WorkerExtension:
             self._crossing.take_effect(outcome.effects)
         if journaled is not None:
             journaled.settled()
-        if not self._backpressure.pending:
-            self._nudge.all_settled()
         try:
             return shipment.outcome(outcome)
         except UnreadableError:
@@ -192,13 +190,16 @@ class WorkerExtension:
         self._pool = make_pool(
             self._options, self._crossing, self._processes, self._news, self._loop
         )
+        self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._backpressure.pending)
         self._backpressure = Backpressure(
-            self._loop, self._options.max_pending, self._options.max_pending_bytes
+            self._loop,
+            self._options.max_pending,
+            self._options.max_pending_bytes,
+            self._nudge.look_soon,
         )
         self._closing = Closing(
             self._loop, self._pool, self._backpressure, self._options.close_timeout
         )
-        self._nudge = ScraperNudge(self._crawler, self._loop, lambda: self._backpressure.pending)
         when_closing_begins(self._crawler, self._closing.begin)
         count_items_of_start(self._crawler)
         self._pool.start()

@@ -63,6 +63,7 @@ class InProcessPool:
         self._call_soon = call_soon
         self._tasks: deque[tuple[Task, tuple[int, ...], Settle, float]] = deque()
         self._running = False
+        self._at_work: Task | None = None
         self._count = 0
         self._given_up: Why | None = None
 
@@ -98,10 +99,9 @@ class InProcessPool:
     def give_up(self, why: Why) -> None:
         """Settle every pending task with the error that *why* makes, and every later one too."""
         self._given_up = why
-        holder = "this process" if self._running else None
         while self._tasks:
+            holder = "this process" if self._tasks[0][0] is self._at_work else None
             self._settle(Fate.DEAD_LETTERED, GivenUp(why(holder)))
-            holder = None
 
     def kill(self) -> None:
         """Nothing: there is no process to kill."""
@@ -128,9 +128,10 @@ class InProcessPool:
             self._events.opened(self._consumers.effects(), True)
 
     async def _work(self) -> None:
-        while self._tasks:
-            task, needs, settle, submitted_at = self._tasks[0]
+        while self._tasks and self._given_up is None:
+            task, needs, _, submitted_at = self._tasks[0]
             self._learn(needs)
+            self._at_work = task
             outcome = await self._consumers.consume(task)
             if not self._tasks or self._tasks[0][0] is not task:
                 continue  # given up meanwhile

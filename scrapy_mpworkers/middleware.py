@@ -11,12 +11,13 @@ from typing import Any
 from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
+from twisted.internet.defer import CancelledError
 
 from scrapy_mpworkers.extension import WorkerExtension
 
 
 class WorkerSpiderMiddleware:
-    """Awaits room in the pool before it yields an item."""
+    """Awaits room in the pool, after each item, before the spider makes the next."""
 
     def __init__(self, extension: WorkerExtension) -> None:
         self._extension = extension
@@ -40,6 +41,13 @@ class WorkerSpiderMiddleware:
         if self._extension.keeping.replaces_start:
             return
         async for item_or_request in start:
-            if not isinstance(item_or_request, Request):
-                await self._extension.room()
             yield item_or_request
+            # Not before the yield: when the spider is to close, Scrapy cancels whoever waits here,
+            # and an item that was made already would be lost.
+            if not isinstance(item_or_request, Request):
+                try:
+                    await self._extension.room()
+                except CancelledError:
+                    # Twisted's is an Exception, unlike asyncio's: Scrapy (2.19) would log it as an
+                    # error of the spider.
+                    return

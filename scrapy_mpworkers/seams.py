@@ -69,11 +69,8 @@ class ScraperNudge:
         self._pending = pending
         self._due = False
 
-    def all_settled(self) -> None:
-        """Look soon: at this moment the last item still counts as being processed.
-
-        While others are pending the scraper cannot be idle: they need no look.
-        """
+    def look_soon(self) -> None:
+        """Nothing is pending any more; but at this moment the last item still counts."""
         if not self._due:
             self._due = True
             self._loop.call_soon(self._look)

@@ -52,7 +52,7 @@ class Dispatcher:
         self._is_due = False
         self._dispatch_charged()
         lanes = self._ledger.without_charged(self._open_lanes())
-        loads = self._ledger.loads(lanes)
+        loads = self._ledger.open_messages_of(lanes)
         for index, count in plan(self._ledger.waiting, loads, self._service.seconds):
             self._send(lanes[index], self._ledger.lease(lanes[index], count, monotonic()))
 

@@ -75,6 +75,10 @@ class Ledger:
         """Queue messages of *lane* with a task that is not settled."""
         return self._open_messages[lane]
 
+    def open_messages_of(self, lanes: Sequence[Hashable]) -> list[int]:
+        """The same for each of *lanes*."""
+        return list(map(self._open_messages.__getitem__, lanes))
+
     def leases(self, lane: Hashable) -> Iterator[Entry]:
         """The unsettled entries that *lane* holds, oldest first."""
         return iter(self._leases.get(lane, {}).values())
@@ -82,10 +86,6 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         """A new task waits."""
         self._waiting.append(entry)
-
-    def loads(self, lanes: Sequence[Hashable]) -> list[int]:
-        """The same of each of *lanes*."""
-        return list(map(self._open_messages.__getitem__, lanes))
 
     def without_charged(self, lanes: Sequence[LaneT]) -> Sequence[LaneT]:
         """Those of *lanes* that have no charged task, which must not get another one behind it."""

@@ -153,7 +153,8 @@ def _message(order: Order) -> list[bytes]:
 
 def _write(writer: Connection, message: Iterable[bytes]) -> None:
     rest: deque[memoryview] = deque(memoryview(piece) for piece in message)
-    with contextlib.suppress(OSError):  # the worker is dead, and its exit handle will tell
+    # The worker is dead, and its exit handle will tell.
+    with contextlib.suppress(BrokenPipeError):
         while rest:
             written = os.writev(writer.fileno(), [*rest][:_PIECES])
             while rest and written >= len(rest[0]):

@@ -27,14 +27,15 @@ class Inbox:
         self._arrivals.register(self.fd, select.POLLIN)
 
     def has_message(self) -> bool:
-        """Whether a message has begun to arrive, or the parent is gone."""
+        """Whether a message has begun to arrive, or the pipe has ended."""
         return bool(self._arrivals.poll(0))
 
     def get(self) -> Order:
         """The next message; waits for it.
 
         Raises:
-            EOFError: the parent is gone.
+            EOFError: the pipe has ended, under ``fork`` with the parent. Else the worker has a copy
+                of the other end itself, and it is the watch on the parent that ends it.
         """
         with self._queue._rlock:
             message = self._message()

@@ -151,6 +151,26 @@ def assert_start_items_end_soon(
     assert ended.seconds_since("scraped") < 3
 
 
+@rotated("close", ["CloseSpider", "SIGINT"], start=2)
+def test_close_while_start_waits_for_room_finishes_what_was_yielded(
+    launch: Launcher, close: str, world: World
+) -> None:
+    settings = offload("Gate") | {"MPWORKERS_MAX_PENDING": 3}
+    arguments = ("items=20", "close_at=2") if close == "CloseSpider" else ("items=20",)
+    crawl = launch.crawl("start", world, *arguments, held=True, **settings)
+    crawl.wait_told("busy", 2)
+    crawl.wait_told("yielded", 3)
+    if close == "SIGINT":
+        crawl.signal_group(signal.SIGINT)
+    crawl.wait_for("Closing spider")
+
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert_everything_finished(ended)
+    assert len(ended.items) < 20
+
+
 # Another pipeline that fails beside ours
 
 BEFORE, AFTER = 100, 500

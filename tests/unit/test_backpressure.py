@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.loops import current_loop
 
@@ -26,9 +28,13 @@ class Door:
     """Notes who came in, in which order."""
 
     def __init__(self, max_count: int = 100, max_bytes: int = 1000) -> None:
-        self.backpressure = Backpressure(current_loop(), max_count, max_bytes)
+        self.emptied = 0
         self.inside: list[str] = []
+        self.backpressure = Backpressure(current_loop(), max_count, max_bytes, self._empty)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _empty(self) -> None:
+        self.emptied += 1
 
     async def come(self, *names: str, size: int = 1) -> None:
         for name in names:
@@ -103,6 +109,51 @@ def test_room_is_awaited_and_not_taken() -> None:
         return [waited, room.done(), door.backpressure.pending]
 
     assert run(work()) == [True, True, 0]
+
+
+@pytest.mark.parametrize("let_in_first", [False, True])
+def test_whoever_is_cancelled_while_it_waits_for_room_leaves_no_trace(let_in_first: bool) -> None:
+    async def work() -> list[Any]:
+        door = Door(max_count=1)
+        await door.come("a")
+        room = asyncio.ensure_future(door.backpressure.room())
+        await turns()
+        if let_in_first:
+            door.backpressure.leave(1)  # it is let in, and has not had its turn yet
+        room.cancel()
+        await turns()
+        if not let_in_first:
+            await door.go()
+        return [room.cancelled(), door.backpressure.pending, door.emptied]
+
+    assert run(work()) == [True, 0, 1]
+
+
+def test_a_large_one_that_gives_up_waiting_lets_those_behind_it_in() -> None:
+    async def work() -> list[str]:
+        door = Door(max_bytes=10)
+        await door.come("a", size=4)
+        large = asyncio.ensure_future(door.backpressure.enter(8))
+        await turns()
+        await door.come("b", size=4)
+        large.cancel()
+        await turns()
+        return door.inside
+
+    assert run(work()) == ["a", "b"]
+
+
+def test_whoever_waited_for_room_empties_the_place_as_well() -> None:
+    async def work() -> list[int]:
+        door = Door(max_count=1)
+        await door.come("a")
+        room = asyncio.ensure_future(door.backpressure.room())
+        await turns()
+        await door.go()
+        await room
+        return [door.backpressure.pending, door.emptied]
+
+    assert run(work()) == [0, 1]
 
 
 def told_when_drained(prepare: Callable[[Door], Coroutine[Any, Any, None]]) -> list[int]:

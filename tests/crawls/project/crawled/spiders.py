@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import scrapy
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
+from scrapy.utils.defer import deferred_from_coro
 
 from .signs import pause, tell
 
@@ -86,10 +87,16 @@ class StartSpider(TellingSpider):
 
     name = "start"
     stop = ""
+    close_at = 0
+    """The item after which the engine is told to close, while start() goes on."""
 
     async def start(self) -> AsyncIterator[Any]:
-        for _ in range(int(self.items)):
+        for n in range(1, int(self.items) + 1):
             yield self.make()
+            if n == int(self.close_at):
+                assert self.crawler.engine is not None
+                closing = self.crawler.engine.close_spider_async(reason="enough")
+                self.closing = deferred_from_coro(closing)
         if self.stop:
             raise CloseSpider(self.stop)
 
