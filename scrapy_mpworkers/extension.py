@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from time import monotonic
 from typing import Any
 
@@ -138,12 +138,6 @@ class WorkerExtension:
         """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""
         if self._started is not None:
             await self._backpressure.room()
-
-    async def resumed(self) -> AsyncIterator[Any]:
-        """The items that an earlier run has kept, no faster than they are processed."""
-        for item in self.keeping.resumed():
-            await self.room()
-            yield item
 
     async def stop(self) -> None:
         """Drain, stop, join. Safe to call twice, and without a start.

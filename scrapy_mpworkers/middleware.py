@@ -36,18 +36,28 @@ class WorkerSpiderMiddleware:
 
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """What an earlier run has kept, then *start*, no faster than items are processed."""
-        async for item in self._extension.resumed():
+        kept = self._extension.keeping
+        for item in kept.resumed():
             yield item
-        if self._extension.keeping.replaces_start:
+            if not await self._room():
+                return
+        if kept.replaces_start:
             return
         async for item_or_request in start:
             yield item_or_request
-            # Not before the yield: when the spider is to close, Scrapy cancels whoever waits here,
-            # and an item that was made already would be lost.
-            if not isinstance(item_or_request, Request):
-                try:
-                    await self._extension.room()
-                except CancelledError:
-                    # Twisted's is an Exception, unlike asyncio's: Scrapy (2.19) would log it as an
-                    # error of the spider.
-                    return
+            if not isinstance(item_or_request, Request) and not await self._room():
+                return
+
+    async def _room(self) -> bool:
+        """Wait until one more item would be let in; ``False`` if the spider is to close instead.
+
+        Behind an item and not before it: Scrapy cancels whoever waits here when the spider is to
+        close, and an item that was made already would be lost.
+        """
+        try:
+            await self._extension.room()
+        except CancelledError:
+            # Twisted's is an Exception, unlike asyncio's, which goes on its way: Scrapy (2.15 to
+            # 2.19) would log it as an error of the spider.
+            return False
+        return True

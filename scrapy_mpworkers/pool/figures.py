@@ -21,7 +21,7 @@ class Distribution:
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self._total = 0.0
-        self._new: list[float] = []  # not yet in a bucket: many together take a quarter of the time
+        self._new: list[float] = []  # not yet in a bucket; many together are cheaper
 
     def add(self, seconds: float) -> None:
         """Another duration."""

@@ -136,11 +136,7 @@ def assert_start_items_end_soon(
     crawl = launch.crawl("start", world, *arguments, held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
     crawl.wait_told("yielded", 6)
-    if close == "CloseSpider":
-        crawl.wait_for("Closing spider")
-    if close == "SIGINT":
-        crawl.signal_group(signal.SIGINT)
-        crawl.wait_for("Closing spider")
+    close_by(close, crawl)
 
     crawl.open_gate()
     ended = crawl.finish()
@@ -149,6 +145,14 @@ def assert_start_items_end_soon(
     assert sorted(ended.told("scraped")) == [1, 2, 3, 4, 5, 6]
     # Without our help an idle close comes with the engine's heartbeat, up to 5 s later.
     assert ended.seconds_since("scraped") < 3
+
+
+def close_by(close: str, crawl: Crawl) -> None:
+    """Wait until a close has begun that the spider asks for, or Ctrl-C."""
+    if close == "SIGINT":
+        crawl.signal_group(signal.SIGINT)
+    if close != "idle":
+        crawl.wait_for("Closing spider")
 
 
 @rotated("close", ["CloseSpider", "SIGINT"], start=2)
@@ -160,9 +164,7 @@ def test_close_while_start_waits_for_room_finishes_what_was_yielded(
     crawl = launch.crawl("start", world, *arguments, held=True, **settings)
     crawl.wait_told("busy", 2)
     crawl.wait_told("yielded", 3)
-    if close == "SIGINT":
-        crawl.signal_group(signal.SIGINT)
-    crawl.wait_for("Closing spider")
+    close_by(close, crawl)
 
     crawl.open_gate()
     ended = crawl.finish()

@@ -155,6 +155,28 @@ def test_close_gives_up_what_does_not_move_in_one_process(launch: Launcher, mode
     assert [text for n, _, text in ended.told("failed") if n == 3 and "at this process" in text]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_item_that_comes_after_the_rest_was_given_up_is_given_up_too(
+    launch: Launcher, mode: str, workers: int
+) -> None:
+    ended = launch.crawl(
+        "pages",
+        World(mode, "forkserver"),
+        "items=6",
+        "stop=enough",
+        **offload("HoldsThird"),
+        ITEM_PIPELINES={"crawled.bystanders.LetsOneBeLate": 100},
+        MPWORKERS_WORKERS=workers,
+        MPWORKERS_CLOSE_TIMEOUT=1.5,
+    ).finish()
+
+    failed = {n: (error, text) for n, error, text in ended.told("failed")}
+    assert {error for error, _ in failed.values()} == {"CloseTimeout"}
+    assert "still waiting" in failed[1][1]
+    assert ended.exit_code == 0
+
+
 @worlds(2, 1)
 def test_close_waits_as_long_as_something_moves(launch: Launcher, world: World) -> None:
     # Twelve items of 0.3 s each on two workers: longer than the deadline, but never without

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import struct
 from collections.abc import Iterator
 from multiprocessing import get_context
 from typing import Any
@@ -39,6 +42,16 @@ def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
 
     assert (type(arrived), arrived) == (type(order), order)
     assert not inbox.has_message()
+
+
+def test_a_message_above_two_gigabytes_says_its_size_in_another_way(orders: Orders) -> None:
+    # A small one in that form: the form is what is tried.
+    body = pickle.dumps(POISON_PILL)
+    os.write(orders.writer.fileno(), struct.pack("!iQ", -1, len(body)) + body)
+    orders._count()
+
+    assert Inbox(orders.queue).get() is POISON_PILL
+    orders.queue.task_done()
 
 
 def test_the_queue_stays_one_that_anybody_can_get_from(orders: Orders) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -113,6 +114,28 @@ def test_a_thread_older_than_the_item_may_wake_the_loop(run: Any) -> None:
 
     assert run(await_service()) == ["served"]
     thread.join()
+
+
+@pytest.mark.parametrize("what", ["callback", "timer", "file"])
+def test_company_is_whatever_of_a_pipeline_may_be_due(run: Any, what: str) -> None:
+    async def meet() -> tuple[bool, bool]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, WatchfulLoop)
+        alone = not loop.has_company()
+        read, write = os.pipe()
+        if what == "callback":
+            loop.call_soon(int)
+        elif what == "timer":
+            loop.call_later(3600, int)
+        else:
+            loop.add_reader(read, int)
+        met = loop.has_company()
+        loop.remove_reader(read)
+        os.close(read)
+        os.close(write)
+        return alone, met
+
+    assert run(meet()) == [(True, True)]
 
 
 def test_a_subprocess_may_be_awaited(run: Any) -> None:

@@ -13,7 +13,7 @@ from scrapy.pipelines.files import FilesPipeline
 from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.defer import Deferred
 
-from .signs import tell, wait_at_gate
+from .signs import pause, tell, wait_at_gate
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -140,6 +140,15 @@ class AwaitsDeadDeferred(Mark):
     async def process_item(self, item: dict[str, Any]) -> Any:
         if item["n"] == 3:
             await maybe_deferred_to_future(Deferred())
+        return super().process_item(item)
+
+
+class HoldsThird(Mark):
+    """Awaits, with the third item only, what never comes: a timer that is an hour away."""
+
+    async def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 3:
+            await pause(3600)
         return super().process_item(item)
 
 
