@@ -21,10 +21,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrapy_mpworkers.errors import (
+    BatchError,
     CloseTimeout,
     HopGoneError,
     ItemTimeout,
     JournalError,
+    KeyMissingError,
     MPWorkersError,
     NotInWorkerError,
     NotPrivateError,
@@ -42,19 +44,23 @@ from scrapy_mpworkers.errors import (
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.addon import Addon
+    from scrapy_mpworkers.batches import BatchMixin
     from scrapy_mpworkers.extension import WorkerExtension
     from scrapy_mpworkers.pipeline import WorkerPipeline
 
 __all__ = [
-    "HopGoneError",
-    "JournalError",
-    "NotPrivateError",
-    "NotReplayedError",
     "Addon",
+    "BatchError",
+    "BatchMixin",
     "CloseTimeout",
+    "HopGoneError",
     "ItemTimeout",
+    "JournalError",
+    "KeyMissingError",
     "MPWorkersError",
     "NotInWorkerError",
+    "NotPrivateError",
+    "NotReplayedError",
     "PoolBroken",
     "PoolClosed",
     "RemoteError",
@@ -68,7 +74,12 @@ __all__ = [
     "WorkerStartError",
 ]
 
-_COMPONENTS = {"Addon": "addon", "WorkerExtension": "extension", "WorkerPipeline": "pipeline"}
+_COMPONENTS = {
+    "Addon": "addon",
+    "BatchMixin": "batches",
+    "WorkerExtension": "extension",
+    "WorkerPipeline": "pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

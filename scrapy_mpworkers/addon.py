@@ -7,9 +7,9 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.hops import add_hops
+from scrapy_mpworkers.hops import add_routes
 from scrapy_mpworkers.middleware import WorkerSpiderMiddleware
-from scrapy_mpworkers.pipeline import hop_class
+from scrapy_mpworkers.pipeline import route_class
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
 
 
@@ -17,19 +17,19 @@ class Addon:
     """The add-on. What the user has already set for a component, ``None`` included, stays."""
 
     def update_settings(self, settings: BaseSettings) -> None:
-        """Enable extension, spider middleware and a pipeline for each hop.
+        """Enable extension, spider middleware and a pipeline for each route.
 
         Raises:
             SettingError: a setting has a value that cannot work.
         """
         warn_of_unknown_names(settings)
         options = read_settings(settings)
-        if not options.pipelines:
+        if not options.levels:
             return
         if not options.enabled:
             _put_back(settings, options)
             return
-        add_hops(settings, options, hop_class)
+        add_routes(settings, options, route_class)
         settings.setdefault_in_component_priority_dict("EXTENSIONS", WorkerExtension, 0)
         settings.setdefault_in_component_priority_dict(
             "SPIDER_MIDDLEWARES", WorkerSpiderMiddleware, 0

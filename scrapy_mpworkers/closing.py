@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
-from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.errors import CloseTimeout
-from scrapy_mpworkers.inline import InProcessPool
+from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.loops import CrawlLoop
-from scrapy_mpworkers.pool.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -22,19 +21,13 @@ class Closing:
     """A deadline that counts time without progress, from the moment the engine begins to close.
 
     Args:
+        levels: whose items are waited for.
         timeout: seconds without any item settled, after which the rest is given up.
     """
 
-    def __init__(
-        self,
-        loop: CrawlLoop,
-        pool: Pool | InProcessPool,
-        backpressure: Backpressure,
-        timeout: float,
-    ) -> None:
+    def __init__(self, loop: CrawlLoop, levels: Sequence[Level], timeout: float) -> None:
         self._loop = loop
-        self._pool = pool
-        self._backpressure = backpressure
+        self._levels = levels
         self._timeout = timeout
         self._since: float | None = None
         self._report_at = 0.0
@@ -44,11 +37,14 @@ class Closing:
         if self._since is None:
             self._since = monotonic()
             self._report_at = self._since + _REPORT_AFTER
+            for level in self._levels:
+                level.pool.hurry()
             self._watch(self._since)
 
     def _watch(self, since: float) -> None:
-        pending, now = self._backpressure.pending, monotonic()
-        idle = now - max(since, self._pool.settled_at, self._backpressure.busy_since)
+        pending, now = sum(level.backpressure.pending for level in self._levels), monotonic()
+        settled = max(level.pool.settled_at for level in self._levels)
+        idle = now - max(since, settled, *(one.backpressure.busy_since for one in self._levels))
         if pending and idle >= self._timeout:
             self._give_up_the_rest(idle)
             return
@@ -64,7 +60,7 @@ class Closing:
         return max(0.01, min(pause, until_report) if until_report > 0 else min(pause, 1.0))
 
     def _report(self, pending: int) -> None:
-        held = self._pool.overdue()
+        held = [task for level in self._levels for task in level.pool.overdue()]
         longest = max((seconds for _, _, seconds in held), default=0.0)
         logger.info(
             "Closing: %d items left, %d of them at workers, the longest for %.0f s",
@@ -74,7 +70,10 @@ class Closing:
         )
 
     def _give_up_the_rest(self, idle: float) -> None:
-        for task_id, worker, seconds in self._pool.overdue():
-            logger.warning("Item %d is at %s for %.0f s and is given up", task_id, worker, seconds)
-        self._pool.give_up(partial(CloseTimeout, idle))
-        self._pool.kill()
+        for pool in (level.pool for level in self._levels):
+            for task_id, worker, seconds in pool.overdue():
+                logger.warning(
+                    "Item %d is at %s for %.0f s and is given up", task_id, worker, seconds
+                )
+            pool.give_up(partial(CloseTimeout, idle))
+            pool.kill()

@@ -1,4 +1,4 @@
-"""Items and side effects at the wall, on Scrapy's side: what is shipped, what comes of it."""
+"""What crosses the wall beside the items, on Scrapy's side: the crawl's state, side effects."""
 
 from __future__ import annotations
 
@@ -13,82 +13,40 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 from scrapy.utils.misc import load_object
 
-from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.pool.interface import GivenUp
-from scrapy_mpworkers.settings import Entry
-from scrapy_mpworkers.wire.changes import Snapshot, unpack
+from scrapy_mpworkers.checks import Entry
+from scrapy_mpworkers.hops import Hop, keyed
+from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels, SpiderState
+from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, SpiderState
 from scrapy_mpworkers.wire.effects import Effects, unpack_record
 from scrapy_mpworkers.wire.failures import put_together
-from scrapy_mpworkers.wire.messages import Fate, Outcome
 
 logger = logging.getLogger(__name__)
-
-
-class Shipment:
-    """An item that has been pickled, with what must be known to make its outcome."""
-
-    def __init__(self, item: Any, codec: ParentCodec) -> None:
-        self._codec = codec
-        self._snapshot = Snapshot(item)
-        self.frame: Frame = codec.dump(item)
-
-    @property
-    def fields(self) -> Any:
-        """The fields that were shipped, or the item itself if it is of a type without any."""
-        return self._snapshot.item if self._snapshot.fields is None else self._snapshot.fields
-
-    def outcome(self, outcome: Outcome | GivenUp) -> Any:
-        """The item as the hop returned it.
-
-        Raises:
-            Exception: what the hop raised, or why the item was given up.
-        """
-        if isinstance(outcome, GivenUp):
-            raise outcome.error
-        try:
-            if outcome.fate == Fate.DONE:
-                product = unpack(outcome.result, self._load)
-            else:
-                failure, change = self._load(outcome.result)
-        # The classes of the item run their own code here. SystemExit would end the crawl.
-        except BaseException as error:
-            raise UnreadableError(
-                "what the pipelines made of the item cannot be loaded in Scrapy's process: "
-                f"{type(error).__name__}: {error}. Look at __setstate__, __reduce__ and __init__ "
-                "of the classes in it, or put plain data there."
-            ) from error
-        if outcome.fate == Fate.DONE:
-            return self._snapshot.outcome(product)
-        if change is not None:
-            # Handlers of item_dropped and item_error see what the pipelines had done to it.
-            self._snapshot.apply(change)
-        raise put_together(failure, self._codec.load)
-
-    def _load(self, data: bytes) -> Any:
-        return self._codec.load(data, self.frame.handles)
 
 
 class Crossing:
     """One crawl's side of the wall."""
 
-    def __init__(self, crawler: Crawler, hops: tuple[tuple[Entry, ...], ...]) -> None:
+    def __init__(
+        self, crawler: Crawler, levels: Sequence[LevelSettings], hops: Sequence[Hop]
+    ) -> None:
         self._crawler = crawler
-        # What is named in __main__ crosses by value: a worker has another __main__.
-        self._hops = tuple(tuple(map(_out_of_main, hop)) for hop in hops)
+        self._levels = levels
+        self._hops = hops
         self._said: set[str] = set()
         assert crawler.spider is not None
         self.codec = ParentCodec(
             {"spider": crawler.spider, "crawler": crawler, "settings": crawler.settings}
         )
 
-    def state(self) -> Frame:
-        """The payload of a Setup, as things stand now."""
+    def state(self, level: int) -> Frame:
+        """The payload of a Setup for a worker of *level*, as things stand now."""
         needs: dict[int, None] = {}
         spider = self._spider_state(needs)
         state = CrawlState(
-            hops=self._hops,
+            level=self._levels[level].name,
+            batches=self._levels[level].batch_size > 0,
+            hops={hop.number: self._hop_state(hop) for hop in self._hops if hop.level == level},
             settings=self._settings,
             spider=spider,
             stats=self._picklable_stats(),
@@ -97,13 +55,12 @@ class Crossing:
         frame = self.codec.dump(state)
         return frame._replace(needs=tuple(dict.fromkeys([*needs, *frame.needs])))
 
-    def ship(self, item: Any) -> Shipment:
-        """Pickle *item*, at once: the spider may change it the next moment.
-
-        Raises:
-            UnpicklableError: it cannot be; the message names the field.
-        """
-        return Shipment(item, self.codec)
+    def _hop_state(self, hop: Hop) -> HopState:
+        # What is named in __main__ crosses by value: a worker has another __main__.
+        behind = [one for one in self._hops[hop.number + 1 :] if one.route == hop.route]
+        wants = keyed(behind, self._levels) if self._levels[hop.level].wait else ()
+        keys = tuple(_out_of_main(self._levels[one.level].key) for one in wants)
+        return HopState(tuple(map(_out_of_main, hop.entries)), keys)
 
     def failure(self, data: bytes) -> Exception:
         """An exception that a worker reported outside any item."""

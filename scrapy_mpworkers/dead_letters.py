@@ -50,7 +50,11 @@ class DeadLetter:
     def to_json(self) -> str:
         """The letter as one line, without its end. Plain ASCII."""
         definitions = {str(n): _text(blob) for n, blob in self.frame.definitions.items()}
-        frame = {"frame": _text(self.frame.data), "definitions": definitions}
+        frame = {
+            "frame": _text(self.frame.data),
+            "definitions": definitions,
+            "results": list(map(_text, self.frame.results)),
+        }
         return json.dumps({**self.__dict__, **frame}, allow_nan=False)
 
     @classmethod
@@ -62,7 +66,8 @@ class DeadLetter:
         """
         told = json.loads(line)
         definitions = {int(n): _bytes(blob) for n, blob in told.pop("definitions").items()}
-        frame = StoredFrame(_bytes(told.pop("frame")), definitions)
+        results = tuple(map(_bytes, told.pop("results")))
+        frame = StoredFrame(_bytes(told.pop("frame")), definitions, results)
         return cls(**told | {"frame": frame, "hop": tuple(told["hop"])})
 
 

@@ -124,6 +124,14 @@ class NotReplayedError(MPWorkersError):
     """The crawl of a replay ended before this item had an outcome."""
 
 
+class KeyMissingError(MPWorkersError, LookupError):
+    """An item has no key, in a level of ``MPWORKERS_LEVELS`` that needs one."""
+
+
+class BatchError(MPWorkersError, TypeError):
+    """What ``process_batch`` returned does not say what became of each item."""
+
+
 class NotInWorkerError(MPWorkersError, AttributeError):
     """A pipeline asked for a part of the crawl that only Scrapy's own process has."""
 

@@ -1,53 +1,98 @@
-"""ITEM_PIPELINES and MPWORKERS_PIPELINES on one number line.
+"""ITEM_PIPELINES and the pipelines of all levels on one number line.
 
-A run of offloaded neighbours is a hop. One entry of ITEM_PIPELINES stands for it, at the order of
+A run of neighbours of one level is a hop. Hops that follow one another, without a pipeline of
+ITEM_PIPELINES between them, are a route: one entry of ITEM_PIPELINES stands for it, at the order of
 its first pipeline.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from scrapy.settings import BaseSettings
 from scrapy.utils.conf import build_component_list
 from scrapy.utils.misc import load_object
 
+from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.settings import Entry, WorkerSettings, import_path
+from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
 
 
-def add_hops(
-    settings: BaseSettings, options: WorkerSettings, hop_class: Callable[[int], type]
+class Hop(NamedTuple):
+    """A trip of an item to workers.
+
+    ``number``: from 0, along the number line; ``route``: likewise; ``level``: its index in
+    ``WorkerSettings.levels``.
+    """
+
+    number: int
+    route: int
+    level: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The import paths of its pipelines."""
+        return tuple(map(import_path, self.entries))
+
+
+def add_routes(
+    settings: BaseSettings, options: WorkerSettings, route_class: Callable[[int], type]
 ) -> None:
-    """Put an entry for each hop into ITEM_PIPELINES, unless the user has placed one by hand.
+    """Put an entry for each route into ITEM_PIPELINES, unless the user has placed one by hand.
 
     Args:
-        hop_class: gives the class that stands for the hop of a number.
+        route_class: gives the class that stands for the route of a number.
 
     Raises:
         SettingError: a pipeline is in both settings.
     """
     reactor_side = _reactor_pipelines(settings)
     _refuse_twice(reactor_side, options)
-    if any(_is_hop(entry) for entry in reactor_side):
+    if any(_is_route(entry) for entry in reactor_side):
         return
     for number, order in enumerate(_first_orders(reactor_side, options)):
-        settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", hop_class(number), order)
+        settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", route_class(number), order)
 
 
-def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[tuple[Entry, ...], ...]:
-    """The entries of each hop, in order, as ITEM_PIPELINES places them."""
+def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
+    """The hops, in order, as ITEM_PIPELINES places their routes."""
     placed = _reactor_pipelines(settings)
-    orders = sorted(order for entry, order in placed.items() if _is_hop(entry))
-    hops: list[list[Entry]] = [[] for _ in orders]
-    if not hops:
+    begins = sorted(order for entry, order in placed.items() if _is_route(entry))
+    if not begins:
         return ()
-    for entry, order in options.pipelines:
-        place = max((n for n, first in enumerate(orders) if first <= order), default=0)
-        hops[place].append(entry)
-    return tuple(map(tuple, hops))
+
+    def place(point: _Point) -> tuple[int, int]:
+        route = max((n for n, begin in enumerate(begins) if begin <= point.order), default=0)
+        return route, point.level
+
+    runs = groupby(_line(options), key=place)
+    return tuple(
+        Hop(number, route, level, tuple(point.entry for point in run))
+        for number, ((route, level), run) in enumerate(runs)
+    )
+
+
+def routes_of(hops: Iterable[Hop]) -> dict[int, Sequence[Hop]]:
+    """The hops of each route, by its number."""
+    return {number: list(run) for number, run in groupby(hops, key=lambda hop: hop.route)}
+
+
+def keyed(hops: Iterable[Hop], levels: Sequence[LevelSettings]) -> list[Hop]:
+    """Those of *hops* that want a key of an item as it is when it comes to the first of them.
+
+    It stays so until a level has been waited for.
+    """
+    found: list[Hop] = []
+    for hop in hops:
+        if levels[hop.level].key is not None:
+            found.append(hop)
+        if levels[hop.level].wait:
+            break
+    return found
 
 
 def is_contract_check() -> bool:
@@ -55,10 +100,26 @@ def is_contract_check() -> bool:
     return os.environ.get("SCRAPY_CHECK") == "true"
 
 
+class _Point(NamedTuple):
+    order: Any
+    level: int
+    entry: Entry
+
+
+def _line(options: WorkerSettings) -> list[_Point]:
+    """What is offloaded, in order."""
+    points = [
+        _Point(order, number, entry)
+        for number, level in enumerate(options.levels)
+        for entry, order in level.pipelines
+    ]
+    return sorted(points, key=lambda point: point.order)
+
+
 def _first_orders(reactor_side: dict[Any, Any], options: WorkerSettings) -> list[Any]:
     """The order of the first pipeline of each run of offloaded neighbours."""
     line: list[tuple[Any, bool]] = [(order, False) for order in reactor_side.values()]
-    line += [(order, True) for _, order in options.pipelines]
+    line += [(point.order, True) for point in _line(options)]
     line.sort(key=lambda point: point[0])
     return [
         order
@@ -75,17 +136,18 @@ def _reactor_pipelines(settings: BaseSettings) -> dict[Any, Any]:
     return {entry: order for entry, order in composed.items() if order is not None}
 
 
-def _is_hop(entry: Any) -> bool:
+def _is_route(entry: Any) -> bool:
     if isinstance(entry, str) and not entry.startswith("scrapy_mpworkers."):
         return False
-    return getattr(load_object(entry), "hop_number", None) is not None
+    return getattr(load_object(entry), "route_number", None) is not None
 
 
 def _refuse_twice(reactor_side: dict[Any, Any], options: WorkerSettings) -> None:
     offloaded = {import_path(entry) for entry, _ in options.pipelines}
+    setting = "MPWORKERS_LEVELS" if options.levels[0].name else "MPWORKERS_PIPELINES"
     for entry in reactor_side:
         if import_path(entry) in offloaded:
             raise SettingError(
-                f"{import_path(entry)} is in both ITEM_PIPELINES and MPWORKERS_PIPELINES; "
+                f"{import_path(entry)} is in both ITEM_PIPELINES and {setting}; "
                 "keep it in one of them."
             )

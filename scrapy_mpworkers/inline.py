@@ -18,7 +18,8 @@ from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.messages import Fate, Task
-from scrapy_mpworkers.worker.consumer import Consumers, hop_pipelines
+from scrapy_mpworkers.worker.consumer import Consumers
+from scrapy_mpworkers.worker.pipelines import hop_pipelines
 
 
 class InlineHop:
@@ -43,8 +44,8 @@ class InlineHop:
 class InProcessPool:
     """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
 
-    It has the methods of :class:`~scrapy_mpworkers.pool.pool.Pool` that the extension uses.
-    Breakpoints, profilers and print work.
+    It has the methods of :class:`~scrapy_mpworkers.pool.pool.Pool` that a level uses. Breakpoints,
+    profilers and print work. Keys mean nothing here, and a batch is always one of one.
     """
 
     def __init__(
@@ -76,17 +77,32 @@ class InProcessPool:
         """Build and open the consumers here."""
         self._run(self._open())
 
-    def submit(self, hop: int, frame: bytes, needs: tuple[int, ...], settle: Settle) -> int:
+    def submit(
+        self,
+        hop: int,
+        frame: bytes,
+        needs: tuple[int, ...],
+        settle: Settle,
+        results: tuple[bytes, ...] = (),
+        key: Any = None,
+    ) -> int:
         """Take a task; they run one after the other."""
         self._count += 1
         self.figures.submitted += 1
-        self._tasks.append((Task(self._count, hop, frame), needs, settle, monotonic()))
+        task = Task(self._count, hop, frame, results)
+        self._tasks.append((task, needs, settle, monotonic()))
         if self._given_up is not None:
             self._call_soon(partial(self.give_up, self._given_up))
         elif not self._running:
             self._running = True
             self._call_soon(lambda: self._run(self._work()))
         return self._count
+
+    def flush(self) -> None:
+        """Nothing: no task waits for others."""
+
+    def hurry(self) -> None:
+        """Nothing, likewise."""
 
     def workers(self) -> tuple[int, int]:
         """Busy and ready workers; this process counts as one."""
@@ -119,6 +135,7 @@ class InProcessPool:
             self._learn(frame.needs)
             state: CrawlState = codec.load(frame.data)
             self._consumers = Consumers(state, codec, _unguarded, _NoRecords())
+            self._has_batches = state.batches
             await self._consumers.open()
         except BaseException as error:
             failure = self._codec.dump(take_apart(error, self._codec.dump))
@@ -132,7 +149,10 @@ class InProcessPool:
             task, needs, _, submitted_at = self._tasks[0]
             self._learn(needs)
             self._at_work = task
-            outcome = await self._consumers.consume(task)
+            if self._has_batches:
+                [outcome] = await self._consumers.consume_together([task])
+            else:
+                outcome = await self._consumers.consume(task)
             if not self._tasks or self._tasks[0][0] is not task:
                 continue  # given up meanwhile
             self.figures.workers[0].busy += outcome.seconds

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sqlite3
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -36,16 +37,17 @@ _GATHER = 0.005
 #: back, so one for each row would take its time. (SQLite before 3.32 allows 999 variables.)
 _ROWS = 200
 
-_VERSION = 1  # PRAGMA user_version; 0 is a new file
+_VERSION = 2  # PRAGMA user_version; 0 is a new file
 _TABLES = """
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY,
     hop TEXT NOT NULL,        -- JSON: import paths of its pipelines
     frame BLOB NOT NULL,
-    definitions TEXT NOT NULL -- JSON: the number in the frame -> definition.id
+    definitions TEXT NOT NULL, -- JSON: the number in the frame -> definition.id
+    results TEXT NOT NULL      -- JSON: what earlier hops made of the item, in base64
 );
 CREATE TABLE definition (id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
 
 
@@ -164,7 +166,7 @@ class Journal:
         with database:
             database.execute("BEGIN IMMEDIATE")
             rows = [self._row(database, order.entry) for order in added]
-            _in_parts(database, "INSERT INTO entry VALUES {}", "(?, ?, ?, ?)", rows)
+            _in_parts(database, "INSERT INTO entry VALUES {}", "(?, ?, ?, ?, ?)", rows)
             # Behind the insertions: an item that was fast is added and removed at once.
             _in_parts(database, "DELETE FROM entry WHERE id IN ({})", "?", removed)
         self._tell_committed(added)
@@ -174,7 +176,9 @@ class Journal:
         numbers = {n: self._define(database, n, b) for n, b in entry.frame.definitions.items()}
         if entry.hop not in self._hops:
             self._hops[entry.hop] = json.dumps(entry.hop)
-        return entry.id, self._hops[entry.hop], entry.frame.data, json.dumps(numbers)
+        frame = entry.frame
+        results = json.dumps([b64encode(result).decode() for result in frame.results])
+        return entry.id, self._hops[entry.hop], frame.data, json.dumps(numbers), results
 
     def _define(self, database: sqlite3.Connection, number: int, blob: bytes) -> int:
         if number not in self._definitions:
@@ -262,9 +266,15 @@ def _entries(database: sqlite3.Connection) -> list[Entry]:
         Entry(
             number,
             tuple(json.loads(hop)),
-            StoredFrame(frame, {int(n): blobs[at] for n, at in json.loads(numbers).items()}),
+            StoredFrame(
+                frame,
+                {int(n): blobs[at] for n, at in json.loads(numbers).items()},
+                tuple(map(b64decode, json.loads(results))),
+            ),
         )
-        for number, hop, frame, numbers in database.execute("SELECT * FROM entry ORDER BY id")
+        for number, hop, frame, numbers, results in database.execute(
+            "SELECT * FROM entry ORDER BY id"
+        )
     ]
 
 

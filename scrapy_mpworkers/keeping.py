@@ -10,15 +10,16 @@ from weakref import WeakSet
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.crossing import Shipment
 from scrapy_mpworkers.dead_letters import DeadLetter, DeadLetterFile, history, readable, shown
 from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.journal import Entry as JournalEntry
 from scrapy_mpworkers.journal import Journal
 from scrapy_mpworkers.loops import CrawlLoop, Gate
 from scrapy_mpworkers.pool.interface import GivenUp
-from scrapy_mpworkers.resume import KeptItem, Resumption
-from scrapy_mpworkers.settings import Entry, WorkerSettings, import_path
+from scrapy_mpworkers.resume import KeptItem, Resumed, Resumption
+from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.codec import ParentCodec
 
 logger = logging.getLogger(__name__)
@@ -32,11 +33,10 @@ class Keeping:
         JournalError: the journal cannot be used.
     """
 
-    def __init__(
-        self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Sequence[Entry]]
-    ) -> None:
+    def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
-        self._hops = [tuple(map(import_path, hop)) for hop in hops]
+        self._hops = hops
+        self._waits = [options.levels[hop.level].wait for hop in hops]
         self._file = _checked(options)
         self._journal = Journal(Path(crawler.settings["JOBDIR"])) if options.journal else None
         self._loop: CrawlLoop | None = None
@@ -52,28 +52,31 @@ class Keeping:
         if self._journal is not None:
             self._journal.start(loop.call_from_thread)
             self._kept = _left(self._journal)
-        self._resumption = Resumption(self._crawler, self._hops, codec.open)
+        self._resumption = Resumption(self._crawler, self._hops, self._waits, codec.open)
 
     def replay(self, letters: Iterable[KeptItem]) -> None:
         """Send *letters* instead of running ``start()``."""
         self._kept = letters
         self.replaces_start = True
 
-    def resumed(self) -> Iterator[Any]:
+    def resumed(self) -> Iterator[Resumed]:
         """The kept items, made one at a time."""
         return self._resumption.items(self._kept)
 
-    def take(self, hop: int, item: Any, shipment: Shipment) -> JournaledTask | None:
-        """*item* has come to *hop*. ``None`` where there is no journal to keep it."""
-        kept = self._resumption.arrived(item) if self._resumption.has_begun else None
+    def arrived(self, item: Any) -> tuple[KeptItem | None, int | None]:
+        """The kept item that *item* was made of and its hop, if it has just come to its route."""
+        return self._resumption.arrived(item) if self._resumption.has_begun else (None, None)
+
+    def take(self, hop: Hop, shipment: Shipment, kept: KeptItem | None) -> JournaledTask | None:
+        """An item has come to *hop*. ``None`` where there is no journal to keep it."""
         if self._journal is None:
             return None
         if isinstance(kept, LeftEntry):
             return JournaledTask(self._journal, kept.number, None)
         assert self._loop is not None
         committed, end = self._loop.waiter()
-        frame = self._codec.stored(shipment.frame)
-        number = self._journal.add(self._hops[hop], frame, lambda: end(None))
+        frame = self._codec.stored(shipment.frame, shipment.results)
+        number = self._journal.add(hop.paths, frame, lambda: end(None))
         return JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:
@@ -103,14 +106,14 @@ class Keeping:
 
     # Dead letters
 
-    def bury(self, hop: int, shipment: Shipment, given_up: GivenUp) -> None:
+    def bury(self, hop: Hop, shipment: Shipment, given_up: GivenUp) -> None:
         """Keep an item that was given up. Whatever fails here, its content is in the log."""
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame: what kills a worker as it is loaded must not be loaded here.
             item=readable(shipment.fields),
-            frame=self._codec.stored(shipment.frame),
-            hop=self._hops[hop],
+            frame=self._codec.stored(shipment.frame, shipment.results),
+            hop=hop.paths,
             deaths=given_up.deaths,
             attempts=given_up.attempts,
             worker=given_up.worker,

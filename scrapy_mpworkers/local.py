@@ -1,60 +1,76 @@
-"""The workers of one crawl on this machine, made from its settings."""
+"""The workers of one level on this machine, made from its settings."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Sequence
 
+from scrapy_mpworkers.cpus import thread_variables
 from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_to_preload
+from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop
+from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.settings import Entry, WorkerSettings, thread_variables
+from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
 from scrapy_mpworkers.wire.messages import Definition, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
 
 def make_processes(
-    spidercls: type, settings: WorkerSettings, hops: tuple[tuple[Entry, ...], ...]
+    spidercls: type, settings: WorkerSettings, level: int, hops: Sequence[Hop]
 ) -> Processes | None:
-    """What starts the workers; ``None`` for ``MPWORKERS_WORKERS=0``."""
-    if not settings.workers:
+    """What starts the workers of a level; ``None`` if it has none, and runs in this process."""
+    pool = settings.levels[level].pool
+    if not pool.workers:
         return None
+    everybody = sum(level.pool.workers for level in settings.levels)
     conditions = Conditions(
-        nice=settings.nice,
-        environment=thread_variables(settings.workers, os.environ),
+        nice=pool.nice,
+        environment=thread_variables(everybody, os.environ),
         start_method=multiprocessing.get_start_method(allow_none=True),
         paths=folders_to_import_from(spidercls),
     )
-    return Processes(settings.start_method, modules_to_preload(hops, spidercls), conditions)
+    preload = modules_to_preload((hop.entries for hop in hops if hop.level == level), spidercls)
+    return Processes(settings.start_method, preload, conditions)
 
 
 def make_pool(
     settings: WorkerSettings,
+    number: int,
     crossing: Crossing,
     processes: Processes | None,
     events: PoolEvents,
     loop: CrawlLoop,
 ) -> Pool | InProcessPool:
-    """A pool that is not started yet."""
+    """The pool of a level, not started yet."""
+    level = settings.levels[number]
     if processes is None:
-        return InProcessPool(crossing.state, crossing.codec, events, loop.call_soon)
-    options = PoolOptions(
-        workers=settings.workers,
-        redeliver_times=settings.redeliver_times,
-        intensity=settings.restart_intensity,
-        period=settings.restart_period,
-        item_timeout=settings.item_timeout,
-        max_items=settings.worker_max_items,
-        memory_limit=settings.worker_memory_limit_mb << 20,
-    )
+        return InProcessPool(lambda: crossing.state(number), crossing.codec, events, loop.call_soon)
     blobs = crossing.codec.definitions.blobs
 
     def make_setup() -> Setup:
-        frame = crossing.state()
+        frame = crossing.state(number)
         definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
         return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
 
-    return Pool(options, processes, make_setup, blobs, events, loop)
+    return Pool(_options(level), processes, make_setup, blobs, events, loop)
+
+
+def _options(level: LevelSettings) -> PoolOptions:
+    pool = level.pool
+    return PoolOptions(
+        workers=pool.workers,
+        redeliver_times=pool.redeliver_times,
+        intensity=pool.restart_intensity,
+        period=pool.restart_period,
+        item_timeout=pool.item_timeout,
+        max_items=pool.worker_max_items,
+        memory_limit=pool.worker_memory_limit_mb << 20,
+        keyed=level.key is not None,
+        together=Together(level.batch_size, level.batch_seconds) if level.batch_size else None,
+        name=level.name or "worker",
+    )

@@ -37,7 +37,7 @@ class WorkerSpiderMiddleware:
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """What an earlier run has kept, then *start*, no faster than items are processed."""
         kept = self._extension.keeping
-        for item in kept.resumed():
+        async for item in self._extension.resumed():
             yield item
             if not await self._room():
                 return

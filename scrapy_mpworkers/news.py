@@ -17,16 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 class PoolNews(PoolEvents):
-    """The pool's listener in one crawl.
+    """A pool's listener in one crawl.
 
     Args:
         started: opened when the first worker is ready, or with the error that keeps it from that.
+        level: its name, if it has one.
     """
 
-    def __init__(self, crawler: Crawler, crossing: Crossing, started: Gate) -> None:
+    def __init__(self, crawler: Crawler, crossing: Crossing, started: Gate, level: str) -> None:
         self._crawler = crawler
         self._crossing = crossing
-        self._started = started
+        self.started = started
+        self._whose = f" of the level {level}" if level else ""
         self._began = monotonic()
         self.close_failures: list[Exception] = []  #: what ``close_spider`` raised in workers
 
@@ -34,23 +36,24 @@ class PoolNews(PoolEvents):
         """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
         self._crossing.take_effect(effects, None if speaks else logging.ERROR)
         if speaks:
-            logger.info("Workers ready after %.2f s", monotonic() - self._began)
-            self._started.open()
+            seconds = monotonic() - self._began
+            logger.info("Workers%s ready after %.2f s", self._whose, seconds)
+            self.started.open()
 
     def boot_failed(self, worker: str, failure: bytes) -> None:
         """A worker could not open its pipelines: at the start, that stops the crawl."""
         error = self._crossing.failure(failure)
-        if self._started.is_open:
+        if self.started.is_open:
             logger.error("%s could not open its pipelines", worker, exc_info=error)
         else:
             # Scrapy logs the error itself, last of all and behind two tracebacks.
             logger.error(
-                "%s could not open the pipelines of MPWORKERS_PIPELINES, so the crawl ends: %s: %s",
+                "%s could not open its pipelines, so the crawl ends: %s: %s",
                 worker,
                 type(error).__name__,
                 error,
             )
-        self._started.open(error)
+        self.started.open(error)
 
     def closed(
         self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
@@ -64,8 +67,8 @@ class PoolNews(PoolEvents):
 
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; the crawl closes."""
-        if not self._started.is_open:
-            self._started.open(WorkerStartError(str(error)))
+        if not self.started.is_open:
+            self.started.open(WorkerStartError(str(error)))
             return
         engine = self._crawler.engine
         assert engine is not None

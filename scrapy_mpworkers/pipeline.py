@@ -16,16 +16,16 @@ from scrapy_mpworkers.settings import read_settings
 
 
 class WorkerPipeline:
-    """Stands in ``ITEM_PIPELINES`` for one hop: a run of pipelines that work in workers."""
+    """Stands in ``ITEM_PIPELINES`` for one route: a run of pipelines that work in workers."""
 
-    hop_number = 0  #: which hop of the crawl it is, from 0
+    route_number = 0  #: which route of the crawl it is, from 0
 
     def __init__(self, extension: WorkerExtension) -> None:
         self._extension = extension
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Any:
-        """The pipeline of this hop.
+        """The pipeline of this route.
 
         Raises:
             NotConfigured: there is nothing to do for it.
@@ -50,26 +50,27 @@ class WorkerPipeline:
         await self._extension.ensure_started()
 
     def process_item(self, item: Any) -> Awaitable[Any]:
-        """The item as the hop's pipelines return it, or the exception that they raise."""
-        return self._extension.process(self.hop_number, item)
+        """The item as its pipelines return it, or the exception that they raise."""
+        return self._extension.process(self.route_number, item)
 
     async def close_spider(self) -> None:
         """Wait until all items are settled and the workers have closed their pipelines."""
         await self._extension.stop()
 
 
-def hop_class(number: int) -> type[WorkerPipeline]:
-    """The class that stands for a hop; settings need a different one for each."""
-    return WorkerPipeline if number == 0 else _hop_classes(f"Hop{number + 1}")
+def route_class(number: int) -> type[WorkerPipeline]:
+    """The class that stands for a route; settings need a different one for each."""
+    return WorkerPipeline if number == 0 else _route_classes(f"Route{number + 1}")
 
 
 def __getattr__(name: str) -> type[WorkerPipeline]:
-    # Hop2, Hop3, … can be imported and pickled by name, as settings may be.
-    if name.startswith("Hop") and name[3:].isdigit() and int(name[3:]) > 1:
-        return _hop_classes(name)
+    # Route2, Route3, … can be imported and pickled by name, as settings may be.
+    if name.startswith("Route") and name[5:].isdigit() and int(name[5:]) > 1:
+        return _route_classes(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _hop_classes(name: str) -> type[WorkerPipeline]:
-    cls = type(name, (WorkerPipeline,), {"hop_number": int(name[3:]) - 1, "__module__": __name__})
+def _route_classes(name: str) -> type[WorkerPipeline]:
+    namespace = {"route_number": int(name[5:]) - 1, "__module__": __name__}
+    cls = type(name, (WorkerPipeline,), namespace)
     return globals().setdefault(name, cls)  # type: ignore[no-any-return]

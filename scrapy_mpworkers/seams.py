@@ -105,7 +105,7 @@ class PipelinesFrom:
     """Lets some items begin at a later pipeline.
 
     Args:
-        process_item: called for every item, from the first time that a hop was asked for, with
+        process_item: called for every item, from the first time that a route was asked for, with
             the item and what Scrapy would have called.
     """
 
@@ -115,10 +115,10 @@ class PipelinesFrom:
         self._crawler = crawler
         self._process_item = process_item
         self._plain: Any = None
-        self._from_hop: dict[int, Any] = {}
+        self._from_route: dict[int, Any] = {}
 
-    def from_hop(self, number: int) -> Callable[[Any], Awaitable[Any]]:
-        """A function that runs an item through the pipelines from this hop on.
+    def from_route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
+        """A function that runs an item through the pipelines from this route on.
 
         Raises:
             MPWorkersError: this Scrapy has nothing to do that with.
@@ -126,14 +126,14 @@ class PipelinesFrom:
         try:
             if self._plain is None:
                 self._wrap()
-            if number not in self._from_hop:
-                self._from_hop[number] = self._shortened(number)
+            if number not in self._from_route:
+                self._from_route[number] = self._shortened(number)
         except (AttributeError, KeyError, StopIteration) as error:
             raise MPWorkersError(
                 f"the item pipeline manager is not as in Scrapy 2.15 to 2.19 ({error!r}), and so "
                 "no item can begin in the middle"
             ) from error
-        return self._from_hop[number].process_item_async  # type: ignore[no-any-return]
+        return self._from_route[number].process_item_async  # type: ignore[no-any-return]
 
     def _wrap(self) -> None:
         engine: Any = self._crawler.engine
@@ -150,12 +150,12 @@ class PipelinesFrom:
 
     def _shortened(self, number: int) -> Any:
         methods = list(self._plain.methods["process_item"])
-        hop = next(n for n, method in enumerate(methods) if _hop_number(method) == number)
+        begin = next(n for n, method in enumerate(methods) if _route_number(method) == number)
         shortened = copy.copy(self._plain)
         shortened.methods = copy.copy(self._plain.methods)
-        shortened.methods["process_item"] = deque(methods[hop:])
+        shortened.methods["process_item"] = deque(methods[begin:])
         return shortened
 
 
-def _hop_number(method: Any) -> Any:
-    return getattr(getattr(method, "__self__", None), "hop_number", None)
+def _route_number(method: Any) -> Any:
+    return getattr(getattr(method, "__self__", None), "route_number", None)

@@ -1,50 +1,35 @@
-"""Every MPWORKERS_ setting: its name, default and check."""
+"""Every MPWORKERS_ setting: its name and default. What each may be is in ``checks``."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
+import json
 import logging
-import math
-import multiprocessing
-import numbers
-import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from scrapy.settings import BaseSettings
 
+from scrapy_mpworkers import checks
+from scrapy_mpworkers.checks import Entry, Pipelines, Unacceptable, import_path
 from scrapy_mpworkers.errors import SettingError
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "MPWORKERS_"
-
-#: Native libraries read these when they are imported; each would take all CPUs for itself.
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-
-Entry = Any  # an import path, a class or a function
+#: What stats under ``mpworkers/`` begin with, and a level may not be called.
+_TAKEN = frozenset({"items", "workers", "bytes", "time", "pool"})
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
-    """The settings of one crawl, checked. Times are in seconds.
+class PoolSettings:
+    """What a level's pool is made of. Times are in seconds."""
 
-    ``pipelines`` are (entry, order) in order, without those that are disabled by ``None``.
-    """
-
-    enabled: bool
-    pipelines: tuple[tuple[Entry, Any], ...]
     workers: int
-    start_method: str
     nice: int
     max_pending: int
     max_pending_bytes: int
@@ -54,9 +39,46 @@ class WorkerSettings:
     worker_memory_limit_mb: int
     restart_intensity: int
     restart_period: float
+
+
+@dataclass(frozen=True)
+class LevelSettings:
+    """Consumers that share a pool.
+
+    Attributes:
+        name: empty for the one level that ``MPWORKERS_PIPELINES`` stands for.
+        pipelines: (entry, order) in order, without those that are disabled by ``None``.
+        key: a field's name, or a function or its import path: equal keys meet the same worker.
+        batch_size: items that go through the pipelines together, at most; 0: each alone.
+        batch_seconds: that an item waits for its batch to fill, at most.
+        wait: whether an item goes on only when this level has done with it.
+    """
+
+    name: str
+    pipelines: Pipelines
+    pool: PoolSettings
+    key: Any = None
+    batch_size: int = 0
+    batch_seconds: float = 1.0
+    wait: bool = True
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """The settings of one crawl, checked. Times are in seconds."""
+
+    enabled: bool
+    levels: tuple[LevelSettings, ...]
+    start_method: str
     close_timeout: float
     dead_letters: Path | None
     journal: bool
+
+    @property
+    def pipelines(self) -> Pipelines:
+        """Those of all levels, in order."""
+        listed = [pair for level in self.levels for pair in level.pipelines]
+        return tuple(sorted(listed, key=lambda pair: pair[1]))
 
 
 def read_settings(settings: BaseSettings) -> WorkerSettings:
@@ -65,184 +87,15 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     Raises:
         SettingError: in one sentence: the setting, its value, what is accepted.
     """
-    workers = _read(settings, "WORKERS", "auto", _workers)
+    read = partial(_read, settings)
     return WorkerSettings(
-        enabled=_read(settings, "ENABLED", True, _flag),
-        pipelines=_read(settings, "PIPELINES", {}, _pipelines),
-        workers=workers,
-        start_method=_read(settings, "START_METHOD", None, _start_method),
-        nice=_read(settings, "NICE", 5, _nice),
-        max_pending=_read(settings, "MAX_PENDING", None, _auto(_positive, max(256, 64 * workers))),
-        max_pending_bytes=_read(settings, "MAX_PENDING_BYTES", 64 << 20, _positive),
-        item_timeout=_read(settings, "ITEM_TIMEOUT", 0, _seconds_or_off),
-        redeliver_times=_read(settings, "REDELIVER_TIMES", 2, _count),
-        worker_max_items=_read(settings, "WORKER_MAX_ITEMS", 0, _count),
-        worker_memory_limit_mb=_read(settings, "WORKER_MEMORY_LIMIT_MB", 0, _count),
-        restart_intensity=_read(
-            settings, "RESTART_INTENSITY", None, _auto(_count, max(12, 4 * workers))
-        ),
-        restart_period=_read(settings, "RESTART_PERIOD", 30, _seconds),
-        close_timeout=_read(settings, "CLOSE_TIMEOUT", 60, _seconds),
-        dead_letters=_read(settings, "DEAD_LETTERS", None, _path),
-        journal=_read(settings, "JOURNAL", False, _flag_with(settings, "JOBDIR")),
+        enabled=read("ENABLED", True, checks.flag),
+        levels=_levels(settings),
+        start_method=read("START_METHOD", None, checks.start_method),
+        close_timeout=read("CLOSE_TIMEOUT", 60, checks.seconds),
+        dead_letters=read("DEAD_LETTERS", None, checks.path),
+        journal=read("JOURNAL", False, checks.flag_with(settings, "JOBDIR")),
     )
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, bounded by the quota of its cgroup."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
-    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
-
-
-def thread_variables(workers: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """A share of the CPUs for each worker's native threads, unless the user has set them."""
-    share = str(max(1, usable_cpus() // max(1, workers)))
-    return {name: share for name in _THREAD_VARIABLES if name not in environment}
-
-
-def import_path(entry: Entry) -> str:
-    """How a user would write *entry* as a string."""
-    return entry if isinstance(entry, str) else f"{entry.__module__}.{entry.__qualname__}"
-
-
-class _Unacceptable(Exception):
-    """Its text is what would be accepted."""
-
-
-_T = TypeVar("_T")
-
-
-def _read(settings: BaseSettings, name: str, default: Any, check: Callable[[Any], _T]) -> _T:
-    value = settings.get(_PREFIX + name, default)
-    if value == "" and default is None:
-        value = None  # as "-s NAME=" on a command line, which has no other way to say it
-    try:
-        return check(value)
-    except _Unacceptable as accepted:
-        raise SettingError(f"{_PREFIX}{name} is {value!r}, but it must be {accepted}.") from None
-
-
-def _workers(value: Any) -> int:
-    if value == "auto":
-        return usable_cpus()
-    return _integer(value, 0, '"auto", or a whole number from 0 (0: run in this process)')
-
-
-def _flag(value: Any) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if str(value).lower() not in known:
-        raise _Unacceptable("True or False")
-    return known[str(value).lower()]
-
-
-def _flag_with(settings: BaseSettings, other: str) -> Callable[[Any], bool]:
-    def checked(value: Any) -> bool:
-        if _flag(value) and not settings.get(other):
-            raise _Unacceptable(f"False while {other} is not set, as it is kept in that folder")
-        return _flag(value)
-
-    return checked
-
-
-def _path(value: Any) -> Path | None:
-    if value is None:
-        return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise _Unacceptable("None or the path of a file")
-    # At once absolute: a crawl may change its working directory.
-    return Path(value).absolute()
-
-
-def _start_method(value: Any) -> str:
-    available = multiprocessing.get_all_start_methods()
-    if value is None:
-        return "forkserver" if "forkserver" in available else "spawn"
-    if value not in available:
-        raise _Unacceptable(f"None or one of {', '.join(sorted(available))} on this system")
-    return str(value)
-
-
-def _nice(value: Any) -> int:
-    return _integer(value, 0, "a whole number from 0 to 19", 19)
-
-
-def _count(value: Any) -> int:
-    return _integer(value, 0, "a whole number from 0")
-
-
-def _positive(value: Any) -> int:
-    return _integer(value, 1, "a whole number from 1")
-
-
-def _auto(check: Callable[[Any], int], automatic: int) -> Callable[[Any], int]:
-    def checked(value: Any) -> int:
-        if value is None:
-            return automatic
-        try:
-            return check(value)
-        except _Unacceptable as accepted:
-            raise _Unacceptable(f"None (automatic), or {accepted}") from None
-
-    return checked
-
-
-def _integer(value: Any, least: int, accepted: str, most: float = math.inf) -> int:
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        raise _Unacceptable(accepted) from None
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        raise _Unacceptable(accepted)
-    return number
-
-
-def _seconds(value: Any) -> float:
-    number = _number(value)
-    if number is None or not 0 < number < 1e9:
-        raise _Unacceptable("a number of seconds above 0")
-    return number
-
-
-def _seconds_or_off(value: Any) -> float:
-    number = _number(value)
-    if number is None or not 0 <= number < 1e9:
-        raise _Unacceptable("a number of seconds, or 0 for no limit")
-    return number
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return float(number) if is_number else None
-
-
-def _pipelines(value: Any) -> tuple[tuple[Entry, Any], ...]:
-    accepted = (
-        "a dict like ITEM_PIPELINES: import paths, classes or functions as keys, "
-        "numbers (or None to disable one) as values"
-    )
-    try:
-        entries = dict(BaseSettings({"it": value}).getdict("it"))
-    except (ValueError, TypeError):
-        raise _Unacceptable(accepted) from None
-    for entry, order in entries.items():
-        is_entry = isinstance(entry, (str, type)) or inspect.isfunction(entry)
-        is_order = isinstance(order, numbers.Real) and not isinstance(order, bool)
-        if not is_entry or not (order is None or is_order):
-            raise _Unacceptable(accepted)
-    enabled = [(entry, order) for entry, order in entries.items() if order is not None]
-    paths = [import_path(entry) for entry, _ in enabled]
-    if len(set(paths)) != len(paths):
-        raise _Unacceptable("without a pipeline that is listed twice")
-    return tuple(sorted(enabled, key=lambda pair: pair[1]))
-
-
-_KNOWN = {_PREFIX + field.name.upper() for field in fields(WorkerSettings)}
 
 
 def warn_of_unknown_names(settings: BaseSettings) -> None:
@@ -253,16 +106,134 @@ def warn_of_unknown_names(settings: BaseSettings) -> None:
             logger.warning("There is no setting %s. Did you mean %s?", name, nearest)
 
 
-def _cgroup_quota(root: Path) -> float | None:
-    """CPUs' worth of time that the cgroup may use: v2's cpu.max, or v1's two files."""
+_T = TypeVar("_T")
+_Check = Callable[[Any], _T]
+#: Reads a setting: its name without the prefix, its default, its check.
+_Read = Callable[[str, Any, _Check[Any]], Any]
+
+
+def _read(settings: BaseSettings, name: str, default: Any, check: _Check[_T]) -> _T:
+    value = settings.get(_PREFIX + name, default)
+    if value == "" and default is None:
+        value = None  # as "-s NAME=" on a command line, which has no other way to say it
+    return _checked(_PREFIX + name, value, check)
+
+
+def _checked(title: str, value: Any, check: _Check[_T]) -> _T:
     try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+        return check(value)
+    except Unacceptable as accepted:
+        raise SettingError(f"{title} is {value!r}, but it must be {accepted}.") from None
+
+
+def _pool(read: _Read, batch_size: int = 0) -> PoolSettings:
+    workers = read("WORKERS", "auto", checks.workers)
+    # Two batches for each worker, and as many that gather.
+    pending = max(256, 64 * workers, 4 * batch_size * workers)
+    intensity = max(12, 4 * workers)
+    return PoolSettings(
+        workers=workers,
+        nice=read("NICE", 5, checks.nice),
+        max_pending=read("MAX_PENDING", None, checks.auto(checks.positive, pending)),
+        max_pending_bytes=read("MAX_PENDING_BYTES", 64 << 20, checks.positive),
+        item_timeout=read("ITEM_TIMEOUT", 0, checks.seconds_or_off),
+        redeliver_times=read("REDELIVER_TIMES", 2, checks.count),
+        worker_max_items=read("WORKER_MAX_ITEMS", 0, checks.count),
+        worker_memory_limit_mb=read("WORKER_MEMORY_LIMIT_MB", 0, checks.count),
+        restart_intensity=read("RESTART_INTENSITY", None, checks.auto(checks.count, intensity)),
+        restart_period=read("RESTART_PERIOD", 30, checks.seconds),
+    )
+
+
+def _levels(settings: BaseSettings) -> tuple[LevelSettings, ...]:
+    pipelines = _read(settings, "PIPELINES", {}, checks.pipelines)
+    written = _read(settings, "LEVELS", None, _as_dicts)
+    pool = _pool(partial(_read, settings))
+    if not written:
+        return (LevelSettings("", pipelines, pool),) if pipelines else ()
+    if pipelines:
+        raise SettingError(
+            "MPWORKERS_PIPELINES and MPWORKERS_LEVELS are both set; the first is the short form of "
+            "one level, so move its pipelines into a level of MPWORKERS_LEVELS."
+        )
+    levels = tuple(_level(settings, level) for level in written)
+    _refuse_doubles([level.name for level in levels], "two levels are called")
+    listed = [import_path(entry) for level in levels for entry, _ in level.pipelines]
+    _refuse_doubles(listed, "two levels list")
+    return tuple(level for level in levels if level.pipelines)
+
+
+def _as_dicts(value: Any) -> Sequence[Mapping[str, Any]]:
+    accepted = 'a list of levels, each a dict with at least "name" and "pipelines"'
+    if isinstance(value, str):
         try:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
-        return None
-    return int(quota) / int(period)
+            value = json.loads(value)
+        except ValueError:
+            raise Unacceptable(accepted) from None
+    is_list = isinstance(value, (list, tuple))
+    if value is not None and not (is_list and all(isinstance(one, Mapping) for one in value)):
+        raise Unacceptable(accepted)
+    return value or ()
+
+
+def _level(settings: BaseSettings, written: Mapping[str, Any]) -> LevelSettings:
+    name = _checked("MPWORKERS_LEVELS: the name of a level", written.get("name"), _level_name)
+    title = f"MPWORKERS_LEVELS: in the level {name!r}"
+    for setting in written:
+        if setting not in _KNOWN_IN_LEVELS:
+            nearest = difflib.get_close_matches(str(setting), _KNOWN_IN_LEVELS, n=1, cutoff=0)[0]
+            raise SettingError(f"{title}, {setting!r} is no setting. Did you mean {nearest!r}?")
+
+    def read_own(setting: str, default: Any, check: _Check[_T]) -> _T:
+        return _checked(f"{title}, {setting}", written.get(setting, default), check)
+
+    def read(setting: str, default: Any, check: _Check[_T]) -> _T:
+        general = _read(settings, setting, default, check)
+        own = setting.lower()
+        # MPWORKERS_WORKERS=0 is for debugging: all of the crawl in one process.
+        if own not in written or (setting == "WORKERS" and general == 0):
+            return general
+        return read_own(own, default, check)
+
+    batch_size = read_own("batch_size", 0, checks.count)
+    return LevelSettings(
+        name=name,
+        pipelines=read_own("pipelines", {}, checks.pipelines),
+        pool=_pool(read, batch_size),
+        key=read_own("key", None, checks.key),
+        batch_size=batch_size,
+        batch_seconds=read_own("batch_seconds", 1.0, checks.seconds),
+        wait=read_own("wait", True, checks.flag),
+    )
+
+
+def _level_name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w-]*", value) or value in _TAKEN:
+        taken = ", ".join(sorted(_TAKEN))
+        raise Unacceptable(f"a word of letters, digits, - and _, and none of {taken}")
+    return value
+
+
+def _refuse_doubles(names: Sequence[str], what: str) -> None:
+    doubles = sorted(name for name in set(names) if names.count(name) > 1)
+    if doubles:
+        raise SettingError(f"MPWORKERS_LEVELS: {what} {doubles[0]!r}.")
+
+
+_OF_A_POOL = {field.name for field in fields(PoolSettings)}
+_OF_A_LEVEL = {field.name for field in fields(LevelSettings)} - {"pool"}
+_KNOWN_IN_LEVELS = _OF_A_LEVEL | _OF_A_POOL
+_KNOWN = {
+    _PREFIX + name.upper()
+    for name in {*(field.name for field in fields(WorkerSettings)), "pipelines", *_OF_A_POOL}
+}
+
+__all__ = [
+    "Entry",
+    "LevelSettings",
+    "Pipelines",
+    "PoolSettings",
+    "WorkerSettings",
+    "read_settings",
+    "warn_of_unknown_names",
+]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from scrapy.statscollectors import StatsCollector
 
+from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.wire.messages import Fate
 
 
-def publish(figures: Figures, stats: StatsCollector) -> None:
-    """Set every stat to what it is now."""
-    for name, value in _values(figures).items():
+def publish(levels: Sequence[Level], stats: StatsCollector) -> None:
+    """Set every stat to what it is now: of all levels together, and of each that has a name."""
+    values = _values(Figures.of_all([level.pool.figures for level in levels]))
+    for level in levels:
+        if level.settings.name:
+            of_level = _values(level.pool.figures)
+            values |= {f"{level.settings.name}/{name}": of_level[name] for name in of_level}
+    for name, value in values.items():
         stats.set_value(f"mpworkers/{name}", value)
 
 

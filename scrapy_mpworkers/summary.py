@@ -15,12 +15,16 @@ _SHIPPING_SECONDS = 0.0002
 _ENOUGH_SECONDS = 4.0
 
 
-def progress(figures: Figures, busy: int, ready: int, pending: int, per_minute: float) -> str:
-    """One line while the crawl runs."""
+def progress(
+    level: str, figures: Figures, workers: tuple[int, int], pending: int, per_minute: float
+) -> str:
+    """One line while the crawl runs; *workers*: how many are busy, of how many."""
+    busy, ready = workers
     done = figures.settled[Fate.DONE]
     waiting = max(0, pending - busy)
+    whose = f"Workers of the level {level}" if level else "Workers"
     return (
-        f"Workers: {busy} of {ready} busy, {waiting} items waiting, {done} done "
+        f"{whose}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
         f"({per_minute:.0f} items/min)"
     )
 

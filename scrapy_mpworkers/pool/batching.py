@@ -1,9 +1,14 @@
-"""How many tasks travel in one message, and to whom. Pure: no clock, no process."""
+"""How many tasks travel in one message, and to whom. Pure: no clock, no process.
+
+Either a message carries some milliseconds of work (:func:`plan`), or its tasks run as one and it is
+as full as the user wants it (:func:`plan_together`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import NamedTuple
 
 #: Seconds of work that one message should carry. A message costs about 100 µs on each side while
 #: the workers keep all caches busy; much more work in it would unbalance the lanes. (1 ms items on
@@ -14,6 +19,13 @@ LARGEST = 64
 #: Messages in a lane at once: the one that is worked on and one ahead, so that a worker never
 #: waits for the parent between two.
 PREFETCH = 2
+
+
+class Together(NamedTuple):
+    """Tasks run as one: so many, and none waits longer than so many seconds for more."""
+
+    size: int
+    seconds: float
 
 
 class ServiceTime:
@@ -59,6 +71,30 @@ def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tupl
             break
         lane = now.index(load)
         count = min(size, ceil(waiting / now.count(load)))
+        messages.append((lane, count))
+        now[lane] += 1
+        waiting -= count
+    return messages
+
+
+def plan_together(
+    waiting: int, loads: Sequence[int], size: int, rest_is_due: bool
+) -> list[tuple[int, int]]:
+    """Share *waiting* tasks among lanes in messages of *size*.
+
+    Args:
+        waiting, loads: as for :func:`plan`.
+        rest_is_due: whether what does not fill a message goes, too. Only to an idle lane: behind
+            another message it may as well wait for company.
+    """
+    now = list(loads)
+    messages: list[tuple[int, int]] = []
+    while waiting and now:
+        load = min(now)
+        count = min(size, waiting)
+        if load >= PREFETCH or (count < size and (load or not rest_is_due)):
+            break
+        lane = now.index(load)
         messages.append((lane, count))
         now[lane] += 1
         waiting -= count

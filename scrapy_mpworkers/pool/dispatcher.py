@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
-from scrapy_mpworkers.pool.batching import ServiceTime, plan
+from scrapy_mpworkers.pool.batching import ServiceTime, Together, plan, plan_together
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.wire.messages import Batch, Definition
@@ -16,33 +17,48 @@ class Dispatcher:
 
     Args:
         ledger: the books, where tasks wait.
+        together: how tasks run as one, if they do.
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
         leased: called with each lane that has got some.
-        call_soon: runs a function in the next turn of the loop.
+        loop: the event loop.
     """
 
     def __init__(
         self,
         ledger: Ledger,
+        together: Together | None,
         blobs: Mapping[int, bytes],
         open_lanes: Callable[[], Sequence[Lane]],
         leased: Callable[[Lane], None],
-        call_soon: Callable[[Callable[[], None]], None],
+        loop: Loop,
     ) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
+        self._together = together
         self._blobs = blobs
         self._open_lanes = open_lanes
         self._leased = leased
-        self._call_soon = call_soon
+        self._loop = loop
         self._service = ServiceTime()
-        self._is_due = False
+        self._is_due = self._timer_runs = False
+        self._rest_is_due = False
 
     def soon(self) -> None:
         """Dispatch in the next turn of the loop: what is submitted in one turn travels together."""
         if not self._is_due:
             self._is_due = True
-            self._call_soon(self._dispatch)
+            self._loop.call_soon(self._dispatch)
+
+    def flush(self) -> None:
+        """What waits goes soon, though it does not fill a message."""
+        self._rest_is_due = True
+        self.soon()
+
+    def hurry(self) -> None:
+        """From now on nothing waits for company."""
+        if self._together is not None:
+            self._together = self._together._replace(seconds=0.0)
+            self.soon()
 
     def took(self, seconds: float, tasks: int) -> None:
         """So many tasks have taken so long together."""
@@ -50,21 +66,46 @@ class Dispatcher:
 
     def _dispatch(self) -> None:
         self._is_due = False
-        self._dispatch_charged()
-        lanes = self._ledger.without_charged(self._open_lanes())
-        loads = self._ledger.open_messages_of(lanes)
-        for index, count in plan(self._ledger.waiting, loads, self._service.seconds):
-            self._send(lanes[index], self._ledger.lease(lanes[index], count, monotonic()))
+        self._dispatch_alone()
+        lanes = self.ledger.not_alone(self._open_lanes())
+        for index, count in self._plan(self.ledger.open_messages_of(lanes)):
+            self._send(lanes[index], self.ledger.lease(lanes[index], count, monotonic()))
 
-    def _dispatch_charged(self) -> None:
+    def _plan(self, loads: Sequence[int]) -> list[tuple[int, int]]:
+        waiting = self.ledger.waiting
+        if self._together is None:
+            return plan(waiting, loads, self._service.seconds)
+        is_due = self._rest_is_due or self._is_rest_due(self._together.seconds)
+        messages = plan_together(waiting, loads, self._together.size, is_due)
+        if waiting == sum(count for _, count in messages):
+            self._rest_is_due = False
+        return messages
+
+    def _is_rest_due(self, seconds: float) -> bool:
+        """Whether the first that waits has waited long enough; looks again when it has."""
+        since = self.ledger.waiting_since
+        if since is None:
+            return False
+        left = since + seconds - monotonic()
+        if left > 0 and not self._timer_runs:
+            self._timer_runs = True
+            self._loop.call_later(left, self._look_again)
+        return left <= 0
+
+    def _look_again(self) -> None:
+        self._timer_runs = False
+        self.soon()
+
+    def _dispatch_alone(self) -> None:
         """A task that is likely to kill its worker goes to an idle one, where nothing waits."""
-        for lane in self._open_lanes() if self._ledger.charged else ():
-            if self._ledger.charged and not self._ledger.open_messages(lane):
-                self._send(lane, self._ledger.lease_charged(lane, monotonic()))
+        for lane in self._open_lanes() if self.ledger.alone else ():
+            if self.ledger.alone and not self.ledger.open_messages(lane):
+                self._send(lane, self.ledger.lease_alone(lane, monotonic()))
 
     def _send(self, lane: Lane, entries: Sequence[Entry]) -> None:
         missing = {n for entry in entries for n in entry.needs} - lane.known
         lane.known |= missing
         definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]
-        lane.send(Batch.of(definitions, [entry.task for entry in entries]))
+        tasks = [entry.task for entry in entries]
+        lane.send(Batch.of(definitions, tasks, self._together is not None))
         self._leased(lane)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import exp, log
-from operator import truediv
+from operator import add, truediv
 
 from scrapy_mpworkers.wire.messages import Fate
 
@@ -38,6 +39,12 @@ class Distribution:
     def total(self) -> float:
         """Seconds of all together."""
         return self._total + sum(self._new)
+
+    def include(self, other: Distribution) -> None:
+        """Take in the durations of another."""
+        other._sort_in()
+        self._buckets.update(other._buckets)
+        self._total += other._total
 
     def _sort_in(self) -> None:
         positive = map(max, self._new, repeat(_LEAST))
@@ -84,6 +91,26 @@ class Figures:
     wait: Distribution = field(default_factory=Distribution)
     service: Distribution = field(default_factory=Distribution)
     workers: list[WorkerTime] = field(default_factory=list)
+
+    @classmethod
+    def of_all(cls, several: Sequence[Figures]) -> Figures:
+        """The figures of several pools together."""
+        if len(several) == 1:
+            return several[0]
+        total = cls()
+        for one in several:
+            total.submitted += one.submitted
+            total.settled = list(map(add, total.settled, one.settled))
+            total.redelivered += one.redelivered
+            total.started += one.started
+            total.deaths += one.deaths
+            total.recycled += one.recycled
+            total.bytes_shipped += one.bytes_shipped
+            total.bytes_returned += one.bytes_returned
+            total.wait.include(one.wait)
+            total.service.include(one.service)
+            total.workers += one.workers
+        return total
 
     def refused(self) -> None:
         """An item could not be pickled: it was submitted, and has failed, without a task."""

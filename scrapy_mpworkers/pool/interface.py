@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
+from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.wire.messages import Outcome
 
 
@@ -65,7 +66,8 @@ class PoolOptions:
     """What a pool is made of.
 
     ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
-    seconds; ``memory_limit``: bytes. The last three are off at 0.
+    seconds; ``memory_limit``: bytes. These three limits are off at 0. ``keyed``: tasks with equal
+    keys meet the same worker. ``together``: tasks run as one. ``name``: what workers are called.
     """
 
     workers: int
@@ -75,6 +77,9 @@ class PoolOptions:
     item_timeout: float = 0.0
     max_items: int = 0
     memory_limit: int = 0
+    keyed: bool = False
+    together: Together | None = None
+    name: str = "worker"
 
 
 class PoolEvents:

@@ -34,15 +34,18 @@ class Lane:
     """Made, started and discarded by the starter thread; used by the loop's thread in between.
 
     Args:
+        name: what the workers of its pool are called.
         place: which of the pool's places this lane fills, from 0.
         generation: how many lanes have filled it before.
         relieves: the lane that is to retire as soon as this one is ready.
     """
 
-    def __init__(self, place: int, generation: int, relieves: Lane | None = None) -> None:
+    def __init__(
+        self, name: str, place: int, generation: int, relieves: Lane | None = None
+    ) -> None:
         self.place = place
         self.relieves = relieves
-        self.name = f"worker-{place + 1}" + (f".{generation}" if generation else "")
+        self.name = f"{name}-{place + 1}" + (f".{generation}" if generation else "")
         self.pid: int | None = None
         self.ready = False  #: its consumers are open and it may get batches
         self.retiring = False  #: its relief is being started; until then it works on

@@ -2,7 +2,8 @@
 
 A task waits, is leased to a lane as part of a message, and is settled once. When a lane is lost
 its leases go back to the front, except a task that has cost too many workers. One that has cost a
-worker already is *charged*: it waits in a queue of its own, and travels and runs alone.
+worker already is *charged*; it waits in a queue of its own, and travels and runs alone. So do those
+that ran together when their worker died: one of them is to blame, and alone it shows which.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A task with its history. ``needs``: the definitions that its frame refers to."""
+    """A task with its history. ``needs``: the definitions that its frame refers to.
+
+    ``alone``: whether it travels and runs alone.
+    """
 
     task: Task
     needs: tuple[int, ...]
@@ -34,6 +38,7 @@ class Entry:
     leased_at: float = 0.0
     attempts: int = 0
     deaths: int = 0
+    alone: bool = False
     message: Message | None = None
 
 
@@ -46,29 +51,39 @@ class Lost(NamedTuple):
 
 
 class Ledger:
-    """The books of one pool. Lanes are any hashable."""
+    """The books of one pool. Lanes are any hashable.
 
-    def __init__(self) -> None:
+    Args:
+        together: whether the tasks of a message run as one.
+    """
+
+    def __init__(self, together: bool = False) -> None:
+        self._together = together
         self._waiting: deque[Entry] = deque()
-        self._charged: deque[Entry] = deque()
+        self._alone: deque[Entry] = deque()
         self._leases: dict[Hashable, dict[int, Entry]] = {}
         self._open_messages: Counter[Hashable] = Counter()
-        self._running_charged: set[Hashable] = set()
+        self._running_alone: set[Hashable] = set()
 
     @property
     def waiting(self) -> int:
-        """Tasks that no lane has yet, without those that are charged."""
+        """Tasks that no lane has yet, without those that travel alone."""
         return len(self._waiting)
 
     @property
-    def charged(self) -> int:
-        """Charged tasks that no lane has yet."""
-        return len(self._charged)
+    def waiting_since(self) -> float | None:
+        """When the first of them was submitted."""
+        return self._waiting[0].submitted_at if self._waiting else None
+
+    @property
+    def alone(self) -> int:
+        """Tasks that travel alone and no lane has yet."""
+        return len(self._alone)
 
     @property
     def pending(self) -> int:
         """Tasks that are not settled."""
-        waiting = len(self._waiting) + len(self._charged)
+        waiting = len(self._waiting) + len(self._alone)
         return waiting + sum(map(len, self._leases.values()))
 
     def open_messages(self, lane: Hashable) -> int:
@@ -87,21 +102,25 @@ class Ledger:
         """A new task waits."""
         self._waiting.append(entry)
 
-    def without_charged(self, lanes: Sequence[LaneT]) -> Sequence[LaneT]:
-        """Those of *lanes* that have no charged task, which must not get another one behind it."""
-        if not self._running_charged:
+    def not_alone(self, lanes: Sequence[LaneT]) -> Sequence[LaneT]:
+        """*lanes* without those that run a task alone and must not get another one behind it."""
+        if not self._running_alone:
             return lanes
-        return [lane for lane in lanes if lane not in self._running_charged]
+        return [lane for lane in lanes if lane not in self._running_alone]
+
+    def is_held_beside(self, lanes: Sequence[Hashable]) -> bool:
+        """Whether any other lane than these has a lease."""
+        return any(held and lane not in lanes for lane, held in self._leases.items())
 
     def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
         """Give *lane* up to *count* waiting tasks as one message."""
         count = min(count, len(self._waiting))
         return self._lease(lane, [self._waiting.popleft() for _ in range(count)], now)
 
-    def lease_charged(self, lane: Hashable, now: float) -> list[Entry]:
-        """Give *lane* the charged task that has waited longest, as a message of its own."""
-        self._running_charged.add(lane)
-        return self._lease(lane, [self._charged.popleft()], now)
+    def lease_alone(self, lane: Hashable, now: float) -> list[Entry]:
+        """Give *lane* the first of the tasks that travel alone, as a message of its own."""
+        self._running_alone.add(lane)
+        return self._lease(lane, [self._alone.popleft()], now)
 
     def _lease(self, lane: Hashable, entries: list[Entry], now: float) -> list[Entry]:
         leases = self._leases.setdefault(lane, {})
@@ -122,34 +141,52 @@ class Ledger:
         if entry is None:
             return None
         assert entry.message is not None
-        if entry.deaths:
-            self._running_charged.discard(lane)
+        if entry.alone:
+            self._running_alone.discard(lane)
         entry.message.unsettled -= 1
         if not entry.message.unsettled:
             self._open_messages[lane] -= 1
         return entry
 
+    def accomplices(self, lane: Hashable, task_id: int | None) -> list[Entry]:
+        """The tasks that run as one with this one and itself; none if it runs alone."""
+        entry = self._leases.get(lane, {}).get(task_id) if task_id is not None else None
+        if entry is None or entry.message is None or not self._together:
+            return []
+        message = entry.message
+        if message.unsettled < 2:
+            return []
+        return [other for other in self._leases[lane].values() if other.message is message]
+
     def lose(self, lane: Hashable, charged: int | None, deaths_allowed: int) -> Lost:
-        """*lane* is gone. *charged* is the task to blame; the others go back free."""
+        """*lane* is gone. *charged* is the task to blame; the others go back free.
+
+        If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
+        """
+        accomplices = self.accomplices(lane, charged)
         open_messages = self._open_messages.pop(lane, 0)
-        self._running_charged.discard(lane)
+        self._running_alone.discard(lane)
         leases = self._leases.pop(lane, {})
         given_up = None
         blamed = leases.get(charged) if charged is not None else None
-        if blamed is not None:
+        if accomplices:
+            for entry in accomplices:
+                entry.alone = True
+        elif blamed is not None:
             blamed.deaths += 1
+            blamed.alone = True
             if blamed.deaths > deaths_allowed:
                 given_up = leases.pop(blamed.task.id)
-        self._charged.extend(entry for entry in leases.values() if entry.deaths)
-        self._waiting.extendleft(entry for entry in reversed(leases.values()) if not entry.deaths)
+        self._alone.extendleft(entry for entry in reversed(leases.values()) if entry.alone)
+        self._waiting.extendleft(entry for entry in reversed(leases.values()) if not entry.alone)
         return Lost(len(leases), given_up, open_messages)
 
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
         entries = [entry for leases in self._leases.values() for entry in leases.values()]
-        entries += [*self._charged, *self._waiting]
-        self._charged.clear()
+        entries += [*self._alone, *self._waiting]
+        self._alone.clear()
         self._waiting.clear()
         self._leases.clear()
-        self._running_charged.clear()
+        self._running_alone.clear()
         return sorted(entries, key=lambda entry: entry.task.id)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 from scrapy_mpworkers.pool.lane import Lane, Turn, while_it_lives
-from scrapy_mpworkers.pool.ledger import Ledger
+from scrapy_mpworkers.pool.ledger import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class StuckLanes:
 
     Args:
         lanes: the supervisor's, as they are at the moment.
-        ledger: the books.
+        leases: the unsettled entries that a lane holds, oldest first.
         hear: takes in what a lane has said so far.
         call_later: calls a function in the loop's thread after some seconds.
     """
@@ -78,12 +78,12 @@ class StuckLanes:
     def __init__(
         self,
         lanes: Callable[[], Iterable[Lane]],
-        ledger: Ledger,
+        leases: Callable[[Lane], Iterator[Entry]],
         hear: Callable[[Lane], None],
         call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._lanes = lanes
-        self._ledger = ledger
+        self._leases = leases
         self._hear = hear
         self._call_later = call_later
         self._watching = False
@@ -104,7 +104,7 @@ class StuckLanes:
                     lane.kill_for_good()
 
     def _seems_stuck(self, lane: Lane) -> bool:
-        oldest = next(self._ledger.leases(lane), None)
+        oldest = next(self._leases(lane), None)
         if oldest is None:
             return False
         self.watch()

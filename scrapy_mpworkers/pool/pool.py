@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import util
 from time import monotonic
+from typing import Any
 
 from scrapy_mpworkers.errors import (
     ItemTimeout,
@@ -18,7 +19,7 @@ from scrapy_mpworkers.errors import (
     PoolBroken,
     WorkerDied,
 )
-from scrapy_mpworkers.pool.dispatcher import Dispatcher
+from scrapy_mpworkers.pool.books import Books
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import (
     GivenUp,
@@ -30,7 +31,7 @@ from scrapy_mpworkers.pool.interface import (
     because_stopped,
 )
 from scrapy_mpworkers.pool.lane import Lane
-from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.ledger import Entry
 from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
@@ -82,7 +83,6 @@ class Pool:
         self._processes = processes
         self._blobs = blobs
         self._events = events
-        self._ledger = Ledger()
         self._callbacks: dict[int, Settle] = {}
         self._ids = itertools.count()
         self._opened = self._closed = self._stopping = False
@@ -97,22 +97,24 @@ class Pool:
         )
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._supervisor = Supervisor(
-            self, self._processes, self._restarts, self._watcher, self._starter, self.figures
+            self,
+            self._processes,
+            self._restarts,
+            self._watcher,
+            self._starter,
+            self.figures,
+            options.name,
         )
         self._recycling = Recycling(options.max_items, options.memory_limit)
         self._time_limit = TimeLimit(options.item_timeout, self.loop.call_later)
+        self._books = Books(
+            options, self._blobs, self._supervisor.open_lanes, self._watch_time, self.loop
+        )
         self._stuck = StuckLanes(
             lambda: self._supervisor.lanes,
-            self._ledger,
+            self._books.leases,
             self._watcher.hear,
             self.loop.call_later,
-        )
-        self._dispatcher = Dispatcher(
-            self._ledger,
-            self._blobs,
-            self._supervisor.open_lanes,
-            self._watch_time,
-            self.loop.call_soon,
         )
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
@@ -128,7 +130,7 @@ class Pool:
     def workers(self) -> tuple[int, int]:
         """How many workers are busy, of how many that are ready."""
         ready = self._supervisor.open_lanes()
-        return sum(self._ledger.open_messages(lane) > 0 for lane in ready), len(ready)
+        return sum(lane.has_work for lane in ready), len(ready)
 
     def overdue(self) -> list[tuple[int, str, float]]:
         """The tasks that workers hold: id, worker, seconds since they got it."""
@@ -136,32 +138,53 @@ class Pool:
         return [
             (entry.task.id, lane.name, now - entry.leased_at)
             for lane in self._supervisor.lanes
-            for entry in self._ledger.leases(lane)
+            for entry in self._books.leases(lane)
         ]
 
-    def submit(self, hop: int, frame: bytes, needs: tuple[int, ...], settle: Settle) -> int:
-        """Take a task. *settle* is called once, in this thread, never from within this call.
+    def submit(
+        self,
+        hop: int,
+        frame: bytes,
+        needs: tuple[int, ...],
+        settle: Settle,
+        results: tuple[bytes, ...] = (),
+        key: Any = None,
+    ) -> int:
+        """Take a task.
+
+        Args:
+            hop, frame, results: of the :class:`Task`.
+            needs: the definitions that the frame refers to.
+            settle: is called once, in this thread, never from within this call.
+            key: what shares it meets the same worker, if the pool is keyed.
 
         Returns:
             the id of the task.
         """
-        task = Task(next(self._ids), hop, frame)
+        task = Task(next(self._ids), hop, frame, results)
         self.figures.submitted += 1
         self._callbacks[task.id] = settle
         if self._given_up is not None:
             late = GivenUp(self._given_up(None))
             self.loop.call_soon(lambda: self._settle(task.id, Fate.DEAD_LETTERED, late))
             return task.id
-        self.figures.bytes_shipped += len(frame)
-        self._ledger.add(Entry(task, needs, monotonic()))
-        self._dispatcher.soon()
+        self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
+        self._books.add(Entry(task, needs, monotonic()), key)
         return task.id
+
+    def flush(self) -> None:
+        """What waits for company goes soon without it."""
+        self._books.flush()
+
+    def hurry(self) -> None:
+        """From now on nothing waits for company."""
+        self._books.hurry()
 
     def give_up(self, why: Why) -> None:
         """Settle every pending task with the error that *why* makes, and every later one too."""
         self._given_up = why
-        holders = {n: worker for n, worker, _ in self.overdue()} if self._ledger.pending else {}
-        for entry in self._ledger.clear():
+        holders = {n: worker for n, worker, _ in self.overdue()} if self._books.pending else {}
+        for entry in self._books.clear():
             worker = holders.get(entry.task.id)
             self._give_up(entry, why(worker), worker)
 
@@ -203,13 +226,17 @@ class Pool:
 
     def lane_lost(self, lane: Lane, death: Death) -> None:
         """The books of a lane that is gone."""
-        if lane.overdue is not None:
+        dispatcher = self._books.of(lane)
+        ledger, charged = dispatcher.ledger, death.charged
+        if ledger.accomplices(lane, lane.overdue):
+            charged = lane.overdue  # which of those that ran as one took too long?
+        elif lane.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.
-            late = self._ledger.settle(lane, lane.overdue)
+            late = ledger.settle(lane, lane.overdue)
             if late is not None:
                 limit = self._options.item_timeout
                 self._give_up(late, ItemTimeout(lane.title, limit), lane.name)
-        lost = self._ledger.lose(lane, death.charged, self._options.redeliver_times)
+        lost = ledger.lose(lane, charged, self._options.redeliver_times)
         self.figures.redelivered += lost.redelivered
         if lost.given_up is not None:
             deaths = lost.given_up.deaths
@@ -217,7 +244,7 @@ class Pool:
             # A poison task that is out of the way is progress, too.
             self._restarts.progress()
             self._give_up(lost.given_up, error, lane.name)
-        self._dispatcher.soon()
+        dispatcher.soon()
 
     def lanes_exhausted(self, history: str) -> None:
         """Workers die without any progress: the pool is broken."""
@@ -238,7 +265,6 @@ class Pool:
             self._on_outcomes(lane, report.outcomes)
             if (why := self._recycling.reason(lane)) is not None:
                 self._supervisor.recycle(lane, why)
-            self._dispatcher.soon()
         elif isinstance(report, Ready):
             self._on_ready(lane, report.effects)
         elif isinstance(report, BootFailed):
@@ -255,17 +281,20 @@ class Pool:
         self._recycling.weigh_new(lane)
         speaks, self._opened = not self._opened, True
         self._events.opened(effects, speaks)
-        self._dispatcher.soon()
+        self._books.of(lane).soon()
 
     def _on_outcomes(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         seconds = sum(outcome.seconds for outcome in outcomes)
         self.figures.workers[lane.place].busy += seconds
-        self._dispatcher.took(seconds, len(outcomes))
+        dispatcher = self._books.of(lane)
+        dispatcher.took(seconds, len(outcomes))
         self._restarts.progress()
+        settle = dispatcher.ledger.settle
         for outcome in outcomes:
-            entry = self._ledger.settle(lane, outcome.task_id)
+            entry = settle(lane, outcome.task_id)
             if entry is not None:  # not given up meanwhile
                 self._on_outcome(lane, outcome, entry)
+        dispatcher.soon()
 
     def _on_outcome(self, lane: Lane, outcome: Outcome, entry: Entry) -> None:
         figures, seconds = self.figures, outcome.seconds

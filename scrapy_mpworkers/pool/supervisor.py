@@ -57,6 +57,7 @@ class Supervisor:
         watcher: Watcher,
         starter: Starter,
         figures: Figures,
+        name: str,
     ) -> None:
         self._owner = owner
         self._processes = processes
@@ -64,6 +65,7 @@ class Supervisor:
         self._watcher = watcher
         self._starter = starter
         self._figures = figures
+        self._name = name
         self._generations: dict[int, int] = {}
         self._stopped: Callable[[], None] | None = None
         self._retired = self._exiting = False
@@ -140,7 +142,7 @@ class Supervisor:
 
     def _start(self, place: int, relieves: Lane | None = None) -> None:
         generation = self._generations[place] = self._generations.get(place, -1) + 1
-        lane = Lane(place, generation, relieves)
+        lane = Lane(self._name, place, generation, relieves)
         self._owner.loop.call_later(BOOT_SECONDS, while_it_lives(lane, self._kill_unless_ready))
         siblings = list(self.lanes)
         self.lanes.append(lane)

@@ -8,7 +8,7 @@ spider that reuses one dict would otherwise get mixtures of two items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from operator import is_
 from typing import Any, NamedTuple
@@ -44,7 +44,8 @@ class Product(NamedTuple):
     body: Any
 
 
-_UNCHANGED = Product(Shape.SAME, Change({}, (), None))
+#: What came back as it was.
+UNCHANGED = Product(Shape.SAME, Change({}, (), None))
 
 
 def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
@@ -52,7 +53,7 @@ def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
 
     Pickle would look up the classes of named tuples, on both sides and for each item.
     """
-    if product == _UNCHANGED:
+    if product == UNCHANGED:
         return b""
     body = product.body
     return dump((product.shape, tuple(body) if isinstance(body, Change) else body), product)
@@ -61,9 +62,16 @@ def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
 def unpack(data: bytes, load: Callable[[bytes], Any]) -> Product:
     """What :func:`pack` has packed."""
     if not data:
-        return _UNCHANGED
+        return UNCHANGED
     shape, body = load(data)
     return Product(shape, body if shape == Shape.WHOLE else Change(*body))
+
+
+def followed(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) -> Any:
+    """What became of *item* on its way over several hops, each with what it has packed."""
+    for result in results:
+        item = Snapshot(item).outcome(unpack(result, load))
+    return item
 
 
 class Snapshot:
@@ -90,7 +98,7 @@ class Snapshot:
 
     def outcome(self, product: Product) -> Any:
         """In the parent: the item that the consumer returned."""
-        if product is _UNCHANGED and self._is_untouched():
+        if product is UNCHANGED and self._is_untouched():
             return self.item
         if product.shape == Shape.WHOLE:
             return product.body

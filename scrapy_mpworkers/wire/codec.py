@@ -28,6 +28,7 @@ from parsel import Selector, SelectorList
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
+from scrapy_mpworkers.wire.changes import followed
 from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, has_tokens, loads, unpicklable
@@ -42,10 +43,14 @@ class Frame(NamedTuple):
 
 
 class StoredFrame(NamedTuple):
-    """A frame that outlives its process: with the definitions that it refers to, by number."""
+    """A frame that outlives its process: with the definitions that it refers to, by number.
+
+    ``results``: what earlier hops have made of the item, as they packed it.
+    """
 
     data: bytes
     definitions: Mapping[int, bytes]
+    results: tuple[bytes, ...] = ()
 
 
 class Definitions:
@@ -115,10 +120,10 @@ class ParentCodec:
     def _pickler(self) -> _ParentPickler:
         return _ParentPickler(self.definitions, self._names)
 
-    def stored(self, frame: Frame) -> StoredFrame:
-        """*frame*, such that another process can open it."""
+    def stored(self, frame: Frame, results: tuple[bytes, ...] = ()) -> StoredFrame:
+        """*frame* with what has become of it so far, such that another process can open it."""
         blobs = self.definitions.blobs
-        return StoredFrame(frame.data, {number: blobs[number] for number in frame.needs})
+        return StoredFrame(frame.data, {number: blobs[number] for number in frame.needs}, results)
 
     def open(self, stored: StoredFrame) -> Any:
         """Unpickle what a :class:`ParentCodec` of another process had dumped.
@@ -128,13 +133,20 @@ class ParentCodec:
         Raises:
             UnreadableError: it cannot be; a class that it needs has gone, for one.
         """
+        responses: dict[int, Response] = {}
+
+        def response(number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
+            return responses.setdefault(number, cls(**kwargs))
+
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
-            "_response": lambda number, cls, kwargs: cls(**kwargs),
+            "_response": response,
+            "_handle": responses.__getitem__,
             "_defined": lambda number: self._reopen(stored.definitions[number]),
         }
         try:
-            return loads(stored.data, __name__, resolvers)
+            item = loads(stored.data, __name__, resolvers)
+            return followed(item, stored.results, lambda data: loads(data, __name__, resolvers))
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise UnreadableError(
@@ -152,6 +164,16 @@ class ParentCodec:
         return self._reopened[blob]
 
 
+class Handles:
+    """The responses that came with an item, and their numbers in its frame, by id."""
+
+    __slots__ = ("numbers", "responses")
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, int] = {}
+        self.responses: dict[int, Response] = {}  # an id is unique only while its object lives
+
+
 class WorkerCodec:
     """A worker's side of the wall."""
 
@@ -160,8 +182,7 @@ class WorkerCodec:
         self._names: dict[int, str] = {}
         self._defined: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
-        self._handles: dict[int, int] = {}
-        self._kept: list[Response] = []
+        self.handles = Handles()
         self._idle: list[Pickler] = []
 
     def share(self, **objects: Any) -> None:
@@ -180,14 +201,18 @@ class WorkerCodec:
         self._numbers[id(obj)] = number
 
     def load(self, data: bytes) -> Any:
-        """Unpickle a frame. Its responses come back as handles in the next :meth:`dump`."""
-        self._handles.clear()
-        self._kept.clear()
+        """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
+        self.handles = Handles()
+        return self.load_more(data)
+
+    def load_more(self, data: bytes) -> Any:
+        """Unpickle what a worker has made of the item in the last frame."""
         if not has_tokens(data):
             return pickle.loads(data)
         resolvers: Resolvers = {
             "_shared": self._shared.__getitem__,
             "_response": self._response,
+            "_handle": self.handles.responses.__getitem__,
             "_defined": self._defined.__getitem__,
         }
         return loads(data, __name__, resolvers)
@@ -215,18 +240,18 @@ class WorkerCodec:
         return data
 
     def _pickler(self) -> Pickler:
-        return Pickler(self._reduced, _TOKENS)
+        return Pickler(self._reduced, _TOKENS, _HOME_TOKENS)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
-        self._handles[id(response)] = number
-        self._kept.append(response)  # an id is unique only while its object lives
+        self.handles.numbers[id(response)] = number
+        self.handles.responses[number] = response
         return response
 
     def _reduced(self, part: Any) -> Any:
         """How *part* goes back."""
-        if isinstance(part, Response) and id(part) in self._handles:
-            return _handle, (self._handles[id(part)],)
+        if isinstance(part, Response) and id(part) in self.handles.numbers:
+            return _handle, (self.handles.numbers[id(part)],)
         if isinstance(part, (type, FunctionType)):
             if id(part) in self._numbers:
                 return _defined, (self._numbers[id(part)],)
@@ -326,3 +351,4 @@ def _in_main(qualname: str) -> Any:
 
 
 _TOKENS = frozenset({_shared, _response, _handle, _defined, _in_main})
+_HOME_TOKENS = frozenset({_defined, _in_main})

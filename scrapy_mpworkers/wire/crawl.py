@@ -25,13 +25,23 @@ class SpiderState(NamedTuple):
     unpicklable: dict[str, str]
 
 
+class HopState(NamedTuple):
+    """The entries of a hop, and the keys that hops behind it want of the item."""
+
+    entries: tuple[Any, ...]
+    keys: tuple[Any, ...]
+
+
 class CrawlState(NamedTuple):
     """The payload of a Setup.
 
-    ``hops`` holds the entries of each hop in order; ``settings`` is name → (value, priority).
+    ``level``: its name; ``batches``: whether its items run together; ``hops``: its own, by number,
+    in order; ``settings`` is name → (value, priority).
     """
 
-    hops: tuple[tuple[Any, ...], ...]
+    level: str
+    batches: bool
+    hops: dict[int, HopState]
     settings: dict[str, tuple[Any, int]]
     spider: SpiderState
     stats: dict[str, Any]

@@ -34,23 +34,32 @@ class Task(NamedTuple):
     """The wire form of one item. Like an Outcome it crosses as a plain tuple.
 
     Pickle looks up the class of each named tuple that it reads, and calls it: five times the work.
+
+    ``results``: what hops since the frame was made have made of the item.
     """
 
     id: int
     hop: int
     frame: bytes
+    results: tuple[bytes, ...] = ()
 
 
 class Batch(NamedTuple):
-    """The tasks of one queue message, with the definitions that the lane does not know yet."""
+    """The tasks of one queue message, with the definitions that the lane does not know yet.
+
+    ``together``: whether they go through the pipelines as one.
+    """
 
     definitions: tuple[Definition, ...]
     rows: tuple[tuple[Any, ...], ...]
+    together: bool = False
 
     @classmethod
-    def of(cls, definitions: Iterable[Definition], tasks: Iterable[Task]) -> Batch:
+    def of(
+        cls, definitions: Iterable[Definition], tasks: Iterable[Task], together: bool = False
+    ) -> Batch:
         """A batch of these *tasks*."""
-        return cls(tuple(definitions), tuple(map(tuple, tasks)))
+        return cls(tuple(definitions), tuple(map(tuple, tasks)), together)
 
     @property
     def tasks(self) -> list[Task]:
@@ -79,7 +88,8 @@ class Outcome(NamedTuple):
     """What became of one task.
 
     ``result`` and ``effects`` (stats and log records; ``None`` if there are none) are opened by
-    the submitter. ``seconds`` is the time that the consumer took.
+    the submitter. ``seconds`` is the time that the consumer took. ``keys``: of the item as it is
+    now, for the hops that come next, in their order.
     """
 
     task_id: int
@@ -87,6 +97,7 @@ class Outcome(NamedTuple):
     result: bytes
     effects: bytes | None
     seconds: float
+    keys: tuple[Any, ...] = ()
 
 
 class Ready(NamedTuple):

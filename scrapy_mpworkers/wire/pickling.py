@@ -15,9 +15,10 @@ from scrapy_mpworkers.wire.sink import Sink
 Resolvers = Mapping[str, Callable[..., Any]]
 Reduce = Callable[[Any], Any]
 
-#: Stands behind the pickle of an object that has left tokens in it. A pickle ends with its own
-#: STOP, and what follows is ignored (documentation of ``pickle.loads``).
-_MARK = b"#"
+#: Stands behind the pickle of an object that has left tokens in it; the second if only Scrapy's
+#: process knows what one of them means. A pickle ends with its own STOP, and what follows is
+#: ignored (documentation of ``pickle.loads``).
+_MARK, _HOME_MARK = b"#", b"!"
 
 
 class Pickler(pickle.Pickler):
@@ -26,12 +27,16 @@ class Pickler(pickle.Pickler):
     Args:
         reduce: says what does not travel as it is, like ``reducer_override``.
         tokens: functions; what is reduced to one of them is a token.
+        home: those of them that only Scrapy's process knows.
     """
 
-    def __init__(self, reduce: Reduce, tokens: Container[Any]) -> None:
+    def __init__(
+        self, reduce: Reduce, tokens: Container[Any], home: Container[Any] = frozenset()
+    ) -> None:
         self._reduce = reduce
         self._tokens = tokens
-        self._has_tokens = False
+        self._home = home
+        self._mark: bytes | None = None
         self._parts: list[bytes] = []
         super().__init__(Sink(self._parts.append), protocol=5)
 
@@ -39,7 +44,7 @@ class Pickler(pickle.Pickler):
         """Called by pickle for all but the plainest objects."""
         reduced = self._reduce(part)
         if reduced is not NotImplemented and reduced[0] in self._tokens:
-            self._has_tokens = True
+            self._mark = _HOME_MARK if reduced[0] in self._home else self._mark or _MARK
         return reduced
 
     def dumps(self, obj: Any) -> bytes:
@@ -47,9 +52,9 @@ class Pickler(pickle.Pickler):
         self.dump(obj)
         self.clear_memo()  # it would keep the object alive
         parts = self._parts
-        if self._has_tokens:
-            self._has_tokens = False
-            parts.append(_MARK)
+        if self._mark is not None:
+            parts.append(self._mark)
+            self._mark = None
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return data
@@ -74,7 +79,12 @@ def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) ->
 
 def has_tokens(data: bytes) -> bool:
     """Whether *data*, made by a :class:`Pickler`, must be opened by :func:`loads`."""
-    return data.endswith(_MARK)
+    return data.endswith((_MARK, _HOME_MARK))
+
+
+def is_for_home(data: bytes) -> bool:
+    """Whether only Scrapy's process can open *data*: another worker would not know its tokens."""
+    return data.endswith(_HOME_MARK)
 
 
 def loads(data: bytes, module: str, resolvers: Resolvers) -> Any:

@@ -1,30 +1,21 @@
-"""Builds and runs the user's pipelines.
-
-Scrapy's own ItemPipelineManager builds, opens and closes them: it gives ``from_crawler``,
-``NotConfigured``, the ``spider`` argument and ``async`` methods exactly as in the crawl.
-"""
+"""Runs items through the user's pipelines, and says what became of each."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from time import perf_counter
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from scrapy import signals
 from scrapy.exceptions import DropItem
-from scrapy.pipelines import ItemPipelineManager
-from scrapy.settings import BaseSettings
-from scrapy.utils.defer import ensure_awaitable
-from scrapy.utils.misc import build_from_crawler, load_object
-from scrapy.utils.python import global_object_name
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
-from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.wire.changes import Change, Snapshot, pack
-from scrapy_mpworkers.wire.codec import WorkerCodec
+from scrapy_mpworkers.keys import key_function
+from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack
+from scrapy_mpworkers.wire.codec import Handles, WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
@@ -33,11 +24,9 @@ from scrapy_mpworkers.worker.buffers import warn_of_buffers
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import collect_records
 from scrapy_mpworkers.worker.loop import WatchfulLoop
+from scrapy_mpworkers.worker.pipelines import Guard, hop_pipelines
 
 logger = logging.getLogger(__name__)
-
-#: Awaits; in a worker, an await that can never end is an error instead of a hang.
-Guard = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 class Records(Protocol):
@@ -60,34 +49,8 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
     return consumers
 
 
-class HopPipelines(ItemPipelineManager):
-    """The pipelines of one hop."""
-
-    component_name = "worker item pipeline"
-    entries: ClassVar[Sequence[Any]] = ()
-
-    @classmethod
-    def _get_mwlist_from_settings(cls, settings: BaseSettings) -> list[Any]:
-        loaded = [as_pipeline(load_object(entry)) for entry in cls.entries]
-        for pipeline in loaded:
-            _refuse_media(pipeline)
-        return loaded
-
-    async def process(self, item: Any, guard: Guard) -> Any:
-        """As ``process_item_async``, but a chain that never awaits does not pay for awaiting."""
-        for method in self.methods["process_item"]:
-            assert method is not None
-            needs_spider = method in self._mw_methods_requiring_spider
-            returned = method(item, self._spider) if needs_spider else method(item)
-            if returned is not item:
-                name = global_object_name(method)
-                returned = await guard(ensure_awaitable(returned, _warn=name))
-            item = returned
-        return item
-
-
 class Consumers:
-    """The consumers of all hops, and the crawler that they share."""
+    """The consumers of all hops of a level, and the crawler that they share."""
 
     def __init__(
         self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: Records
@@ -96,22 +59,33 @@ class Consumers:
         self._guard = guard
         self._records = records
         self._crawler = WorkerCrawler(state, codec)
-        self._hops = [hop_pipelines(entries, self._crawler) for entries in state.hops]
+        self._hops = {
+            number: hop_pipelines(hop.entries, self._crawler) for number, hop in state.hops.items()
+        }
+        self._keys = {
+            number: tuple(map(key_function, hop.keys)) for number, hop in state.hops.items()
+        }
+        if state.batches and not any(hop.takes_batches for hop in self._hops.values()):
+            raise SettingError(
+                f"MPWORKERS_LEVELS: the level {state.level!r} has batch_size, but none of its "
+                "pipelines has process_batch; give one to the pipeline that stores, or remove "
+                "batch_size."
+            )
 
     def pipelines(self) -> Iterator[Any]:
         """The user's pipelines, of all hops."""
-        for hop in self._hops:
+        for hop in self._hops.values():
             yield from hop.middlewares
 
     async def open(self) -> None:
         """Open the pipelines, then send ``spider_opened`` to their handlers."""
-        for hop in self._hops:
+        for hop in self._hops.values():
             await hop.open_spider_async()
         await self._crawler.send(signals.spider_opened)
 
     async def close(self) -> None:
         """Close the pipelines, then send ``spider_closed`` to their handlers."""
-        for hop in self._hops:
+        for hop in self._hops.values():
             await hop.close_spider_async()
         await self._crawler.send(signals.spider_closed, reason="finished")
 
@@ -122,30 +96,22 @@ class Consumers:
     async def consume(self, task: Task) -> Outcome:
         """Run one item through the pipelines of its hop. Whatever happens is an outcome."""
         started = perf_counter()
-        fate, result = await self._run(task)
+        fate, result, keys = await self._run(task)
         seconds = perf_counter() - started
         self._crawler.warn_of_lost_attributes()
-        return Outcome(task.id, int(fate), result, self.effects(), seconds)
+        return Outcome(task.id, int(fate), result, self.effects(), seconds, keys)
 
-    async def _run(self, task: Task) -> tuple[Fate, bytes]:
-        arrived: Snapshot | None = None
-        try:
-            arrived = Snapshot(self._codec.load(task.frame))
-            returned = await self._hops[task.hop].process(arrived.item, self._guard)
-            return Fate.DONE, pack(arrived.product(returned), self._codec.dump)
-        except BaseException as error:
-            fate = Fate.DROPPED if isinstance(error, DropItem) else Fate.FAILED
-            failure = take_apart(error, self._codec.dump)
-            return fate, self._codec.dump((failure, self._portable_change(arrived)))
-
-    def _portable_change(self, arrived: Snapshot | None) -> Change | None:
-        """What was done to the item before it was dropped or failed, if that can be pickled."""
-        change = None if arrived is None else arrived.change()
-        try:
-            self._codec.dump(change)
-        except Exception:
-            return None
-        return change
+    async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Run the items of each hop through its pipelines as one, in the order of the hops."""
+        started = perf_counter()
+        outcomes: list[Outcome] = []
+        for _, group in groupby(sorted(tasks, key=_hop_of), key=_hop_of):
+            outcomes += await self._run_together(list(group))
+        seconds = (perf_counter() - started) / len(tasks)
+        self._crawler.warn_of_lost_attributes()
+        # What happened beside the items is nobody's in particular: the first one brings it.
+        first, *others = [outcome._replace(seconds=seconds) for outcome in outcomes]
+        return [first._replace(effects=self.effects()), *others]
 
     def effects(self) -> bytes | None:
         """The side effects since the last call, pickled; ``None`` if there are none."""
@@ -160,19 +126,98 @@ class Consumers:
             logger.warning("Stats set by a pipeline in a worker are lost: %s", error)
             return self._codec.dump(Effects((), records + self._records.take(), reason))
 
+    # One by one
 
-def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:
-    """The pipelines of *entries*, built but not opened."""
-    hop: type[HopPipelines] = type("HopPipelines", (HopPipelines,), {"entries": entries})
-    return build_from_crawler(hop, crawler)
+    async def _run(self, task: Task) -> tuple[Fate, bytes, tuple[Any, ...]]:
+        arrived: Snapshot | None = None
+        try:
+            arrived = self._arrived(task)
+            returned = await self._hops[task.hop].process(arrived.item, self._guard)
+            return self._done(task, arrived, returned)
+        except BaseException as error:
+            return self._ended(arrived, error)
 
+    def _arrived(self, task: Task) -> Snapshot:
+        item = self._codec.load(task.frame)
+        if task.results:
+            item = followed(item, task.results, self._codec.load_more)
+        return Snapshot(item)
 
-def _refuse_media(pipeline: type) -> None:
-    # Not imported: a subclass exists only where its base has been imported already.
-    media = sys.modules.get("scrapy.pipelines.media")
-    if media is not None and issubclass(pipeline, media.MediaPipeline):
-        raise SettingError(
-            f"MPWORKERS_PIPELINES: {pipeline.__module__}.{pipeline.__qualname__} downloads through "
-            "the crawl's engine, which a worker does not have. Keep it in ITEM_PIPELINES; "
-            "pipelines that work on its files may follow in MPWORKERS_PIPELINES."
+    def _done(
+        self, task: Task, arrived: Snapshot, returned: Any
+    ) -> tuple[Fate, bytes, tuple[Any, ...]]:
+        keys = self._keys[task.hop]
+        found = tuple(key(returned) for key in keys) if keys else ()
+        return Fate.DONE, pack(arrived.product(returned), self._codec.dump), found
+
+    def _ended(
+        self, arrived: Snapshot | None, error: BaseException
+    ) -> tuple[Fate, bytes, tuple[Any, ...]]:
+        fate = Fate.DROPPED if isinstance(error, DropItem) else Fate.FAILED
+        failure = take_apart(error, self._codec.dump)
+        return fate, self._codec.dump((failure, self._portable_change(arrived))), ()
+
+    def _portable_change(self, arrived: Snapshot | None) -> Change | None:
+        """What was done to the item before it was dropped or failed, if that can be pickled."""
+        change = None if arrived is None else arrived.change()
+        try:
+            self._codec.dump(change)
+        except Exception:
+            return None
+        return change
+
+    # Together
+
+    async def _run_together(self, tasks: Sequence[Task]) -> list[Outcome]:
+        arrivals = [self._arrival(task) for task in tasks]
+        fine = [n for n, (arrived, _) in enumerate(arrivals) if isinstance(arrived, Snapshot)]
+        items = [arrivals[n][0].item for n in fine]
+        mark = self._crawler.mark_stats()
+        try:
+            came = await self._hops[tasks[0].hop].process_together(items, self._guard)
+        except BaseException as error:
+            if len(tasks) > 1:
+                return await self._run_one_by_one(tasks, error, mark)
+            came = [error]
+        ends = dict(zip(fine, came, strict=True))
+        return [
+            self._outcome(task, *arrivals[n], ends.get(n, arrivals[n][0]))
+            for n, task in enumerate(tasks)
+        ]
+
+    async def _run_one_by_one(
+        self, tasks: Sequence[Task], error: BaseException, mark: Any
+    ) -> list[Outcome]:
+        """So that a bad item fails alone. All begin again from their frames: nothing that the
+        batch has changed in them, or counted, stays."""
+        self._crawler.rewind_stats(mark)
+        logger.warning(
+            "A batch of %d items raised %s: %s. They are tried one by one",
+            len(tasks),
+            type(error).__qualname__,
+            error,
         )
+        return [outcome for task in tasks for outcome in await self._run_together([task])]
+
+    def _arrival(self, task: Task) -> tuple[Any, Handles]:
+        """The item, or the exception that it costs to load it; and what it left at home."""
+        try:
+            return self._arrived(task), self._codec.handles
+        except BaseException as error:
+            return error, self._codec.handles
+
+    def _outcome(self, task: Task, arrived: Any, handles: Handles, end: Any) -> Outcome:
+        self._codec.handles = handles
+        snapshot = arrived if isinstance(arrived, Snapshot) else None
+        if snapshot is None or isinstance(end, BaseException):
+            fate, result, keys = self._ended(snapshot, end)
+        else:
+            try:
+                fate, result, keys = self._done(task, snapshot, end)
+            except BaseException as error:
+                fate, result, keys = self._ended(snapshot, error)
+        return Outcome(task.id, int(fate), result, None, 0.0, keys)
+
+
+def _hop_of(task: Task) -> int:
+    return task.hop

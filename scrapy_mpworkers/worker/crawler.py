@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from scrapy import Spider, signals
 from scrapy.settings import Settings
@@ -18,6 +18,13 @@ from scrapy_mpworkers.worker.stats import WorkerStats
 logger = logging.getLogger(__name__)
 
 _LOCAL_SIGNALS = (signals.spider_opened, signals.spider_closed)
+
+
+class Mark(NamedTuple):
+    """The stats at one moment: how many changes there were, and the values."""
+
+    changes: int
+    values: dict[str, Any]
 
 
 class WorkerCrawler:
@@ -49,6 +56,17 @@ class WorkerCrawler:
         changes = tuple(self._stat_changes)
         self._stat_changes.clear()
         return changes
+
+    def mark_stats(self) -> Mark:
+        """How the stats are now."""
+        return Mark(len(self._stat_changes), dict(self.stats.get_stats()))
+
+    def rewind_stats(self, mark: Mark) -> None:
+        """Forget what pipelines did to the stats since *mark*."""
+        del self._stat_changes[mark.changes :]
+        stats = self.stats.get_stats()
+        stats.clear()
+        stats.update(mark.values)
 
     def warn_of_lost_attributes(self) -> None:
         """Say it once of each attribute that a pipeline has set on the spider."""

@@ -46,6 +46,7 @@ class Consumers(Protocol):
 
     async def open(self) -> None: ...
     async def consume(self, task: Task) -> Outcome: ...
+    async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]: ...
     async def close(self) -> None: ...
     def effects(self) -> bytes | None: ...
     def define(self, definitions: Sequence[Definition]) -> None: ...
@@ -118,6 +119,9 @@ class Worker:
             assert isinstance(order, Batch)
             if order.definitions:
                 consumers.define(order.definitions)
+            if order.together:
+                self._reporter.flush(*await self._consume_together(consumers, order.tasks))
+                continue
             *tasks, last = order.tasks
             for task in tasks:
                 self._reporter.add(await self._consume(consumers, task))
@@ -128,6 +132,12 @@ class Worker:
         outcome = await consumers.consume(task)
         _turn(self._dial, -1, 0.0)
         return outcome
+
+    async def _consume_together(self, consumers: Consumers, tasks: Sequence[Task]) -> list[Outcome]:
+        _turn(self._dial, tasks[0].id, monotonic())  # it stands for all of them
+        outcomes = await consumers.consume_together(tasks)
+        _turn(self._dial, -1, 0.0)
+        return outcomes
 
     async def _next_order(self) -> Order:
         """The next message. While none is there the loop runs, for the user's own asyncio tasks.

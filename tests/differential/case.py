@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,9 +28,11 @@ class Case:
 
     Attributes:
         pipelines: ``MPWORKERS_PIPELINES``.
+        levels: ``MPWORKERS_LEVELS``, where there are several.
         reactor_pipelines: ``ITEM_PIPELINES``.
         submitted: how many items cross into workers, each hop counted; by default every item once.
         feed_lines: by default one for each scraped item.
+        once: whether the plain run is content with one combination.
         excluded: loop modes in which the case cannot run *inline*, each with the reason.
         not_compared: aspects of an outcome (``compare.ASPECTS``) that no rule fixes in this case,
             each with the reason.
@@ -43,9 +45,11 @@ class Case:
     reactor_pipelines: Mapping[Any, int | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     spider_arguments: Mapping[str, Any] = field(default_factory=dict)
+    levels: Sequence[Mapping[str, Any]] = ()
     workers: int = 2
     submitted: int | None = None
     feed_lines: int | None = None
+    once: bool = False
     excluded: Mapping[str, str] = field(default_factory=dict)
     not_compared: Mapping[str, str] = field(default_factory=dict)
 

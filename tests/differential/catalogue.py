@@ -11,6 +11,7 @@ from .cases import (
     changes,
     hops,
     kinds,
+    levels,
     lifecycle,
     losses,
     outputs,
@@ -36,6 +37,8 @@ CASES: tuple[Case, ...] = (
     *reuse.CASES,
     *carried.CASES,
     *processes.CASES,
+    *levels.CASES,
+    *levels.ORDERS,
 )
 
 

@@ -27,9 +27,12 @@ def combos_of(case: Case) -> Iterator[Combo]:
             yield from (Combo(mode, method) for method in METHODS)
 
 
-def is_pairwise(index: int, combo: Combo) -> bool:
+def is_plain(index: int, case: Case, combo: Combo) -> bool:
     """A Latin square: each case meets each mode once, by another method each time.
 
-    Three cases in a row meet all nine combinations.
+    Three cases in a row meet all nine combinations. One that is to run once does so by a method
+    that starts a worker fast, three in a row in all modes.
     """
+    if case.once:
+        return combo == Combo(MODES[index % 3], ("forkserver", "fork")[index % 2])
     return METHODS[(index + MODES.index(combo.mode)) % len(METHODS)] == combo.method

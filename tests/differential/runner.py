@@ -43,6 +43,7 @@ def settings_of(case: Case, side: str, mode: str, method: str, feed: Path) -> di
         "ADDONS": {"scrapy_mpworkers.Addon": 500},
         "MPWORKERS_ENABLED": side == OFFLOADED,
         "MPWORKERS_PIPELINES": dict(case.pipelines),
+        "MPWORKERS_LEVELS": list(case.levels),
         # Under spawn each worker costs a second of imports; one is enough to compare outcomes.
         "MPWORKERS_WORKERS": 1 if method == "spawn" else case.workers,
         "MPWORKERS_START_METHOD": method,

@@ -10,7 +10,7 @@ import pytest
 
 from .case import Case
 from .catalogue import CASES
-from .combos import METHODS, MODES, Combo, combos_of, is_pairwise
+from .combos import METHODS, MODES, Combo, combos_of, is_plain
 from .compare import broken_books, differences, unmet_expectations
 from .conftest import Recordings
 from .runner import INLINE, OFFLOADED
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def crawls() -> Iterator[ParameterSet]:
     for index, case in enumerate(CASES):
         for combo in combos_of(case):
-            marks = [] if is_pairwise(index, combo) else [pytest.mark.full]
+            marks = [] if is_plain(index, case, combo) else [pytest.mark.full]
             yield pytest.param(case, combo, marks=marks, id=f"{case.name}-{combo}")
 
 

@@ -65,7 +65,7 @@ def test_a_line_is_json_with_every_field(file: DeadLetterFile) -> None:
     told = json.loads(line)
     assert list(told)[0] == "item"
     assert set(told) == {
-        *("item", "frame", "definitions", "hop", "reason", "error", "traceback"),
+        *("item", "frame", "definitions", "results", "hop", "reason", "error", "traceback"),
         *("deaths", "attempts", "worker", "spider", "time"),
     }
     assert (told["reason"], told["error"]) == ("PoolBroken", "no luck")

@@ -69,11 +69,11 @@ class TestLedger:
         ledger.lease("a", 3, 0.0)
         ledger.lose("a", charged=1, deaths_allowed=2)
 
-        assert (ledger.waiting, ledger.charged, ledger.pending) == (2, 1, 3)
-        assert ids(ledger.lease_charged("b", 0.0)) == [1]
-        assert ledger.without_charged(["a", "b"]) == ["a"]
+        assert (ledger.waiting, ledger.alone, ledger.pending) == (2, 1, 3)
+        assert ids(ledger.lease_alone("b", 0.0)) == [1]
+        assert ledger.not_alone(["a", "b"]) == ["a"]
         assert ids(ledger.lease("c", 3, 0.0)) == [0, 2]
-        assert ledger.without_charged(["c"]) == ["c"]
+        assert ledger.not_alone(["c"]) == ["c"]
 
     def test_attempts_count_every_lease(self) -> None:
         ledger = ledger_of(1)
@@ -90,7 +90,7 @@ class TestLedger:
         ledger.lease("a", 1, 0.0)
         for _ in range(2):
             assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
-            ledger.lease_charged("a", 0.0)
+            ledger.lease_alone("a", 0.0)
         given_up = ledger.lose("a", charged=0, deaths_allowed=2).given_up
 
         assert given_up is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,11 @@ from typing import Any
 import pytest
 from scrapy.settings import Settings
 
+from scrapy_mpworkers.cpus import cgroup_quota, thread_variables, usable_cpus
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.hops import add_hops, hops_of
-from scrapy_mpworkers.pipeline import hop_class
-from scrapy_mpworkers.settings import (
-    _cgroup_quota,
-    read_settings,
-    thread_variables,
-    usable_cpus,
-    warn_of_unknown_names,
-)
+from scrapy_mpworkers.hops import Hop, add_routes, hops_of, routes_of
+from scrapy_mpworkers.pipeline import route_class
+from scrapy_mpworkers.settings import LevelSettings, read_settings, warn_of_unknown_names
 
 
 class A: ...
@@ -83,9 +79,11 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "value", "field", "read"), GOOD)
 def test_good_values_are_read(name: str, value: Any, field: str, read: Any) -> None:
-    options = read_settings(Settings({f"MPWORKERS_{name}": value}))
+    pipelines = {"MPWORKERS_PIPELINES": {PATHS[0]: 100}}
+    options = read_settings(Settings({f"MPWORKERS_{name}": value, **pipelines}))
 
-    assert getattr(options, field) == read
+    of_the_pool = options.levels[0].pool
+    assert getattr(options if hasattr(options, field) else of_the_pool, field) == read
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -128,19 +126,24 @@ def test_the_cgroup_bounds_the_cpus(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
 
-    assert _cgroup_quota(tmp_path) == cpus
+    assert cgroup_quota(tmp_path) == cpus
 
 
-def line_of(reactor: dict[str, int], offloaded: dict[str, int]) -> list[str]:
+def line_of(reactor: dict[str, int], *levels: dict[str, int]) -> list[str]:
     """The pipelines in the order in which an item meets them."""
-    settings = Settings({"ITEM_PIPELINES": reactor, "MPWORKERS_PIPELINES": offloaded})
+    described = [{"name": f"level{n}", "pipelines": level} for n, level in enumerate(levels)]
+    settings = Settings({"ITEM_PIPELINES": reactor, "MPWORKERS_LEVELS": described})
     options = read_settings(settings)
-    add_hops(settings, options, hop_class)
-    hops = list(hops_of(settings, options))
+    if options.levels:
+        add_routes(settings, options, route_class)
+    routes = routes_of(hops_of(settings, options))
     placed = sorted(settings.getdict("ITEM_PIPELINES").items(), key=lambda pair: pair[1])
     line: list[str] = []
     for entry, _ in placed:
-        line += [entry] if isinstance(entry, str) else hops.pop(0)
+        if isinstance(entry, str):
+            line.append(entry)
+        else:
+            line += [path for hop in routes[entry.route_number] for path in hop.entries]
     return line
 
 
@@ -153,16 +156,37 @@ def test_a_run_of_offloaded_neighbours_is_one_hop() -> None:
     )
     options = read_settings(settings)
 
-    add_hops(settings, options, hop_class)
+    add_routes(settings, options, route_class)
 
-    assert hops_of(settings, options) == ((PATHS[1], PATHS[2]), (PATHS[4],))
+    assert hops_of(settings, options) == (
+        Hop(0, 0, 0, (PATHS[1], PATHS[2])),
+        Hop(1, 1, 0, (PATHS[4],)),
+    )
 
 
-@pytest.mark.parametrize("places", list(product([0, 1], repeat=4)))
-def test_moving_an_entry_between_the_settings_never_changes_the_order(
+def test_neighbours_of_different_levels_are_hops_of_one_route() -> None:
+    levels = [
+        {"name": "compute", "pipelines": {PATHS[1]: 200, PATHS[3]: 400}},
+        {"name": "store", "pipelines": {PATHS[2]: 300, PATHS[4]: 600}},
+    ]
+    settings = Settings({"ITEM_PIPELINES": {PATHS[0]: 500}, "MPWORKERS_LEVELS": levels})
+    options = read_settings(settings)
+
+    add_routes(settings, options, route_class)
+
+    assert hops_of(settings, options) == (
+        Hop(0, 0, 0, (PATHS[1],)),
+        Hop(1, 0, 1, (PATHS[2],)),
+        Hop(2, 0, 0, (PATHS[3],)),
+        Hop(3, 1, 1, (PATHS[4],)),
+    )
+
+
+@pytest.mark.parametrize("places", list(product([0, 1, 2], repeat=4)))
+def test_moving_an_entry_between_settings_and_levels_never_changes_the_order(
     places: tuple[int, ...],
 ) -> None:
-    sides: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    sides: tuple[dict[str, int], ...] = ({}, {}, {})
     for number, side in enumerate(places):
         sides[side][PATHS[number]] = 100 * number
 
@@ -183,6 +207,74 @@ def test_a_hop_placed_by_hand_takes_all_pipelines() -> None:
     )
     options = read_settings(settings)
 
-    add_hops(settings, options, hop_class)
+    add_routes(settings, options, route_class)
 
-    assert hops_of(settings, options) == ((PATHS[1], PATHS[2]),)
+    assert hops_of(settings, options) == (Hop(0, 0, 0, (PATHS[1], PATHS[2])),)
+
+
+def levels_of(*levels: Any, **settings: Any) -> tuple[LevelSettings, ...]:
+    return read_settings(Settings({"MPWORKERS_LEVELS": list(levels), **settings})).levels
+
+
+def test_a_level_overrides_settings_of_its_pool_by_their_lower_case_names() -> None:
+    compute, store = levels_of(
+        {"name": "compute", "pipelines": {PATHS[0]: 100}},
+        {"name": "store", "pipelines": {PATHS[1]: 200}, "workers": 1, "item_timeout": 5},
+        MPWORKERS_WORKERS=3,
+        MPWORKERS_ITEM_TIMEOUT=60,
+    )
+
+    assert (compute.pool.workers, compute.pool.item_timeout) == (3, 60.0)
+    assert (store.pool.workers, store.pool.item_timeout) == (1, 5.0)
+
+
+def test_no_workers_at_all_is_for_every_level() -> None:
+    (level,) = levels_of(
+        {"name": "a", "pipelines": {PATHS[0]: 100}, "workers": 4}, MPWORKERS_WORKERS=0
+    )
+
+    assert level.pool.workers == 0
+
+
+def test_a_level_has_room_for_the_batches_that_gather() -> None:
+    (level,) = levels_of(
+        {"name": "a", "pipelines": {PATHS[0]: 100}, "workers": 2, "batch_size": 500}
+    )
+
+    assert level.pool.max_pending == 4000
+
+
+ONE = {"name": "a", "pipelines": {PATHS[0]: 100}}
+BAD_LEVELS = [
+    ([{**ONE, "work": 3}], "in the level 'a', 'work' is no setting. Did you mean 'workers'?"),
+    ([{**ONE, "workers": -1}], "in the level 'a', workers is -1, but it must be"),
+    ([{**ONE, "key": 7}], "in the level 'a', key is 7, but it must be"),
+    ([{**ONE, "batch_size": "big"}], "batch_size is 'big', but it must be"),
+    ([{**ONE, "wait": "later"}], "wait is 'later', but it must be True or False"),
+    ([{**ONE, "name": "items"}], "the name of a level is 'items', but it must be"),
+    ([{"pipelines": {PATHS[0]: 100}}], "the name of a level is None, but it must be"),
+    ([ONE, {**ONE, "pipelines": {PATHS[1]: 1}}], "two levels are called 'a'"),
+    ([ONE, {**ONE, "name": "b"}], "two levels list"),
+    ("compute", "MPWORKERS_LEVELS is 'compute', but it must be a list of levels"),
+    ({"name": "a"}, "but it must be a list of levels"),
+]
+
+
+@pytest.mark.parametrize(("levels", "sentence"), BAD_LEVELS)
+def test_bad_levels_get_one_sentence(levels: Any, sentence: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        read_settings(Settings({"MPWORKERS_LEVELS": levels}))
+
+    assert sentence in str(refused.value)
+    assert str(refused.value).startswith("MPWORKERS_LEVELS")
+
+
+def test_both_forms_at_once_are_refused() -> None:
+    with pytest.raises(SettingError, match="both set"):
+        levels_of(ONE, MPWORKERS_PIPELINES={PATHS[1]: 100})
+
+
+def test_levels_may_come_from_a_command_line() -> None:
+    settings = Settings({"MPWORKERS_LEVELS": json.dumps([ONE])})
+
+    assert read_settings(settings).levels[0].name == "a"

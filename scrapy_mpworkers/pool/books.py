@@ -1,0 +1,89 @@
+"""Which ledger has which task: one for the pool, or with keys one for each of its places.
+
+Equal keys belong to one place for good, and each place is manned by one worker at a time. So they
+meet the same worker, in order; when it dies, its replacement takes them over, what it had begun
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from scrapy_mpworkers.pool.dispatcher import Dispatcher
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions
+from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.ledger import Entry, Ledger
+
+
+class Books:
+    """The ledgers of a pool and what dispatches from them.
+
+    Args:
+        options: of the pool.
+        blobs: definitions by number, as tasks refer to them.
+        open_lanes: the lanes that may get work.
+        leased: called with each lane that has got some.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        blobs: Mapping[int, bytes],
+        open_lanes: Callable[[], list[Lane]],
+        leased: Callable[[Lane], None],
+        loop: Loop,
+    ) -> None:
+        self._keyed = options.keyed
+        self._open_lanes = open_lanes
+        self._dispatchers: list[Dispatcher] = []
+        for place in range(options.workers if options.keyed else 1):
+            ledger = Ledger(options.together is not None)
+            lanes = partial(self._lane_of, place) if options.keyed else open_lanes
+            self._dispatchers.append(
+                Dispatcher(ledger, options.together, blobs, lanes, leased, loop)
+            )
+
+    @property
+    def pending(self) -> int:
+        """Tasks that are not settled."""
+        return sum(dispatcher.ledger.pending for dispatcher in self._dispatchers)
+
+    def add(self, entry: Entry, key: Any) -> None:
+        """A new task; it is dispatched soon."""
+        # In a tuple: the hash of an int is itself, and even ones would meet at one of two places.
+        place = hash((key,)) % len(self._dispatchers) if self._keyed else 0
+        dispatcher = self._dispatchers[place]
+        dispatcher.ledger.add(entry)
+        dispatcher.soon()
+
+    def of(self, lane: Lane) -> Dispatcher:
+        """Where the tasks of *lane* come from."""
+        return self._dispatchers[lane.place if self._keyed else 0]
+
+    def flush(self) -> None:
+        """What waits goes soon, though it does not fill a message."""
+        for dispatcher in self._dispatchers:
+            dispatcher.flush()
+
+    def hurry(self) -> None:
+        """From now on nothing waits for company."""
+        for dispatcher in self._dispatchers:
+            dispatcher.hurry()
+
+    def leases(self, lane: Lane) -> Iterator[Entry]:
+        """The unsettled entries that *lane* holds, oldest first."""
+        return self.of(lane).ledger.leases(lane)
+
+    def clear(self) -> list[Entry]:
+        """Every task is given up; its lane may still work on it. Returns them, oldest first."""
+        entries = [entry for one in self._dispatchers for entry in one.ledger.clear()]
+        return sorted(entries, key=lambda entry: entry.task.id)
+
+    def _lane_of(self, place: int) -> Sequence[Lane]:
+        lanes = [lane for lane in self._open_lanes() if lane.place == place]
+        # A worker that is being recycled ends what it has before its relief begins, or a key would
+        # be with two workers at once.
+        return [] if self._dispatchers[place].ledger.is_held_beside(lanes) else lanes

@@ -1,0 +1,197 @@
+"""Takes items along their routes: from hop to hop, and back into the crawl."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import DropItem
+
+from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.dead_letters import readable, shown
+from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
+from scrapy_mpworkers.hops import Hop, keyed, routes_of
+from scrapy_mpworkers.keeping import JournaledTask, Keeping
+from scrapy_mpworkers.levels import Level
+from scrapy_mpworkers.pool.interface import GivenUp
+from scrapy_mpworkers.resume import KeptItem
+from scrapy_mpworkers.shipment import Shipment
+from scrapy_mpworkers.wire.messages import Fate, Outcome
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class Routing:
+    """The way of every item of one crawl.
+
+    Args:
+        hops: of the crawl, in order.
+        levels: whose workers they lead to.
+    """
+
+    def __init__(
+        self,
+        crawler: Crawler,
+        crossing: Crossing,
+        keeping: Keeping,
+        hops: Sequence[Hop],
+        levels: Sequence[Level],
+    ) -> None:
+        self._crawler = crawler
+        self._crossing = crossing
+        self._keeping = keeping
+        self._hops = hops
+        self._routes = routes_of(hops)
+        self._levels = levels
+        settings = [level.settings for level in levels]
+        #: the hops that want a key of an item as it comes to this one, and as it leaves it
+        self._keyed_from = [keyed(self._rest(hop), settings) for hop in hops]
+        self._keyed_behind = [keyed(self._rest(hop)[1:], settings) for hop in hops]
+
+    async def process(self, route: int, item: Any) -> Any:
+        """Take *item* along a route.
+
+        Returns:
+            the item as the last of its pipelines returned it.
+
+        Raises:
+            Exception: what they raised, or why the item was given up.
+        """
+        hops = self._routes[route]
+        kept, begin = self._keeping.arrived(item)
+        if begin is not None:
+            hops = self._rest(self._hops[begin])
+        shipment = self._ship(item, hops[0])
+        keys = self._keys(item, hops[0])
+        journaled: JournaledTask | None = None
+        try:
+            for hop in hops:
+                level = self._levels[hop.level]
+                if not level.waits:
+                    await self._leave(hop, shipment, keys.get(hop.number))
+                    continue
+                if journaled is None:
+                    journaled = self._keeping.take(hop, shipment, kept)
+                committed = None if journaled is None else journaled.committed
+                outcome = await level.outcome(hop, shipment, keys.get(hop.number), committed)
+                self._take_in(hop, shipment, outcome)
+                if isinstance(outcome, GivenUp):
+                    raise outcome.error
+                if outcome.fate != Fate.DONE:
+                    raise _read(level, outcome, partial(shipment.error, outcome))
+                shipment.passed(outcome)
+                if hop is hops[-1]:
+                    return _read(level, outcome, shipment.item)
+                if shipment.must_be_opened:
+                    opened = _read(level, outcome, shipment.item)
+                    shipment = self._ship(opened, self._hops[hop.number + 1])
+                if outcome.keys:
+                    wanting = (one.number for one in self._keyed_behind[hop.number])
+                    keys = dict(zip(wanting, outcome.keys, strict=True))
+            return shipment.item()
+        finally:
+            if journaled is not None:
+                journaled.settled()
+
+    async def resumed(self) -> AsyncIterator[Any]:
+        """The items that an earlier run has kept, as far as the crawl has to wait for them."""
+        for one in self._keeping.resumed():
+            hop = self._hops[one.hop]
+            if self._levels[hop.level].waits:
+                yield one.item
+            else:
+                # It went on in that run, and shall not go on again.
+                shipment = self._ship(one.item, hop)
+                keys = self._keys(one.item, hop)
+                await self._leave(hop, shipment, keys.get(hop.number), one.kept)
+
+    async def _leave(
+        self, hop: Hop, shipment: Shipment, key: Any, kept: KeptItem | None = None
+    ) -> None:
+        """Send a copy of an item to a level that the crawl does not wait for."""
+        journaled = self._keeping.take(hop, shipment, kept)
+
+        def settled(outcome: Outcome | GivenUp) -> None:
+            self._take_in(hop, shipment, outcome)
+            error = self._error_elsewhere(hop, shipment, outcome)
+            if journaled is not None:
+                journaled.settled()
+            if kept is not None:
+                kept.ended(error)
+
+        committed = None if journaled is None else journaled.committed
+        await self._levels[hop.level].take(hop, shipment, key, committed, settled)
+
+    def _take_in(self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp) -> None:
+        if isinstance(outcome, GivenUp):
+            self._keeping.bury(hop, shipment, outcome)
+        elif outcome.effects is not None:
+            self._crossing.take_effect(outcome.effects)
+
+    def _error_elsewhere(
+        self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp
+    ) -> Exception | None:
+        """What became of an item that nobody waits for is said in the log."""
+        if isinstance(outcome, GivenUp):
+            return outcome.error
+        if outcome.fate == Fate.DONE:
+            return None
+        level = self._levels[hop.level]
+        error = _read(level, outcome, partial(shipment.error_alone, outcome))
+        is_drop = isinstance(error, DropItem)
+        logger.log(
+            self._level_of_drop(error) if is_drop else logging.ERROR,
+            "%s at the level %s, which the crawl does not wait for: %s\n%s",
+            "Dropped" if is_drop else "Failed",
+            level.settings.name,
+            error,
+            shown(readable(shipment.fields)),
+            exc_info=None if is_drop else error,
+            extra={"spider": self._crawler.spider},
+        )
+        return error
+
+    def _level_of_drop(self, error: Exception) -> int:
+        named = getattr(error, "log_level", None)
+        if named is None:
+            named = self._crawler.settings["DEFAULT_DROPITEM_LOG_LEVEL"]
+        return named if isinstance(named, int) else logging.getLevelName(named)
+
+    def _ship(self, item: Any, hop: Hop) -> Shipment:
+        """Pickle *item*, at once: the spider may change it the next moment."""
+        try:
+            return Shipment(item, self._crossing.codec)
+        except UnpicklableError:
+            self._levels[hop.level].pool.figures.refused()
+            raise
+
+    def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
+        """The keys of *item* as it comes to *first*, by the number of the hop that wants it."""
+        keys = {}
+        for hop in self._keyed_from[first.number]:
+            level = self._levels[hop.level]
+            assert level.key is not None
+            try:
+                keys[hop.number] = level.key(item)
+            except Exception:
+                self._levels[first.level].pool.figures.refused()
+                raise
+        return keys
+
+    def _rest(self, hop: Hop) -> Sequence[Hop]:
+        """*hop* and what follows it on its route."""
+        return [one for one in self._hops[hop.number :] if one.route == hop.route]
+
+
+def _read(level: Level, outcome: Outcome, read: Callable[[], _T]) -> _T:
+    """What a level has sent; if it cannot be loaded, the item has failed there after all."""
+    try:
+        return read()
+    except UnreadableError:
+        level.pool.figures.unreadable(Fate(outcome.fate))
+        raise

@@ -1,0 +1,104 @@
+"""An item at the wall, on Scrapy's side: what is shipped, and what the hops make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapy_mpworkers.errors import UnreadableError
+from scrapy_mpworkers.wire.changes import UNCHANGED, Change, Product, Snapshot, unpack
+from scrapy_mpworkers.wire.codec import Frame, ParentCodec
+from scrapy_mpworkers.wire.failures import Failure, put_together
+from scrapy_mpworkers.wire.messages import Outcome
+from scrapy_mpworkers.wire.pickling import is_for_home
+
+
+class Shipment:
+    """An item that has been pickled, with what has become of it so far.
+
+    Between two hops that follow one another, frame and results travel on as they are: nobody opens
+    them here before the item is back.
+
+    Raises:
+        UnpicklableError: it cannot be pickled; the message names the field.
+    """
+
+    def __init__(self, item: Any, codec: ParentCodec) -> None:
+        self._codec = codec
+        self._snapshot = Snapshot(item)
+        self.frame: Frame = codec.dump(item)
+        self.results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
+
+    @property
+    def size(self) -> int:
+        """Bytes that cross."""
+        size = len(self.frame.data)
+        return size + sum(map(len, self.results)) if self.results else size
+
+    @property
+    def fields(self) -> Any:
+        """The fields that were shipped, or the item itself if it is of a type without any."""
+        return self._snapshot.item if self._snapshot.fields is None else self._snapshot.fields
+
+    def passed(self, outcome: Outcome) -> None:
+        """A hop has done with it."""
+        if outcome.result:
+            self.results = (*self.results, outcome.result)
+
+    @property
+    def must_be_opened(self) -> bool:
+        """Whether no other worker could load what the last hop has made of it."""
+        return bool(self.results) and is_for_home(self.results[-1])
+
+    def item(self) -> Any:
+        """The item as the hops so far returned it.
+
+        Raises:
+            UnreadableError: it cannot be loaded here.
+        """
+        if not self.results:
+            return self._snapshot.outcome(UNCHANGED)
+        first, *others = self.results
+        item = self._snapshot.outcome(self._opened(first))
+        for result in others:
+            item = Snapshot(item).outcome(self._opened(result))
+        return item
+
+    def error(self, outcome: Outcome) -> Exception:
+        """What a hop raised. Handlers see what it and the hops before had done to the item.
+
+        Raises:
+            UnreadableError: it cannot be loaded here.
+        """
+        snapshot = Snapshot(self.item()) if self.results else self._snapshot
+        failure, change = self._ended(outcome)
+        if change is not None:
+            snapshot.apply(change)
+        return put_together(failure, self._codec.load)
+
+    def error_alone(self, outcome: Outcome) -> Exception:
+        """The same without a touch of the item, which is elsewhere by now."""
+        return put_together(self._ended(outcome)[0], self._codec.load)
+
+    def _ended(self, outcome: Outcome) -> tuple[Failure, Change | None]:
+        try:
+            return self._load(outcome.result)  # type: ignore[no-any-return]
+        # The classes of the item run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            raise _unreadable(error) from error
+
+    def _opened(self, result: bytes) -> Product:
+        try:
+            return unpack(result, self._load)
+        except BaseException as error:  # as in _ended()
+            raise _unreadable(error) from error
+
+    def _load(self, data: bytes) -> Any:
+        return self._codec.load(data, self.frame.handles)
+
+
+def _unreadable(error: BaseException) -> UnreadableError:
+    return UnreadableError(
+        "what the pipelines made of the item cannot be loaded in Scrapy's process: "
+        f"{type(error).__name__}: {error}. Look at __setstate__, __reduce__ and __init__ "
+        "of the classes in it, or put plain data there."
+    )

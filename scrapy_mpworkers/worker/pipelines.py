@@ -1,0 +1,116 @@
+"""The user's pipelines of one hop.
+
+Scrapy's own ItemPipelineManager builds, opens and closes them: it gives ``from_crawler``,
+``NotConfigured``, the ``spider`` argument and ``async`` methods exactly as in the crawl.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar
+
+from scrapy.pipelines import ItemPipelineManager
+from scrapy.settings import BaseSettings
+from scrapy.utils.defer import ensure_awaitable
+from scrapy.utils.misc import build_from_crawler, load_object
+from scrapy.utils.python import global_object_name
+
+from scrapy_mpworkers.batches import ends_of
+from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.functions import as_pipeline
+
+#: Awaits; in a worker, an await that can never end is an error instead of a hang.
+Guard = Callable[[Awaitable[Any]], Awaitable[Any]]
+
+
+class HopPipelines(ItemPipelineManager):
+    """The pipelines of one hop."""
+
+    component_name = "worker item pipeline"
+    entries: ClassVar[Sequence[Any]] = ()
+
+    @classmethod
+    def _get_mwlist_from_settings(cls, settings: BaseSettings) -> list[Any]:
+        loaded = [as_pipeline(load_object(entry)) for entry in cls.entries]
+        for pipeline in loaded:
+            _refuse_media(pipeline)
+            _refuse_batches_alone(pipeline)
+        return loaded
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether any of them has ``process_batch``."""
+        return any(hasattr(pipeline, "process_batch") for pipeline in self.middlewares)
+
+    async def process(self, item: Any, guard: Guard) -> Any:
+        """As ``process_item_async``, but a chain that never awaits does not pay for awaiting."""
+        for method in self.methods["process_item"]:
+            assert method is not None
+            needs_spider = method in self._mw_methods_requiring_spider
+            returned = method(item, self._spider) if needs_spider else method(item)
+            if returned is not item:
+                name = global_object_name(method)
+                returned = await guard(ensure_awaitable(returned, _warn=name))
+            item = returned
+        return item
+
+    async def process_together(self, items: Sequence[Any], guard: Guard) -> list[Any]:
+        """Run *items* through the pipelines at once, those without ``process_batch`` one by one.
+
+        Returns:
+            what became of each: the item, or the exception that ended its way.
+
+        Raises:
+            Exception: a ``process_batch`` raised.
+        """
+        ends = list(items)
+        for pipeline in self.middlewares:
+            going = [n for n, end in enumerate(ends) if not isinstance(end, BaseException)]
+            if not going:
+                break
+            before = [ends[n] for n in going]
+            if hasattr(pipeline, "process_batch"):
+                after = await guard(ends_of(pipeline, before))
+            else:
+                after = [await self._end_of(pipeline, item, guard) for item in before]
+            for n, end in zip(going, after, strict=True):
+                ends[n] = end
+        return ends
+
+    async def _end_of(self, pipeline: Any, item: Any, guard: Guard) -> Any:
+        method = getattr(pipeline, "process_item", None)
+        if method is None:
+            return item
+        try:
+            needs_spider = method in self._mw_methods_requiring_spider
+            returned = method(item, self._spider) if needs_spider else method(item)
+            return await guard(ensure_awaitable(returned, _warn=global_object_name(method)))
+        except BaseException as error:
+            return error
+
+
+def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:
+    """The pipelines of *entries*, built but not opened."""
+    hop: type[HopPipelines] = type("HopPipelines", (HopPipelines,), {"entries": entries})
+    return build_from_crawler(hop, crawler)
+
+
+def _refuse_media(pipeline: type) -> None:
+    # Not imported: a subclass exists only where its base has been imported already.
+    media = sys.modules.get("scrapy.pipelines.media")
+    if media is not None and issubclass(pipeline, media.MediaPipeline):
+        raise SettingError(
+            f"MPWORKERS_PIPELINES: {pipeline.__module__}.{pipeline.__qualname__} downloads through "
+            "the crawl's engine, which a worker does not have. Keep it in ITEM_PIPELINES; "
+            "pipelines that work on its files may follow in MPWORKERS_PIPELINES."
+        )
+
+
+def _refuse_batches_alone(pipeline: type) -> None:
+    if hasattr(pipeline, "process_batch") and not hasattr(pipeline, "process_item"):
+        raise SettingError(
+            f"{pipeline.__module__}.{pipeline.__qualname__} has process_batch, but no "
+            "process_item: derive it from scrapy_mpworkers.BatchMixin, and it runs both in a level "
+            "with batch_size and everywhere else."
+        )
