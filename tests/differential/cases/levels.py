@@ -38,17 +38,21 @@ class Enlarges(Step):
     first = 0
 
     def change(self, item: dict[str, Any]) -> dict[str, Any]:
-        item["text"] = item["word"] * 10_000
+        item["text"] = item["word"] * 100
         return item
 
 
-class Renews(Step):
-    """Goes on with another object, in another order."""
+class Reorders(Step):
+    """The same fields in another order, and one of them under another name."""
 
     first = 2
 
     def change(self, item: dict[str, Any]) -> dict[str, Any]:
-        return {"renewed": True, **item, "path": list(item["path"])}
+        item["id"] = item.pop("n")
+        for name in sorted(item, reverse=True):
+            item[name] = item.pop(name)
+        item["n"] = item["id"]
+        return item
 
 
 class Shrinks(Step):
@@ -71,7 +75,7 @@ class Shouting(Shouts):
     first = -9
 
 
-STEPS = (Enlarges, Renews, Shrinks, Shouts)
+STEPS = (Enlarges, Reorders, Shrinks, Shouts)
 SIDES = ("reactor", "one", "two")
 
 
@@ -254,7 +258,14 @@ class RaisesForOne(StoresBatches):
 
 class StoresLater(BatchMixin):
     async def process_batch(self, items: list[dict[str, Any]]) -> list[Any]:
-        return [{**item, "by": "a coroutine"} for item in items]
+        for item in items:
+            item["by"] = "a coroutine"
+        return items
+
+
+class RenewsAll(StoresLater):
+    def process_batch(self, items: list[dict[str, Any]]) -> Any:
+        return tuple({"renewed": True, **item} for item in items)
 
 
 def two_levels(first: Any, second: Any, **options: Any) -> Sequence[Mapping[str, Any]]:
@@ -359,6 +370,13 @@ CASES = [
         levels=[{"name": "store", "pipelines": {RaisesForOne: 1}, "batch_size": 4, **SOLO}],
         not_compared={"logs": "the warning that a batch is tried one by one"}
         | {"log_templates": "likewise", "stats": "its count"},
+    ),
+    Case(
+        "batches_and_other_objects",
+        WordSpider,
+        {},
+        TEN,
+        levels=[{"name": "store", "pipelines": {RenewsAll: 1}, "batch_size": 4, **SOLO}],
     ),
     Case(
         "batches_between_other_pipelines",
