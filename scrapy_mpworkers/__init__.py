@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy_mpworkers.errors import (
     BatchError,
+    CallTimeout,
     CloseTimeout,
     HopGoneError,
     ItemTimeout,
@@ -52,6 +53,7 @@ __all__ = [
     "Addon",
     "BatchError",
     "BatchMixin",
+    "CallTimeout",
     "CloseTimeout",
     "HopGoneError",
     "ItemTimeout",

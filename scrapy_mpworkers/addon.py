@@ -24,12 +24,10 @@ class Addon:
         """
         warn_of_unknown_names(settings)
         options = read_settings(settings)
-        if not options.levels:
-            return
         if not options.enabled:
             _put_back(settings, options)
-            return
-        add_routes(settings, options, route_class)
+        elif options.levels:
+            add_routes(settings, options, route_class)
         settings.setdefault_in_component_priority_dict("EXTENSIONS", WorkerExtension, 0)
         settings.setdefault_in_component_priority_dict(
             "SPIDER_MIDDLEWARES", WorkerSpiderMiddleware, 0

@@ -37,7 +37,7 @@ class Closing:
         if self._since is None:
             self._since = monotonic()
             self._report_at = self._since + _REPORT_AFTER
-            for level in self._levels:
+            for level in self._started():
                 level.pool.hurry()
             self._watch(self._since)
 
@@ -60,7 +60,7 @@ class Closing:
         return max(0.01, min(pause, until_report) if until_report > 0 else min(pause, 1.0))
 
     def _report(self, pending: int) -> None:
-        held = [task for level in self._levels for task in level.pool.overdue()]
+        held = [task for level in self._started() for task in level.pool.overdue()]
         longest = max((seconds for _, _, seconds in held), default=0.0)
         logger.info(
             "Closing: %d items left, %d of them at workers, the longest for %.0f s",
@@ -70,10 +70,13 @@ class Closing:
         )
 
     def _give_up_the_rest(self, idle: float) -> None:
-        for pool in (level.pool for level in self._levels):
+        for pool in (level.pool for level in self._started()):
             for task_id, worker, seconds in pool.overdue():
                 logger.warning(
                     "Item %d is at %s for %.0f s and is given up", task_id, worker, seconds
                 )
             pool.give_up(partial(CloseTimeout, idle))
             pool.kill()
+
+    def _started(self) -> list[Level]:
+        return [level for level in self._levels if level.has_started]

@@ -150,11 +150,10 @@ class Crossing:
         return True
 
 
-def modules_to_preload(hops: Iterable[Sequence[Entry]], spidercls: type) -> list[str]:
+def modules_to_preload(entries: Iterable[Entry], spidercls: type) -> list[str]:
     """What every worker imports anyway; the fork server does it once for all."""
     modules = ["scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer"]
-    for hop in hops:
-        modules += [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in hop]
+    modules += [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in entries]
     modules.append(spidercls.__module__)
     return [name for name in dict.fromkeys(modules) if name and name != "__main__"]
 

@@ -78,6 +78,27 @@ class ItemTimeout(MPWorkersError):
         )
 
 
+class CallTimeout(MPWorkersError, TimeoutError):
+    """A call of ``WorkerExtension.run`` took longer than its *timeout*; its worker was killed.
+
+    Args:
+        function: what was called.
+        worker: the name of the worker.
+        limit: seconds that it might have taken.
+    """
+
+    def __init__(self, function: str, worker: str, limit: float) -> None:
+        super().__init__(function, worker, limit)
+        self.function, self.worker, self.limit = function, worker, limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function} took longer than {self.limit:g} s in {self.worker}, which was killed "
+            "with all that it had started. If it is only slow, give run() a longer timeout; to see "
+            "where it hangs, run it in one process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
+        )
+
+
 class PoolBroken(MPWorkersError):
     """Workers died again and again before they settled anything; the pool has given up."""
 

@@ -1,32 +1,26 @@
-"""Owns the workers of one crawl: starts them before the first item, joins them at the end."""
+"""What a crawl has workers for: the hops of its items, and functions to call."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
-from time import monotonic
 from typing import Any
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
-from scrapy.exceptions import NotConfigured
 
-from scrapy_mpworkers import summary
-from scrapy_mpworkers.backpressure import Backpressure
-from scrapy_mpworkers.closing import Closing
-from scrapy_mpworkers.cpus import usable_cpus
+from scrapy_mpworkers.calls import Calls, in_order
 from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
 from scrapy_mpworkers.keeping import Keeping
-from scrapy_mpworkers.levels import Level
-from scrapy_mpworkers.local import make_pool, make_processes
-from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
-from scrapy_mpworkers.news import PoolNews
+from scrapy_mpworkers.loops import CrawlLoop, current_loop
 from scrapy_mpworkers.routing import Routing
-from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, when_closing_begins
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
-from scrapy_mpworkers.stats import publish
+from scrapy_mpworkers.workforce import Workforce
 
 logger = logging.getLogger(__name__)
 
@@ -38,51 +32,44 @@ class WorkerExtension:
 
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
-        self._options = options
         self._hops = hops
         self.keeping = Keeping(crawler, options, hops)
-        self._processes = [
-            make_processes(crawler.spidercls, options, number, hops)
-            for number in range(len(options.levels))
-        ]
-        self._levels: list[Level] = []
+        self._workforce = Workforce(crawler, options, hops)
         self._loop: CrawlLoop | None = None
-        self._stopped: Gate | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
-        """The extension of this crawl.
+        """The extension of this crawl. Without hops it is there for :meth:`run`.
 
         Raises:
-            NotConfigured: there is nothing to offload.
             SettingError: a setting has a value that cannot work.
         """
         if not any(type(addon).__module__ == _ADDON for addon in crawler.addons.addons):
             warn_of_unknown_names(crawler.settings)
         options = read_settings(crawler.settings)
-        hops = hops_of(crawler.settings, options)
-        if not options.enabled or not hops or is_contract_check():
-            raise NotConfigured
+        if is_contract_check():
+            options = replace(options, enabled=False)
+        hops = hops_of(crawler.settings, options) if options.enabled else ()
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
-        for processes in extension._processes:
-            if processes is not None:
-                # It imports while Scrapy goes on to start.
-                processes.launch_server()
+        extension._workforce.launch_servers()
         return extension
 
+    @property
+    def has_hops(self) -> bool:
+        """Whether any pipeline is offloaded."""
+        return bool(self._hops)
+
     async def ensure_started(self) -> None:
-        """Start the workers, once, and wait until the first one of each level is ready.
+        """Start the workers of all hops, once, and wait until one of each level is ready.
 
         Raises:
             Exception: what a worker raised while it built or opened its pipelines.
             WorkerStartError: none became ready.
         """
-        if not self._levels:
-            self._start()
+        self._begin()
         try:
-            for level in self._levels:
-                await level.news.started.wait()
+            await self._workforce.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
             await self._abandon()
             raise
@@ -95,9 +82,59 @@ class WorkerExtension:
         """
         return await self._routing.process(route, item)
 
+    async def run(
+        self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Call ``func(*args, **kwargs)`` in a worker.
+
+        It may be anything that can be called there: a lambda, a closure, a method of an object
+        that can be pickled or of the spider, a coroutine function. Like an item it counts in
+        ``MPWORKERS_MAX_PENDING``, runs again if its worker dies, and is waited for when the spider
+        closes.
+
+        Args:
+            timeout: seconds that it may take once it has begun; ``None``: what holds for items.
+
+        Returns:
+            what it returned.
+
+        Raises:
+            Exception: what it raised.
+            UnpicklableError: it, an argument or its result cannot cross.
+            CallTimeout, WorkerDied, PoolBroken, CloseTimeout, PoolClosed: it was given up.
+        """
+        self._begin()
+        await self._workforce.start([self._workforce.calls_at])
+        return await self._calls.run(func, args, kwargs, timeout)
+
+    async def map(
+        self,
+        func: Callable[[Any], Any],
+        arguments: Iterable[Any],
+        limit: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Call *func* in workers with each of *arguments*, which are taken as they are needed.
+
+        Args:
+            limit: calls that are under way at once; ``None``: two for each worker.
+            timeout: seconds for each, as in :meth:`run`.
+
+        Yields:
+            the results, in the order of the arguments.
+
+        Raises:
+            Exception: as :meth:`run`, of the first that failed; those behind it are cancelled.
+        """
+        workers = self._workforce.settings[self._workforce.calls_at].pool.workers
+        start = partial(self.run, func, timeout=timeout)
+        async with aclosing(in_order(start, arguments, limit or max(1, 2 * workers))) as results:
+            async for result in results:
+                yield result
+
     async def room(self) -> None:
         """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""
-        for level in self._levels:
+        for level in self._workforce.levels:
             await level.backpressure.room()
 
     def resumed(self) -> AsyncIterator[Any]:
@@ -110,126 +147,35 @@ class WorkerExtension:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
-        if not self._levels:
-            self._release_servers()
-            return
-        assert self._loop is not None
-        if self._stopped is None:
-            self._stopped = Gate(self._loop)
-            self._closing.begin()
-            self._stop_when_drained()
-        await self._stopped.wait()
-        for level in self._levels:
-            if level.news.close_failures:
-                raise level.news.close_failures.pop(0)
+        await self._workforce.stop()
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
         try:
             await self.stop()
         finally:
-            if any(level.pool.figures.started for level in self._levels):
-                publish(self._levels, self._crawler.stats)
-                self._sum_up(spider)
+            self._workforce.sum_up()
             await self.keeping.close()
             if self._loop is not None:
                 self._loop.close()
 
-    # Start
-
-    def _start(self) -> None:
+    def _begin(self) -> None:
+        if self._loop is not None:
+            return
+        if self._crawler.engine is None or self._crawler.spider is None:
+            raise MPWorkersError("there are no workers before the crawl has its spider and engine")
         self._loop = current_loop()
-        crossing = Crossing(self._crawler, self._options.levels, self._hops)
+        crossing = Crossing(self._crawler, self._workforce.settings, self._hops)
         self.keeping.start(crossing.codec, self._loop)
-        self._nudge = ScraperNudge(self._crawler, self._loop, self._awaited)
-        self._levels = [
-            self._make_level(number, crossing, self._loop)
-            for number in range(len(self._options.levels))
-        ]
-        self._routing = Routing(self._crawler, crossing, self.keeping, self._hops, self._levels)
-        self._closing = Closing(self._loop, self._levels, self._options.close_timeout)
-        when_closing_begins(self._crawler, self._closing.begin)
-        count_items_of_start(self._crawler)
-        for level in self._levels:
-            level.pool.start()
-        self._report_progress_later()
-
-    def _make_level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
-        settings = self._options.levels[number]
-        news = PoolNews(self._crawler, crossing, Gate(loop), settings.name)
-        processes = self._processes[number]
-        pool = make_pool(self._options, number, crossing, processes, news, loop)
-        bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
-        backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
-        return Level(settings, loop, pool, backpressure, news)
-
-    def _awaited(self) -> int:
-        """Items that the crawl waits for."""
-        return sum(level.backpressure.pending for level in self._levels if level.waits)
+        self._workforce.assemble(crossing, self._loop)
+        levels = self._workforce.levels
+        self._routing = Routing(self._crawler, crossing, self.keeping, self._hops, levels)
+        self._calls = Calls(crossing, levels[self._workforce.calls_at])
 
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""
-        for level in self._levels:
-            level.pool.kill()
-            level.news.close_failures.clear()
+        self._workforce.kill()
         try:
             await self.stop()
         except Exception:
             logger.debug("Stopping after a failed start", exc_info=True)
-
-    # While it runs
-
-    def _report_progress_later(self) -> None:
-        interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
-        if interval and self._loop is not None:
-            self._loop.call_later(interval, lambda: self._report_progress(interval))
-            self._settled_before = [sum(level.pool.figures.settled) for level in self._levels]
-
-    def _report_progress(self, interval: float) -> None:
-        if self._stopped is not None:
-            return
-        publish(self._levels, self._crawler.stats)
-        for level, before in zip(self._levels, self._settled_before, strict=True):
-            per_minute = (sum(level.pool.figures.settled) - before) * 60 / interval
-            line = summary.progress(
-                level.settings.name,
-                level.pool.figures,
-                level.pool.workers(),
-                level.backpressure.pending,
-                per_minute,
-            )
-            logger.info(line, extra={"spider": self._crawler.spider})
-        self._report_progress_later()
-
-    # End
-
-    def _stop_when_drained(self) -> None:
-        for level in self._levels:
-            if level.backpressure.pending:
-                level.backpressure.when_drained(self._stop_when_drained)
-                return
-        assert self._stopped is not None
-        working = list(self._levels)
-        for level in self._levels:
-            stopped = partial(self._has_stopped, level, working)
-            level.pool.stop(self._options.close_timeout, stopped)
-
-    def _has_stopped(self, level: Level, working: list[Level]) -> None:
-        working.remove(level)
-        if not working and self._stopped is not None:
-            self._stopped.open()
-
-    def _sum_up(self, spider: Spider) -> None:
-        now = monotonic()
-        for level in self._levels:
-            figures = level.pool.figures
-            # After a start that failed there is nothing to sum up, and an error to be read.
-            if any(worker.lived(now) for worker in figures.workers):
-                table = summary.table(figures, now, usable_cpus())
-                whose = f" of the level {level.settings.name}" if level.settings.name else ""
-                logger.info("Workers' summary%s:\n%s", whose, table, extra={"spider": spider})
-
-    def _release_servers(self) -> None:
-        for processes in self._processes:
-            if processes is not None:
-                processes.abandon()

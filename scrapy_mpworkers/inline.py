@@ -85,10 +85,11 @@ class InProcessPool:
         settle: Settle,
         results: tuple[bytes, ...] = (),
         key: Any = None,
+        limit: float | None = None,
     ) -> int:
-        """Take a task; they run one after the other."""
+        """Take a task; they run one after the other. No limit can be enforced here."""
         self._count += 1
-        self.figures.submitted += 1
+        self.figures.of(hop).submitted += 1
         task = Task(self._count, hop, frame, results)
         self._tasks.append((task, needs, settle, monotonic()))
         if self._given_up is not None:
@@ -103,6 +104,14 @@ class InProcessPool:
 
     def hurry(self) -> None:
         """Nothing, likewise."""
+
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more; if it has not begun, it never does."""
+        for number, (task, *_) in enumerate(self._tasks):
+            if task.id == task_id and task is not self._at_work:
+                del self._tasks[number]
+                self.figures.of(task.hop).cancelled += 1
+                return
 
     def workers(self) -> tuple[int, int]:
         """Busy and ready workers; this process counts as one."""
@@ -177,9 +186,9 @@ class InProcessPool:
             self._codec.learn(number, self._parent_codec.definitions.objects[number])
 
     def _settle(self, fate: Fate, outcome: Any) -> None:
-        _, _, settle, _ = self._tasks.popleft()
+        task, _, settle, _ = self._tasks.popleft()
         self.settled_at = monotonic()
-        self.figures.settled[fate] += 1
+        self.figures.of(task.hop).settled[fate] += 1
         settle(outcome)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from operator import add
+from typing import Any, TypeVar
 
 from scrapy_mpworkers.backpressure import Backpressure
-from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.loops import CrawlLoop
@@ -16,6 +17,8 @@ from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.messages import Outcome
+
+_T = TypeVar("_T")
 
 
 class Level:
@@ -38,29 +41,64 @@ class Level:
         self.pool = pool
         self.backpressure = backpressure
         self.news = news
+        self.has_started = False
         self._loop = loop
         #: computes the key of an item, if the level has keys
         self.key = None if settings.key is None else key_function(settings.key)
 
+    @property
+    def of_level(self) -> str:
+        """Behind "workers" in a sentence."""
+        return f" of the level {self.settings.name}" if self.settings.name else ""
+
+    @property
+    def settled(self) -> list[int]:
+        """Items and calls that are settled, by :class:`Fate`."""
+        figures = self.pool.figures
+        return list(map(add, figures.items.settled, figures.calls.settled))
+
+    def start(self) -> None:
+        """Start the workers. A second call does nothing."""
+        if not self.has_started:
+            self.has_started = True
+            self.pool.start()
+
     async def outcome(
-        self, hop: Hop, shipment: Shipment, key: Any, committed: Awaitable[None] | None
+        self,
+        hop: int,
+        shipment: Shipment,
+        key: Any = None,
+        committed: Awaitable[None] | None = None,
+        limit: float | None = None,
     ) -> Outcome | GivenUp:
-        """Send an item to a worker and wait for what becomes of it; *committed* goes first."""
+        """Send an item to a worker and wait for what becomes of it.
+
+        Args:
+            hop: where it goes, or ``CALL``.
+            key: of the item, if the level has keys.
+            committed: goes first.
+            limit: seconds that it may take, if not those of the level.
+        """
         size = shipment.size
         if not self.backpressure.enter_at_once(size):
             await self._enter(size)
+        task_id = None
         try:
             if committed is not None:
                 await committed
             outcome, settle = self._loop.waiter()
-            self._submit(hop, shipment, key, settle)
+            task_id = self._submit(hop, shipment, key, settle, limit)
             return await outcome  # type: ignore[no-any-return]
+        except BaseException:
+            if task_id is not None:
+                self.pool.withdraw(task_id)  # the wait for it was cancelled
+            raise
         finally:
             self.backpressure.leave(size)
 
     async def take(
         self,
-        hop: Hop,
+        hop: int,
         shipment: Shipment,
         key: Any,
         committed: Awaitable[None] | None,
@@ -68,7 +106,8 @@ class Level:
     ) -> None:
         """Wait for room only; *settled* is called with what becomes of the item."""
         size = shipment.size
-        await self._enter(size)
+        if not self.backpressure.enter_at_once(size):
+            await self._enter(size)
         try:
             if committed is not None:
                 await committed
@@ -85,13 +124,26 @@ class Level:
         self._submit(hop, shipment, key, settle)
 
     async def _enter(self, size: int) -> None:
-        if not self.backpressure.enter_at_once(size):
-            # Those inside might wait for company, which cannot come in any more.
-            self.pool.flush()
-            await self.backpressure.enter(size)
+        # Those inside might wait for company, which cannot come in any more.
+        self.pool.flush()
+        await self.backpressure.enter(size)
 
     def _submit(
-        self, hop: Hop, shipment: Shipment, key: Any, settle: Callable[[Outcome | GivenUp], None]
-    ) -> None:
-        frame = shipment.frame
-        self.pool.submit(hop.number, frame.data, frame.needs, settle, shipment.results, key)
+        self,
+        hop: int,
+        shipment: Shipment,
+        key: Any,
+        settle: Callable[[Outcome | GivenUp], None],
+        limit: float | None = None,
+    ) -> int:
+        frame, results = shipment.frame, shipment.results
+        return self.pool.submit(hop, frame.data, frame.needs, settle, results, key, limit)
+
+
+def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]) -> _T:
+    """What a level has sent; if it cannot be loaded, the item has failed there after all."""
+    try:
+        return read()
+    except UnreadableError:
+        level.pool.figures.unreadable(hop, outcome.fate)
+        raise

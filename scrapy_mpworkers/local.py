@@ -4,56 +4,62 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from scrapy_mpworkers.checks import Entry
 from scrapy_mpworkers.cpus import thread_variables
-from scrapy_mpworkers.crossing import Crossing, folders_to_import_from, modules_to_preload
-from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
+from scrapy_mpworkers.settings import LevelSettings, PoolSettings
+from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.messages import Definition, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
 
 def make_processes(
-    spidercls: type, settings: WorkerSettings, level: int, hops: Sequence[Hop]
+    spidercls: type,
+    start_method: str,
+    pool: PoolSettings,
+    everybody: int,
+    entries: Sequence[Entry],
 ) -> Processes | None:
-    """What starts the workers of a level; ``None`` if it has none, and runs in this process."""
-    pool = settings.levels[level].pool
+    """What starts the workers of a level; ``None`` if it has none, and runs in this process.
+
+    Args:
+        everybody: workers of all levels, which share the CPUs.
+        entries: the level's pipelines.
+    """
     if not pool.workers:
         return None
-    everybody = sum(level.pool.workers for level in settings.levels)
     conditions = Conditions(
         nice=pool.nice,
         environment=thread_variables(everybody, os.environ),
         start_method=multiprocessing.get_start_method(allow_none=True),
         paths=folders_to_import_from(spidercls),
     )
-    preload = modules_to_preload((hop.entries for hop in hops if hop.level == level), spidercls)
-    return Processes(settings.start_method, preload, conditions)
+    return Processes(start_method, modules_to_preload(entries, spidercls), conditions)
 
 
 def make_pool(
-    settings: WorkerSettings,
-    number: int,
-    crossing: Crossing,
+    level: LevelSettings,
+    make_state: Callable[[], Frame],
+    codec: ParentCodec,
     processes: Processes | None,
     events: PoolEvents,
     loop: CrawlLoop,
 ) -> Pool | InProcessPool:
     """The pool of a level, not started yet."""
-    level = settings.levels[number]
     if processes is None:
-        return InProcessPool(lambda: crossing.state(number), crossing.codec, events, loop.call_soon)
-    blobs = crossing.codec.definitions.blobs
+        return InProcessPool(make_state, codec, events, loop.call_soon)
+    blobs = codec.definitions.blobs
 
     def make_setup() -> Setup:
-        frame = crossing.state(number)
+        frame = make_state()
         definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
         return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
 

@@ -27,10 +27,10 @@ class WorkerSpiderMiddleware:
         """The middleware.
 
         Raises:
-            NotConfigured: no workers are used.
+            NotConfigured: no pipeline is offloaded.
         """
         extension = crawler.get_extension(WorkerExtension)
-        if extension is None:
+        if extension is None or not extension.has_hops:
             raise NotConfigured
         return cls(extension)
 

@@ -68,8 +68,9 @@ class Replay:
             self._keep(letter, error)
 
     async def _begin(self, sender: Crawler, **kwargs: Any) -> None:
-        self._extension = sender.get_extension(WorkerExtension)
-        if self._extension is not None:
+        extension = sender.get_extension(WorkerExtension)
+        if extension is not None and extension.has_hops:
+            self._extension = extension
             self._extension.keeping.replay(self._letters)
             return
         error = HopGoneError("this crawl offloads no pipelines (MPWORKERS_PIPELINES)")

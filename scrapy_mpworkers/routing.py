@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.dead_letters import readable, shown
-from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
+from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.hops import Hop, keyed, routes_of
 from scrapy_mpworkers.keeping import JournaledTask, Keeping
-from scrapy_mpworkers.levels import Level
+from scrapy_mpworkers.levels import Level, read_result
 from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.resume import KeptItem
 from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.messages import Fate, Outcome
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 
 class Routing:
@@ -78,17 +76,17 @@ class Routing:
                 if journaled is None:
                     journaled = self._keeping.take(hop, shipment, kept)
                 committed = None if journaled is None else journaled.committed
-                outcome = await level.outcome(hop, shipment, keys.get(hop.number), committed)
+                outcome = await level.outcome(hop.number, shipment, keys.get(hop.number), committed)
                 self._take_in(hop, shipment, outcome)
                 if isinstance(outcome, GivenUp):
                     raise outcome.error
                 if outcome.fate != Fate.DONE:
-                    raise _read(level, outcome, partial(shipment.error, outcome))
+                    raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
                 shipment.passed(outcome)
                 if hop is hops[-1]:
-                    return _read(level, outcome, shipment.item)
+                    return read_result(level, hop.number, outcome, shipment.item)
                 if shipment.must_be_opened:
-                    opened = _read(level, outcome, shipment.item)
+                    opened = read_result(level, hop.number, outcome, shipment.item)
                     shipment = self._ship(opened, self._hops[hop.number + 1])
                 if outcome.keys:
                     wanting = (one.number for one in self._keyed_behind[hop.number])
@@ -125,7 +123,7 @@ class Routing:
                 kept.ended(error)
 
         committed = None if journaled is None else journaled.committed
-        await self._levels[hop.level].take(hop, shipment, key, committed, settled)
+        await self._levels[hop.level].take(hop.number, shipment, key, committed, settled)
 
     def _take_in(self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp) -> None:
         if isinstance(outcome, GivenUp):
@@ -142,7 +140,7 @@ class Routing:
         if outcome.fate == Fate.DONE:
             return None
         level = self._levels[hop.level]
-        error = _read(level, outcome, partial(shipment.error_alone, outcome))
+        error = read_result(level, hop.number, outcome, partial(shipment.error_alone, outcome))
         is_drop = isinstance(error, DropItem)
         logger.log(
             self._level_of_drop(error) if is_drop else logging.ERROR,
@@ -167,7 +165,7 @@ class Routing:
         try:
             return Shipment(item, self._crossing.codec)
         except UnpicklableError:
-            self._levels[hop.level].pool.figures.refused()
+            self._levels[hop.level].pool.figures.refused(hop.number)
             raise
 
     def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
@@ -179,19 +177,10 @@ class Routing:
             try:
                 keys[hop.number] = level.key(item)
             except Exception:
-                self._levels[first.level].pool.figures.refused()
+                self._levels[first.level].pool.figures.refused(first.number)
                 raise
         return keys
 
     def _rest(self, hop: Hop) -> Sequence[Hop]:
         """*hop* and what follows it on its route."""
         return [one for one in self._hops[hop.number :] if one.route == hop.route]
-
-
-def _read(level: Level, outcome: Outcome, read: Callable[[], _T]) -> _T:
-    """What a level has sent; if it cannot be loaded, the item has failed there after all."""
-    try:
-        return read()
-    except UnreadableError:
-        level.pool.figures.unreadable(Fate(outcome.fate))
-        raise

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "MPWORKERS_"
 #: What stats under ``mpworkers/`` begin with, and a level may not be called.
-_TAKEN = frozenset({"items", "workers", "bytes", "time", "pool"})
+_TAKEN = frozenset({"items", "calls", "workers", "bytes", "time", "pool"})
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,13 @@ class LevelSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """The settings of one crawl, checked. Times are in seconds."""
+    """The settings of one crawl, checked. Times are in seconds.
+
+    ``pool``: what holds for a level that does not say otherwise.
+    """
 
     enabled: bool
+    pool: PoolSettings
     levels: tuple[LevelSettings, ...]
     start_method: str
     close_timeout: float
@@ -90,12 +94,29 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     read = partial(_read, settings)
     return WorkerSettings(
         enabled=read("ENABLED", True, checks.flag),
+        pool=_pool(read),
         levels=_levels(settings),
         start_method=read("START_METHOD", None, checks.start_method),
         close_timeout=read("CLOSE_TIMEOUT", 60, checks.seconds),
         dead_letters=read("DEAD_LETTERS", None, checks.path),
         journal=read("JOURNAL", False, checks.flag_with(settings, "JOBDIR")),
     )
+
+
+def levels_with_calls(
+    options: WorkerSettings, has_hops: bool
+) -> tuple[tuple[LevelSettings, ...], int]:
+    """The levels of a crawl, and the index of the one that takes calls of functions.
+
+    That is one of the user's, if any is fit for it; else one of its own behind them, which nobody
+    starts before the first call. With workers switched off it is this process.
+    """
+    levels = options.levels if has_hops else ()
+    for number, level in enumerate(levels):
+        if level.wait and level.key is None and not level.batch_size:
+            return levels, number
+    pool = options.pool if options.enabled else replace(options.pool, workers=0)
+    return (*levels, LevelSettings("calls" if levels else "", (), pool)), len(levels)
 
 
 def warn_of_unknown_names(settings: BaseSettings) -> None:
@@ -223,10 +244,8 @@ def _refuse_doubles(names: Sequence[str], what: str) -> None:
 _OF_A_POOL = {field.name for field in fields(PoolSettings)}
 _OF_A_LEVEL = {field.name for field in fields(LevelSettings)} - {"pool"}
 _KNOWN_IN_LEVELS = _OF_A_LEVEL | _OF_A_POOL
-_KNOWN = {
-    _PREFIX + name.upper()
-    for name in {*(field.name for field in fields(WorkerSettings)), "pipelines", *_OF_A_POOL}
-}
+_OF_A_CRAWL = {field.name for field in fields(WorkerSettings)} - {"pool"} | {"pipelines"}
+_KNOWN = {_PREFIX + name.upper() for name in _OF_A_CRAWL | _OF_A_POOL}
 
 __all__ = [
     "Entry",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
@@ -22,10 +23,12 @@ class Shipment:
         UnpicklableError: it cannot be pickled; the message names the field.
     """
 
-    def __init__(self, item: Any, codec: ParentCodec) -> None:
+    def __init__(
+        self, item: Any, codec: ParentCodec, dump: Callable[[Any], Frame] | None = None
+    ) -> None:
         self._codec = codec
         self._snapshot = Snapshot(item)
-        self.frame: Frame = codec.dump(item)
+        self.frame: Frame = (dump or codec.dump)(item)
         self.results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.levels import Level
-from scrapy_mpworkers.pool.figures import Figures
+from scrapy_mpworkers.pool.figures import Figures, Tally
 from scrapy_mpworkers.wire.messages import Fate
 
 
@@ -25,8 +25,10 @@ def publish(levels: Sequence[Level], stats: StatsCollector) -> None:
 
 
 def _values(figures: Figures) -> dict[str, Any]:
-    values: dict[str, Any] = {"items/submitted": figures.submitted}
-    values |= {f"items/{fate.name.lower()}": figures.settled[fate] for fate in Fate}
+    values: dict[str, Any] = _counts("items", figures.items)
+    if figures.calls.submitted:
+        values |= _counts("calls", figures.calls)
+        values["calls/cancelled"] = figures.calls.cancelled
     values |= {
         "items/redelivered": figures.redelivered,
         "workers/started": figures.started,
@@ -41,3 +43,8 @@ def _values(figures: Figures) -> dict[str, Any]:
     for name, times in (("wait_s", figures.wait), ("service_s", figures.service)):
         values |= {f"time/{name}/p{p}": round(times.percentile(p), 6) for p in (50, 95, 99)}
     return values
+
+
+def _counts(kind: str, tally: Tally) -> dict[str, int]:
+    fates = {f"{kind}/{fate.name.lower()}": tally.settled[fate] for fate in Fate}
+    return {f"{kind}/submitted": tally.submitted, **fates}

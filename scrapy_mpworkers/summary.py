@@ -5,7 +5,7 @@ Pure: figures in, text out.
 
 from __future__ import annotations
 
-from scrapy_mpworkers.pool.figures import Distribution, Figures
+from scrapy_mpworkers.pool.figures import Distribution, Figures, Tally
 from scrapy_mpworkers.wire.messages import Fate
 
 #: Parent CPU for shipping one small item, measured at about 0.1 ms: cheaper items gain nothing.
@@ -16,15 +16,14 @@ _ENOUGH_SECONDS = 4.0
 
 
 def progress(
-    level: str, figures: Figures, workers: tuple[int, int], pending: int, per_minute: float
+    of_level: str, figures: Figures, workers: tuple[int, int], pending: int, per_minute: float
 ) -> str:
     """One line while the crawl runs; *workers*: how many are busy, of how many."""
     busy, ready = workers
-    done = figures.settled[Fate.DONE]
+    done = figures.items.settled[Fate.DONE]
     waiting = max(0, pending - busy)
-    whose = f"Workers of the level {level}" if level else "Workers"
     return (
-        f"{whose}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
+        f"Workers{of_level}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
         f"({per_minute:.0f} items/min)"
     )
 
@@ -35,16 +34,16 @@ def table(figures: Figures, now: float, cpus: int) -> str:
         f"{worker.busy / worker.lived(now):.0%}" if worker.lived(now) else "-"
         for worker in figures.workers
     )
-    settled = figures.settled
     rows = [
-        ("items", f"{figures.submitted} submitted: " + _fates(figures)),
+        ("items", _fates(figures.items)),
+        ("calls", _fates(figures.calls) if figures.calls.submitted else ""),
         ("redelivered", f"{figures.redelivered}" if figures.redelivered else ""),
         ("workers", f"{figures.started} started, {sum(figures.deaths.values())} died"),
         ("busy", shares),
         ("wait", _percentiles(figures.wait)),
         ("service", _percentiles(figures.service)),
         ("bytes", f"{_size(figures.bytes_shipped)} out, {_size(figures.bytes_returned)} back"),
-        ("advice", advice(figures, now, cpus) if any(settled) else "no items came"),
+        ("advice", advice(figures, now, cpus) if figures.service.count else "no items came"),
     ]
     return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
 
@@ -75,13 +74,15 @@ def advice(figures: Figures, now: float, cpus: int) -> str:
     return f"workers were busy {share:.0%} of the time: a good fit."
 
 
-def _fates(figures: Figures) -> str:
+def _fates(tally: Tally) -> str:
     names = {fate: fate.name.lower().replace("_", "-") for fate in Fate}
-    return ", ".join(
-        f"{figures.settled[fate]} {name}"
+    counts = [
+        f"{tally.settled[fate]} {name}"
         for fate, name in names.items()
-        if figures.settled[fate] or fate is Fate.DONE
-    )
+        if tally.settled[fate] or fate is Fate.DONE
+    ]
+    counts += [f"{tally.cancelled} cancelled"] * bool(tally.cancelled)
+    return f"{tally.submitted} submitted: {', '.join(counts)}"
 
 
 def _percentiles(times: Distribution) -> str:

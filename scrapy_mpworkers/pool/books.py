@@ -77,6 +77,15 @@ class Books:
         """The unsettled entries that *lane* holds, oldest first."""
         return self.of(lane).ledger.leases(lane)
 
+    def entry(self, lane: Lane, task_id: int) -> Entry | None:
+        """The unsettled entry of a task that *lane* holds."""
+        return self.of(lane).ledger.entry(lane, task_id)
+
+    def withdraw(self, task_id: int) -> Entry | None:
+        """Take back a task that no lane has yet; ``None`` if there is none."""
+        found = (dispatcher.ledger.withdraw(task_id) for dispatcher in self._dispatchers)
+        return next(filter(None, found), None)
+
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
         entries = [entry for one in self._dispatchers for entry in one.ledger.clear()]

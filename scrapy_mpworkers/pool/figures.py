@@ -77,11 +77,26 @@ class WorkerTime:
 
 
 @dataclass
-class Figures:
-    """Everything that stats, log lines and the closing table are made of."""
+class Tally:
+    """How many tasks of one kind there were, and what became of them."""
 
     submitted: int = 0
     settled: list[int] = field(default_factory=lambda: [0] * len(Fate))  #: by :class:`Fate`
+    cancelled: int = 0
+
+    def include(self, other: Tally) -> None:
+        """Add those of another pool."""
+        self.submitted += other.submitted
+        self.settled = list(map(add, self.settled, other.settled))
+        self.cancelled += other.cancelled
+
+
+@dataclass
+class Figures:
+    """Everything that stats, log lines and the closing table are made of."""
+
+    items: Tally = field(default_factory=Tally)
+    calls: Tally = field(default_factory=Tally)
     redelivered: int = 0
     started: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
@@ -99,8 +114,8 @@ class Figures:
             return several[0]
         total = cls()
         for one in several:
-            total.submitted += one.submitted
-            total.settled = list(map(add, total.settled, one.settled))
+            total.items.include(one.items)
+            total.calls.include(one.calls)
             total.redelivered += one.redelivered
             total.started += one.started
             total.deaths += one.deaths
@@ -112,15 +127,19 @@ class Figures:
             total.workers += one.workers
         return total
 
-    def refused(self) -> None:
-        """An item could not be pickled: it was submitted, and has failed, without a task."""
-        self.submitted += 1
-        self.settled[Fate.FAILED] += 1
+    def of(self, hop: int) -> Tally:
+        """The tally that counts a task on its way to *hop*."""
+        return self.items if hop >= 0 else self.calls
 
-    def unreadable(self, fate: Fate) -> None:
+    def refused(self, hop: int) -> None:
+        """An item could not be pickled: it was submitted, and has failed, without a task."""
+        self.of(hop).submitted += 1
+        self.of(hop).settled[Fate.FAILED] += 1
+
+    def unreadable(self, hop: int, fate: int) -> None:
         """The result of a task that was settled cannot be loaded: it has failed after all."""
-        self.settled[fate] -= 1
-        self.settled[Fate.FAILED] += 1
+        self.of(hop).settled[fate] -= 1
+        self.of(hop).settled[Fate.FAILED] += 1
 
     def utilisation(self, now: float) -> float:
         """Busy share of all workers, 0 to 1."""

@@ -29,12 +29,13 @@ class Message:
 class Entry:
     """A task with its history. ``needs``: the definitions that its frame refers to.
 
-    ``alone``: whether it travels and runs alone.
+    ``limit``: seconds that it may take, 0: any; ``alone``: whether it travels and runs alone.
     """
 
     task: Task
     needs: tuple[int, ...]
     submitted_at: float
+    limit: float = 0.0
     leased_at: float = 0.0
     attempts: int = 0
     deaths: int = 0
@@ -147,6 +148,19 @@ class Ledger:
         if not entry.message.unsettled:
             self._open_messages[lane] -= 1
         return entry
+
+    def entry(self, lane: Hashable, task_id: int) -> Entry | None:
+        """The unsettled entry of a task that *lane* holds."""
+        return self._leases.get(lane, {}).get(task_id)
+
+    def withdraw(self, task_id: int) -> Entry | None:
+        """Take back a task that no lane has yet; ``None`` if there is none."""
+        for queue in (self._waiting, self._alone):
+            for entry in queue:
+                if entry.task.id == task_id:
+                    queue.remove(entry)
+                    return entry
+        return None
 
     def accomplices(self, lane: Hashable, task_id: int | None) -> list[Entry]:
         """The tasks that run as one with this one and itself; none if it runs alone."""

@@ -7,11 +7,12 @@ otherwise: an idle pool uses no CPU.
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
-from scrapy_mpworkers.pool.lane import Lane, Turn, while_it_lives
+from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.ledger import Entry
 
 logger = logging.getLogger(__name__)
@@ -24,44 +25,62 @@ _BLINK = 0.01
 
 
 class TimeLimit:
-    """Looks at the dial of a busy lane when its item's time is up, and never otherwise.
+    """Looks at the dial of a busy lane when its task's time is up, and never otherwise.
 
     Args:
-        seconds: that an item may take; 0 is no limit.
+        leases: the unsettled entries that a lane holds.
+        entry: one of them, by the id of its task.
         call_later: calls a function in the loop's thread after some seconds.
     """
 
     def __init__(
-        self, seconds: float, call_later: Callable[[float, Callable[[], None]], None]
+        self,
+        leases: Callable[[Lane], Iterator[Entry]],
+        entry: Callable[[Lane, int], Entry | None],
+        call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        self._seconds = seconds
+        self._leases = leases
+        self._entry = entry
         self._call_later = call_later
-        self._watched: weakref.WeakSet[Lane] = weakref.WeakSet()
+        self._looks_at: weakref.WeakKeyDictionary[Lane, float] = weakref.WeakKeyDictionary()
 
     def watch(self, lane: Lane) -> None:
-        """The lane has got work. It is watched until it has none any more."""
-        if self._seconds and lane not in self._watched:
-            self._watched.add(lane)
-            self._call_later(self._seconds, while_it_lives(lane, self._look))
+        """The lane has got work. It is watched until it has none with a limit any more."""
+        shortest = min((entry.limit for entry in self._leases(lane) if entry.limit), default=0.0)
+        if shortest:
+            self._look_in(lane, shortest)
+
+    def _look_in(self, lane: Lane, seconds: float) -> None:
+        due = monotonic() + seconds
+        if due < self._looks_at.get(lane, math.inf):
+            self._looks_at[lane] = due
+            self._call_later(seconds, while_it_lives(lane, self._look))
 
     def _look(self, lane: Lane) -> None:
+        self._looks_at.pop(lane, None)
         if lane.killed or not lane.has_work:
-            self._watched.discard(lane)
             return
         turn = lane.turn()
-        left = time_left(turn, monotonic(), self._seconds)
-        if turn is None or left > 0:
-            self._call_later(left, while_it_lives(lane, self._look))
-            return
+        running = None if turn is None or turn.task_id is None else self._entry(lane, turn.task_id)
+        if turn is None:
+            self._look_in(lane, _BLINK)
+        elif running is None or not running.limit:
+            self.watch(lane)
+        elif (left := turn.started + running.limit - monotonic()) > 0:
+            self._look_in(lane, left)
+        else:
+            self._end(lane, running)
+
+    def _end(self, lane: Lane, running: Entry) -> None:
         logger.warning(
             "Item %d takes longer than %g s (MPWORKERS_ITEM_TIMEOUT); its worker %s (pid %s) is "
             "killed",
-            turn.task_id,
-            self._seconds,
+            running.task.id,
+            running.limit,
             lane.name,
             lane.pid,
         )
-        lane.overdue = turn.task_id
+        lane.overdue = running.task.id
         lane.kill_for_good()
 
 
@@ -110,10 +129,3 @@ class StuckLanes:
         self.watch()
         is_idle = lane.running() is None and not lane.killed
         return is_idle and monotonic() - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS
-
-
-def time_left(turn: Turn | None, now: float, limit: float) -> float:
-    """Seconds until the running task's time is up; of an idle lane, until it could be at best."""
-    if turn is None:
-        return _BLINK
-    return limit if turn.task_id is None else turn.started + limit - now

@@ -106,10 +106,10 @@ class Pool:
             options.name,
         )
         self._recycling = Recycling(options.max_items, options.memory_limit)
-        self._time_limit = TimeLimit(options.item_timeout, self.loop.call_later)
         self._books = Books(
             options, self._blobs, self._supervisor.open_lanes, self._watch_time, self.loop
         )
+        self._time_limit = TimeLimit(self._books.leases, self._books.entry, self.loop.call_later)
         self._stuck = StuckLanes(
             lambda: self._supervisor.lanes,
             self._books.leases,
@@ -149,6 +149,7 @@ class Pool:
         settle: Settle,
         results: tuple[bytes, ...] = (),
         key: Any = None,
+        limit: float | None = None,
     ) -> int:
         """Take a task.
 
@@ -157,20 +158,29 @@ class Pool:
             needs: the definitions that the frame refers to.
             settle: is called once, in this thread, never from within this call.
             key: what shares it meets the same worker, if the pool is keyed.
+            limit: seconds that it may take, if not those of the options.
 
         Returns:
             the id of the task.
         """
         task = Task(next(self._ids), hop, frame, results)
-        self.figures.submitted += 1
+        self.figures.of(hop).submitted += 1
         self._callbacks[task.id] = settle
         if self._given_up is not None:
             late = GivenUp(self._given_up(None))
-            self.loop.call_soon(lambda: self._settle(task.id, Fate.DEAD_LETTERED, late))
+            self.loop.call_soon(lambda: self._settle(task, Fate.DEAD_LETTERED, late))
             return task.id
         self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
-        self._books.add(Entry(task, needs, monotonic()), key)
+        seconds = self._options.item_timeout if limit is None else limit
+        self._books.add(Entry(task, needs, monotonic(), seconds), key)
         return task.id
+
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more. If no worker has it yet, none will get it."""
+        entry = self._books.withdraw(task_id)
+        if entry is not None:
+            self.figures.of(entry.task.hop).cancelled += 1
+            self._forget(task_id)
 
     def flush(self) -> None:
         """What waits for company goes soon without it."""
@@ -234,8 +244,7 @@ class Pool:
             # If the item made it in time after all, its outcome has come, and stands.
             late = ledger.settle(lane, lane.overdue)
             if late is not None:
-                limit = self._options.item_timeout
-                self._give_up(late, ItemTimeout(lane.title, limit), lane.name)
+                self._give_up(late, ItemTimeout(lane.title, late.limit), lane.name)
         lost = ledger.lose(lane, charged, self._options.redeliver_times)
         self.figures.redelivered += lost.redelivered
         if lost.given_up is not None:
@@ -304,20 +313,23 @@ class Pool:
             lane.message_done()
         figures.wait.add(lane.heard_at - entry.submitted_at - seconds)
         figures.service.add(seconds)
-        self._settle(outcome.task_id, outcome.fate, outcome)
+        self._settle(entry.task, outcome.fate, outcome)
 
     def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
         given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
-        self._settle(entry.task.id, Fate.DEAD_LETTERED, given_up)
+        self._settle(entry.task, Fate.DEAD_LETTERED, given_up)
 
-    def _settle(self, task_id: int, fate: int, outcome: Outcome | GivenUp) -> None:
-        self.settled_at = monotonic()
-        self.figures.settled[fate] += 1
-        settle = self._callbacks.pop(task_id)
+    def _settle(self, task: Task, fate: int, outcome: Outcome | GivenUp) -> None:
+        self.figures.of(task.hop).settled[fate] += 1
+        settle = self._forget(task.id)
         try:
             settle(outcome)
         except Exception:
             logger.exception("Settling a task failed")
+
+    def _forget(self, task_id: int) -> Settle:
+        self.settled_at = monotonic()
+        return self._callbacks.pop(task_id)
 
     def _watch_time(self, lane: Lane) -> None:
         self._time_limit.watch(lane)

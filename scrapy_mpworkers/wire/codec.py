@@ -31,7 +31,15 @@ from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire.changes import followed
 from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.messages import Definition
-from scrapy_mpworkers.wire.pickling import Pickler, Resolvers, has_tokens, loads, unpicklable
+from scrapy_mpworkers.wire.pickling import (
+    CallPickler,
+    Pickler,
+    Resolvers,
+    has_tokens,
+    loads,
+    uncallable,
+    unpicklable,
+)
 
 
 class Frame(NamedTuple):
@@ -105,6 +113,19 @@ class ParentCodec:
         self._idle.append(pickler)
         return pickler.frame(data)
 
+    def dump_call(self, call: tuple[Any, ...]) -> Frame:
+        """Pickle a call: (function, positional arguments, keyword arguments).
+
+        Raises:
+            UnpicklableError: it cannot be pickled; the message names the part.
+        """
+        pickler = self._call_pickler()
+        try:
+            data = pickler.dumps(call)
+        except BaseException as error:  # as in dump()
+            raise uncallable(call, error, self._call_pickler) from error
+        return pickler.frame(data)
+
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
         if not has_tokens(data):
@@ -119,6 +140,9 @@ class ParentCodec:
 
     def _pickler(self) -> _ParentPickler:
         return _ParentPickler(self.definitions, self._names)
+
+    def _call_pickler(self) -> _ParentCallPickler:
+        return _ParentCallPickler(self.definitions, self._names)
 
     def stored(self, frame: Frame, results: tuple[bytes, ...] = ()) -> StoredFrame:
         """*frame* with what has become of it so far, such that another process can open it."""
@@ -287,6 +311,10 @@ class _ParentPickler(Pickler):
             self._needs[number] = None
             return _defined, (number,)
         return _reduce_common(part, self._names)
+
+
+class _ParentCallPickler(_ParentPickler, CallPickler):
+    """The same for a call."""
 
 
 def crosses_by_value(obj: type | FunctionType) -> bool:

@@ -23,6 +23,10 @@ class Fate(IntEnum):
     DEAD_LETTERED = 3
 
 
+#: The "hop" of a task that is no item but the call of a function.
+CALL = -1
+
+
 class Definition(NamedTuple):
     """A class or function of ``__main__``, by value; frames refer to its number."""
 

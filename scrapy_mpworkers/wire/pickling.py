@@ -8,6 +8,8 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from types import FunctionType
 from typing import Any
 
+import cloudpickle
+
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.fields import fields_of
 from scrapy_mpworkers.wire.sink import Sink
@@ -60,6 +62,17 @@ class Pickler(pickle.Pickler):
         return data
 
 
+class CallPickler(Pickler, cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles functions that nobody could import as well: lambdas, closures."""
+
+    def reducer_override(self, part: Any) -> Any:
+        """What we have no say in is cloudpickle's."""
+        reduced = super().reducer_override(part)
+        if reduced is NotImplemented:
+            reduced = cloudpickle.Pickler.reducer_override(self, part)
+        return reduced
+
+
 def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) -> UnpicklableError:
     """The error that names the field.
 
@@ -74,6 +87,28 @@ def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) ->
         f"{_kind(obj)} cannot be sent to another process: {where} "
         f"{_kind(part)} ({_first_line(cause)}). Put plain data there, or keep the pipeline "
         "that needs it in ITEM_PIPELINES."
+    )
+
+
+def uncallable(
+    call: tuple[Any, ...], error: BaseException, fresh: Callable[[], Pickler]
+) -> UnpicklableError:
+    """The error that names the part of a call that is to blame; as for :func:`unpicklable`."""
+    function, args, kwargs = call
+    parts = {"the function itself": function}
+    parts |= {f"its argument {n}": value for n, value in enumerate(args, start=1)}
+    parts |= {f"its argument {name}": value for name, value in kwargs.items()}
+    where, cause = "a part of it", error
+    for name, part in parts.items():
+        try:
+            fresh().dumps(part)
+        except BaseException as inner:
+            where, cause = name, inner
+            break
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return UnpicklableError(
+        f"the call of {name} cannot be sent to another process: {where} cannot be pickled "
+        f"({_first_line(cause)}). Give it plain data."
     )
 
 

@@ -19,14 +19,21 @@ from scrapy_mpworkers.wire.codec import Handles, WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
-from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Task
+from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task
 from scrapy_mpworkers.worker.buffers import warn_of_buffers
+from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import collect_records
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.pipelines import Guard, hop_pipelines
 
 logger = logging.getLogger(__name__)
+
+
+class Runs(Protocol):
+    """What becomes of an item at a hop."""
+
+    async def process(self, item: Any, guard: Guard) -> Any: ...
 
 
 class Records(Protocol):
@@ -62,9 +69,10 @@ class Consumers:
         self._hops = {
             number: hop_pipelines(hop.entries, self._crawler) for number, hop in state.hops.items()
         }
+        self._runs: dict[int, Runs] = {CALL: CallHop(), **self._hops}
         self._keys = {
             number: tuple(map(key_function, hop.keys)) for number, hop in state.hops.items()
-        }
+        } | {CALL: ()}
         if state.batches and not any(hop.takes_batches for hop in self._hops.values()):
             raise SettingError(
                 f"MPWORKERS_LEVELS: the level {state.level!r} has batch_size, but none of its "
@@ -132,7 +140,7 @@ class Consumers:
         arrived: Snapshot | None = None
         try:
             arrived = self._arrived(task)
-            returned = await self._hops[task.hop].process(arrived.item, self._guard)
+            returned = await self._runs[task.hop].process(arrived.item, self._guard)
             return self._done(task, arrived, returned)
         except BaseException as error:
             return self._ended(arrived, error)

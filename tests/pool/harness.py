@@ -326,8 +326,8 @@ class Bench:
             Fate.DEAD_LETTERED if isinstance(heard[0], GivenUp) else Fate(heard[0].fate)
             for heard in self.settled.values()
         )
-        assert self.figures.settled == [fates[fate] for fate in Fate]
-        assert self.figures.submitted == len(self.settled)
+        assert self.figures.items.settled == [fates[fate] for fate in Fate]
+        assert self.figures.items.submitted == len(self.settled)
         assert self.pool.pending == 0
 
 

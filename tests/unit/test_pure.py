@@ -10,9 +10,7 @@ import pytest
 from scrapy_mpworkers import errors, summary
 from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan
 from scrapy_mpworkers.pool.figures import Distribution, Figures, WorkerTime
-from scrapy_mpworkers.pool.lane import Turn
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
-from scrapy_mpworkers.pool.limits import time_left
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.wire.messages import Fate, Task
@@ -186,7 +184,7 @@ class TestFigures:
         figures = Figures(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
         for _ in range(100):
             figures.service.add(service)
-        figures.settled[Fate.DONE] = 100
+        figures.items.settled[Fate.DONE] = 100
 
         assert said in summary.advice(figures, 0.0, cpus)
         assert said in summary.table(figures, 0.0, cpus)
@@ -196,12 +194,14 @@ class TestFigures:
 DIED = errors.WorkerDied("worker-1 (pid 7)", 3, -9)
 OUT_OF_MEMORY = errors.WorkerDied("worker-1 (pid 7)", 1, -9, out_of_memory=True)
 LATE = errors.ItemTimeout("worker-1 (pid 7)", 2.5)
+LATE_CALL = errors.CallTimeout("parse", "worker-1 (pid 7)", 2.5)
 HELD = errors.CloseTimeout(60.0, "worker-1")
 WAITED = errors.CloseTimeout(60.0, None)
 ERRORS = [
     DIED,
     OUT_OF_MEMORY,
     LATE,
+    LATE_CALL,
     HELD,
     WAITED,
     *(
@@ -209,7 +209,7 @@ ERRORS = [
         for cls in vars(errors).values()
         if isinstance(cls, type)
         and issubclass(cls, Exception)
-        and cls not in (errors.WorkerDied, errors.ItemTimeout, errors.CloseTimeout)
+        and cls not in map(type, (DIED, LATE, LATE_CALL, HELD))
     ),
 ]
 
@@ -243,20 +243,6 @@ def test_what_is_given_up_at_close_says_where_it_was_and_what_to_do() -> None:
         assert part in str(WAITED)
     assert "at worker-1" in str(HELD)
     assert "waiting for a worker" in str(WAITED)
-
-
-class TestTimeLeft:
-    def test_a_running_task_has_what_is_left_of_its_limit(self) -> None:
-        assert time_left(Turn(7, started=100.0), now=101.0, limit=3.0) == 2.0
-
-    def test_a_task_over_its_limit_has_nothing_left(self) -> None:
-        assert time_left(Turn(7, started=100.0), now=103.5, limit=3.0) < 0
-
-    def test_an_idle_lane_cannot_exceed_the_limit_before_it_has_passed(self) -> None:
-        assert time_left(Turn(None, 0.0), now=500.0, limit=3.0) == 3.0
-
-    def test_a_dial_that_is_being_written_is_looked_at_again_soon(self) -> None:
-        assert 0 < time_left(None, now=500.0, limit=3.0) < 0.1
 
 
 class TestOutOfMemoryKills:

@@ -1,0 +1,187 @@
+"""The workers of all levels of one crawl: made, started, watched, drained, stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from time import monotonic
+
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers import summary
+from scrapy_mpworkers.backpressure import Backpressure
+from scrapy_mpworkers.checks import Entry
+from scrapy_mpworkers.closing import Closing
+from scrapy_mpworkers.cpus import usable_cpus
+from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.levels import Level
+from scrapy_mpworkers.local import make_pool, make_processes
+from scrapy_mpworkers.loops import CrawlLoop, Gate
+from scrapy_mpworkers.news import PoolNews
+from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, when_closing_begins
+from scrapy_mpworkers.settings import WorkerSettings, levels_with_calls
+from scrapy_mpworkers.stats import publish
+
+logger = logging.getLogger(__name__)
+
+
+class Workforce:
+    """The levels of one crawl, and beside them one that takes calls of functions.
+
+    Args:
+        hops: where items of the crawl go.
+    """
+
+    def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
+        self._crawler = crawler
+        self._options = options
+        self._hops = hops
+        self.settings, self.calls_at = levels_with_calls(options, bool(hops))
+        everybody = sum(level.pool.workers for level in self.settings)
+        self._processes = [
+            make_processes(crawler.spidercls, options.start_method, level.pool, everybody, entries)
+            for level, entries in zip(self.settings, self._entries(), strict=True)
+        ]
+        self.levels: list[Level] = []
+        self._stopped: Gate | None = None
+
+    def launch_servers(self) -> None:
+        """Let fork servers import what the hops' workers need while Scrapy goes on to start."""
+        for processes, entries in zip(self._processes, self._entries(), strict=True):
+            if processes is not None and entries:
+                processes.launch_server()
+
+    def assemble(self, crossing: Crossing, loop: CrawlLoop) -> None:
+        """Make the levels. None of them is started yet."""
+        self._loop = loop
+        self._nudge = ScraperNudge(self._crawler, loop, self._awaited)
+        self.levels = [self._level(n, crossing, loop) for n in range(len(self.settings))]
+        self._closing = Closing(loop, self.levels, self._options.close_timeout)
+        when_closing_begins(self._crawler, self._closing.begin)
+        count_items_of_start(self._crawler)
+        self._report_progress_later()
+
+    async def start(self, numbers: Iterable[int]) -> None:
+        """Start the workers of these levels, unless they are, and wait until one of each is ready.
+
+        Raises:
+            Exception: what a worker raised while it built or opened its pipelines.
+            WorkerStartError: none became ready.
+        """
+        wanted = [self.levels[number] for number in numbers]
+        for level in wanted:
+            level.start()
+        for level in wanted:
+            await level.news.started.wait()
+
+    def kill(self) -> None:
+        """The start has failed: end all workers at once."""
+        for level in self._started():
+            level.pool.kill()
+            level.news.close_failures.clear()
+
+    async def stop(self) -> None:
+        """Drain, stop, join. Safe to call twice, and without a start.
+
+        Raises:
+            Exception: what a pipeline's ``close_spider`` raised in a worker.
+        """
+        if self._stopped is None:
+            self._release_servers()
+            if not self.levels:
+                return
+            self._stopped = Gate(self._loop)
+            self._closing.begin()
+            self._stop_when_drained()
+        await self._stopped.wait()
+        for level in self.levels:
+            if level.news.close_failures:
+                raise level.news.close_failures.pop(0)
+
+    def sum_up(self) -> None:
+        """The last stats, and a table for each level in the log."""
+        started, now = self._started(), monotonic()
+        if not any(level.pool.figures.started for level in started):
+            return
+        publish(started, self._crawler.stats)
+        for level in started:
+            # After a start that failed there is nothing to sum up, and an error to be read.
+            if any(worker.lived(now) for worker in level.pool.figures.workers):
+                table = summary.table(level.pool.figures, now, usable_cpus())
+                self._log(f"Workers' summary{level.of_level}:\n{table}")
+
+    # Start
+
+    def _level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
+        settings, processes = self.settings[number], self._processes[number]
+        news = PoolNews(self._crawler, crossing, Gate(loop), settings.name)
+        make_state = partial(crossing.state, number)
+        pool = make_pool(settings, make_state, crossing.codec, processes, news, loop)
+        bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
+        backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
+        return Level(settings, loop, pool, backpressure, news)
+
+    def _entries(self) -> list[list[Entry]]:
+        """The pipelines of each level."""
+        return [
+            [entry for hop in self._hops if hop.level == number for entry in hop.entries]
+            for number in range(len(self.settings))
+        ]
+
+    def _started(self) -> list[Level]:
+        return [level for level in self.levels if level.has_started]
+
+    def _awaited(self) -> int:
+        """Items that the crawl waits for."""
+        return sum(level.backpressure.pending for level in self.levels if level.waits)
+
+    # While it runs
+
+    def _report_progress_later(self) -> None:
+        interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
+        if interval:
+            before = [sum(level.settled) for level in self.levels]
+            self._loop.call_later(interval, lambda: self._report_progress(interval, before))
+
+    def _report_progress(self, interval: float, before: Sequence[int]) -> None:
+        if self._stopped is not None:
+            return
+        publish(self._started(), self._crawler.stats)
+        for level, settled in zip(self.levels, before, strict=True):
+            if level.has_started:
+                per_minute = (sum(level.settled) - settled) * 60 / interval
+                state = level.pool.figures, level.pool.workers(), level.backpressure.pending
+                self._log(summary.progress(level.of_level, *state, per_minute))
+        self._report_progress_later()
+
+    def _log(self, text: str) -> None:
+        logger.info("%s", text, extra={"spider": self._crawler.spider})
+
+    # End
+
+    def _stop_when_drained(self) -> None:
+        for level in self.levels:
+            if level.backpressure.pending:
+                level.backpressure.when_drained(self._stop_when_drained)
+                return
+        assert self._stopped is not None
+        working = self._started()
+        if not working:
+            self._stopped.open()
+        for level in list(working):
+            stopped = partial(self._has_stopped, level, working)
+            level.pool.stop(self._options.close_timeout, stopped)
+
+    def _has_stopped(self, level: Level, working: list[Level]) -> None:
+        working.remove(level)
+        if not working and self._stopped is not None:
+            self._stopped.open()
+
+    def _release_servers(self) -> None:
+        """Let go of those that no worker was asked of."""
+        started = [level.has_started for level in self.levels] or [False] * len(self._processes)
+        for processes, has_started in zip(self._processes, started, strict=True):
+            if processes is not None and not has_started:
+                processes.abandon()
