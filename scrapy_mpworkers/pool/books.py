@@ -40,7 +40,7 @@ class Books:
         self._open_lanes = open_lanes
         self._dispatchers: list[Dispatcher] = []
         for place in range(options.workers if options.keyed else 1):
-            ledger = Ledger(options.together is not None)
+            ledger = Ledger(options.together is not None, in_order=options.keyed)
             lanes = partial(self._lane_of, place) if options.keyed else open_lanes
             self._dispatchers.append(
                 Dispatcher(ledger, options.together, blobs, lanes, leased, loop)

@@ -56,10 +56,13 @@ class Ledger:
 
     Args:
         together: whether the tasks of a message run as one.
+        in_order: whether no task may overtake another one, not even one that travels alone. For a
+            ledger with one lane at a time.
     """
 
-    def __init__(self, together: bool = False) -> None:
+    def __init__(self, together: bool = False, in_order: bool = False) -> None:
         self._together = together
+        self._in_order = in_order
         self._waiting: deque[Entry] = deque()
         self._alone: deque[Entry] = deque()
         self._leases: dict[Hashable, dict[int, Entry]] = {}
@@ -68,8 +71,11 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """Tasks that no lane has yet, without those that travel alone."""
-        return len(self._waiting)
+        """Tasks that may be leased together: that no lane has yet, and that do not travel alone."""
+        if not self._in_order:
+            return len(self._waiting)
+        alone = (number for number, entry in enumerate(self._waiting) if entry.alone)
+        return next(alone, len(self._waiting))
 
     @property
     def waiting_since(self) -> float | None:
@@ -78,8 +84,10 @@ class Ledger:
 
     @property
     def alone(self) -> int:
-        """Tasks that travel alone and no lane has yet."""
-        return len(self._alone)
+        """Tasks that travel alone, whose turn it is."""
+        if not self._in_order:
+            return len(self._alone)
+        return int(bool(self._waiting) and self._waiting[0].alone)
 
     @property
     def pending(self) -> int:
@@ -115,13 +123,14 @@ class Ledger:
 
     def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
         """Give *lane* up to *count* waiting tasks as one message."""
-        count = min(count, len(self._waiting))
+        count = min(count, self.waiting)
         return self._lease(lane, [self._waiting.popleft() for _ in range(count)], now)
 
     def lease_alone(self, lane: Hashable, now: float) -> list[Entry]:
         """Give *lane* the first of the tasks that travel alone, as a message of its own."""
         self._running_alone.add(lane)
-        return self._lease(lane, [self._alone.popleft()], now)
+        queue = self._waiting if self._in_order else self._alone
+        return self._lease(lane, [queue.popleft()], now)
 
     def _lease(self, lane: Hashable, entries: list[Entry], now: float) -> list[Entry]:
         leases = self._leases.setdefault(lane, {})
@@ -191,8 +200,9 @@ class Ledger:
             blamed.alone = True
             if blamed.deaths > deaths_allowed:
                 given_up = leases.pop(blamed.task.id)
-        self._alone.extendleft(entry for entry in reversed(leases.values()) if entry.alone)
-        self._waiting.extendleft(entry for entry in reversed(leases.values()) if not entry.alone)
+        for entry in reversed(leases.values()):
+            travels_alone = entry.alone and not self._in_order
+            (self._alone if travels_alone else self._waiting).appendleft(entry)
         return Lost(len(leases), given_up, open_messages)
 
     def clear(self) -> list[Entry]:

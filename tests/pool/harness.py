@@ -206,11 +206,11 @@ class Bench:
         self.pool.start()
         return self.until_manned()
 
-    def submit(self, *works: Any, needs: tuple[int, ...] = ()) -> list[int]:
+    def submit(self, *works: Any, needs: tuple[int, ...] = (), key: Any = None) -> list[int]:
         ids = []
         for one in works:
             heard: list[Outcome | GivenUp] = []
-            task_id = self.pool.submit(0, pickle.dumps(one), needs, heard.append)
+            task_id = self.pool.submit(0, pickle.dumps(one), needs, heard.append, key=key)
             self.settled[task_id] = heard
             ids.append(task_id)
         return ids

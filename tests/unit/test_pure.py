@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scrapy_mpworkers import errors, summary
-from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan
+from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan, plan_together
 from scrapy_mpworkers.pool.figures import Distribution, Figures, WorkerTime
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
@@ -115,6 +115,71 @@ class TestLedger:
         assert ledger.settle("a", 0) is None
 
 
+class TestTogether:
+    def ledger(self) -> Ledger:
+        ledger = Ledger(together=True)
+        for number in range(5):
+            ledger.add(Entry(Task(number, 0, b""), (), 0.0))
+        ledger.lease("a", 3, 0.0)
+        return ledger
+
+    def test_those_that_ran_as_one_with_a_blamed_task_run_again_alone(self) -> None:
+        ledger = self.ledger()
+
+        lost = ledger.lose("a", charged=0, deaths_allowed=0)
+
+        assert (lost.redelivered, lost.given_up) == (3, None)
+        assert (ledger.waiting, ledger.alone) == (2, 3)
+        assert ids(ledger.lease_alone("b", 0.0)) == [0]
+
+    def test_alone_a_task_is_blamed_itself(self) -> None:
+        ledger = self.ledger()
+        ledger.lose("a", charged=0, deaths_allowed=0)
+        ledger.lease_alone("b", 0.0)
+
+        given_up = ledger.lose("b", charged=0, deaths_allowed=0).given_up
+
+        assert given_up is not None
+        assert given_up.task.id == 0
+
+    def test_without_a_blamed_one_they_stay_together(self) -> None:
+        ledger = self.ledger()
+
+        ledger.lose("a", charged=None, deaths_allowed=0)
+
+        assert (ledger.waiting, ledger.alone) == (5, 0)
+
+
+class TestInOrder:
+    def test_a_blamed_task_waits_for_those_before_it(self) -> None:
+        ledger = Ledger(in_order=True)
+        for number in range(5):
+            ledger.add(Entry(Task(number, 0, b""), (), 0.0))
+        ledger.lease("a", 4, 0.0)
+        ledger.lose("a", charged=2, deaths_allowed=2)
+
+        assert (ledger.waiting, ledger.alone) == (2, 0)
+        assert ids(ledger.lease("b", 9, 0.0)) == [0, 1]
+        assert (ledger.waiting, ledger.alone) == (0, 1)
+        assert ids(ledger.lease_alone("b", 0.0)) == [2]
+        assert ids(ledger.lease("b", 9, 0.0)) == [3, 4]
+
+    def test_leases_of_another_lane_are_known(self) -> None:
+        ledger = ledger_of(1)
+        ledger.lease("a", 1, 0.0)
+
+        assert ledger.is_held_beside(["b"])
+        assert not ledger.is_held_beside(["a"])
+
+    def test_a_task_that_waits_can_be_withdrawn(self) -> None:
+        ledger = ledger_of(3)
+        ledger.lease("a", 1, 0.0)
+
+        assert ledger.withdraw(0) is None
+        assert ledger.withdraw(2) is not None
+        assert ledger.pending == 2
+
+
 class TestBatching:
     def test_slow_items_and_unknown_ones_travel_alone(self) -> None:
         assert batch_size(None) == batch_size(0.05) == 1
@@ -132,6 +197,12 @@ class TestBatching:
     def test_the_last_tasks_wait_for_the_lane_that_is_idle_first(self) -> None:
         assert plan(2, [1, 1], 0.05) == []
         assert plan(4, [1, 1], 0.05) == [(0, 1), (1, 1)]
+
+    def test_messages_that_run_as_one_are_full_or_due(self) -> None:
+        assert plan_together(7, [0, 0], 3, rest_is_due=False) == [(0, 3), (1, 3)]
+        assert plan_together(7, [0, 0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3), (2, 1)]
+        assert plan_together(7, [0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3)]
+        assert plan_together(2, [], 3, rest_is_due=True) == []
 
     def test_lanes_get_no_more_than_one_message_ahead(self) -> None:
         assert plan(100, [PREFETCH, PREFETCH], 0.05) == []
