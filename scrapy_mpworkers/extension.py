@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -74,13 +74,13 @@ class WorkerExtension:
             await self._abandon()
             raise
 
-    async def process(self, route: int, item: Any) -> Any:
-        """Run *item* through the pipelines of *route* in workers.
+    def process(self, route: int, item: Any) -> Awaitable[Any]:
+        """Run *item* through the pipelines of *route* in workers; gives the item as they return it.
 
         Raises:
             Exception: what they raised, or why the item was given up.
         """
-        return await self._routing.process(route, item)
+        return self._routing.process(route, item)
 
     async def run(
         self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any

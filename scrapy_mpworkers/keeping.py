@@ -63,9 +63,19 @@ class Keeping:
         """The kept items, made one at a time."""
         return self._resumption.items(self._kept)
 
+    @property
+    def has_journal(self) -> bool:
+        """Whether items at a hop are to be kept."""
+        return self._journal is not None
+
+    @property
+    def has_resumed(self) -> bool:
+        """Whether any kept item was resumed."""
+        return self._resumption.has_begun
+
     def arrived(self, item: Any) -> tuple[KeptItem | None, int | None]:
         """The kept item that *item* was made of and its hop, if it has just come to its route."""
-        return self._resumption.arrived(item) if self._resumption.has_begun else (None, None)
+        return self._resumption.arrived(item)
 
     def take(self, hop: Hop, shipment: Shipment, kept: KeptItem | None) -> JournaledTask | None:
         """An item has come to *hop*. ``None`` where there is no journal to keep it."""

@@ -23,6 +23,8 @@ from scrapy_mpworkers.wire.messages import Fate, Outcome
 
 logger = logging.getLogger(__name__)
 
+_DONE = int(Fate.DONE)  # outcomes have plain numbers, and those compare faster
+
 
 class Routing:
     """The way of every item of one crawl.
@@ -61,11 +63,12 @@ class Routing:
             Exception: what they raised, or why the item was given up.
         """
         hops = self._routes[route]
-        kept, begin = self._keeping.arrived(item)
-        if begin is not None:
-            hops = self._rest(self._hops[begin])
+        kept = None
+        if self._keeping.has_resumed:
+            kept, begin = self._keeping.arrived(item)
+            hops = hops if begin is None else self._rest(self._hops[begin])
         shipment = self._ship(item, hops[0])
-        keys = self._keys(item, hops[0])
+        keys = self._keys(item, hops[0]) if self._keyed_from[hops[0].number] else {}
         journaled: JournaledTask | None = None
         try:
             for hop in hops:
@@ -73,14 +76,15 @@ class Routing:
                 if not level.waits:
                     await self._leave(hop, shipment, keys.get(hop.number))
                     continue
-                if journaled is None:
+                if journaled is None and self._keeping.has_journal:
                     journaled = self._keeping.take(hop, shipment, kept)
                 committed = None if journaled is None else journaled.committed
-                outcome = await level.outcome(hop.number, shipment, keys.get(hop.number), committed)
+                key = keys.get(hop.number) if keys else None
+                outcome = await level.outcome(hop.number, shipment, key, committed)
                 self._take_in(hop, shipment, outcome)
                 if isinstance(outcome, GivenUp):
                     raise outcome.error
-                if outcome.fate != Fate.DONE:
+                if outcome.fate != _DONE:
                     raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
                 shipment.passed(outcome)
                 if hop is hops[-1]:

@@ -122,8 +122,8 @@ def levels_with_calls(
 def warn_of_unknown_names(settings: BaseSettings) -> None:
     """Log a warning for each MPWORKERS_ name that is not a setting, with the nearest that is."""
     for name in settings:
-        if isinstance(name, str) and name.startswith(_PREFIX) and name not in _KNOWN:
-            nearest = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)[0]
+        if isinstance(name, str) and name.startswith(_PREFIX) and name not in KNOWN:
+            nearest = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0)[0]
             logger.warning("There is no setting %s. Did you mean %s?", name, nearest)
 
 
@@ -245,7 +245,8 @@ _OF_A_POOL = {field.name for field in fields(PoolSettings)}
 _OF_A_LEVEL = {field.name for field in fields(LevelSettings)} - {"pool"}
 _KNOWN_IN_LEVELS = _OF_A_LEVEL | _OF_A_POOL
 _OF_A_CRAWL = {field.name for field in fields(WorkerSettings)} - {"pool"} | {"pipelines"}
-_KNOWN = {_PREFIX + name.upper() for name in _OF_A_CRAWL | _OF_A_POOL}
+#: Every setting that there is.
+KNOWN = {_PREFIX + name.upper() for name in _OF_A_CRAWL | _OF_A_POOL}
 
 __all__ = [
     "Entry",

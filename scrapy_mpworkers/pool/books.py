@@ -89,7 +89,7 @@ class Books:
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
         entries = [entry for one in self._dispatchers for entry in one.ledger.clear()]
-        return sorted(entries, key=lambda entry: entry.task.id)
+        return sorted(entries, key=lambda entry: entry.id)
 
     def _lane_of(self, place: int) -> Sequence[Lane]:
         lanes = [lane for lane in self._open_lanes() if lane.place == place]

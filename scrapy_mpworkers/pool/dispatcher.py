@@ -106,6 +106,6 @@ class Dispatcher:
         missing = {n for entry in entries for n in entry.needs} - lane.known
         lane.known |= missing
         definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]
-        tasks = [entry.task for entry in entries]
-        lane.send(Batch.of(definitions, tasks, self._together is not None))
+        rows = tuple([entry.row for entry in entries])
+        lane.send(Batch(tuple(definitions), rows, self._together is not None))
         self._leased(lane)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import exp, log
@@ -26,7 +26,11 @@ class Distribution:
 
     def add(self, seconds: float) -> None:
         """Another duration."""
-        self._new.append(seconds)
+        self.extend((seconds,))
+
+    def extend(self, durations: Iterable[float]) -> None:
+        """Some more durations."""
+        self._new.extend(durations)
         if len(self._new) >= _TOGETHER:
             self._sort_in()
 

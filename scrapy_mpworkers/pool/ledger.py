@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from scrapy_mpworkers.wire.messages import Task
+from scrapy_mpworkers.wire.messages import TaskRow
 
 LaneT = TypeVar("LaneT", bound=Hashable)
 
@@ -27,12 +27,14 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A task with its history. ``needs``: the definitions that its frame refers to.
+    """A task with its history. ``row``: the task as it crosses; ``needs``: the definitions that its
+    frame refers to.
 
     ``limit``: seconds that it may take, 0: any; ``alone``: whether it travels and runs alone.
     """
 
-    task: Task
+    id: int
+    row: TaskRow
     needs: tuple[int, ...]
     submitted_at: float
     limit: float = 0.0
@@ -41,6 +43,11 @@ class Entry:
     deaths: int = 0
     alone: bool = False
     message: Message | None = None
+
+    @property
+    def hop(self) -> int:
+        """Where the task goes."""
+        return self.row[1]
 
 
 class Lost(NamedTuple):
@@ -138,7 +145,7 @@ class Ledger:
         for entry in entries:
             entry.message, entry.leased_at = message, now
             entry.attempts += 1
-            leases[entry.task.id] = entry
+            leases[entry.id] = entry
         self._open_messages[lane] += bool(entries)
         return entries
 
@@ -166,7 +173,7 @@ class Ledger:
         """Take back a task that no lane has yet; ``None`` if there is none."""
         for queue in (self._waiting, self._alone):
             for entry in queue:
-                if entry.task.id == task_id:
+                if entry.id == task_id:
                     queue.remove(entry)
                     return entry
         return None
@@ -199,7 +206,7 @@ class Ledger:
             blamed.deaths += 1
             blamed.alone = True
             if blamed.deaths > deaths_allowed:
-                given_up = leases.pop(blamed.task.id)
+                given_up = leases.pop(blamed.id)
         for entry in reversed(leases.values()):
             travels_alone = entry.alone and not self._in_order
             (self._alone if travels_alone else self._waiting).appendleft(entry)
@@ -213,4 +220,4 @@ class Ledger:
         self._waiting.clear()
         self._leases.clear()
         self._running_alone.clear()
-        return sorted(entries, key=lambda entry: entry.task.id)
+        return sorted(entries, key=lambda entry: entry.id)

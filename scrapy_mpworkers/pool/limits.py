@@ -75,12 +75,12 @@ class TimeLimit:
         logger.warning(
             "Item %d takes longer than %g s (MPWORKERS_ITEM_TIMEOUT); its worker %s (pid %s) is "
             "killed",
-            running.task.id,
+            running.id,
             running.limit,
             lane.name,
             lane.pid,
         )
-        lane.overdue = running.task.id
+        lane.overdue = running.id
         lane.kill_for_good()
 
 

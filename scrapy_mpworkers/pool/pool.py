@@ -48,7 +48,6 @@ from scrapy_mpworkers.wire.messages import (
     Ready,
     Report,
     Setup,
-    Task,
 )
 
 logger = logging.getLogger(__name__)
@@ -136,7 +135,7 @@ class Pool:
         """The tasks that workers hold: id, worker, seconds since they got it."""
         now = monotonic()
         return [
-            (entry.task.id, lane.name, now - entry.leased_at)
+            (entry.id, lane.name, now - entry.leased_at)
             for lane in self._supervisor.lanes
             for entry in self._books.leases(lane)
         ]
@@ -163,24 +162,25 @@ class Pool:
         Returns:
             the id of the task.
         """
-        task = Task(next(self._ids), hop, frame, results)
+        task_id = next(self._ids)
         self.figures.of(hop).submitted += 1
-        self._callbacks[task.id] = settle
-        if self._given_up is not None:
-            late = GivenUp(self._given_up(None))
-            self.loop.call_soon(lambda: self._settle(task, Fate.DEAD_LETTERED, late))
-            return task.id
-        self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
+        self._callbacks[task_id] = settle
         seconds = self._options.item_timeout if limit is None else limit
-        self._books.add(Entry(task, needs, monotonic(), seconds), key)
-        return task.id
+        entry = Entry(task_id, (task_id, hop, frame, results), needs, monotonic(), seconds)
+        if self._given_up is not None:
+            late = self._given_up(None)
+            self.loop.call_soon(lambda: self._give_up(entry, late, None))
+            return task_id
+        self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
+        self._books.add(entry, key)
+        return task_id
 
     def withdraw(self, task_id: int) -> None:
         """Nobody waits for a task any more. If no worker has it yet, none will get it."""
         entry = self._books.withdraw(task_id)
         if entry is not None:
-            self.figures.of(entry.task.hop).cancelled += 1
-            self._forget(task_id)
+            self.figures.of(entry.hop).cancelled += 1
+            self._callbacks.pop(task_id)
 
     def flush(self) -> None:
         """What waits for company goes soon without it."""
@@ -195,7 +195,7 @@ class Pool:
         self._given_up = why
         holders = {n: worker for n, worker, _ in self.overdue()} if self._books.pending else {}
         for entry in self._books.clear():
-            worker = holders.get(entry.task.id)
+            worker = holders.get(entry.id)
             self._give_up(entry, why(worker), worker)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
@@ -293,43 +293,39 @@ class Pool:
         self._books.of(lane).soon()
 
     def _on_outcomes(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
-        seconds = sum(outcome.seconds for outcome in outcomes)
+        times = [outcome.seconds for outcome in outcomes]
+        seconds = sum(times)
         self.figures.workers[lane.place].busy += seconds
         dispatcher = self._books.of(lane)
         dispatcher.took(seconds, len(outcomes))
         self._restarts.progress()
-        settle = dispatcher.ledger.settle
+        waits: list[float] = []
         for outcome in outcomes:
-            entry = settle(lane, outcome.task_id)
-            if entry is not None:  # not given up meanwhile
-                self._on_outcome(lane, outcome, entry)
+            entry = dispatcher.ledger.settle(lane, outcome.task_id)
+            if entry is None:
+                continue  # given up meanwhile
+            assert entry.message is not None
+            if not entry.message.unsettled:
+                lane.message_done()
+            waits.append(lane.heard_at - entry.submitted_at - outcome.seconds)
+            self._settle(entry, outcome.fate, outcome)
+        lane.settled += len(waits)
+        self.figures.service.extend(times)
+        self.figures.wait.extend(waits)
         dispatcher.soon()
-
-    def _on_outcome(self, lane: Lane, outcome: Outcome, entry: Entry) -> None:
-        figures, seconds = self.figures, outcome.seconds
-        lane.settled += 1
-        assert entry.message is not None
-        if not entry.message.unsettled:
-            lane.message_done()
-        figures.wait.add(lane.heard_at - entry.submitted_at - seconds)
-        figures.service.add(seconds)
-        self._settle(entry.task, outcome.fate, outcome)
 
     def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
         given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
-        self._settle(entry.task, Fate.DEAD_LETTERED, given_up)
+        self._settle(entry, Fate.DEAD_LETTERED, given_up)
 
-    def _settle(self, task: Task, fate: int, outcome: Outcome | GivenUp) -> None:
-        self.figures.of(task.hop).settled[fate] += 1
-        settle = self._forget(task.id)
+    def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
+        self.settled_at = monotonic()
+        self.figures.of(entry.hop).settled[fate] += 1
+        settle = self._callbacks.pop(entry.id)
         try:
             settle(outcome)
         except Exception:
             logger.exception("Settling a task failed")
-
-    def _forget(self, task_id: int) -> Settle:
-        self.settled_at = monotonic()
-        return self._callbacks.pop(task_id)
 
     def _watch_time(self, lane: Lane) -> None:
         self._time_limit.watch(lane)

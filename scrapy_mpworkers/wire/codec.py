@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -40,6 +40,10 @@ from scrapy_mpworkers.wire.pickling import (
     uncallable,
     unpicklable,
 )
+
+#: A pickler that has made more bytes is not kept. The table of its memo has grown to hold every
+#: object, never shrinks, and is cleared as a whole for each item: 3 µs after a Setup's payload.
+KEPT = 4096
 
 
 class Frame(NamedTuple):
@@ -110,7 +114,8 @@ class ParentCodec:
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
-        self._idle.append(pickler)
+        if len(data) <= KEPT:
+            self._idle.append(pickler)
         return pickler.frame(data)
 
     def dump_call(self, call: tuple[Any, ...]) -> Frame:
@@ -260,11 +265,12 @@ class WorkerCodec:
             data = pickler.dumps(obj)
         except BaseException as error:
             raise unpicklable(obj if shown is None else shown, error, self._pickler) from error
-        self._idle.append(pickler)
+        if len(data) <= KEPT:
+            self._idle.append(pickler)
         return data
 
     def _pickler(self) -> Pickler:
-        return Pickler(self._reduced, _TOKENS, _HOME_TOKENS)
+        return _WorkerPickler(self.reduced)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
@@ -272,7 +278,7 @@ class WorkerCodec:
         self.handles.responses[number] = response
         return response
 
-    def _reduced(self, part: Any) -> Any:
+    def reduced(self, part: Any) -> Any:
         """How *part* goes back."""
         if isinstance(part, Response) and id(part) in self.handles.numbers:
             return _handle, (self.handles.numbers[id(part)],)
@@ -284,11 +290,20 @@ class WorkerCodec:
         return _reduce_common(part, self._names)
 
 
+class _WorkerPickler(Pickler):
+    def __init__(self, reduced: Callable[[Any], Any]) -> None:
+        super().__init__(_TOKENS, _HOME_TOKENS)
+        self._ask = reduced
+
+    def _reduced(self, part: Any) -> Any:
+        return self._ask(part)
+
+
 class _ParentPickler(Pickler):
     """Notes what the frame refers to."""
 
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
-        super().__init__(self._reduced, _TOKENS)
+        super().__init__(_TOKENS)
         self._definitions = definitions
         self._names = names
         self._needs: dict[int, None] = {}

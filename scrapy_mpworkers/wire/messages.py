@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from scrapy_mpworkers.wire.sink import Sink
@@ -48,22 +49,19 @@ class Task(NamedTuple):
     results: tuple[bytes, ...] = ()
 
 
+#: A Task as a plain tuple.
+TaskRow: TypeAlias = tuple[int, int, bytes, tuple[bytes, ...]]
+
+
 class Batch(NamedTuple):
     """The tasks of one queue message, with the definitions that the lane does not know yet.
 
-    ``together``: whether they go through the pipelines as one.
+    ``rows``: tasks as plain tuples; ``together``: whether they go through the pipelines as one.
     """
 
     definitions: tuple[Definition, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: tuple[TaskRow, ...]
     together: bool = False
-
-    @classmethod
-    def of(
-        cls, definitions: Iterable[Definition], tasks: Iterable[Task], together: bool = False
-    ) -> Batch:
-        """A batch of these *tasks*."""
-        return cls(tuple(definitions), tuple(map(tuple, tasks)), together)
 
     @property
     def tasks(self) -> list[Task]:
@@ -104,6 +102,10 @@ class Outcome(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
+# As Outcome._make, which is written in Python.
+_as_outcome = partial(tuple.__new__, Outcome)
+
+
 class Ready(NamedTuple):
     """The worker has opened its consumers."""
 
@@ -130,7 +132,7 @@ class Outcomes(NamedTuple):
     @property
     def outcomes(self) -> list[Outcome]:
         """The outcomes, in their order."""
-        return list(map(Outcome._make, self.rows))
+        return list(map(_as_outcome, self.rows))
 
 
 class Closed(NamedTuple):

@@ -15,7 +15,6 @@ from scrapy_mpworkers.wire.fields import fields_of
 from scrapy_mpworkers.wire.sink import Sink
 
 Resolvers = Mapping[str, Callable[..., Any]]
-Reduce = Callable[[Any], Any]
 
 #: Stands behind the pickle of an object that has left tokens in it; the second if only Scrapy's
 #: process knows what one of them means. A pickle ends with its own STOP, and what follows is
@@ -27,15 +26,11 @@ class Pickler(pickle.Pickler):
     """Pickles one object after the other: to make a pickler takes longer than a small item.
 
     Args:
-        reduce: says what does not travel as it is, like ``reducer_override``.
         tokens: functions; what is reduced to one of them is a token.
         home: those of them that only Scrapy's process knows.
     """
 
-    def __init__(
-        self, reduce: Reduce, tokens: Container[Any], home: Container[Any] = frozenset()
-    ) -> None:
-        self._reduce = reduce
+    def __init__(self, tokens: Container[Any], home: Container[Any] = frozenset()) -> None:
         self._tokens = tokens
         self._home = home
         self._mark: bytes | None = None
@@ -44,10 +39,14 @@ class Pickler(pickle.Pickler):
 
     def reducer_override(self, part: Any) -> Any:
         """Called by pickle for all but the plainest objects."""
-        reduced = self._reduce(part)
+        reduced = self._reduced(part)
         if reduced is not NotImplemented and reduced[0] in self._tokens:
             self._mark = _HOME_MARK if reduced[0] in self._home else self._mark or _MARK
         return reduced
+
+    def _reduced(self, part: Any) -> Any:
+        """How *part* travels; ``NotImplemented``: as it is."""
+        raise NotImplementedError
 
     def dumps(self, obj: Any) -> bytes:
         """Pickle *obj*. After an error this pickler must not be used again."""

@@ -13,18 +13,18 @@ from scrapy_mpworkers.pool.figures import Distribution, Figures, WorkerTime
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.restarts import RestartIntensity
-from scrapy_mpworkers.wire.messages import Fate, Task
+from scrapy_mpworkers.wire.messages import Fate
 
 
 def ledger_of(count: int) -> Ledger:
     ledger = Ledger()
     for number in range(count):
-        ledger.add(Entry(Task(number, 0, b""), (), 0.0))
+        ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
     return ledger
 
 
 def ids(entries: list[Entry]) -> list[int]:
-    return [entry.task.id for entry in entries]
+    return [entry.id for entry in entries]
 
 
 class TestLedger:
@@ -119,7 +119,7 @@ class TestTogether:
     def ledger(self) -> Ledger:
         ledger = Ledger(together=True)
         for number in range(5):
-            ledger.add(Entry(Task(number, 0, b""), (), 0.0))
+            ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
         ledger.lease("a", 3, 0.0)
         return ledger
 
@@ -140,7 +140,7 @@ class TestTogether:
         given_up = ledger.lose("b", charged=0, deaths_allowed=0).given_up
 
         assert given_up is not None
-        assert given_up.task.id == 0
+        assert given_up.id == 0
 
     def test_without_a_blamed_one_they_stay_together(self) -> None:
         ledger = self.ledger()
@@ -154,7 +154,7 @@ class TestInOrder:
     def test_a_blamed_task_waits_for_those_before_it(self) -> None:
         ledger = Ledger(in_order=True)
         for number in range(5):
-            ledger.add(Entry(Task(number, 0, b""), (), 0.0))
+            ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
         ledger.lease("a", 4, 0.0)
         ledger.lose("a", charged=2, deaths_allowed=2)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
-from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Setup, Task
+from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Setup
 from scrapy_mpworkers.worker.inbox import Inbox
 
 
@@ -25,7 +25,7 @@ def orders() -> Iterator[Orders]:
 
 
 def batch(size: int) -> Batch:
-    return Batch.of([], [Task(7, 0, bytes(range(256)) * (size // 256))])
+    return Batch((), ((7, 0, bytes(range(256)) * (size // 256), ()),))
 
 
 @pytest.mark.parametrize(
