@@ -132,7 +132,7 @@ class Crossing:
             except Exception as error:
                 unpicklable[name] = f"{type(error.__cause__ or error).__name__}"
             else:
-                frames[name] = frame.data
+                frames[name] = bytes(frame.data)
                 needs.update(dict.fromkeys(frame.needs))
         return SpiderState(type(spider), frames, unpicklable)
 

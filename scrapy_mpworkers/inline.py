@@ -17,6 +17,7 @@ from scrapy_mpworkers.wire.codec import Frame, ParentCodec, WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
+from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Fate, Task
 from scrapy_mpworkers.worker.consumer import Consumers
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
@@ -80,7 +81,7 @@ class InProcessPool:
     def submit(
         self,
         hop: int,
-        frame: bytes,
+        frame: bytes | Large,
         needs: tuple[int, ...],
         settle: Settle,
         results: tuple[bytes, ...] = (),
@@ -90,7 +91,7 @@ class InProcessPool:
         """Take a task; they run one after the other. No limit can be enforced here."""
         self._count += 1
         self.figures.of(hop).submitted += 1
-        task = Task(self._count, hop, frame, results)
+        task = Task(self._count, hop, bytes(frame), results)
         self._tasks.append((task, needs, settle, monotonic()))
         if self._given_up is not None:
             self._call_soon(partial(self.give_up, self._given_up))
@@ -142,7 +143,7 @@ class InProcessPool:
             codec.share(**dict.fromkeys(("spider", "crawler", "settings")))
             frame = self._make_state()
             self._learn(frame.needs)
-            state: CrawlState = codec.load(frame.data)
+            state: CrawlState = codec.load(bytes(frame.data))
             self._consumers = Consumers(state, codec, _unguarded, _NoRecords())
             self._has_batches = state.batches
             await self._consumers.open()

@@ -61,7 +61,7 @@ def make_pool(
     def make_setup() -> Setup:
         frame = make_state()
         definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
-        return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", frame.data)
+        return Setup(definitions, "scrapy_mpworkers.worker.consumer:build", bytes(frame.data))
 
     return Pool(_options(level), processes, make_setup, blobs, events, loop)
 

@@ -39,6 +39,7 @@ from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.supervisor import Death, Supervisor
 from scrapy_mpworkers.pool.watcher import Watcher
+from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import (
     BootFailed,
     Closed,
@@ -143,7 +144,7 @@ class Pool:
     def submit(
         self,
         hop: int,
-        frame: bytes,
+        frame: bytes | Large,
         needs: tuple[int, ...],
         settle: Settle,
         results: tuple[bytes, ...] = (),

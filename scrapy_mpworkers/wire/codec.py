@@ -30,6 +30,7 @@ from scrapy.http import Response
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire.changes import followed
 from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
+from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import (
     CallPickler,
@@ -49,7 +50,7 @@ KEPT = 4096
 class Frame(NamedTuple):
     """A pickled object, the numbers of the definitions that it refers to, and what stayed here."""
 
-    data: bytes
+    data: bytes | Large
     needs: tuple[int, ...] = ()
     handles: tuple[Response, ...] = ()
 
@@ -110,7 +111,7 @@ class ParentCodec:
         # Taken out while it works: classes of the user may dump something from within.
         pickler = self._idle.pop() if self._idle else self._pickler()
         try:
-            data = pickler.dumps(obj)
+            data = pickler.dump_frame(obj)
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
@@ -126,7 +127,7 @@ class ParentCodec:
         """
         pickler = self._call_pickler()
         try:
-            data = pickler.dumps(call)
+            data = pickler.dump_frame(call)
         except BaseException as error:  # as in dump()
             raise uncallable(call, error, self._call_pickler) from error
         return pickler.frame(data)
@@ -152,7 +153,8 @@ class ParentCodec:
     def stored(self, frame: Frame, results: tuple[bytes, ...] = ()) -> StoredFrame:
         """*frame* with what has become of it so far, such that another process can open it."""
         blobs = self.definitions.blobs
-        return StoredFrame(frame.data, {number: blobs[number] for number in frame.needs}, results)
+        data = bytes(frame.data)
+        return StoredFrame(data, {number: blobs[number] for number in frame.needs}, results)
 
     def open(self, stored: StoredFrame) -> Any:
         """Unpickle what a :class:`ParentCodec` of another process had dumped.
@@ -229,12 +231,12 @@ class WorkerCodec:
         self._defined[number] = obj
         self._numbers[id(obj)] = number
 
-    def load(self, data: bytes) -> Any:
+    def load(self, data: bytes | memoryview) -> Any:
         """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
         self.handles = Handles()
         return self.load_more(data)
 
-    def load_more(self, data: bytes) -> Any:
+    def load_more(self, data: bytes | memoryview) -> Any:
         """Unpickle what a worker has made of the item in the last frame."""
         if not has_tokens(data):
             return pickle.loads(data)
@@ -309,7 +311,7 @@ class _ParentPickler(Pickler):
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
 
-    def frame(self, data: bytes) -> Frame:
+    def frame(self, data: bytes | Large) -> Frame:
         """The frame of the last object, whose pickle is *data*."""
         if not self._needs and not self._handles:
             return Frame(data)

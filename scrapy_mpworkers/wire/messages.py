@@ -12,6 +12,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from scrapy_mpworkers.wire.large import FrameData, Large
 from scrapy_mpworkers.wire.sink import Sink
 
 
@@ -45,12 +46,12 @@ class Task(NamedTuple):
 
     id: int
     hop: int
-    frame: bytes
+    frame: bytes | memoryview
     results: tuple[bytes, ...] = ()
 
 
-#: A Task as a plain tuple.
-TaskRow: TypeAlias = tuple[int, int, bytes, tuple[bytes, ...]]
+#: A Task as a plain tuple. On its way a large frame is behind the message, and here is its size.
+TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 
 
 class Batch(NamedTuple):
@@ -152,14 +153,41 @@ def pieces(order: Order) -> list[bytes]:
     """The bytes of one message of a queue. Large frames among them are no copies."""
     found: list[bytes] = []
     pickler = pickle.Pickler(Sink(found.append), protocol=5)
-    pickler.dump(tuple(order) if isinstance(order, Batch) else order)
-    return found
+    if not isinstance(order, Batch):
+        pickler.dump(order)
+        return found
+    large = [row[2] for row in order.rows if type(row[2]) is Large]
+    rows = order.rows
+    if large:
+        rows = tuple(
+            (id, hop, len(frame) if type(frame) is Large else frame, results)
+            for id, hop, frame, results in rows
+        )
+    pickler.dump((order.definitions, rows, order.together))
+    return found + [piece for frame in large for piece in frame.pieces]
 
 
-def decode_order(data: bytes | bytearray) -> Order:
-    """The order in one message of a queue."""
+def decode_order(data: bytes | memoryview) -> Order:
+    """The order in one message of a queue. Large frames in it are views of *data*."""
     order = pickle.loads(data)
-    return Batch(*order) if type(order) is tuple else order
+    if type(order) is not tuple:
+        return order  # type: ignore[no-any-return]
+    definitions, rows, together = order
+    sizes = [frame for _, _, frame, _ in rows if type(frame) is int]
+    if sizes:
+        rows = _with_frames(rows, memoryview(data)[len(data) - sum(sizes) :])
+    return Batch(definitions, rows, together)
+
+
+def _with_frames(rows: Iterable[TaskRow], behind: memoryview) -> tuple[TaskRow, ...]:
+    """*rows* with the frames that came behind their message."""
+    whole: list[TaskRow] = []
+    for id, hop, frame, results in rows:
+        if isinstance(frame, int):
+            size = frame
+            frame, behind = behind[:size], behind[size:]
+        whole.append((id, hop, frame, results))
+    return tuple(whole)
 
 
 def encode(report: Report) -> bytes:

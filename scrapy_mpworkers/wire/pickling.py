@@ -12,6 +12,7 @@ import cloudpickle
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.fields import fields_of
+from scrapy_mpworkers.wire.large import LARGE, Large
 from scrapy_mpworkers.wire.sink import Sink
 
 Resolvers = Mapping[str, Callable[..., Any]]
@@ -20,6 +21,7 @@ Resolvers = Mapping[str, Callable[..., Any]]
 #: process knows what one of them means. A pickle ends with its own STOP, and what follows is
 #: ignored (documentation of ``pickle.loads``).
 _MARK, _HOME_MARK = b"#", b"!"
+_MARKS = _MARK + _HOME_MARK
 
 
 class Pickler(pickle.Pickler):
@@ -50,15 +52,28 @@ class Pickler(pickle.Pickler):
 
     def dumps(self, obj: Any) -> bytes:
         """Pickle *obj*. After an error this pickler must not be used again."""
-        self.dump(obj)
-        self.clear_memo()  # it would keep the object alive
-        parts = self._parts
-        if self._mark is not None:
-            parts.append(self._mark)
-            self._mark = None
+        parts = self._pickled(obj)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return data
+
+    def dump_frame(self, obj: Any) -> bytes | Large:
+        """The same, not joined if it is large."""
+        parts = self._pickled(obj)
+        if len(parts) > 1 and sum(map(len, parts)) >= LARGE:
+            frame: bytes | Large = Large(parts.copy())
+        else:
+            frame = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return frame
+
+    def _pickled(self, obj: Any) -> list[bytes]:
+        self.dump(obj)
+        self.clear_memo()  # it would keep the object alive
+        if self._mark is not None:
+            self._parts.append(self._mark)
+            self._mark = None
+        return self._parts
 
 
 class CallPickler(Pickler, cloudpickle.Pickler):  # type: ignore[misc]
@@ -111,9 +126,9 @@ def uncallable(
     )
 
 
-def has_tokens(data: bytes) -> bool:
+def has_tokens(data: bytes | memoryview) -> bool:
     """Whether *data*, made by a :class:`Pickler`, must be opened by :func:`loads`."""
-    return data.endswith((_MARK, _HOME_MARK))
+    return data[-1] in _MARKS
 
 
 def is_for_home(data: bytes) -> bool:
@@ -121,7 +136,7 @@ def is_for_home(data: bytes) -> bool:
     return data.endswith(_HOME_MARK)
 
 
-def loads(data: bytes, module: str, resolvers: Resolvers) -> Any:
+def loads(data: bytes | memoryview, module: str, resolvers: Resolvers) -> Any:
     """Unpickle; the names of *module*, where the tokens are, mean the *resolvers*."""
     return _Unpickler(io.BytesIO(data), module, resolvers).load()
 

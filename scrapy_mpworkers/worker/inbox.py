@@ -10,6 +10,9 @@ from typing import Any
 
 from scrapy_mpworkers.wire.messages import Order, decode_order
 
+#: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
+KEPT = 1 << 24
+
 
 class Inbox:
     """Takes messages out of a ``JoinableQueue``, as its ``get`` does, but into a buffer that fits.
@@ -23,6 +26,7 @@ class Inbox:
         internals: Any = queue
         self._queue = internals
         self.fd: int = internals._reader.fileno()
+        self._buffer = memoryview(bytearray(1 << 16))
         self._arrivals = select.poll()
         self._arrivals.register(self.fd, select.POLLIN)
 
@@ -31,7 +35,7 @@ class Inbox:
         return bool(self._arrivals.poll(0))
 
     def get(self) -> Order:
-        """The next message; waits for it.
+        """The next message; waits for it. Its large frames are good until the one after it.
 
         Raises:
             EOFError: the pipe has ended, under ``fork`` with the parent. Else the worker has a copy
@@ -42,18 +46,24 @@ class Inbox:
             self._queue._sem.release()
         return decode_order(message)
 
-    def _message(self) -> bytearray:
+    def _message(self) -> memoryview:
         (size,) = struct.unpack("!i", self._read(4))
         if size == -1:
             (size,) = struct.unpack("!Q", self._read(8))
         return self._read(size)
 
-    def _read(self, size: int) -> bytearray:
-        buffer = bytearray(size)
-        rest = memoryview(buffer)
+    def _read(self, size: int) -> memoryview:
+        whole = rest = self._room(size)
         while rest:
             count = os.readv(self.fd, [rest])
             if not count:
                 raise EOFError
             rest = rest[count:]
-        return buffer
+        return whole
+
+    def _room(self, size: int) -> memoryview:
+        if size > KEPT:
+            return memoryview(bytearray(size))
+        if size > len(self._buffer):
+            self._buffer = memoryview(bytearray(size))
+        return self._buffer[:size]

@@ -76,7 +76,7 @@ class Trip:
         self.snapshot = Snapshot(item)
         blobs = self.parent.definitions.blobs
         worker.define(Definition(number, blobs[number]) for number in self.frame.needs)
-        arrived = Snapshot(worker.load(self.frame.data))
+        arrived = Snapshot(worker.load(bytes(self.frame.data)))
         self.back = worker.dump(arrived.product(work(arrived.item)))
 
     def outcome(self) -> Any:

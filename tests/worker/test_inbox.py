@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
+from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Setup
 from scrapy_mpworkers.worker.inbox import Inbox
 
@@ -42,6 +43,21 @@ def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
 
     assert (type(arrived), arrived) == (type(order), order)
     assert not inbox.has_message()
+
+
+def test_large_frames_come_behind_their_message_whole_and_in_order(orders: Orders) -> None:
+    inbox = Inbox(orders.queue)
+    large = [Large([bytes([n]) * 70_000, b"end" * n]) for n in (1, 2)]
+    rows = ((7, 0, large[0], ()), (8, 1, b"small", (b"result",)), (9, 0, large[1], ()))
+
+    for _ in range(2):  # the second time into the same buffer
+        orders.put(Batch((), rows, together=True))
+        arrived = inbox.get()
+
+        assert isinstance(arrived, Batch)
+        assert arrived.together
+        tasks = [(task.id, task.hop, bytes(task.frame), task.results) for task in arrived.tasks]
+        assert tasks == [(id, hop, bytes(frame), more) for id, hop, frame, more in rows]
 
 
 def test_a_message_above_two_gigabytes_says_its_size_in_another_way(orders: Orders) -> None:
