@@ -37,10 +37,13 @@ class WorkerSpiderMiddleware:
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """What an earlier run has kept, then *start*, no faster than items are processed."""
         kept = self._extension.keeping
-        async for item in self._extension.resumed():
-            yield item
-            if not await self._room():
-                return
+        try:
+            async for item in self._extension.resumed():
+                yield item
+                if not await self._room():
+                    return
+        except CancelledError:
+            return  # while an item waited that the crawl need not see; as in _room()
         if kept.replaces_start:
             return
         async for item_or_request in start:

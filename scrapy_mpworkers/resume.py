@@ -27,7 +27,7 @@ class KeptItem:
     def ended(self, error: Exception | None) -> None:
         """It has left the last pipeline, or raised there. Called at most once."""
 
-    def cannot_go_on(self, error: MPWorkersError) -> None:
+    def cannot_go_on(self, error: Exception) -> None:
         """It never entered a pipeline."""
 
 

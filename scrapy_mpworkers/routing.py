@@ -12,7 +12,7 @@ from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.dead_letters import readable, shown
-from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.hops import Hop, keyed, routes_of
 from scrapy_mpworkers.keeping import JournaledTask, Keeping
 from scrapy_mpworkers.levels import Level, read_result
@@ -106,11 +106,16 @@ class Routing:
             hop = self._hops[one.hop]
             if self._levels[hop.level].waits:
                 yield one.item
-            else:
-                # It went on in that run, and shall not go on again.
+                continue
+            # It went on in that run, and shall not go on again.
+            try:
                 shipment = self._ship(one.item, hop)
-                keys = self._keys(one.item, hop)
-                await self._leave(hop, shipment, keys.get(hop.number), one.kept)
+                key = self._keys(one.item, hop).get(hop.number)
+            except Exception as error:  # its classes and a key function run code of their own
+                logger.error("An item that was kept cannot go on: %s", error)
+                one.kept.cannot_go_on(error)
+            else:
+                await self._leave(hop, shipment, key, one.kept)
 
     async def _leave(
         self, hop: Hop, shipment: Shipment, key: Any, kept: KeptItem | None = None
@@ -144,7 +149,10 @@ class Routing:
         if outcome.fate == Fate.DONE:
             return None
         level = self._levels[hop.level]
-        error = read_result(level, hop.number, outcome, partial(shipment.error_alone, outcome))
+        try:
+            error = read_result(level, hop.number, outcome, partial(shipment.error_alone, outcome))
+        except UnreadableError as unreadable:
+            error = unreadable
         is_drop = isinstance(error, DropItem)
         logger.log(
             self._level_of_drop(error) if is_drop else logging.ERROR,

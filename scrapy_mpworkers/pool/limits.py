@@ -14,6 +14,7 @@ from time import monotonic
 
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.wire.messages import CALL
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +74,11 @@ class TimeLimit:
 
     def _end(self, lane: Lane, running: Entry) -> None:
         logger.warning(
-            "Item %d takes longer than %g s (MPWORKERS_ITEM_TIMEOUT); its worker %s (pid %s) is "
-            "killed",
+            "%s %d takes longer than %g s%s; its worker %s (pid %s) is killed",
+            "Call" if running.hop == CALL else "Item",
             running.id,
             running.limit,
+            "" if running.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
             lane.name,
             lane.pid,
         )
