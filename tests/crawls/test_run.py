@@ -120,14 +120,16 @@ def test_map_gives_results_in_order_and_ends_with_the_first_error(
     assert ended.exit_code == 0
 
 
+@pytest.mark.parametrize("calls", [500, pytest.param(10_000, marks=pytest.mark.full)])
 @worlds(1)
-def test_calls_whose_worker_dies_run_again(launch: Launcher, world: World) -> None:
-    ended = calling(launch, world, "killed")
+def test_calls_whose_worker_dies_run_again(launch: Launcher, world: World, calls: int) -> None:
+    arguments = "does=killed", f"calls={calls}"
+    ended = launch.crawl("calling", world, *arguments, **ALONE).finish()
 
     assert ended.told("results") == [True]
-    assert ended.stats["mpworkers/calls/submitted"] == 500
-    assert ended.stats["mpworkers/calls/done"] == 500
-    assert ended.stats["mpworkers/workers/deaths"] == 5
+    assert ended.stats["mpworkers/calls/submitted"] == calls
+    assert ended.stats["mpworkers/calls/done"] == calls
+    assert ended.stats["mpworkers/workers/deaths"] == 10
 
 
 @worlds(2)

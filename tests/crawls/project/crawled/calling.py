@@ -50,9 +50,9 @@ def hold(number: int) -> int:
     return number
 
 
-def kill_once(folder: str, number: int) -> int:
-    """Dies at every hundredth number, the first time."""
-    if number % 100 == 0:
+def kill_once(folder: str, every: int, number: int) -> int:
+    """Dies of some of the numbers, the first time."""
+    if number % every == 0:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(f"{folder}/died{number}", os.O_CREAT | os.O_EXCL))
             os.kill(os.getpid(), signal.SIGKILL)
@@ -77,6 +77,7 @@ class CallingSpider(scrapy.Spider):
 
     name = "calling"
     does = "kinds"
+    calls = 500
     start_urls = ("data:text/plain,<a page>",)
 
     async def start(self) -> AsyncIterator[Any]:
@@ -129,8 +130,10 @@ class CallingSpider(scrapy.Spider):
 
     async def killed(self, response: Response) -> None:
         folder = os.path.dirname(os.environ["CRAWL_GATE"])
-        results = self.extension.map(lambda n: kill_once(folder, n), range(1, 501), limit=50)
-        tell("results", [number async for number in results] == list(range(1, 501)))
+        numbers = range(1, int(self.calls) + 1)
+        every = len(numbers) // 10
+        results = self.extension.map(lambda n: kill_once(folder, every, n), numbers, limit=50)
+        tell("results", [number async for number in results] == list(numbers))
 
     async def cancelled(self, response: Response) -> None:
         """With room for one call, a cancelled one lets the next in."""
