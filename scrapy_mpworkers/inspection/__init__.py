@@ -1,0 +1,55 @@
+"""Reads the source of pipelines, to say what of them is wrong in several processes.
+
+Nothing of them is run. What cannot be read is not judged: rather no warning than a wrong one.
+
+source      the methods of a class and its bases, and the modules around them
+origins     where a value comes from
+uses        what items do with attributes and globals
+memo, state tells a memory of items from a cache; what is held until the end
+files       files that are written
+waits       what mostly waits for others
+touches     what is used of crawler and spider, and what of it no worker has
+findings    what can be found
+advice      one line for each, as the level makes it
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from scrapy_mpworkers.inspection.files import file_finding
+from scrapy_mpworkers.inspection.findings import Failure, Finding, Kind, Report
+from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.source import read_source
+from scrapy_mpworkers.inspection.state import State
+from scrapy_mpworkers.inspection.touches import failures, touches
+from scrapy_mpworkers.inspection.waits import waiting
+
+__all__ = ["Failure", "Finding", "Kind", "Report", "inspect_pipeline"]
+
+
+@lru_cache(maxsize=256)
+def inspect_pipeline(cls: type) -> Report:
+    """All that the source of a pipeline class tells."""
+    source = read_source(cls)
+    origins = Origins(source)
+    state = State(source, origins)
+    files = file_finding(source, origins, Kind.BUFFER in state.kinds.values())
+    held = set() if files is None else set(files.names)
+    findings = [
+        Finding(kind, names)
+        for kind in (Kind.BUFFER, Kind.STATE, Kind.CACHE)
+        if (
+            names := tuple(sorted(p for p, k in state.kinds.items() if k is kind and p not in held))
+        )
+    ]
+    waits = waiting(source, origins)
+    findings += [one for one in (files, waits) if one is not None]
+    return Report(
+        cls,
+        tuple(findings),
+        frozenset(state.changed | held),
+        touches(source, origins),
+        failures(source, origins),
+        tuple(source.unread),
+    )

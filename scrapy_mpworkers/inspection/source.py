@@ -1,0 +1,278 @@
+"""The source of a pipeline: its methods, those of its bases, and the modules around them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+#: Packages whose classes are known, and not read.
+_KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing", "abc"})
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A parsed file: what it imports, assigns and defines at the top."""
+
+    name: str
+    tree: ast.Module
+
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """Local name → dotted path, imports within functions included."""
+        found: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for one in node.names:
+                    found[one.asname or one.name.partition(".")[0]] = (
+                        one.name if one.asname else one.name.partition(".")[0]
+                    )
+            elif isinstance(node, ast.ImportFrom):
+                package = "." * node.level + (node.module or "")
+                for one in node.names:
+                    found[one.asname or one.name] = f"{package}.{one.name}".lstrip(".")
+        return found
+
+    @cached_property
+    def values(self) -> dict[str, ast.expr]:
+        """What is assigned to names at the top."""
+        return dict(_assigned(self.tree.body))
+
+    @cached_property
+    def functions(self) -> dict[str, FunctionNode]:
+        """The functions at the top."""
+        return {node.name: node for node in self.tree.body if isinstance(node, FunctionNode)}
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A method or a function at the top of a module.
+
+    Attributes:
+        owner: the place of its class among the bases; ``None``: it is no method.
+    """
+
+    name: str
+    node: FunctionNode
+    module: Module
+    owner: int | None = None
+
+    @cached_property
+    def parents(self) -> dict[ast.AST, ast.AST]:
+        """Each node's parent."""
+        return {child: node for node in ast.walk(self.node) for child in ast.iter_child_nodes(node)}
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """Names of its parameters, without the object or class that a method is called on."""
+        args = self.node.args
+        names = [arg.arg for arg in (*args.posonlyargs, *args.args)]
+        return [*names[self._is_bound :], *(arg.arg for arg in args.kwonlyargs)]
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """Names that stand for the pipeline or its class."""
+        args = [*self.node.args.posonlyargs, *self.node.args.args]
+        first = {args[0].arg} if args and self._is_bound else set()
+        return frozenset({"self", "cls"} | first)
+
+    @cached_property
+    def values(self) -> dict[str, list[ast.expr]]:
+        """What is assigned to each of its locals, in order; ``with`` and ``for`` included."""
+        found: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(self.node):
+            for target, value in bindings(node):
+                for name in ast.walk(target):
+                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
+                        found.setdefault(name.id, []).append(value)
+        return found
+
+    @cached_property
+    def globals(self) -> frozenset[str]:
+        """Names that it declares ``global``."""
+        return frozenset(
+            name
+            for node in ast.walk(self.node)
+            if isinstance(node, ast.Global)
+            for name in node.names
+        )
+
+    @cached_property
+    def decorators(self) -> set[str]:
+        return {ast.unparse(one).partition("(")[0] for one in self.node.decorator_list}
+
+    def helper(self, name: str) -> Function | None:
+        """The function of the same module that *name* means here."""
+        node = None if name in self.values else self.module.functions.get(name)
+        return None if node is None else Function(name, node, self.module)
+
+    @property
+    def _is_bound(self) -> bool:
+        return self.owner is not None and "staticmethod" not in self.decorators
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """What *node* lies in, from the inside out, up to the function itself."""
+        while node is not self.node and node in self.parents:
+            node = self.parents[node]
+            yield node
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What could be read of a pipeline.
+
+    Attributes:
+        methods: by name, the nearest class first.
+        unread: classes of the user whose source is not there.
+    """
+
+    cls: type
+    methods: dict[str, list[Function]] = field(default_factory=dict)
+    class_values: dict[str, ast.expr] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    @cached_property
+    def class_names(self) -> frozenset[str]:
+        """Names of the class and its bases, by which their attributes may be meant."""
+        return frozenset(base.__name__ for base in self.cls.__mro__[:-1])
+
+    def method(self, name: str) -> Function | None:
+        """The one that a call on the pipeline finds."""
+        return self.methods[name][0] if name in self.methods else None
+
+    def reachable(self, names: Iterable[str]) -> list[Function]:
+        """Methods of *names* and all that they mention: own methods, functions of their module."""
+        todo = [method for name in names if (method := self.method(name)) is not None]
+        found: list[Function] = []
+        while todo:
+            function = todo.pop(0)
+            if not any(function.node is one.node for one in found):
+                found.append(function)
+                todo += self._mentioned(function)
+        return found
+
+    def is_own(self, node: ast.AST, function: Function) -> bool:
+        """Whether *node* stands for the pipeline or its class."""
+        if isinstance(node, ast.Name):
+            is_shadowed = node.id in function.values
+            is_class = node.id in self.class_names and not is_shadowed
+            return (node.id in function.own_names and function.owner is not None) or is_class
+        if isinstance(node, ast.Attribute) and node.attr == "__class__":
+            return self.is_own(node.value, function)
+        is_type = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type"
+        return is_type and any(self.is_own(one, function) for one in node.args[:1])  # type: ignore[attr-defined]
+
+    def _mentioned(self, function: Function) -> Iterator[Function]:
+        for node in ast.walk(function.node):
+            if isinstance(node, ast.Attribute):
+                yield from self._method_meant(node, function)
+            elif isinstance(node, ast.Name) and (helper := function.helper(node.id)) is not None:
+                yield helper
+
+    def _method_meant(self, node: ast.Attribute, function: Function) -> Iterator[Function]:
+        candidates = self.methods.get(node.attr, [])
+        if is_super(node.value):
+            behind = [one for one in candidates if (one.owner or 0) > (function.owner or 0)]
+            yield from behind[:1]
+        elif self.is_own(node.value, function):
+            yield from candidates[:1]
+
+
+def read_source(pipeline: Any) -> Source:
+    """The source of a class, or of a function that is used as one."""
+    function = getattr(pipeline, "function", None)
+    if inspect.isfunction(function):
+        return _read_function(pipeline, function)
+    source = Source(pipeline)
+    for number, base in enumerate(pipeline.__mro__[:-1]):
+        if base.__module__.partition(".")[0] in _KNOWN and base is not pipeline:
+            continue
+        module = _module_of(base)
+        node = None if module is None else _find(module.tree, base.__qualname__)
+        if module is None or not isinstance(node, ast.ClassDef):
+            source.unread.append(base.__qualname__)
+            continue
+        for method in node.body:
+            if isinstance(method, FunctionNode):
+                methods = source.methods.setdefault(method.name, [])
+                methods.append(Function(method.name, method, module, number))
+        for name, value in _assigned(node.body):
+            source.class_values.setdefault(name, value)
+    return source
+
+
+def _read_function(pipeline: type, function: Any) -> Source:
+    source = Source(pipeline)
+    module = _parsed(function.__code__.co_filename, function.__module__)
+    node = None if module is None else _find(module.tree, function.__qualname__)
+    if module is None or not isinstance(node, FunctionNode):
+        source.unread.append(function.__qualname__)
+    else:
+        source.methods["process_item"] = [Function("process_item", node, module)]
+    return source
+
+
+def is_super(node: ast.AST) -> bool:
+    """Whether it is ``super()``."""
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return is_call and node.func.id == "super"  # type: ignore[attr-defined]
+
+
+def _module_of(cls: type) -> Module | None:
+    # By the code's own file: a class of __main__ has another __main__ around it in a worker.
+    for value in vars(cls).values():
+        inner = inspect.unwrap(getattr(value, "__func__", value))
+        code = getattr(inner, "__code__", None)
+        if code is not None and getattr(inner, "__module__", None) == cls.__module__:
+            return _parsed(code.co_filename, cls.__module__)
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return _parsed(file, cls.__module__) if file else None
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: str, name: str) -> Module | None:
+    try:
+        return Module(name, ast.parse("".join(linecache.getlines(file)) or "?"))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
+    """The definition of that name; of several the last, as when the module runs."""
+    for name in qualname.replace(".<locals>", "").split("."):
+        inside = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.ClassDef, FunctionNode)) and node.name == name
+        ]
+        if not inside:
+            return None
+        tree = inside[-1]
+    return tree
+
+
+def _assigned(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    for node in body:
+        for target, value in bindings(node):
+            if isinstance(target, ast.Name):
+                yield target.id, value
+
+
+def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """(target, value) of every kind of assignment."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            yield target, node.value
+    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+        yield node.target, node.value
+    elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
+        yield node.target, node.iter
+    elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+        yield node.optional_vars, node.context_expr

@@ -1,0 +1,214 @@
+"""What a pipeline remembers from one item to the next, and what it holds until it is closed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from scrapy_mpworkers.inspection.findings import Kind
+from scrapy_mpworkers.inspection.memo import is_memo
+from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.uses import Spot, Use, spots
+
+ITEM_METHODS = ("process_item", "process_batch")
+CLOSE_METHODS = ("close_spider", "spider_closed", "close", "__del__")
+
+_CONTAINERS = frozenset(
+    {
+        *("list()", "dict()", "set()", "bytearray()", "collections.defaultdict()"),
+        *("collections.deque()", "collections.Counter()", "collections.OrderedDict()"),
+        *("queue.Queue()", "queue.LifoQueue()", "queue.PriorityQueue()", "weakref.WeakSet()"),
+        *("asyncio.Queue()", "multiprocessing.Queue()", "weakref.WeakValueDictionary()"),
+    }
+)
+#: What is made up in memory, and saved as a whole at the end.
+_DOCUMENTS = (
+    *("openpyxl.Workbook()", "xlsxwriter.Workbook()", "xlwt.Workbook()", "docx.Document()"),
+    *(
+        "pandas.DataFrame()",
+        "pandas.concat()",
+        "io.StringIO()",
+        "io.BytesIO()",
+        "polars.DataFrame()",
+    ),
+    *("xml.etree.ElementTree.Element()", "lxml.etree.Element()", "fpdf.FPDF()"),
+    *("networkx.Graph()", "networkx.DiGraph()", "rdflib.Graph()", "tablib.Dataset()"),
+    "openpyxl.workbook.Workbook()",
+)
+#: What is one number or text, and may be added to.
+_SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
+_CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
+_ENDLESS = ("itertools.cycle()",)
+_CHANGES = frozenset({Use.AUGMENT, Use.COLLECT, Use.STORE, Use.ADVANCE, Use.ASSIGN})
+_LOOKS = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.READ, Use.TAKE, Use.CALL})
+
+
+class State:
+    """The places that a pipeline's items change.
+
+    Attributes:
+        kinds: place → what it is. Others are left alone.
+        changed: every place that the source shows being changed by items.
+    """
+
+    def __init__(self, source: Source, origins: Origins) -> None:
+        self._source = source
+        self._origins = origins
+        self.kinds: dict[str, Kind] = {}
+        self.changed: set[str] = set()
+        self._entries = [one for name in ITEM_METHODS if (one := source.method(name))]
+        items = spots(source.reachable(ITEM_METHODS), source, origins)
+        closing = list(spots(source.reachable(CLOSE_METHODS), source, origins))
+        for place, group in groupby(sorted(items, key=_place), key=_place):
+            self._judge(place, list(group), [one for one in closing if self._is_of(place, one)])
+
+    def _judge(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> None:
+        origin = self._origin(items[0])
+        changes = [spot for spot in items if self._is_change(spot, origin, [*items, *closing])]
+        if not changes or self._begins_anew(place, items, closing):
+            return
+        self.changed.add(place)
+        looks = [spot for spot in items if spot.use in _LOOKS and spot not in changes]
+        if self._is_held(changes, looks, items, closing, origin):
+            self.kinds[place] = Kind.BUFFER
+        elif is_memo(changes, items):
+            if not _seen(closing):
+                self.kinds[place] = Kind.CACHE
+        elif looks or _seen(closing) or any(spot.use is Use.ADVANCE for spot in changes):
+            self.kinds[place] = Kind.STATE
+
+    def _is_of(self, place: str, closing: Spot) -> bool:
+        """Whether what is closed is the place, or the document that it is part of."""
+        if closing.place == place:
+            return True
+        documents = [self._origins.of_attribute(one[5:]) or "" for one in (place, closing.place)]
+        return all(one.startswith(_DOCUMENTS) for one in documents)
+
+    def _origin(self, spot: Spot) -> str | None:
+        if spot.place.startswith("self."):
+            return self._origins.of_attribute(spot.place[5:])
+        value = spot.function.module.values.get(spot.place)
+        return self._origins.of(value, spot.function) if value is not None else "list()"
+
+    def _is_change(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
+        if spot.use not in _CHANGES:
+            is_document = origin is not None and origin.startswith(_DOCUMENTS)
+            return is_document and spot.use is Use.CALL
+        if spot.use is Use.ADVANCE:
+            return origin is None or not origin.startswith(_ENDLESS)
+        if spot.use is Use.ASSIGN:
+            return self._is_remembered(spot)
+        if spot.use is Use.AUGMENT:
+            return True
+        return self._takes_in(spot, origin, every)
+
+    def _takes_in(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
+        """Whether the place is a container of this process: a session has ``add`` as well."""
+        if origin in _CONTAINERS or (origin or "").startswith(_DOCUMENTS):
+            return True
+        if origin is None or origin in _SCALARS:
+            is_known = spot.place[5:] in self._origins.assignments
+            plain = {Use.MEMBER, Use.LENGTH}
+            return not is_known or any(one.use in plain for one in every) or _appends(spot)
+        # Of a class that is not known: one that is asked whether it has an item has kept it.
+        is_remote = origin.partition(".")[0] in ("redis", "shelve", "dbm", "diskcache", "plyvel")
+        return not is_remote and any(one.use is Use.MEMBER for one in every)
+
+    def _is_remembered(self, spot: Spot) -> bool:
+        """An assignment that carries something of this item, or of its time, to the next."""
+        value = spot.value
+        if value is None or isinstance(value, (ast.Constant, ast.List, ast.Dict, ast.Set)):
+            return False
+        text = ast.unparse(value)
+        if ast.unparse(spot.node) in text:
+            return True
+        if self._origins.of(value, spot.function) in _CLOCKS:
+            return True
+        return bool(
+            {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+            & self._carried(spot.function)
+        )
+
+    def _carried(self, function: Function) -> set[str]:
+        """Locals that depend on the item."""
+        carried = set(function.parameters) - {"spider", "crawler", "settings"}
+        for _ in range(2):
+            for name, values in function.values.items():
+                if any(_names(value) & carried for value in values):
+                    carried.add(name)
+        return carried
+
+    def _begins_anew(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> bool:
+        """Whether each item starts with a fresh one: ``self.item = item`` for the other methods."""
+        if _seen(closing):
+            return False
+        functions = {id(spot.function.node): spot.function for spot in items}
+        for function in functions.values():
+            own = [spot for spot in items if spot.function.node is function.node]
+            first = min(own, key=lambda spot: (spot.node.lineno, spot.use is Use.ASSIGN))  # type: ignore[attr-defined]
+            statement = function.parents.get(first.top)
+            if first.use is not Use.ASSIGN or statement not in function.node.body:
+                continue
+            if first.value is not None and ast.unparse(first.node) in ast.unparse(first.value):
+                continue
+            inside = self._source.reachable([function.name]) if function.owner is not None else []
+            nodes = {id(one.node) for one in inside}
+            if nodes >= functions.keys() and self._comes_first(function, first, functions):
+                return True
+        return False
+
+    def _comes_first(self, function: Function, first: Spot, users: dict[int, Function]) -> bool:
+        """Whether none of the users is called before the place is made anew."""
+        names = {one.name for one in users.values()} - {function.name}
+        earlier = (
+            node
+            for node in ast.walk(function.node)
+            if isinstance(node, ast.Attribute) and node.lineno < first.node.lineno  # type: ignore[attr-defined]
+        )
+        return not any(node.attr in names for node in earlier)
+
+    def _is_held(
+        self,
+        changes: Sequence[Spot],
+        looks: Sequence[Spot],
+        items: Sequence[Spot],
+        closing: Sequence[Spot],
+        origin: str | None,
+    ) -> bool:
+        gathers = any(spot.use in (Use.COLLECT, Use.STORE, Use.CALL) for spot in changes)
+        gathers = gathers or origin in (_CONTAINERS | {"str", "bytes", "tuple"})
+        gathers = gathers or (origin or "").startswith(_DOCUMENTS)
+        if not gathers and any(isinstance(spot.value, (ast.List, ast.Tuple)) for spot in changes):
+            gathers = True
+        if not gathers:
+            return False
+        if any(spot.use not in (Use.LENGTH, Use.CLEAR, Use.MEMBER) for spot in closing):
+            return True
+        is_emptied = any(_empties(spot) for spot in items)
+        uses = {spot.use for spot in looks}
+        return is_emptied and Use.READ in uses and Use.MEMBER not in uses
+
+
+def _appends(spot: Spot) -> bool:
+    return spot.method in ("append", "appendleft", "extend") or spot.use is Use.STORE
+
+
+def _empties(spot: Spot) -> bool:
+    is_bound = spot.use is Use.ASSIGN and isinstance(
+        spot.value, (ast.List, ast.Dict, ast.Set, ast.Call)
+    )
+    return spot.use is Use.CLEAR or is_bound
+
+
+def _seen(closing: Iterable[Spot]) -> bool:
+    return any(spot.use not in (Use.CLEAR, Use.ASSIGN) for spot in closing)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _place(spot: Spot) -> str:
+    return spot.place
