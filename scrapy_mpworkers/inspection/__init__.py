@@ -6,6 +6,7 @@ source      the methods of a class and its bases, and the modules around them
 origins     where a value comes from
 uses        what items do with attributes and globals
 memo, state tells a memory of items from a cache; what is held until the end
+transactions  writes that are committed at the end
 files       files that are written
 waits       what mostly waits for others
 touches     what is used of crawler and spider, and what of it no worker has
@@ -23,6 +24,7 @@ from scrapy_mpworkers.inspection.origins import Origins
 from scrapy_mpworkers.inspection.source import read_source
 from scrapy_mpworkers.inspection.state import State
 from scrapy_mpworkers.inspection.touches import failures, touches
+from scrapy_mpworkers.inspection.transactions import committed_at_close
 from scrapy_mpworkers.inspection.waits import waiting
 
 __all__ = ["Failure", "Finding", "Kind", "Report", "inspect_pipeline"]
@@ -34,14 +36,13 @@ def inspect_pipeline(cls: type) -> Report:
     source = read_source(cls)
     origins = Origins(source)
     state = State(source, origins)
+    kinds = state.kinds | dict.fromkeys(committed_at_close(source, origins), Kind.BUFFER)
     files = file_finding(source, origins, Kind.BUFFER in state.kinds.values())
     held = set() if files is None else set(files.names)
     findings = [
         Finding(kind, names)
         for kind in (Kind.BUFFER, Kind.STATE, Kind.CACHE)
-        if (
-            names := tuple(sorted(p for p, k in state.kinds.items() if k is kind and p not in held))
-        )
+        if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
     waits = waiting(source, origins)
     findings += [one for one in (files, waits) if one is not None]

@@ -9,9 +9,7 @@ from typing import NamedTuple
 from scrapy_mpworkers.inspection.findings import Finding, Kind
 from scrapy_mpworkers.inspection.origins import Origins
 from scrapy_mpworkers.inspection.source import Function, Source
-from scrapy_mpworkers.inspection.state import CLOSE_METHODS, ITEM_METHODS
-
-OPEN_METHODS = ("__init__", "from_crawler", "from_settings", "open_spider", "spider_opened")
+from scrapy_mpworkers.inspection.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
 
 #: Where the mode is in the arguments of what opens a file.
 _OPENERS = {

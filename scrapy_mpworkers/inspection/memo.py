@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from scrapy_mpworkers.inspection.source import Function
+from scrapy_mpworkers.inspection.source import Function, mentions
 from scrapy_mpworkers.inspection.uses import Spot, Use
 
+#: How an item is called: to share it tells nothing of what is done with it.
+_ITEMS = frozenset({"item", "adapter", "data", "row"})
 _ALLOWED = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.CLEAR, Use.STORE, Use.TAKE})
 
 
@@ -26,30 +28,35 @@ def _is_reset(spot: Spot) -> bool:
 
 
 def _is_computed(spot: Spot) -> bool:
-    """``self.x[key] = f(key)``, also by way of a local."""
+    """``self.x[key] = f(key)``, also by way of locals."""
     value = _resolved(spot.value, spot.function)
-    if spot.key is None or value is None or ast.unparse(spot.node) in ast.unparse(value):
+    if spot.key is None or value is None or mentions(value, spot.node):
         return False
     calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
-    return any(_is_of_key(call, spot.key, spot.function) for call in calls)
+    if calls and any(word in spot.place.lower() for word in ("cache", "memo")):
+        return True
+    return any(
+        _is_given(call, spot.key, spot.function) or _asks_a_member(call, spot.function)
+        for call in calls
+    )
 
 
-def _is_of_key(call: ast.Call, key: ast.expr, function: Function) -> bool:
-    """Whether the call is given the key, or asks an object of the pipeline."""
-    given = " ".join(ast.unparse(one) for one in (*call.args, *call.keywords))
-    names = {node.id for node in ast.walk(key) if isinstance(node, ast.Name)}
-    if ast.unparse(key) in given:
+def _is_given(call: ast.Call, key: ast.expr, function: Function) -> bool:
+    """Whether the call is given the key, or what the key is made of."""
+    given = [*call.args, *(one.value for one in call.keywords)]
+    if any(ast.unparse(key) in ast.unparse(one) for one in given):
         return True
-    if isinstance(key, ast.Name) and any(name in given.split() for name in names):
-        return True
-    root: ast.AST = call.func
-    while isinstance(root, (ast.Attribute, ast.Call, ast.Subscript)):
-        inner = root.func if isinstance(root, ast.Call) else root.value
-        if isinstance(inner, ast.Name):
-            is_method = isinstance(root, ast.Attribute) and root.value is inner
-            return is_method and inner.id in function.own_names and root is not call.func
-        root = inner
-    return False
+    made_of = _resolved(key, function)
+    parts = {n.id for n in ast.walk(made_of) if isinstance(n, ast.Name)} if made_of else set()
+    used = {n.id for one in given for n in ast.walk(one) if isinstance(n, ast.Name)}
+    return bool((parts - _ITEMS - function.own_names) & used)
+
+
+def _asks_a_member(call: ast.Call, function: Function) -> bool:
+    """``self.cursor.fetchone()``."""
+    member = call.func.value if isinstance(call.func, ast.Attribute) else None
+    root = member.value if isinstance(member, ast.Attribute) else None
+    return isinstance(root, ast.Name) and root.id in function.own_names
 
 
 def _is_asked_for(change: Spot, items: Sequence[Spot]) -> bool:

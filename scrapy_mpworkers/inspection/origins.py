@@ -38,6 +38,10 @@ class Origins:
                 return found
         return None
 
+    def is_own(self, node: ast.AST, function: Function) -> bool:
+        """Whether *node* stands for the pipeline or its class."""
+        return self._source.is_own(node, function)
+
     @cached_property
     def assignments(self) -> dict[str, list[tuple[ast.expr, Function]]]:
         """What is assigned to each attribute, and where."""
@@ -69,7 +73,7 @@ class Origins:
 
     def _is_object(self, node: ast.expr, function: Function) -> bool:
         """``self``, or in ``from_crawler`` the local that has just been made: ``p = cls()``."""
-        if self._source.is_own(node, function):
+        if self.is_own(node, function):
             return True
         values = function.values.get(node.id, []) if isinstance(node, ast.Name) else []
         return any(self._makes_one(value, function) for value in values)
@@ -78,7 +82,7 @@ class Origins:
         if not isinstance(node, ast.Call):
             return False
         is_base = isinstance(node.func, ast.Attribute) and is_super(node.func.value)
-        return is_base or self._source.is_own(node.func, function)
+        return is_base or self.is_own(node.func, function)
 
     def _named(self, node: ast.AST, function: Function, depth: int) -> str | None:
         if isinstance(node, ast.Name):
@@ -125,7 +129,7 @@ class Origins:
         return name if hasattr(builtins, name) else None
 
     def _of_member(self, node: ast.Attribute, function: Function, depth: int) -> str | None:
-        if not self._source.is_own(node.value, function):
+        if not self.is_own(node.value, function):
             base = self.of(node.value, function, depth)
             crawl = {"spider.crawler": "crawler", "crawler.spider": "spider"}
             path = _more(base, f".{node.attr}")
@@ -134,7 +138,7 @@ class Origins:
         return found or _GIVEN.get(node.attr.lstrip("_"))
 
     def _of_call(self, node: ast.Call, function: Function, depth: int) -> str | None:
-        if isinstance(node.func, ast.Attribute) and self._source.is_own(node.func.value, function):
+        if isinstance(node.func, ast.Attribute) and self.is_own(node.func.value, function):
             method = self._source.method(node.func.attr)
             if method is not None:
                 return self._returned(method, depth)

@@ -225,6 +225,12 @@ def is_super(node: ast.AST) -> bool:
     return is_call and node.func.id == "super"  # type: ignore[attr-defined]
 
 
+def mentions(value: ast.AST, place: ast.AST) -> bool:
+    """Whether *place*, such as ``self.x``, is part of *value*."""
+    wanted = ast.unparse(place)
+    return any(ast.unparse(node) == wanted for node in ast.walk(value) if type(node) is type(place))
+
+
 def _module_of(cls: type) -> Module | None:
     # By the code's own file: a class of __main__ has another __main__ around it in a worker.
     for value in vars(cls).values():

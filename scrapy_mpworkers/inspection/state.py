@@ -9,10 +9,11 @@ from itertools import groupby
 from scrapy_mpworkers.inspection.findings import Kind
 from scrapy_mpworkers.inspection.memo import is_memo
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.source import Function, Source, mentions
 from scrapy_mpworkers.inspection.uses import Spot, Use, spots
 
 ITEM_METHODS = ("process_item", "process_batch")
+OPEN_METHODS = ("__init__", "from_crawler", "from_settings", "open_spider", "spider_opened")
 CLOSE_METHODS = ("close_spider", "spider_closed", "close", "__del__")
 
 _CONTAINERS = frozenset(
@@ -89,6 +90,8 @@ class State:
     def _origin(self, spot: Spot) -> str | None:
         if spot.place.startswith("self."):
             return self._origins.of_attribute(spot.place[5:])
+        if spot.place.startswith("spider."):
+            return None
         value = spot.function.module.values.get(spot.place)
         return self._origins.of(value, spot.function) if value is not None else "list()"
 
@@ -109,7 +112,8 @@ class State:
         if origin in _CONTAINERS or (origin or "").startswith(_DOCUMENTS):
             return True
         if origin is None or origin in _SCALARS:
-            is_known = spot.place[5:] in self._origins.assignments
+            is_own = spot.place.startswith("self.")
+            is_known = spot.place[5:] in self._origins.assignments if is_own else True
             plain = {Use.MEMBER, Use.LENGTH}
             return not is_known or any(one.use in plain for one in every) or _appends(spot)
         # Of a class that is not known: one that is asked whether it has an item has kept it.
@@ -121,8 +125,7 @@ class State:
         value = spot.value
         if value is None or isinstance(value, (ast.Constant, ast.List, ast.Dict, ast.Set)):
             return False
-        text = ast.unparse(value)
-        if ast.unparse(spot.node) in text:
+        if mentions(value, spot.node):
             return True
         if self._origins.of(value, spot.function) in _CLOCKS:
             return True
@@ -148,10 +151,9 @@ class State:
         for function in functions.values():
             own = [spot for spot in items if spot.function.node is function.node]
             first = min(own, key=lambda spot: (spot.node.lineno, spot.use is Use.ASSIGN))  # type: ignore[attr-defined]
-            statement = function.parents.get(first.top)
-            if first.use is not Use.ASSIGN or statement not in function.node.body:
+            if first.use is not Use.ASSIGN or not _rules(first, own):
                 continue
-            if first.value is not None and ast.unparse(first.node) in ast.unparse(first.value):
+            if first.value is not None and mentions(first.value, first.node):
                 continue
             inside = self._source.reachable([function.name]) if function.owner is not None else []
             nodes = {id(one.node) for one in inside}
@@ -189,6 +191,13 @@ class State:
         is_emptied = any(_empties(spot) for spot in items)
         uses = {spot.use for spot in looks}
         return is_emptied and Use.READ in uses and Use.MEMBER not in uses
+
+
+def _rules(first: Spot, own: Sequence[Spot]) -> bool:
+    """Whether an assignment lies in a block that all other uses lie in, too."""
+    statement = first.function.parents.get(first.top)
+    block = None if statement is None else first.function.parents.get(statement)
+    return block is not None and all(block in first.function.ancestors(spot.node) for spot in own)
 
 
 def _appends(spot: Spot) -> bool:

@@ -140,6 +140,8 @@ class _Finder:
     def _outliving(self, node: ast.AST) -> str | None:
         if isinstance(node, ast.Attribute) and self._source.is_own(node.value, self._function):
             return None if node.attr in self._source.methods else f"self.{node.attr}"
+        if isinstance(node, ast.Attribute) and self._is_spider(node.value):
+            return f"spider.{node.attr}"
         if not isinstance(node, ast.Name):
             return None
         name = node.id
@@ -149,6 +151,10 @@ class _Finder:
         if name in self._function.globals or not is_local:
             return name if name in self._function.module.values else None
         return None
+
+    def _is_spider(self, node: ast.AST) -> bool:
+        is_name = isinstance(node, ast.Name) and node.id == "spider"
+        return is_name and "spider" in self._function.parameters
 
 
 def _mutable_defaults(function: Function) -> set[str]:

@@ -18,6 +18,7 @@ STATELESS = [
 ]
 #: class → kind → what is named. A cache is told too, so that nothing else warns of it.
 CACHES = {
+    "CachesResults": ("self.results",),
     "Slugs": ("self.cache",),
     "MemoByException": ("self.known",),
     "MemoThatReturnsEarly": ("self._brands",),
@@ -51,6 +52,11 @@ STATEFUL: dict[Any, dict[str, tuple[str, ...]]] = {
     stateful.GroupsAtTheEnd: {"buffer": ("self.groups",)},
     stateful.CountsWords: {"buffer": ("self.words",)},
     stateful.EndsByASignal: {"buffer": ("self.rows",)},
+    stateful.CountsOnTheSpider: {"state": ("spider.total",)},
+    stateful.SeenOnTheSpider: {"state": ("spider.seen",)},
+    stateful.NumbersOfIts: {"state": ("self.next_id",)},
+    stateful.CommitsAtTheEnd: {"buffer": ("self.connection",)},
+    stateful.FileForEachShop: {"file": ("self.files",)},
     stateful.FillsWhatItNeverMakes: {"buffer": ("self.by_site",)},
     stateful.Inherits: {"buffer": ("self.items",)},
     stateful.AsyncBatch: {"buffer": ("self.batch",)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import sqlite3
 import time
 from collections import Counter, OrderedDict, defaultdict, deque
 from pathlib import Path
@@ -351,6 +352,61 @@ class EndsByASignal:
 
     def spider_closed(self, spider):
         print(json.dumps(self.rows))
+
+
+class CountsOnTheSpider:
+    def process_item(self, item, spider):
+        if spider.total >= spider.limit:
+            raise DropItem("enough")
+        spider.total = spider.total + 1
+        return item
+
+
+class SeenOnTheSpider:
+    def process_item(self, item, spider):
+        if item["url"] in spider.seen:
+            raise DropItem("seen")
+        spider.seen.add(item["url"])
+        return item
+
+
+class NumbersOfIts:
+    def __init__(self):
+        self.next_id = 18000
+
+    def process_item(self, item, spider):
+        item["id"] = self.next_id
+        self.next_id += 1
+        return item
+
+
+class CommitsAtTheEnd:
+    def open_spider(self, spider):
+        self.connection = sqlite3.connect("items.db")
+        self.cursor = self.connection.cursor()
+
+    def process_item(self, item, spider):
+        self.cursor.execute("INSERT INTO items VALUES (?)", (item["url"],))
+        return item
+
+    def close_spider(self, spider):
+        self.connection.commit()
+        self.connection.close()
+
+
+class FileForEachShop:
+    def open_spider(self, spider):
+        self.files = {}
+
+    def process_item(self, item, spider):
+        if item["shop"] not in self.files:
+            self.files[item["shop"]] = open(f"shop-{item['shop']}.jl", "a")
+        self.files[item["shop"]].write(json.dumps(dict(item)) + "\n")
+        return item
+
+    def close_spider(self, spider):
+        for name in self.files:
+            self.files[name].close()
 
 
 class FillsWhatItNeverMakes:

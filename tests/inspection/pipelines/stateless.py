@@ -18,6 +18,7 @@ from itemadapter import ItemAdapter
 from scrapy.exceptions import DropItem, NotConfigured
 
 if TYPE_CHECKING:
+    import cachetools
     import jinja2
     import joblib
     import spacy
@@ -385,6 +386,66 @@ class OnlyWithSetting:
 
     def process_item(self, item, spider):
         item["text"] = item["text"][: self.limit]
+        return item
+
+
+class ChoosesATable:
+    """Each item chooses its own before it is used."""
+
+    def open_spider(self, spider):
+        self.tables = {"book": Path("books"), "film": Path("films")}
+
+    def process_item(self, item, spider):
+        if item.get("type"):
+            self.table = self.tables[item["type"]]
+            item["path"] = self.table / item["name"]
+        return item
+
+
+class CachesResults:
+    def __init__(self):
+        self.results = cachetools.LRUCache(maxsize=100)
+
+    def process_item(self, item, spider):
+        text = item["text"]
+        key = (text, item.get("mode"))
+        if key in self.results:
+            result = self.results[key]
+        else:
+            result = slugify(text)
+            self.results[key] = result
+        item["result"] = result
+        return item
+
+
+class UsesASessionOfTheSpider:
+    def process_item(self, item, spider):
+        spider.session.add(dict(item))
+        spider.session.commit()
+        spider.crawler.stats.inc_value("stored")
+        return item
+
+
+class CommitsByItself:
+    def open_spider(self, spider):
+        self.connection = sqlite3.connect("items.db", isolation_level=None)
+
+    def process_item(self, item, spider):
+        self.connection.execute("INSERT INTO items VALUES (?)", (item["url"],))
+        return item
+
+    def close_spider(self, spider):
+        self.connection.commit()
+
+
+class Helper:
+    """Made anew for each item."""
+
+    def process_item(self, item, spider):
+        counter = {}
+        for word in item["text"].split():
+            counter[word] = counter.get(word, 0) + 1
+        item["words"] = counter
         return item
 
 
