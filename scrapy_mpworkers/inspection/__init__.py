@@ -2,12 +2,13 @@
 
 Nothing of them is run. What cannot be read is not judged: rather no warning than a wrong one.
 
-source      the methods of a class and its bases, and the modules around them
+code        parsed modules and functions, and how their names are bound
+source      the methods of a pipeline and its bases
 origins     where a value comes from
 uses        what items do with attributes and globals
 memo, state tells a memory of items from a cache; what is held until the end
-transactions  writes that are committed at the end
 files       files that are written
+transactions  writes that are committed at the end
 waits       what mostly waits for others
 touches     what is used of crawler and spider, and what of it no worker has
 findings    what can be found

@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.findings import Finding, Kind
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
 
 #: Where the mode is in the arguments of what opens a file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from scrapy_mpworkers.inspection.source import Function, mentions
+from scrapy_mpworkers.inspection.code import Function, mentions
 from scrapy_mpworkers.inspection.uses import Spot, Use
 
 #: How an item is called: to share it tells nothing of what is done with it.

@@ -11,7 +11,8 @@ import builtins
 from collections.abc import Iterator
 from functools import cached_property
 
-from scrapy_mpworkers.inspection.source import Function, Source, bindings, is_super
+from scrapy_mpworkers.inspection.code import Function, bindings, is_super
+from scrapy_mpworkers.inspection.source import Source
 
 #: Parameters that Scrapy fills.
 _GIVEN = {"crawler": "crawler", "spider": "spider", "settings": "crawler.settings"}

@@ -6,10 +6,11 @@ import ast
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from scrapy_mpworkers.inspection.code import Function, mentions
 from scrapy_mpworkers.inspection.findings import Kind
 from scrapy_mpworkers.inspection.memo import is_memo
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source, mentions
+from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.uses import Spot, Use, spots
 
 ITEM_METHODS = ("process_item", "process_batch")

@@ -6,9 +6,10 @@ import ast
 import re
 from collections.abc import Iterator
 
+from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.findings import Failure
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.source import Source
 
 _OF_CRAWLER = frozenset({"settings", "stats", "signals", "spider", "spidercls", "engine"})
 _OF_ENGINE = frozenset({"close_spider", "close_spider_async"})

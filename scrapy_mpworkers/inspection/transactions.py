@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
 
 _WRITING = frozenset({"add", "execute", "executemany", "merge", "add_all", "bulk_insert_mappings"})

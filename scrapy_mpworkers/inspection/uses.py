@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
+from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.source import Source
 
 #: Methods by which containers take something in, and give something away.
 _COLLECTING = frozenset(

@@ -6,9 +6,10 @@ import ast
 import builtins
 from collections.abc import Iterator
 
+from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.findings import Finding, Kind
 from scrapy_mpworkers.inspection.origins import Origins
-from scrapy_mpworkers.inspection.source import Function, Source
+from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.state import ITEM_METHODS
 
 _NETWORK = frozenset(
