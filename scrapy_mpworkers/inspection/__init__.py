@@ -45,7 +45,8 @@ def inspect_pipeline(cls: type) -> Report:
         for kind in (Kind.BUFFER, Kind.STATE, Kind.CACHE)
         if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
-    waits = waiting(source, origins)
+    # What is held back goes out by the batch.
+    waits = None if Kind.BUFFER in kinds.values() else waiting(source, origins)
     findings += [one for one in (files, waits) if one is not None]
     return Report(
         cls,

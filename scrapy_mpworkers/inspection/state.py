@@ -42,6 +42,11 @@ _DOCUMENTS = (
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
+#: Indexes in memory, which are asked for what is near.
+_INDEXES = (
+    *("simhash.", "datasketch.", "faiss.", "annoy.", "hnswlib.", "pybloom", "bloom_filter"),
+    *("rbloom.", "probables.", "rtree.", "marisa_trie.", "pygtrie.", "intervaltree."),
+)
 _ENDLESS = ("itertools.cycle()",)
 _CHANGES = frozenset({Use.AUGMENT, Use.COLLECT, Use.STORE, Use.ADVANCE, Use.ASSIGN})
 _LOOKS = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.READ, Use.TAKE, Use.CALL})
@@ -78,7 +83,7 @@ class State:
         elif is_memo(changes, items):
             if not _seen(closing):
                 self.kinds[place] = Kind.CACHE
-        elif looks or _seen(closing) or any(spot.use is Use.ADVANCE for spot in changes):
+        elif looks or _seen(closing) or any(map(_answers, changes)):
             self.kinds[place] = Kind.STATE
 
     def _is_of(self, place: str, closing: Spot) -> bool:
@@ -110,7 +115,7 @@ class State:
 
     def _takes_in(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         """Whether the place is a container of this process: a session has ``add`` as well."""
-        if origin in _CONTAINERS or (origin or "").startswith(_DOCUMENTS):
+        if origin in _CONTAINERS or (origin or "").startswith((*_DOCUMENTS, *_INDEXES)):
             return True
         if origin is None or origin in _SCALARS:
             is_own = spot.place.startswith("self.")
@@ -192,6 +197,12 @@ class State:
         is_emptied = any(_empties(spot) for spot in items)
         uses = {spot.use for spot in looks}
         return is_emptied and Use.READ in uses and Use.MEMBER not in uses
+
+
+def _answers(change: Spot) -> bool:
+    """Whether the change gives back what was there: ``next(self.x)``, ``self.x.setdefault(…)``."""
+    is_alone = isinstance(change.function.parents.get(change.top), ast.Expr)
+    return change.use is Use.ADVANCE or (change.method == "setdefault" and not is_alone)
 
 
 def _rules(first: Spot, own: Sequence[Spot]) -> bool:

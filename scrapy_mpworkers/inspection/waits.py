@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterator
 
 from scrapy_mpworkers.inspection.code import Function
@@ -59,7 +60,7 @@ _LIGHT = frozenset(
         *("pathlib", "email", "operator", "enum", "types", "warnings", "traceback", "html"),
     }
 )
-_LIGHT_OF_NETWORK = ("urllib.parse", "http.HTTPStatus", "http.client.", "socket.gethostname")
+_LIGHT_OF_NETWORK = ("urllib.parse", "http.HTTPStatus", "http.cookies", "socket.gethostname")
 
 
 def waiting(source: Source, origins: Origins) -> Finding | None:
@@ -90,11 +91,9 @@ def _calls(source: Source) -> Iterator[tuple[ast.Call, Function]]:
 def _kind(origin: str | None) -> Kind | None:
     if origin is None or origin.startswith(_LIGHT_OF_NETWORK):
         return None
+    if re.fullmatch(r"[\w.]+\.[A-Z]\w*\(\)", origin):
+        return None  # UpdateOne(...) is made, and waits for nobody
     root = origin.partition(".")[0].partition("(")[0]
-    if origin.startswith(("urllib.request", "urllib.urlopen", "http.client")):
-        return Kind.WAITS
-    if root in ("urllib", "http"):
-        return None
     return Kind.WAITS if root in _NETWORK else Kind.STORES if root in _STORES else None
 
 
@@ -104,7 +103,9 @@ def _is_light(origin: str | None) -> bool:
         return True
     path = origin.replace("()", "").replace("[]", "")
     root = path.partition(".")[0]
-    return hasattr(builtins, root) or root in _LIGHT or path.startswith(_LIGHT_OF_NETWORK)
+    if hasattr(builtins, root) or root in _LIGHT or path.startswith(_LIGHT_OF_NETWORK):
+        return True
+    return root in _NETWORK | _STORES  # only their classes come to this
 
 
 def _is_awaited(call: ast.Call, function: Function) -> bool:
