@@ -16,6 +16,12 @@ from scrapy_mpworkers.inspection.source import Source
 
 #: Parameters that Scrapy fills.
 _GIVEN = {"crawler": "crawler", "spider": "spider", "settings": "crawler.settings"}
+#: Two ways to the same.
+_SAME = {
+    "spider.crawler": "crawler",
+    "crawler.spider": "spider",
+    "spider.settings": "crawler.settings",
+}
 _DEPTH = 12
 
 
@@ -132,9 +138,8 @@ class Origins:
     def _of_member(self, node: ast.Attribute, function: Function, depth: int) -> str | None:
         if not self.is_own(node.value, function):
             base = self.of(node.value, function, depth)
-            crawl = {"spider.crawler": "crawler", "crawler.spider": "spider"}
             path = _more(base, f".{node.attr}")
-            return crawl.get(path or "", path)
+            return _SAME.get(path or "", path)
         found = self.of_attribute(node.attr, depth)
         return found or _GIVEN.get(node.attr.lstrip("_"))
 
