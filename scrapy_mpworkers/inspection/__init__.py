@@ -17,6 +17,7 @@ advice      one line for each, as the level makes it
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 
 from scrapy_mpworkers.inspection.files import file_finding
@@ -28,12 +29,23 @@ from scrapy_mpworkers.inspection.touches import failures, touches
 from scrapy_mpworkers.inspection.transactions import committed_at_close
 from scrapy_mpworkers.inspection.waits import waiting
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["Failure", "Finding", "Kind", "Report", "inspect_pipeline"]
 
 
 @lru_cache(maxsize=256)
 def inspect_pipeline(cls: type) -> Report:
     """All that the source of a pipeline class tells."""
+    try:
+        return _inspect(cls)
+    except Exception:
+        # Of code in a style that nobody has thought of. It shall run all the same.
+        logger.debug("%r could not be inspected", cls, exc_info=True)
+        return Report(cls, (), frozenset(), (), (), (cls.__qualname__,))
+
+
+def _inspect(cls: type) -> Report:
     source = read_source(cls)
     origins = Origins(source)
     state = State(source, origins)

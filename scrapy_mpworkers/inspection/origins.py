@@ -30,12 +30,19 @@ class Origins:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._met: dict[ast.AST, str | None] = {}  #: in the course of one question
 
     def of(self, node: ast.AST | None, function: Function, depth: int = _DEPTH) -> str | None:
         """The origin of an expression in *function*, or ``None``."""
         if depth == 0 or node is None:
             return None
-        return self._named(node, function, depth - 1) or self._literal(node, function, depth - 1)
+        if depth == _DEPTH:
+            self._met.clear()
+        if node not in self._met:
+            self._met[node] = None  # for those that come back to it: text = text.strip()
+            named = self._named(node, function, depth - 1)
+            self._met[node] = named or self._literal(node, function, depth - 1)
+        return self._met[node]
 
     def of_attribute(self, name: str, depth: int = _DEPTH) -> str | None:
         """The origin of ``self.<name>``: of the first assignment that tells."""

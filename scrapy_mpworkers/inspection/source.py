@@ -140,12 +140,17 @@ def _parsed(file: str, name: str) -> Module | None:
 def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
     """The definition of that name; of several the last, as when the module runs."""
     for name in qualname.replace(".<locals>", "").split("."):
-        inside = [
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, (ast.ClassDef, FunctionNode)) and node.name == name
-        ]
+        inside = [node for node in _definitions(tree) if node.name == name]
         if not inside:
             return None
         tree = inside[-1]
     return tree
+
+
+def _definitions(tree: ast.AST) -> Iterator[ast.ClassDef | FunctionNode]:
+    """What is defined right in *tree*, also under an ``if`` or ``try`` of it."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.ClassDef, FunctionNode)):
+            yield node
+        elif isinstance(node, (ast.stmt, ast.ExceptHandler)):
+            yield from _definitions(node)

@@ -168,3 +168,20 @@ def test_what_is_easily_taken_for_another_is_told_apart(pipeline: Any) -> None:
     else:
         assert found(pipeline) == expected
     assert inspect_pipeline(pipeline).failures == ()
+
+
+def test_a_class_that_cannot_be_inspected_is_not_judged() -> None:
+    class Odd:
+        __module__ = property(lambda self: "odd")  # type: ignore[assignment]
+
+        def process_item(self, item: Any) -> Any:
+            return item
+
+    assert inspect_pipeline(Odd).findings == ()
+    assert inspect_pipeline(Odd).unread
+
+
+def test_a_name_that_is_bound_from_itself_again_and_again_takes_no_time() -> None:
+    report = inspect_pipeline(more.ReplacesManyTimes)
+
+    assert (report.findings, report.unread) == ((), ())

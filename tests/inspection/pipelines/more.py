@@ -212,6 +212,37 @@ class CountsDropsInStats(Stateless):
         return item
 
 
+class ReplacesManyTimes(Stateless):
+    def process_item(self, item, spider):
+        text, other = item["text"], item["other"]
+        text = text.replace("a", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("b", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("c", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("d", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("e", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("f", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("g", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("h", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("i", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("j", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("k", other)
+        other = other.strip(text) + text.strip(other)
+        text = text.replace("l", other)
+        other = other.strip(text) + text.strip(other)
+        item["text"] = text
+        return item
+
+
 class Stateful:
     pass
 
