@@ -7,6 +7,7 @@ source      the methods of a pipeline and its bases
 origins     where a value comes from
 uses        what items do with attributes and globals
 memo, state tells a memory of items from a cache; what is held until the end
+helpers     what objects of the project's other classes keep for the pipeline
 files       files that are written
 transactions  writes that are committed at the end
 waits       what mostly waits for others
@@ -22,6 +23,7 @@ from functools import lru_cache
 
 from scrapy_mpworkers.inspection.files import file_finding
 from scrapy_mpworkers.inspection.findings import Failure, Finding, Kind, Report
+from scrapy_mpworkers.inspection.helpers import kept_by_helpers
 from scrapy_mpworkers.inspection.origins import Origins
 from scrapy_mpworkers.inspection.source import read_source
 from scrapy_mpworkers.inspection.state import State
@@ -50,6 +52,7 @@ def _inspect(cls: type) -> Report:
     origins = Origins(source)
     state = State(source, origins)
     kinds = state.kinds | dict.fromkeys(committed_at_close(source, origins), Kind.BUFFER)
+    kinds |= kept_by_helpers(origins, state)
     files = file_finding(source, origins, Kind.BUFFER in state.kinds.values())
     held = set() if files is None else set(files.names)
     findings = [

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import linecache
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -42,6 +46,13 @@ class Module:
     def functions(self) -> dict[str, FunctionNode]:
         """The functions at the top."""
         return {node.name: node for node in self.tree.body if isinstance(node, FunctionNode)}
+
+    def live(self, name: str) -> Any:
+        """The class or function of the same project that *name* is; ``None`` for all else."""
+        value = getattr(sys.modules.get(self.name), name, None)
+        home = getattr(value, "__module__", None)
+        is_ours = isinstance(home, str) and home.partition(".")[0] == self.name.partition(".")[0]
+        return value if is_ours else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +113,20 @@ class Function:
         return {ast.unparse(one).partition("(")[0] for one in self.node.decorator_list}
 
     def helper(self, name: str) -> Function | None:
-        """The function of the same module that *name* means here."""
-        node = None if name in self.values else self.module.functions.get(name)
-        return None if node is None else Function(name, node, self.module)
+        """The function of the same project that *name* means here."""
+        if name in self.values:
+            return None
+        if name in self.module.functions:
+            return Function(name, self.module.functions[name], self.module)
+        return self._imported(name) if name in self.module.imports else None
+
+    def _imported(self, name: str) -> Function | None:
+        live = inspect.unwrap(self.module.live(name))
+        if not inspect.isfunction(live):
+            return None
+        module = parsed(live.__code__.co_filename, live.__module__)
+        node = None if module is None else module.functions.get(live.__name__)
+        return None if module is None or node is None else Function(name, node, module)
 
     @property
     def _is_bound(self) -> bool:
@@ -147,3 +169,12 @@ def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
         yield node.target, node.iter
     elif isinstance(node, ast.withitem) and node.optional_vars is not None:
         yield node.optional_vars, node.context_expr
+
+
+@lru_cache(maxsize=64)
+def parsed(file: str, name: str) -> Module | None:
+    """The module *name* in *file*, if its source is there."""
+    try:
+        return Module(name, ast.parse("".join(linecache.getlines(file)) or "?"))
+    except (SyntaxError, ValueError):
+        return None

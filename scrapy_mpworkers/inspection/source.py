@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
-import linecache
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from scrapy_mpworkers.inspection.code import (
@@ -17,6 +16,7 @@ from scrapy_mpworkers.inspection.code import (
     Module,
     assigned_names,
     is_super,
+    parsed,
 )
 
 #: Packages whose classes are known, and not read.
@@ -109,7 +109,7 @@ def read_source(pipeline: Any) -> Source:
 
 def _read_function(pipeline: type, function: Any) -> Source:
     source = Source(pipeline)
-    module = _parsed(function.__code__.co_filename, function.__module__)
+    module = parsed(function.__code__.co_filename, function.__module__)
     node = None if module is None else _find(module.tree, function.__qualname__)
     if module is None or not isinstance(node, FunctionNode):
         source.unread.append(function.__qualname__)
@@ -124,17 +124,9 @@ def _module_of(cls: type) -> Module | None:
         inner = inspect.unwrap(getattr(value, "__func__", value))
         code = getattr(inner, "__code__", None)
         if code is not None and getattr(inner, "__module__", None) == cls.__module__:
-            return _parsed(code.co_filename, cls.__module__)
+            return parsed(code.co_filename, cls.__module__)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return _parsed(file, cls.__module__) if file else None
-
-
-@lru_cache(maxsize=64)
-def _parsed(file: str, name: str) -> Module | None:
-    try:
-        return Module(name, ast.parse("".join(linecache.getlines(file)) or "?"))
-    except (SyntaxError, ValueError):
-        return None
+    return parsed(file, cls.__module__) if file else None
 
 
 def _find(tree: ast.AST, qualname: str) -> ast.AST | None:

@@ -58,18 +58,25 @@ class State:
     Attributes:
         kinds: place → what it is. Others are left alone.
         changed: every place that the source shows being changed by items.
+        items, closing: every use of a place by items, and at the end.
     """
 
-    def __init__(self, source: Source, origins: Origins) -> None:
+    def __init__(
+        self,
+        source: Source,
+        origins: Origins,
+        at_item: Iterable[str] = ITEM_METHODS,
+        at_close: Iterable[str] = CLOSE_METHODS,
+    ) -> None:
         self._source = source
         self._origins = origins
         self.kinds: dict[str, Kind] = {}
         self.changed: set[str] = set()
-        self._entries = [one for name in ITEM_METHODS if (one := source.method(name))]
-        items = spots(source.reachable(ITEM_METHODS), source, origins)
-        closing = list(spots(source.reachable(CLOSE_METHODS), source, origins))
-        for place, group in groupby(sorted(items, key=_place), key=_place):
-            self._judge(place, list(group), [one for one in closing if self._is_of(place, one)])
+        self.items = sorted(spots(source.reachable(at_item), source, origins), key=_place)
+        self.closing = list(spots(source.reachable(at_close), source, origins))
+        for place, group in groupby(self.items, key=_place):
+            closing = [one for one in self.closing if self._is_of(place, one)]
+            self._judge(place, list(group), closing)
 
     def _judge(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> None:
         origin = self._origin(items[0])

@@ -22,6 +22,8 @@ from scrapy import signals
 from scrapy.exceptions import DropItem
 from scrapy.exporters import CsvItemExporter, JsonItemExporter
 
+from .helpers import Buffer, Client, Deduplicator, Slugger, clean, is_known
+
 if TYPE_CHECKING:
     import httpx
     import mysql.connector
@@ -243,8 +245,69 @@ class ReplacesManyTimes(Stateless):
         return item
 
 
+class CleansByAFunction(Stateless):
+    def process_item(self, item, spider):
+        item["text"] = clean(item["text"])
+        return item
+
+
+class SendsByAHelper(Stateless):
+    def __init__(self):
+        self.client = Client()
+
+    def process_item(self, item, spider):
+        self.client.send(dict(item))
+        return item
+
+
+class SlugsByAHelper(Stateless):
+    verdict = {"cache": ("self.slugger.slugs",)}
+
+    def __init__(self):
+        self.slugger = Slugger()
+
+    def process_item(self, item, spider):
+        item["slug"] = self.slugger.slug(item["title"])
+        return item
+
+
 class Stateful:
     pass
+
+
+class DuplicatesByAFunction(Stateful):
+    verdict = {"state": ("KNOWN",)}
+
+    def process_item(self, item, spider):
+        if is_known(item["url"]):
+            raise DropItem("seen")
+        return item
+
+
+class DuplicatesByAHelper(Stateful):
+    verdict = {"state": ("self.dedup.seen",)}
+
+    def open_spider(self, spider):
+        self.dedup = Deduplicator()
+
+    def process_item(self, item, spider):
+        if not self.dedup.is_new(item["url"]):
+            raise DropItem("seen")
+        return item
+
+
+class BuffersByAHelper(Stateful):
+    verdict = {"buffer": ("self.buffer.rows",)}
+
+    def __init__(self, size=100):
+        self.buffer = Buffer(size)
+
+    def process_item(self, item, spider):
+        self.buffer.push(dict(item))
+        return item
+
+    def close_spider(self, spider):
+        self.buffer.flush()
 
 
 class NearDuplicates(Stateful):
