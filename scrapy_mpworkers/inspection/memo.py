@@ -32,6 +32,8 @@ def _is_computed(spot: Spot) -> bool:
     value = _resolved(spot.value, spot.function)
     if spot.key is None or value is None or mentions(value, spot.node):
         return False
+    if isinstance(value, ast.Subscript) and _is_member(value.value, spot.function):
+        return ast.unparse(value.slice) == ast.unparse(spot.key)  # self.db[name]
     calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
     if calls and any(word in spot.place.lower() for word in ("cache", "memo")):
         return True
@@ -54,8 +56,12 @@ def _is_given(call: ast.Call, key: ast.expr, function: Function) -> bool:
 
 def _asks_a_member(call: ast.Call, function: Function) -> bool:
     """``self.cursor.fetchone()``."""
-    member = call.func.value if isinstance(call.func, ast.Attribute) else None
-    root = member.value if isinstance(member, ast.Attribute) else None
+    return isinstance(call.func, ast.Attribute) and _is_member(call.func.value, function)
+
+
+def _is_member(node: ast.expr, function: Function) -> bool:
+    """``self.cursor``."""
+    root = node.value if isinstance(node, ast.Attribute) else None
     return isinstance(root, ast.Name) and root.id in function.own_names
 
 

@@ -10,6 +10,16 @@ from scrapy_mpworkers.inspection.code import Function, mentions
 from scrapy_mpworkers.inspection.findings import Kind
 from scrapy_mpworkers.inspection.memo import is_memo
 from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.signs import (
+    answers,
+    appends,
+    empties,
+    is_default,
+    names_in,
+    only_closes,
+    rules,
+    seen,
+)
 from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.uses import Spot, Use, spots
 
@@ -47,6 +57,10 @@ _INDEXES = (
     *("simhash.", "datasketch.", "faiss.", "annoy.", "hnswlib.", "pybloom", "bloom_filter"),
     *("rbloom.", "probables.", "rtree.", "marisa_trie.", "pygtrie.", "intervaltree."),
 )
+#: What all workers share.
+_SHARED = frozenset(
+    {"redis", "shelve", "dbm", "diskcache", "plyvel", "sqlitedict", "lmdb", "rocksdict", "leveldb"}
+)
 _ENDLESS = ("itertools.cycle()",)
 _CHANGES = frozenset({Use.AUGMENT, Use.COLLECT, Use.STORE, Use.ADVANCE, Use.ASSIGN})
 _LOOKS = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.READ, Use.TAKE, Use.CALL})
@@ -80,6 +94,7 @@ class State:
 
     def _judge(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> None:
         origin = self._origin(items[0])
+        closing = [spot for spot in closing if not only_closes(spot)]
         changes = [spot for spot in items if self._is_change(spot, origin, [*items, *closing])]
         if not changes or self._begins_anew(place, items, closing):
             return
@@ -88,9 +103,9 @@ class State:
         if self._is_held(changes, looks, items, closing, origin):
             self.kinds[place] = Kind.BUFFER
         elif is_memo(changes, items):
-            if not _seen(closing):
+            if not seen(closing):
                 self.kinds[place] = Kind.CACHE
-        elif looks or _seen(closing) or any(map(_answers, changes)):
+        elif looks or seen(closing) or any(map(answers, changes)):
             self.kinds[place] = Kind.STATE
 
     def _is_of(self, place: str, closing: Spot) -> bool:
@@ -128,43 +143,40 @@ class State:
             is_own = spot.place.startswith("self.")
             is_known = spot.place[5:] in self._origins.assignments if is_own else True
             plain = {Use.MEMBER, Use.LENGTH}
-            return not is_known or any(one.use in plain for one in every) or _appends(spot)
+            return not is_known or any(one.use in plain for one in every) or appends(spot)
         # Of a class that is not known: one that is asked whether it has an item has kept it.
-        is_remote = origin.partition(".")[0] in ("redis", "shelve", "dbm", "diskcache", "plyvel")
-        return not is_remote and any(one.use is Use.MEMBER for one in every)
+        is_shared = origin.partition(".")[0] in _SHARED
+        return not is_shared and any(one.use is Use.MEMBER for one in every)
 
     def _is_remembered(self, spot: Spot) -> bool:
         """An assignment that carries something of this item, or of its time, to the next."""
         value = spot.value
-        if value is None or isinstance(value, (ast.Constant, ast.List, ast.Dict, ast.Set)):
+        if value is None or isinstance(value, ast.Constant) or is_default(value, spot.node):
             return False
         if mentions(value, spot.node):
             return True
         if self._origins.of(value, spot.function) in _CLOCKS:
             return True
-        return bool(
-            {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
-            & self._carried(spot.function)
-        )
+        return bool(names_in(value) & self._carried(spot.function))
 
     def _carried(self, function: Function) -> set[str]:
         """Locals that depend on the item."""
         carried = set(function.parameters) - {"spider", "crawler", "settings"}
         for _ in range(2):
             for name, values in function.values.items():
-                if any(_names(value) & carried for value in values):
+                if any(names_in(value) & carried for value in values):
                     carried.add(name)
         return carried
 
     def _begins_anew(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> bool:
         """Whether each item starts with a fresh one: ``self.item = item`` for the other methods."""
-        if _seen(closing):
+        if seen(closing):
             return False
         functions = {id(spot.function.node): spot.function for spot in items}
         for function in functions.values():
             own = [spot for spot in items if spot.function.node is function.node]
             first = min(own, key=lambda spot: (spot.node.lineno, spot.use is Use.ASSIGN))  # type: ignore[attr-defined]
-            if first.use is not Use.ASSIGN or not _rules(first, own):
+            if first.use is not Use.ASSIGN or not rules(first, own):
                 continue
             if first.value is not None and mentions(first.value, first.node):
                 continue
@@ -201,41 +213,9 @@ class State:
             return False
         if any(spot.use not in (Use.LENGTH, Use.CLEAR, Use.MEMBER) for spot in closing):
             return True
-        is_emptied = any(_empties(spot) for spot in items)
+        is_emptied = any(empties(spot) for spot in items)
         uses = {spot.use for spot in looks}
         return is_emptied and Use.READ in uses and Use.MEMBER not in uses
-
-
-def _answers(change: Spot) -> bool:
-    """Whether the change gives back what was there: ``next(self.x)``, ``self.x.setdefault(…)``."""
-    is_alone = isinstance(change.function.parents.get(change.top), ast.Expr)
-    return change.use is Use.ADVANCE or (change.method == "setdefault" and not is_alone)
-
-
-def _rules(first: Spot, own: Sequence[Spot]) -> bool:
-    """Whether an assignment lies in a block that all other uses lie in, too."""
-    statement = first.function.parents.get(first.top)
-    block = None if statement is None else first.function.parents.get(statement)
-    return block is not None and all(block in first.function.ancestors(spot.node) for spot in own)
-
-
-def _appends(spot: Spot) -> bool:
-    return spot.method in ("append", "appendleft", "extend") or spot.use is Use.STORE
-
-
-def _empties(spot: Spot) -> bool:
-    is_bound = spot.use is Use.ASSIGN and isinstance(
-        spot.value, (ast.List, ast.Dict, ast.Set, ast.Call)
-    )
-    return spot.use is Use.CLEAR or is_bound
-
-
-def _seen(closing: Iterable[Spot]) -> bool:
-    return any(spot.use not in (Use.CLEAR, Use.ASSIGN) for spot in closing)
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
 def _place(spot: Spot) -> str:

@@ -121,7 +121,8 @@ class _Finder:
         is_call = isinstance(call, ast.Call) and call.func is member
         args = call.args if isinstance(call, ast.Call) and is_call else []
         top = call if call is not None and is_call else member
-        use, value = (Use.CALL if is_call else Use.READ), (args[-1] if args else None)
+        use = Use.LOOK_UP if is_keyed else Use.CALL if is_call else Use.READ
+        value = args[-1] if args else None
         if not is_call and _is_stored_into(member, self._function.parents):
             use = Use.COLLECT  # a table's self.rows.loc[n] = row
         elif member.attr in _COLLECTING:

@@ -9,13 +9,18 @@ import logging
 import os
 import pickle
 import re
+import smtplib
+import sqlite3
 import subprocess
 import threading
+import urllib.request
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from itemadapter import ItemAdapter, is_item
 from scrapy import signals
@@ -25,6 +30,8 @@ from scrapy.exporters import CsvItemExporter, JsonItemExporter
 from .helpers import Buffer, Client, Deduplicator, Slugger, clean, is_known
 
 if TYPE_CHECKING:
+    import aiohttp
+    import diskcache
     import httpx
     import mysql.connector
     import nltk
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CATEGORIES: dict[str, str] = {}
-CONFIG = {"retries": 3}
+MODEL = None
 
 
 class Stateless:
@@ -245,6 +252,100 @@ class ReplacesManyTimes(Stateless):
         return item
 
 
+class CollectionPerSpider(Stateless):
+    verdict = {"cache": ("self.collections",)}
+
+    def open_spider(self, spider):
+        self.db = make_database()
+        self.collections = {}
+
+    def process_item(self, item, spider):
+        if spider.name not in self.collections:
+            self.collections[spider.name] = self.db[spider.name]
+        self.collections[spider.name].save(item)
+        return item
+
+
+class ConnectionPerSite(Stateless):
+    verdict = {"cache": ("self.connections",)}
+
+    def __init__(self):
+        self.connections = {}
+
+    def connection(self, site):
+        if site not in self.connections:
+            self.connections[site] = sqlite3.connect(f"{site}.db")
+        return self.connections[site]
+
+    def process_item(self, item, spider):
+        with self.connection(item["site"]) as connection:
+            connection.execute("REPLACE INTO items VALUES (?)", (item["url"],))
+        return item
+
+    def close_spider(self, spider):
+        for connection in self.connections.values():
+            connection.close()
+
+
+class LazyByOr(Stateless):
+    limit = None
+
+    def process_item(self, item, spider):
+        self.limit = self.limit or spider.settings.getint("LIMIT")
+        item["text"] = item["text"][: self.limit]
+        return item
+
+
+class LazyGlobal(Stateless):
+    def process_item(self, item, spider):
+        global MODEL
+        if MODEL is None:
+            MODEL = nltk.PerceptronTagger()
+        item["tags"] = MODEL.tag(item["text"].split())
+        return item
+
+
+class SeenOnDisk(Stateless):
+    """All workers share it."""
+
+    def open_spider(self, spider):
+        self.seen = diskcache.Cache("seen")
+
+    def process_item(self, item, spider):
+        if item["url"] in self.seen:
+            raise DropItem("seen")
+        self.seen[item["url"]] = True
+        return item
+
+
+class CurrentItem(Stateless):
+    current = None
+
+    def process_item(self, item, spider):
+        try:
+            self.current = item["url"]
+            self.work(item)
+        finally:
+            self.current = None
+        return item
+
+    def work(self, item):
+        if len(item["text"]) > 1000:
+            log.info("%s is long", self.current)
+
+
+class ThreadsForEachItem(Stateless):
+    def open_spider(self, spider):
+        self.pool = ThreadPoolExecutor(4)
+
+    def process_item(self, item, spider):
+        item["sizes"] = list(self.pool.map(len, item["parts"]))
+        return item
+
+    def close_spider(self, spider):
+        self.pool.shutdown()
+
+
 class CleansByAFunction(Stateless):
     def process_item(self, item, spider):
         item["text"] = clean(item["text"])
@@ -273,6 +374,102 @@ class SlugsByAHelper(Stateless):
 
 class Stateful:
     pass
+
+
+class FuturesUntilTheEnd(Stateful):
+    verdict = {"buffer": ("self.futures",)}
+
+    def open_spider(self, spider):
+        self.pool = ThreadPoolExecutor(4)
+        self.futures = []
+
+    def process_item(self, item, spider):
+        self.futures.append(self.pool.submit(print, item))
+        return item
+
+    def close_spider(self, spider):
+        for future in self.futures:
+            future.result()
+
+
+class ReturnsWhatItKept(Stateful):
+    """Looks like a cache, and is a memory of items."""
+
+    verdict = {"state": ("self.cache",)}
+
+    def __init__(self):
+        self.cache = {}
+
+    def process_item(self, item, spider):
+        if item["ean"] in self.cache:
+            item = self.cache[item["ean"]]
+        self.cache[item["ean"]] = item
+        return item
+
+
+class HeaderOfAllFields(Stateful):
+    verdict = {"buffer": ("self.fields", "self.rows")}
+
+    def __init__(self):
+        self.fields, self.rows = set(), []
+
+    def process_item(self, item, spider):
+        self.fields.update(item.keys())
+        self.rows.append(dict(item))
+        return item
+
+    def close_spider(self, spider):
+        with open("all.csv", "w") as file:
+            writer = csv.DictWriter(file, sorted(self.fields))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+class InSpiderState(Stateful):
+    verdict = {"state": ("spider.state",)}
+
+    def process_item(self, item, spider):
+        spider.state["count"] = spider.state.get("count", 0) + 1
+        return item
+
+
+class KeepsTheLastThousand(Stateful):
+    verdict = {"state": ("self.recent",)}
+
+    def __init__(self):
+        self.recent = []
+
+    def process_item(self, item, spider):
+        item["is_new"] = item["url"] not in self.recent
+        self.recent = [*self.recent[-999:], item["url"]]
+        return item
+
+
+class OutlierByMean(Stateful):
+    verdict = {"state": ("self.prices",)}
+
+    def __init__(self):
+        self.prices = []
+
+    def process_item(self, item, spider):
+        self.prices.append(item["price"])
+        mean = sum(self.prices) / len(self.prices)
+        item["outlier"] = abs(item["price"] - mean) > 3 * mean
+        return item
+
+
+class LogsAtTheEnd(Stateful):
+    verdict = {"state": ("self.missing",)}
+
+    missing = 0
+
+    def process_item(self, item, spider):
+        if not item.get("price"):
+            self.missing += 1
+        return item
+
+    def spider_closed(self, spider, reason):
+        log.info("%d without a price", self.missing)
 
 
 class DuplicatesByAFunction(Stateful):
@@ -629,3 +826,34 @@ class Translates(Waiting):
             self.translate(item["title"]), self.translate(item["text"])
         )
         return item
+
+
+class SessionForEachItem(Waiting):
+    verdict = "waits"
+
+    async def process_item(self, item):
+        async with aiohttp.ClientSession() as session, session.get(item["api"]) as answer:
+            item["extra"] = await answer.json()
+        return item
+
+
+class Smtp(Waiting):
+    verdict = "waits"
+
+    def process_item(self, item, spider):
+        with smtplib.SMTP("localhost") as server:
+            server.sendmail("from@example.com", "to@example.com", item["text"])
+        return item
+
+
+class UrlOpen(Waiting):
+    verdict = "waits"
+
+    def process_item(self, item, spider):
+        with urllib.request.urlopen("https://api.example.com/" + quote(item["name"])) as answer:
+            item["extra"] = json.loads(answer.read())
+        return item
+
+
+def make_database():
+    return {"books": []}
