@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from scrapy_mpworkers.checks import import_path
 from scrapy_mpworkers.inspection.findings import Finding, Kind, Report
 from scrapy_mpworkers.settings import LevelSettings
 
@@ -64,7 +66,8 @@ def suggestion(report: Report, placement: Placement) -> str:
 
 def name_of(cls: type) -> str:
     """As the settings write it."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    named = getattr(cls, "function", None)  # of a pipeline that stands for a plain function
+    return import_path(named if inspect.isfunction(named) else cls)
 
 
 def remembers(name: str, what: str, placement: Placement) -> str:

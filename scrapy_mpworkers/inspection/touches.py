@@ -26,7 +26,6 @@ _REACTOR = {
     "txredisapi": "the reactor, which does not run in a worker",
     "scrapy.mail.MailSender": "the reactor, which does not run in a worker",
 }
-_BUT_OF_TASK = ("twisted.internet.task.coiterate",)
 
 
 def touches(source: Source, origins: Origins) -> tuple[str, ...]:
@@ -53,7 +52,8 @@ def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
     for function in origins.functions:
         for node in ast.walk(function.node):
             is_inner = isinstance(function.parents.get(node), ast.Attribute)
-            if isinstance(node, (ast.Attribute, ast.Name)) and not is_inner:
+            is_getattr = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr"
+            if not is_inner and (is_getattr or isinstance(node, (ast.Attribute, ast.Name))):
                 yield node, function
 
 
@@ -95,6 +95,8 @@ def _setting(path: str, node: ast.AST, function: Function) -> Iterator[str]:
 
 def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
     parent = function.parents.get(node)
+    if isinstance(parent, ast.Assign):
+        return  # a short name for it
     if path != "crawler.signals.connect" or not isinstance(parent, ast.Call):
         yield "signals"
         return

@@ -138,7 +138,7 @@ class Shapes:
         return {
             (name_of(type(pipeline)), name): len(value)
             for pipeline, known in self._pipelines
-            for name, value in {**vars(type(pipeline)), **_own(pipeline)}.items()
+            for name, value in _attributes(pipeline).items()
             if isinstance(value, _CONTAINERS) and f"self.{name}" not in known
         }
 
@@ -164,8 +164,12 @@ class Times:
         return self.wall > WORTH_SAYING_SECONDS * self.count and self.cpu < CPU_SHARE * self.wall
 
 
-def _own(pipeline: Any) -> dict[str, Any]:
-    return getattr(pipeline, "__dict__", {})
+def _attributes(pipeline: Any) -> dict[str, Any]:
+    """Its own and those of its classes."""
+    found: dict[str, Any] = {}
+    for base in reversed(type(pipeline).__mro__[:-1]):
+        found |= vars(base)
+    return found | getattr(pipeline, "__dict__", {})
 
 
 def _clocks() -> tuple[float, float]:

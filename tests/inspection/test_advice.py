@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.inspection import inspect_pipeline
 from scrapy_mpworkers.inspection.advice import Placement, suggestion, warnings
 
@@ -98,3 +99,9 @@ def test_a_level_that_only_stores_is_advised_to_use_batches() -> None:
 )
 def test_a_place_is_suggested(pipeline: type, placement: Placement, where: str) -> None:
     assert where in suggestion(inspect_pipeline(pipeline), placement)
+
+
+def test_a_plain_function_is_called_by_its_own_name() -> None:
+    (line,) = lines(as_pipeline(stateful.unique), FOUR)
+
+    assert line.startswith(f"{stateful.__name__}.unique remembers in seen")
