@@ -6,7 +6,7 @@ code        parsed modules and functions, and how their names are bound
 source      the methods of a pipeline and its bases
 origins     where a value comes from
 uses        what items do with attributes and globals
-signs       small questions about one use
+signs, anew small questions about one use; what each item begins anew
 memo, state tells a memory of items from a cache; what is held until the end
 helpers     what objects of the project's other classes keep for the pipeline
 files       files that are written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from scrapy_mpworkers.inspection.uses import Spot, Use
 
@@ -37,13 +37,6 @@ def answers(change: Spot) -> bool:
     """Whether the change gives back what was there: ``next(self.x)``, ``self.x.setdefault(…)``."""
     is_alone = isinstance(change.function.parents.get(change.top), ast.Expr)
     return change.use is Use.ADVANCE or (change.method == "setdefault" and not is_alone)
-
-
-def rules(first: Spot, own: Sequence[Spot]) -> bool:
-    """Whether an assignment lies in a block that all other uses lie in, too."""
-    statement = first.function.parents.get(first.top)
-    block = None if statement is None else first.function.parents.get(statement)
-    return block is not None and all(block in first.function.ancestors(spot.node) for spot in own)
 
 
 def appends(spot: Spot) -> bool:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from scrapy_mpworkers.inspection.anew import begins_anew
 from scrapy_mpworkers.inspection.code import Function, mentions
 from scrapy_mpworkers.inspection.findings import Kind
 from scrapy_mpworkers.inspection.memo import is_memo
@@ -17,7 +18,6 @@ from scrapy_mpworkers.inspection.signs import (
     is_default,
     names_in,
     only_closes,
-    rules,
     seen,
 )
 from scrapy_mpworkers.inspection.source import Source
@@ -96,7 +96,7 @@ class State:
         origin = self._origin(items[0])
         closing = [spot for spot in closing if not only_closes(spot)]
         changes = [spot for spot in items if self._is_change(spot, origin, [*items, *closing])]
-        if not changes or self._begins_anew(place, items, closing):
+        if not changes or (not seen(closing) and begins_anew(items, self._source)):
             return
         self.changed.add(place)
         looks = [spot for spot in items if spot.use in _LOOKS and spot not in changes]
@@ -167,34 +167,6 @@ class State:
                 if any(names_in(value) & carried for value in values):
                     carried.add(name)
         return carried
-
-    def _begins_anew(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> bool:
-        """Whether each item starts with a fresh one: ``self.item = item`` for the other methods."""
-        if seen(closing):
-            return False
-        functions = {id(spot.function.node): spot.function for spot in items}
-        for function in functions.values():
-            own = [spot for spot in items if spot.function.node is function.node]
-            first = min(own, key=lambda spot: (spot.node.lineno, spot.use is Use.ASSIGN))  # type: ignore[attr-defined]
-            if first.use is not Use.ASSIGN or not rules(first, own):
-                continue
-            if first.value is not None and mentions(first.value, first.node):
-                continue
-            inside = self._source.reachable([function.name]) if function.owner is not None else []
-            nodes = {id(one.node) for one in inside}
-            if nodes >= functions.keys() and self._comes_first(function, first, functions):
-                return True
-        return False
-
-    def _comes_first(self, function: Function, first: Spot, users: dict[int, Function]) -> bool:
-        """Whether none of the users is called before the place is made anew."""
-        names = {one.name for one in users.values()} - {function.name}
-        earlier = (
-            node
-            for node in ast.walk(function.node)
-            if isinstance(node, ast.Attribute) and node.lineno < first.node.lineno  # type: ignore[attr-defined]
-        )
-        return not any(node.attr in names for node in earlier)
 
     def _is_held(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import json
 import logging
@@ -287,6 +288,72 @@ class ConnectionPerSite(Stateless):
             connection.close()
 
 
+class StatementByType(Stateless):
+    def open_spider(self, spider):
+        self.connection = sqlite3.connect("shop.db")
+
+    def process_item(self, item, spider):
+        if item["type"] == "book":
+            self.sql = f"INSERT INTO {item['table']} VALUES (?)"
+            self.values = (item["isbn"],)
+        elif item["type"] == "film":
+            self.sql = f"INSERT INTO {item['table']} VALUES (?, ?)"
+            self.values = (item["title"], item["minutes"])
+        else:
+            raise DropItem("of no type")
+        self.connection.execute(self.sql, self.values)
+        return item
+
+
+class NestedWork(Stateless):
+    def process_item(self, item, spider):
+        for page in item["pages"]:
+            self.page = page
+            with log_errors():
+                self.words = self.page.split()
+            item["count"] += len(self.words)
+        return item
+
+
+class ClientForEachItem(Stateless):
+    def process_item(self, item, spider):
+        self.cursor = sqlite3.connect("items.db").cursor()
+        try:
+            self.save(item)
+        finally:
+            self.cursor.close()
+        return item
+
+    def save(self, item):
+        self.cursor.execute("INSERT INTO items VALUES (?)", (item["url"],))
+
+
+class CleansThenStores(Stateless):
+    rules = [("title", str.strip), ("price", float)]
+
+    def process_item(self, item, spider):
+        self.adapter = ItemAdapter(item)
+        for name, rule in self.rules:
+            self.apply(name, rule)
+        return self.adapter.item
+
+    def apply(self, name, rule):
+        if self.adapter.get(name):
+            self.adapter[name] = rule(self.adapter[name])
+
+
+class FitsOnce(Stateless):
+    def open_spider(self, spider):
+        rows = json.loads(Path("train.json").read_text())
+        self.vectorizer = TfidfVectorizer().fit(rows)
+        self.vocabulary = set()
+        self.vocabulary.update(self.vectorizer.vocabulary_)
+
+    def process_item(self, item, spider):
+        item["known"] = [w for w in item["text"].split() if w in self.vocabulary]
+        return item
+
+
 class LazyByOr(Stateless):
     limit = None
 
@@ -390,6 +457,33 @@ class FuturesUntilTheEnd(Stateful):
     def close_spider(self, spider):
         for future in self.futures:
             future.result()
+
+
+class LastOfItsKind(Stateful):
+    """Only some items set what all read."""
+
+    verdict = {"state": ("self.section",)}
+
+    section = None
+
+    def process_item(self, item, spider):
+        if item["type"] == "heading":
+            self.section = item["title"]
+        item["section"] = self.section
+        return item
+
+
+class SwitchesFiles(Stateful):
+    verdict = {"file": ("self.file",), "state": ("self.day",)}
+
+    day = None
+
+    def process_item(self, item, spider):
+        if item["day"] != self.day:
+            self.day = item["day"]
+            self.file = open(f"{self.day}.jl", "w")
+        self.file.write(json.dumps(dict(item)))
+        return item
 
 
 class ReturnsWhatItKept(Stateful):
@@ -853,6 +947,10 @@ class UrlOpen(Waiting):
         with urllib.request.urlopen("https://api.example.com/" + quote(item["name"])) as answer:
             item["extra"] = json.loads(answer.read())
         return item
+
+
+def log_errors():
+    return contextlib.suppress(ValueError)
 
 
 def make_database():
