@@ -139,6 +139,19 @@ def test_a_container_that_grows_with_the_items_is_named_once(
     assert "4 workers" in line
 
 
+def test_growth_is_seen_in_batches_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def batches() -> None:
+        hop = hop_pipelines([ByAHelper], get_crawler())
+        warn_and_watch([hop], Placement(4, batches=True))
+        for n in range(SHAPED):
+            await hop.process_together([{"n": 2 * n}, {"n": 2 * n + 1}], lambda one: one)
+
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, batches()).result()
+
+    assert "self.seen" in caplog.text
+
+
 @pytest.mark.parametrize("placement", [Placement(1), Placement(4, keyed=True)])
 def test_growth_is_right_with_one_worker_and_with_keys(warned: Any, placement: Placement) -> None:
     assert warned(ByAHelper, placement) == []
