@@ -18,6 +18,8 @@ _OPENERS = {
     **dict.fromkeys(("lzma.open()", "aiofiles.open()", "gzip.GzipFile()", "tarfile.open()"), 1),
     **dict.fromkeys(("zipfile.ZipFile()", "h5py.File()", "smart_open.open()"), 1),
 }
+#: Methods of tables that append to a file, if their mode says so.
+_APPENDING = frozenset({"to_csv", "to_json"})
 #: What writes to the file of this name, whatever else it is given.
 _WRITERS = frozenset(
     {
@@ -87,6 +89,8 @@ def _mode(call: ast.Call, function: Function, origins: Origins) -> str:
     if place is None and getattr(call.func, "attr", "") == "open":
         is_path = "Path" in origin or origin == "" or "/" in ast.unparse(call.func)
         place = 0 if is_path else None
+    elif getattr(call.func, "attr", "") in _APPENDING:
+        place = len(call.args)  # named "mode" only
     if place is None:
         return ""
     given = [*call.args[place : place + 1], *(k.value for k in call.keywords if k.arg == "mode")]

@@ -147,6 +147,9 @@ class Origins:
             base = self.of(node.value, function, depth)
             path = _more(base, f".{node.attr}")
             return _SAME.get(path or "", path)
+        method = self._source.method(node.attr)
+        if method is not None and any("property" in one for one in method.decorators):
+            return self._returned(method, depth)
         found = self.of_attribute(node.attr, depth)
         return found or _GIVEN.get(node.attr.lstrip("_"))
 

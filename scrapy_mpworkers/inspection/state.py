@@ -47,7 +47,7 @@ _DOCUMENTS = (
     ),
     *("xml.etree.ElementTree.Element()", "lxml.etree.Element()", "fpdf.FPDF()"),
     *("networkx.Graph()", "networkx.DiGraph()", "rdflib.Graph()", "tablib.Dataset()"),
-    "openpyxl.workbook.Workbook()",
+    *("openpyxl.workbook.Workbook()", "openpyxl.load_workbook()"),
 )
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
@@ -61,6 +61,8 @@ _INDEXES = (
 _SHARED = frozenset(
     {"redis", "shelve", "dbm", "diskcache", "plyvel", "sqlitedict", "lmdb", "rocksdict", "leveldb"}
 )
+#: How dataclasses and attrs say that there is something.
+_FIELDS = ("dataclasses.field()", "attr.ib()", "attrs.field()", "attr.field()", "pydantic.Field()")
 _ENDLESS = ("itertools.cycle()",)
 _CHANGES = frozenset({Use.AUGMENT, Use.COLLECT, Use.STORE, Use.ADVANCE, Use.ASSIGN})
 _LOOKS = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.READ, Use.TAKE, Use.CALL})
@@ -105,7 +107,7 @@ class State:
         elif is_memo(changes, items):
             if not seen(closing):
                 self.kinds[place] = Kind.CACHE
-        elif looks or seen(closing) or any(map(answers, changes)):
+        elif looks or seen(closing) or any(map(answers, changes)) or _is_document(origin):
             self.kinds[place] = Kind.STATE
 
     def _is_of(self, place: str, closing: Spot) -> bool:
@@ -117,7 +119,8 @@ class State:
 
     def _origin(self, spot: Spot) -> str | None:
         if spot.place.startswith("self."):
-            return self._origins.of_attribute(spot.place[5:])
+            origin = self._origins.of_attribute(spot.place[5:])
+            return None if (origin or "").startswith(_FIELDS) else origin
         if spot.place.startswith("spider."):
             return None
         value = spot.function.module.values.get(spot.place)
@@ -125,8 +128,7 @@ class State:
 
     def _is_change(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         if spot.use not in _CHANGES:
-            is_document = origin is not None and origin.startswith(_DOCUMENTS)
-            return is_document and spot.use is Use.CALL
+            return _is_document(origin) and spot.use is Use.CALL
         if spot.use is Use.ADVANCE:
             return origin is None or not origin.startswith(_ENDLESS)
         if spot.use is Use.ASSIGN:
@@ -178,7 +180,7 @@ class State:
     ) -> bool:
         gathers = any(spot.use in (Use.COLLECT, Use.STORE, Use.CALL) for spot in changes)
         gathers = gathers or origin in (_CONTAINERS | {"str", "bytes", "tuple"})
-        gathers = gathers or (origin or "").startswith(_DOCUMENTS)
+        gathers = gathers or _is_document(origin)
         if not gathers and any(isinstance(spot.value, (ast.List, ast.Tuple)) for spot in changes):
             gathers = True
         if not gathers:
@@ -192,3 +194,7 @@ class State:
 
 def _place(spot: Spot) -> str:
     return spot.place
+
+
+def _is_document(origin: str | None) -> bool:
+    return origin is not None and origin.startswith(_DOCUMENTS)

@@ -15,6 +15,10 @@ from scrapy_mpworkers.inspection.source import Source
 _COLLECTING = frozenset(
     {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "update"}
 )
+#: Functions that put something into their first argument.
+_PUSHING = frozenset(
+    {"heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"}
+)
 _TAKING = frozenset({"discard", "pop", "popitem", "popleft", "remove", "get_nowait"})
 
 
@@ -111,7 +115,9 @@ class _Finder:
             return Use.LOOK_UP, None
         if isinstance(parent, ast.Compare) and _is_searched(top, parent):
             return Use.MEMBER, None
-        called = getattr(parent.func, "id", "") if isinstance(parent, ast.Call) else ""
+        called = ast.unparse(parent.func) if isinstance(parent, ast.Call) else ""
+        if called.rpartition(".")[2] in _PUSHING and parent.args[:1] == [top]:  # type: ignore[union-attr]
+            return Use.COLLECT, None
         return {"len": Use.LENGTH, "next": Use.ADVANCE}.get(called, Use.READ), None
 
     def _member(

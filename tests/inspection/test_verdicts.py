@@ -9,7 +9,7 @@ import pytest
 from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.inspection import Kind, inspect_pipeline
 
-from .pipelines import more, stateful, stateless, waiting
+from .pipelines import modern, more, stateful, stateless, waiting
 
 STATELESS = [
     value
@@ -156,14 +156,19 @@ def test_a_builtin_is_not_judged() -> None:
     assert inspect_pipeline(int).findings == ()
 
 
-MORE = [value for value in vars(more).values() if hasattr(value, "process_item")]
+MORE = [
+    value
+    for module in (more, modern)
+    for value in vars(module).values()
+    if hasattr(value, "verdict") and hasattr(value, "process_item")
+]
 
 
 @pytest.mark.parametrize("pipeline", MORE, ids=name)
 def test_what_is_easily_taken_for_another_is_told_apart(pipeline: Any) -> None:
     expected = getattr(pipeline, "verdict", {})
 
-    if issubclass(pipeline, more.Waiting):
+    if isinstance(expected, str):
         assert list(found(pipeline)) == [expected]
     else:
         assert found(pipeline) == expected

@@ -53,7 +53,7 @@ MODEL = None
 
 
 class Stateless:
-    pass
+    verdict = {}
 
 
 class DefaultValues(Stateless):
