@@ -49,6 +49,14 @@ _DOCUMENTS = (
     *("networkx.Graph()", "networkx.DiGraph()", "rdflib.Graph()", "tablib.Dataset()"),
     *("openpyxl.workbook.Workbook()", "openpyxl.load_workbook()"),
 )
+_WRITING = frozenset(
+    {
+        *("write", "writelines", "writerow", "write_row", "write_column", "write_string", "cell"),
+        *("add_paragraph", "add_heading", "add_row", "add_table", "add_page", "add_worksheet"),
+        *("create_sheet", "multi_cell", "add_node", "add_edge", "add_nodes_from"),
+        *("add_edges_from", "save"),
+    }
+)
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
@@ -98,6 +106,8 @@ class State:
         origin = self._origin(items[0])
         closing = [spot for spot in closing if not only_closes(spot)]
         changes = [spot for spot in items if self._is_change(spot, origin, [*items, *closing])]
+        if any(spot.method == "truncate" for spot in items):
+            return  # a buffer that is used again and again
         if not changes or (not seen(closing) and begins_anew(items, self._source)):
             return
         self.changed.add(place)
@@ -128,7 +138,7 @@ class State:
 
     def _is_change(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         if spot.use not in _CHANGES:
-            return _is_document(origin) and spot.use is Use.CALL
+            return _is_document(origin) and spot.method in _WRITING
         if spot.use is Use.ADVANCE:
             return origin is None or not origin.startswith(_ENDLESS)
         if spot.use is Use.ASSIGN:

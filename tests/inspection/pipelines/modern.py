@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import gzip
 import heapq
+import io
 import json
 import logging
 import re
@@ -22,6 +23,7 @@ from .helpers import clean
 
 if TYPE_CHECKING:
     import aioboto3
+    import networkx as nx
     import openai
     import openpyxl
     import pandas as pd
@@ -131,6 +133,28 @@ class Times(Stateless):
         return item
 
 
+class LooksUpInATable(Stateless):
+    def open_spider(self) -> None:
+        self.rates = pd.DataFrame(json.loads(Path("rates.json").read_text())).set_index("code")
+
+    def process_item(self, item: Any) -> Any:
+        item["rate"] = self.rates.loc[item["currency"], "rate"]
+        item["known"] = self.rates.query("rate > 1").shape[0]
+        return item
+
+
+class ReusesABuffer(Stateless):
+    def __init__(self) -> None:
+        self.out = io.BytesIO()
+
+    def process_item(self, item: Any) -> Any:
+        self.out.seek(0)
+        self.out.truncate()
+        self.out.write(item["text"].encode())
+        item["size"] = len(self.out.getvalue())
+        return item
+
+
 class CompressesEach(Stateless):
     def __init__(self, folder: Path = Path("pages")) -> None:
         self.folder = folder
@@ -237,6 +261,21 @@ class SeenByException(Stateful):
             self.seen[item["url"]] = True
             return item
         raise DropItem("seen")
+
+
+class GraphOfLinks(Stateful):
+    verdict = {"buffer": ("self.graph",)}
+
+    def open_spider(self) -> None:
+        self.graph = nx.DiGraph()
+
+    def process_item(self, item: Any) -> Any:
+        for link in item["links"]:
+            self.graph.add_edge(item["url"], link)
+        return item
+
+    def close_spider(self) -> None:
+        nx.write_gml(self.graph, "links.gml")
 
 
 class TopTen(Stateful):
