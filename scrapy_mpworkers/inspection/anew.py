@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
-from scrapy_mpworkers.inspection.code import Function
+from scrapy_mpworkers.inspection.code import GIVEN, Function
 from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.uses import Spot, Use
 
@@ -23,6 +23,18 @@ def begins_anew(items: Sequence[Spot], source: Source) -> bool:
     """Whether one method binds the place before anything reads it, and the others are its own."""
     users = {id(spot.function.node): spot.function for spot in items}
     return any(_is_first(function, items, users, source) for function in users.values())
+
+
+def is_built_as_a_whole(changes: Sequence[Spot], items: Sequence[Spot]) -> bool:
+    """Whether one method, which is given nothing of an item, makes it and fills it."""
+    makers = {id(spot.function.node): spot.function for spot in changes}
+    function = next(iter(makers.values()))
+    if len(makers) > 1 or set(function.parameters) - GIVEN:
+        return False
+    own = [spot for spot in items if spot.function.node is function.node]
+    assigned = {spot.top for spot in own if spot.use is Use.ASSIGN}
+    read = {spot.node for spot in own} - assigned
+    return _of_all(function.node.body, assigned, read) is _Met.ASSIGNED
 
 
 def _is_first(

@@ -13,6 +13,9 @@ from typing import Any
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
+#: Parameters that Scrapy fills, with nothing of an item.
+GIVEN = frozenset({"crawler", "spider", "settings"})
+
 
 @dataclass(frozen=True, eq=False)
 class Module:

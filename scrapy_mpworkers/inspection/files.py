@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scrapy_mpworkers.inspection.code import Function
+from scrapy_mpworkers.inspection.code import GIVEN, Function
 from scrapy_mpworkers.inspection.findings import Finding, Kind
 from scrapy_mpworkers.inspection.origins import Origins
 from scrapy_mpworkers.inspection.source import Source
@@ -122,7 +122,7 @@ def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> b
 def _names_item(opening: _Opening, source: Source) -> bool:
     """Whether the file's name depends on what the method was given: a file for each item."""
     function = opening.function
-    carried = set(function.parameters) - {"spider", "crawler", "settings"}
+    carried = set(function.parameters) - GIVEN
     for _ in range(3):
         for name, values in function.values.items():
             if any(_words(value) & carried for value in values):

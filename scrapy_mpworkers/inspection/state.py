@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from scrapy_mpworkers.inspection.anew import begins_anew
-from scrapy_mpworkers.inspection.code import Function, mentions
+from scrapy_mpworkers.inspection.anew import begins_anew, is_built_as_a_whole
+from scrapy_mpworkers.inspection.code import GIVEN, Function, mentions
 from scrapy_mpworkers.inspection.findings import Kind
 from scrapy_mpworkers.inspection.memo import is_memo
 from scrapy_mpworkers.inspection.origins import Origins
@@ -110,6 +110,8 @@ class State:
             return  # a buffer that is used again and again
         if not changes or (not seen(closing) and begins_anew(items, self._source)):
             return
+        if is_built_as_a_whole(changes, items):
+            return
         self.changed.add(place)
         looks = [spot for spot in items if spot.use in _LOOKS and spot not in changes]
         if self._is_held(changes, looks, items, closing, origin):
@@ -173,7 +175,7 @@ class State:
 
     def _carried(self, function: Function) -> set[str]:
         """Locals that depend on the item."""
-        carried = set(function.parameters) - {"spider", "crawler", "settings"}
+        carried = set(function.parameters) - GIVEN
         for _ in range(2):
             for name, values in function.values.items():
                 if any(names_in(value) & carried for value in values):

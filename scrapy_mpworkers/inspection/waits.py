@@ -75,10 +75,21 @@ def waiting(source: Source, origins: Origins) -> Finding | None:
             awaited = awaited or _is_awaited(call, function)
         elif not _is_light(origin):
             return None
+    if _is_of_sqlite(origins):
+        calls[Kind.STORES].clear()
     for kind, names in calls.items():
         if names:
             return Finding(kind, tuple(sorted(names)), is_async=awaited)
     return None
+
+
+def _is_of_sqlite(origins: Origins) -> bool:
+    """Whether a database is named that is a file: ``create_engine("sqlite:///items.db")``."""
+    return any(
+        isinstance(node, ast.Constant) and str(node.value).startswith("sqlite")
+        for function in origins.functions
+        for node in ast.walk(function.node)
+    )
 
 
 def _calls(source: Source) -> Iterator[tuple[ast.Call, Function]]:

@@ -9,12 +9,13 @@ import pytest
 from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.inspection import Kind, inspect_pipeline
 
-from .pipelines import modern, more, stateful, stateless, waiting
+from .pipelines import modern, more, peaceful, stateful, stateless, waiting
 
 STATELESS = [
     value
-    for name, value in vars(stateless).items()
-    if getattr(value, "__module__", "") == stateless.__name__ and hasattr(value, "process_item")
+    for module in (stateless, peaceful)
+    for value in vars(module).values()
+    if getattr(value, "__module__", "") == module.__name__ and hasattr(value, "process_item")
 ]
 #: class → kind → what is named. A cache is told too, so that nothing else warns of it.
 CACHES = {
