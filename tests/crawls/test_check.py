@@ -85,6 +85,14 @@ def test_what_would_fail_is_named_and_exits_with_1(launch: Launcher, name: str, 
     [
         ({}, "list no pipeline"),
         ({"ADDONS": {}, **listed("Computes")}, "scrapy_mpworkers.Addon"),
+        (
+            {
+                "ADDONS": {},
+                "ITEM_PIPELINES": {"scrapy_mpworkers.WorkerPipeline": 300},
+                **listed("Computes"),
+            },
+            "needs its extension",
+        ),
         ({"MPWORKERS_WORKERS": "many", **listed("Computes")}, "MPWORKERS_WORKERS is 'many'"),
         (
             {"ITEM_PIPELINES": {"crawled.teaching.Computes": 1}, **listed("Computes")},
@@ -103,7 +111,7 @@ def test_what_would_fail_is_named_and_exits_with_1(launch: Launcher, name: str, 
             "has process_batch",
         ),
     ],
-    ids=["nothing", "no add-on", "value", "twice", "no batch"],
+    ids=["nothing", "no add-on", "no extension", "value", "twice", "no batch"],
 )
 def test_settings_that_cannot_work_exit_with_1(
     launch: Launcher, settings: dict[str, Any], part: str
