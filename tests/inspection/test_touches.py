@@ -39,6 +39,7 @@ def test_what_is_touched_is_named(pipeline: type, touched: list[str]) -> None:
         (reaching.BySignals, ["signals.spider_idle"]),
         (reaching.ByExtensions, ["crawler.extensions", "crawler.request_fingerprinter"]),
         (reaching.ByReactor, ["twisted.internet.reactor"]),
+        (reaching.InEitherLoop, []),
         (reaching.ByLoopingCall, ["twisted.internet.task"]),
         (reaching.Crawls, ["crawler.engine.crawl"]),
         (reaching.InlineCallbacks, []),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from scrapy import Request, signals
+from scrapy.utils.asyncio import is_asyncio_available
 from twisted.internet import defer
 
 if TYPE_CHECKING:
@@ -84,6 +86,15 @@ class ByReactor:
         done = defer.Deferred()
         reactor.callLater(1, done.callback, item)
         return done
+
+
+class InEitherLoop:
+    async def process_item(self, item):
+        if is_asyncio_available():
+            await asyncio.sleep(0.1)
+        else:
+            await task.deferLater(reactor, 0.1)
+        return item
 
 
 class ByLoopingCall:
