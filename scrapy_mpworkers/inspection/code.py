@@ -135,6 +135,15 @@ class Function:
     def _is_bound(self) -> bool:
         return self.owner is not None and "staticmethod" not in self.decorators
 
+    def is_for_either_loop(self, node: ast.AST) -> bool:
+        """``if is_asyncio_available(): …, else: …``: a worker has asyncio."""
+        if "is_asyncio_available" not in self.module.imports:
+            return False
+        return any(
+            isinstance(one, (ast.If, ast.IfExp)) and "is_asyncio_available" in ast.unparse(one.test)
+            for one in self.ancestors(node)
+        )
+
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """What *node* lies in, from the inside out, up to the function itself."""
         while node is not self.node and node in self.parents:

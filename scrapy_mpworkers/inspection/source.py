@@ -70,6 +70,8 @@ class Source:
 
     def _mentioned(self, function: Function) -> Iterator[Function]:
         for node in ast.walk(function.node):
+            if function.is_for_either_loop(node):
+                continue
             if isinstance(node, ast.Attribute):
                 yield from self._method_meant(node, function)
             elif isinstance(node, ast.Name) and (helper := function.helper(node.id)) is not None:

@@ -43,20 +43,12 @@ def failures(source: Source, origins: Origins) -> tuple[Failure, ...]:
         found |= set(_failing(touched))
     for node, function in _uses(origins):
         path = (origins.of(node, function) or "").replace("()", "")
-        if path.startswith(_TWISTED) and _is_for_either_loop(node, function):
+        if path.startswith(_TWISTED) and function.is_for_either_loop(node):
             continue
         for name, why in _REACTOR.items():
             if path == name or path.startswith(f"{name}."):
                 found.add(Failure(name, f"it needs {why}"))
     return tuple(sorted(found))
-
-
-def _is_for_either_loop(node: ast.AST, function: Function) -> bool:
-    """``if is_asyncio_available(): …, else: …`` the reactor."""
-    return any(
-        isinstance(one, (ast.If, ast.IfExp)) and "is_asyncio_available" in ast.unparse(one.test)
-        for one in function.ancestors(node)
-    )
 
 
 def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:

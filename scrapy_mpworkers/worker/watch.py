@@ -189,9 +189,9 @@ def _of_children() -> float:
 
 
 def _queued() -> float:
-    """Seconds that the main thread was ready to run and had no CPU, where the kernel tells."""
+    """Seconds that this thread was ready to run and had no CPU, where the kernel tells."""
     try:
-        with open("/proc/self/schedstat") as file:
+        with open("/proc/thread-self/schedstat") as file:
             return int(file.read().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0

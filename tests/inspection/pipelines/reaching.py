@@ -94,6 +94,7 @@ class InEitherLoop:
             await asyncio.sleep(0.1)
         else:
             await task.deferLater(reactor, 0.1)
+            await turn_of_the_reactor()
         return item
 
 
@@ -117,3 +118,7 @@ class InlineCallbacks:
     def process_item(self, item):
         item["done"] = yield defer.succeed(True)
         return item
+
+
+async def turn_of_the_reactor():
+    await task.deferLater(reactor, 0)
