@@ -12,6 +12,8 @@ from scrapy_mpworkers.settings import LevelSettings
 
 _ONE_WORKER = 'a level of its own with "workers": 1 in MPWORKERS_LEVELS'
 
+_KEY = 'a level of its own with "workers": 1 (or a "key") in MPWORKERS_LEVELS'
+
 
 class Placement(NamedTuple):
     """Where pipelines run.
@@ -55,8 +57,7 @@ def suggestion(report: Report, placement: Placement) -> str:
     if report.of(Kind.STATE, Kind.BUFFER, Kind.FILE):
         if placement.workers == 0 or not _matters(report, placement):
             return "as it is"
-        way = f"{_ONE_WORKER}, or ITEM_PIPELINES"
-        return way.replace("1 in", '1 (or a "key") in') if report.of(Kind.STATE) else way
+        return f"{_KEY if report.of(Kind.STATE) else _ONE_WORKER}, or ITEM_PIPELINES"
     if report.of(Kind.STORES) and _matters(report, placement):
         return 'a level of its own with "batch_size" or "wait": False, or ITEM_PIPELINES'
     if report.of(Kind.WAITS) and _matters(report, placement):
@@ -102,26 +103,27 @@ def _lines(
 
 def _of_buffer(name: str, what: str, placement: Placement) -> str:
     whose = "Each worker has its own, and one" if placement.workers > 1 else "A worker"
-    way = "in a level" if placement.workers == 1 else 'in a level with "workers": 1 and'
+    level = '"batch_size"' if placement.workers == 1 else '"workers": 1 and "batch_size"'
     return (
         f"{name} collects items in {what} until close_spider. {whose} that dies takes what it "
         "holds along, though those items count as done. Store each item in process_item, or many "
-        f'in process_batch {way} with "batch_size"; or keep this pipeline in ITEM_PIPELINES.'
-    ).replace('"workers": 1 and with', '"workers": 1 and')
+        f"in process_batch in a level with {level}; or keep this pipeline in ITEM_PIPELINES."
+    )
 
 
 def _of_file(name: str, what: str, finding: Finding, placement: Placement) -> str:
-    kept = what if what.startswith("self.") else f"what {what} opens"
+    is_kept = what.startswith("self.")
+    seen = f"keeps a file open for writing in {what}" if is_kept else f"writes by {what}"
     if placement.workers == 1:
         return (
-            f"{name} opens a file for writing in {kept}. If its worker is replaced, the next one "
+            f"{name} {seen}. If its worker is replaced, the next one "
             'opens it anew and empties it. Open it with "a", or keep this pipeline in '
             "ITEM_PIPELINES."
         )
     fault = "so they overwrite each other" if finding.truncates else "so their lines get mixed"
     return (
-        f"{name} keeps a file open for writing in {kept}. Each of the {placement.workers} workers "
-        f"opens it anew, {fault}. Give it {_ONE_WORKER}, where it opens with "
+        f"{name} {seen}. Each of the {placement.workers} workers "
+        f"opens the file anew, {fault}. Give it {_ONE_WORKER}, where it opens with "
         '"a" and writes in process_batch; or keep this pipeline in ITEM_PIPELINES; or give each '
         "worker a file of its own, such as one with os.getpid() in its name."
     )
