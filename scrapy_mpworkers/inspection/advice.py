@@ -139,11 +139,12 @@ def waiting_advice(finding: Finding, stores_only: bool) -> str:
     if finding.kind is Kind.STORES:
         where = "Give its level" if stores_only else "Give it a level of its own with"
         way = f'{where} "batch_size" and it process_batch, or "wait": False'
-    elif finding.is_async:
-        way = "Keep it in ITEM_PIPELINES, where many items await at the same time"
-        return f"{why} {way}; or give it a level of its own with many more workers than CPUs."
     else:
         way = "Give it a level of its own with many more workers than CPUs"
+    if finding.is_async:
+        return (
+            f"{why} {way}; or keep it in ITEM_PIPELINES, where many items await at the same time."
+        )
     return f"{why} {way}; or make it async def with an async client and keep it in ITEM_PIPELINES."
 
 

@@ -60,6 +60,8 @@ _LIGHT = frozenset(
         *("pathlib", "email", "operator", "enum", "types", "warnings", "traceback", "html"),
     }
 )
+#: Methods of answers and connections that do not wait, or not for long.
+_BESIDE = frozenset({"close", "cursor", "decode", "json", "raise_for_status", "read", "rollback"})
 _LIGHT_OF_NETWORK = ("urllib.parse", "http.HTTPStatus", "http.cookies", "socket.gethostname")
 
 
@@ -71,7 +73,8 @@ def waiting(source: Source, origins: Origins) -> Finding | None:
         origin = origins.of(call, function)
         kind = _kind(origin)
         if kind is not None:
-            calls[kind].add(_shown(call))
+            if getattr(call.func, "attr", "") not in _BESIDE:
+                calls[kind].add(ast.unparse(call.func))
             awaited = awaited or _is_awaited(call, function)
         elif not _is_light(origin):
             return None
@@ -122,7 +125,3 @@ def _is_light(origin: str | None) -> bool:
 def _is_awaited(call: ast.Call, function: Function) -> bool:
     around = (ast.Await, ast.AsyncWith, ast.AsyncFor)
     return any(isinstance(node, around) for node in function.ancestors(call))
-
-
-def _shown(call: ast.Call) -> str:
-    return ast.unparse(call.func)

@@ -29,6 +29,7 @@ def lines(pipeline: type, placement: Placement) -> list[str]:
         (stateful.CsvWriter, ["self.file", "get mixed", "os.getpid()"]),
         (waiting.Mongo, ["self.db[self.collection_name].insert_one", '"batch_size"', '"wait"']),
         (waiting.Webhook, ["requests.post", "more workers than CPUs", "async def"]),
+        (waiting.AsyncMongo, ["self.table.insert_one", '"batch_size"', "await at the same time"]),
         (waiting.EnrichAiohttp, ["self.session.get", "many items await at the same time"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
