@@ -13,7 +13,8 @@
 
 A lane is one worker with its own queue, pipe and dial, so a worker that dies takes nothing else
 along. The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the
-modules beside this one in Scrapy's process, ``wire/`` is what crosses between them.
+modules beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``inspection/``
+only reads source, on either side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``scrapy mpworkers replay FILE``."""
+"""``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``."""
 
 from __future__ import annotations
 
@@ -9,25 +9,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scrapy import Spider
+from scrapy.addons import AddonManager
 from scrapy.commands import BaseRunSpiderCommand
 from scrapy.exceptions import UsageError
+from scrapy.spiderloader import get_spider_loader
 from scrapy.utils.project import inside_project
 
+from scrapy_mpworkers.check import check_settings
 from scrapy_mpworkers.dead_letters import DeadLetterFile, read_letters
 from scrapy_mpworkers.errors import NotPrivateError
+from scrapy_mpworkers.picture import picture
 from scrapy_mpworkers.replay import Replay, next_free
 
 
 class MPWorkersCommand(BaseRunSpiderCommand):
-    """What is done with workers beside a crawl. The exit code is 1 if an item failed again."""
+    """What is done with workers beside a crawl.
+
+    The exit code is 1 if an item failed again or something would fail, and 2 for a wrong use.
+    """
 
     def syntax(self) -> str:
         """The words behind the command's name."""
-        return "[options] replay FILE"
+        return "[options] check [SPIDER] | replay FILE"
 
     def short_desc(self) -> str:
         """For the list of commands."""
-        return "Send the dead letters of FILE again (scrapy_mpworkers)"
+        return "Check what would fail in workers, or send dead letters again (scrapy_mpworkers)"
+
+    def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
+        """Only a replay crawls; a check must not install a reactor."""
+        super().process_options(args, opts)
+        self.requires_crawler_process = args[:1] != ["check"]
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         """Do what the first word says.
@@ -35,13 +48,38 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         Raises:
             UsageError: there is no such word, or what it needs is missing.
         """
-        if len(args) != 2 or args[0] != "replay":
+        is_check = args[:1] == ["check"] and len(args) <= 2
+        if not is_check and (len(args) != 2 or args[0] != "replay"):
             raise UsageError
         try:
-            self._replay(Path(args[1]), opts)
+            if is_check:
+                self._check(args[1] if len(args) == 2 else None)
+            else:
+                self._replay(Path(args[1]), opts)
         except _Refused as reason:
-            print(f"scrapy mpworkers replay: {reason}", file=sys.stderr)
+            print(f"scrapy mpworkers {args[0]}: {reason}", file=sys.stderr)
             self.exitcode = 2
+
+    def _check(self, name: str | None) -> None:
+        assert self.settings is not None
+        if not inside_project():
+            raise _Refused("run it inside the Scrapy project whose settings it shall check")
+        AddonManager.load_pre_crawler_settings(self.settings)
+        loader = get_spider_loader(self.settings)
+        known = sorted(loader.list())
+        if name is not None and name not in known:
+            raise _Refused(
+                f"this project has no spider {name!r} (its spiders: {', '.join(known) or 'none'})"
+            )
+        if name is None and len(known) == 1:
+            [name] = known
+        if name is None:
+            spidercls, whose = Spider, "the project's settings, without those of a spider"
+        else:
+            spidercls, whose = loader.load(name), f"the settings of the spider {name}"
+        check = check_settings(self.settings, spidercls)
+        print(picture(check, whose))
+        self.exitcode = 1 if check.would_fail else 0
 
     def _replay(self, path: Path, opts: argparse.Namespace) -> None:
         again = DeadLetterFile(next_free(path.absolute()))

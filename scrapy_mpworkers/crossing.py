@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.checks import Entry
 from scrapy_mpworkers.hops import Hop, keyed
+from scrapy_mpworkers.inspection.advice import Placement, placement_of
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, SpiderState
@@ -34,6 +36,7 @@ class Crossing:
         self._levels = levels
         self._hops = hops
         self._said: set[str] = set()
+        self._made: Counter[int] = Counter()
         assert crawler.spider is not None
         self.codec = ParentCodec(
             {"spider": crawler.spider, "crawler": crawler, "settings": crawler.settings}
@@ -51,9 +54,17 @@ class Crossing:
             spider=spider,
             stats=self._picklable_stats(),
             log_levels=_log_levels(),
+            placement=self._placement(level),
         )
         frame = self.codec.dump(state)
         return frame._replace(needs=tuple(dict.fromkeys([*needs, *frame.needs])))
+
+    def _placement(self, level: int) -> Placement | None:
+        # Replacements are silent, and have no time for it.
+        self._made[level] += 1
+        settings = self._levels[level]
+        is_first = self._made[level] <= settings.pool.workers
+        return placement_of(settings) if is_first else None
 
     def _hop_state(self, hop: Hop) -> HopState:
         # What is named in __main__ crosses by value: a worker has another __main__.
@@ -96,9 +107,10 @@ class Crossing:
     def _log(self, record: logging.LogRecord) -> None:
         if record.name.startswith("scrapy_mpworkers.worker"):
             # A warning of ours: every worker finds the same fault, once is enough.
-            if record.getMessage() in self._said:
+            line = getattr(record, "said_once", record.getMessage())
+            if line in self._said:
                 return
-            self._said.add(record.getMessage())
+            self._said.add(line)
         target = logging.getLogger(record.name)
         if target.isEnabledFor(record.levelno):
             target.handle(record)

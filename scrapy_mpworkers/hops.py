@@ -76,6 +76,12 @@ def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
     )
 
 
+def on_the_reactor(settings: BaseSettings) -> list[tuple[Any, Any]]:
+    """(entry, order) of what runs in Scrapy's process, without what stands for routes."""
+    placed = _reactor_pipelines(settings).items()
+    return [(entry, order) for entry, order in placed if not _is_route(entry)]
+
+
 def routes_of(hops: Iterable[Hop]) -> dict[int, Sequence[Hop]]:
     """The hops of each route, by its number."""
     return {number: list(run) for number, run in groupby(hops, key=lambda hop: hop.route)}

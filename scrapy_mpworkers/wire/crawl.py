@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.inspection.advice import Placement
+
 
 class LogLevels(NamedTuple):
     """The parent's logging, so that records nobody wants never cross.
@@ -36,7 +38,8 @@ class CrawlState(NamedTuple):
     """The payload of a Setup.
 
     ``level``: its name; ``batches``: whether its items run together; ``hops``: its own, by number,
-    in order; ``settings`` is name → (value, priority).
+    in order; ``settings`` is name → (value, priority); ``placement``: if this worker is to look
+    for pipelines that are wrong there.
     """
 
     level: str
@@ -46,3 +49,4 @@ class CrawlState(NamedTuple):
     spider: SpiderState
     stats: dict[str, Any]
     log_levels: LogLevels
+    placement: Placement | None = None

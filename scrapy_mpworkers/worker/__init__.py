@@ -6,7 +6,7 @@ reporter    the report pipe: outcomes leave together, or in time
 process     process group, signals, death of the parent
 loop        an asyncio loop that notices when an await can never end
 consumer    builds and runs the user's pipelines, a consumer for each hop
-buffers     finds pipelines that would lose what they hold
+watch       warns of pipelines that are wrong in several processes, by source and first items
 crawler     the crawler that a pipeline sees
 stats, logs collect the side effects of an item until its report leaves
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from time import perf_counter
 from typing import Any, Protocol
@@ -20,12 +20,12 @@ from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task
-from scrapy_mpworkers.worker.buffers import warn_of_buffers
 from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import collect_records
 from scrapy_mpworkers.worker.loop import WatchfulLoop
-from scrapy_mpworkers.worker.pipelines import Guard, hop_pipelines
+from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
+from scrapy_mpworkers.worker.watch import warn_and_watch
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
     state: CrawlState = codec.load(payload)
     records = collect_records(state.log_levels, codec.dump)
     consumers = Consumers(state, codec, loop.guard, records)
-    warn_of_buffers(consumers.pipelines())
+    if state.placement is not None:
+        warn_and_watch(consumers.hops(), state.placement)
     return consumers
 
 
@@ -80,10 +81,9 @@ class Consumers:
                 "batch_size."
             )
 
-    def pipelines(self) -> Iterator[Any]:
-        """The user's pipelines, of all hops."""
-        for hop in self._hops.values():
-            yield from hop.middlewares
+    def hops(self) -> list[HopPipelines]:
+        """The user's pipelines, hop by hop."""
+        return list(self._hops.values())
 
     async def open(self) -> None:
         """Open the pipelines, then send ``spider_opened`` to their handlers."""

@@ -34,8 +34,7 @@ class HopPipelines(ItemPipelineManager):
     def _get_mwlist_from_settings(cls, settings: BaseSettings) -> list[Any]:
         loaded = [as_pipeline(load_object(entry)) for entry in cls.entries]
         for pipeline in loaded:
-            _refuse_media(pipeline)
-            _refuse_batches_alone(pipeline)
+            refuse_unfit(pipeline)
         return loaded
 
     @property
@@ -94,6 +93,16 @@ def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:
     """The pipelines of *entries*, built but not opened."""
     hop: type[HopPipelines] = type("HopPipelines", (HopPipelines,), {"entries": entries})
     return build_from_crawler(hop, crawler)
+
+
+def refuse_unfit(pipeline: type) -> None:
+    """Refuse what cannot work in a worker whatever it does there.
+
+    Raises:
+        SettingError: it downloads through the engine, or has nothing for a single item.
+    """
+    _refuse_media(pipeline)
+    _refuse_batches_alone(pipeline)
 
 
 def _refuse_media(pipeline: type) -> None:

@@ -1,0 +1,120 @@
+"""What a pipeline uses of crawler and spider, and what of it no worker has."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from scrapy_mpworkers.inspection.code import Function
+from scrapy_mpworkers.inspection.findings import Failure
+from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.source import Source
+
+_OF_CRAWLER = frozenset({"settings", "stats", "signals", "spider", "spidercls", "engine"})
+_OF_ENGINE = frozenset({"close_spider", "close_spider_async"})
+_SIGNALS = frozenset({"spider_opened", "spider_closed"})
+_READERS = r"(?:get|getbool|getint|getfloat|getlist|getdict|getwithbase|getdictorlist)"
+_REACTOR = {
+    "twisted.internet.reactor": "the reactor, which does not run in a worker",
+    "twisted.internet.threads": "the reactor's threads, and no reactor runs in a worker",
+    "twisted.internet.task": "the reactor's clock, and no reactor runs in a worker",
+    "twisted.enterprise.adbapi": "the reactor's threads, and no reactor runs in a worker",
+    "twisted.web.client": "the reactor, which does not run in a worker",
+    "treq": "the reactor, which does not run in a worker",
+    "txmongo": "the reactor, which does not run in a worker",
+    "txredisapi": "the reactor, which does not run in a worker",
+    "scrapy.mail.MailSender": "the reactor, which does not run in a worker",
+}
+
+_TWISTED = ("twisted.", "treq")
+
+
+def touches(source: Source, origins: Origins) -> tuple[str, ...]:
+    """``settings['X']``, ``stats``, ``signals.spider_closed``, ``spider.name``, …; sorted."""
+    found = {one for node, function in _uses(origins) for one in _touched(node, function, origins)}
+    return tuple(sorted(found))
+
+
+def failures(source: Source, origins: Origins) -> tuple[Failure, ...]:
+    """What would raise, or never happen, in a worker; sorted."""
+    found: set[Failure] = set()
+    for touched in touches(source, origins):
+        found |= set(_failing(touched))
+    for node, function in _uses(origins):
+        path = (origins.of(node, function) or "").replace("()", "")
+        if path.startswith(_TWISTED) and function.is_for_either_loop(node):
+            continue
+        for name, why in _REACTOR.items():
+            if path == name or path.startswith(f"{name}."):
+                found.add(Failure(name, f"it needs {why}"))
+    return tuple(sorted(found))
+
+
+def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
+    """Names and members, each with all that is done with it at that spot."""
+    for function in origins.functions:
+        for node in ast.walk(function.node):
+            is_inner = isinstance(function.parents.get(node), ast.Attribute)
+            is_getattr = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr"
+            if not is_inner and (is_getattr or isinstance(node, (ast.Attribute, ast.Name))):
+                yield node, function
+
+
+def _touched(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
+    path = origins.of(node, function) or ""
+    if not path.startswith(("crawler.", "spider.")):
+        return
+    first, _, rest = path.partition(".")
+    word = re.split(r"[.(\[]", rest)[0]
+    if first == "spider":
+        yield f"spider.{word}"
+    elif word == "settings":
+        yield from _setting(path, node, function)
+    elif word == "signals":
+        yield from _signal(path, node, function)
+    elif word == "engine":
+        member = rest.split(".")[1:2]
+        yield "engine." + re.split(r"[(\[]", member[0])[0] if member else "engine"
+    elif word in ("stats", "spider", "spidercls"):
+        yield word
+    else:
+        yield f"crawler.{word}"
+
+
+def _setting(path: str, node: ast.AST, function: Function) -> Iterator[str]:
+    parent = function.parents.get(node)
+    argument: ast.AST | None = None
+    if isinstance(parent, ast.Subscript) and parent.value is node:
+        argument = parent.slice
+    elif re.search(rf"settings\.{_READERS}$", path) and isinstance(parent, ast.Call):
+        argument = parent.args[0] if parent.args else None
+    elif path != "crawler.settings":
+        return
+    if isinstance(argument, ast.Constant):
+        yield f"settings[{argument.value!r}]"
+    elif not isinstance(parent, (ast.Assign, ast.keyword)):
+        yield "settings"
+
+
+def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
+    parent = function.parents.get(node)
+    if isinstance(parent, ast.Assign):
+        return  # a short name for it
+    if path != "crawler.signals.connect" or not isinstance(parent, ast.Call):
+        yield "signals"
+        return
+    given = [*parent.args[1:2], *(one.value for one in parent.keywords if one.arg == "signal")]
+    name = given[0] if given else None
+    word = getattr(name, "attr", getattr(name, "id", "?"))
+    yield f"signals.{word}"
+
+
+def _failing(touched: str) -> Iterator[Failure]:
+    first, _, rest = touched.partition(".")
+    if first == "signals" and rest and rest not in (*_SIGNALS, "?"):
+        yield Failure(f"signals.{rest}", "this signal is never sent in a worker")
+    elif first == "engine" and rest and rest not in _OF_ENGINE:
+        yield Failure(f"crawler.{touched}", "only Scrapy's own process has it")
+    elif first == "crawler":
+        yield Failure(touched, "only Scrapy's own process has it")

@@ -1,0 +1,193 @@
+"""Each of many pipelines, written as public projects write them, is told rightly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scrapy_mpworkers.functions import as_pipeline
+from scrapy_mpworkers.inspection import Kind, inspect_pipeline
+
+from .pipelines import modern, more, peaceful, stateful, stateless, waiting
+
+STATELESS = [
+    value
+    for module in (stateless, peaceful)
+    for value in vars(module).values()
+    if getattr(value, "__module__", "") == module.__name__ and hasattr(value, "process_item")
+]
+#: class → kind → what is named. A cache is told too, so that nothing else warns of it.
+CACHES = {
+    "CachesResults": ("self.results",),
+    "Slugs": ("self.cache",),
+    "MemoByException": ("self.known",),
+    "MemoThatReturnsEarly": ("self._brands",),
+}
+STATEFUL: dict[Any, dict[str, tuple[str, ...]]] = {
+    stateful.DuplicatesBySet: {"state": ("self.ids_seen",)},
+    stateful.DuplicatesByAnotherName: {"state": ("self.urls",)},
+    stateful.DuplicatesByClassAttribute: {"state": ("self.fingerprints",)},
+    stateful.DuplicatesByDict: {"state": ("self.seen",)},
+    stateful.DuplicatesByGlobal: {"state": ("SEEN_URLS",)},
+    stateful.DuplicatesByLength: {"state": ("self.titles",)},
+    stateful.DuplicatesByBloomFilter: {"state": ("self.filter",)},
+    stateful.DuplicatesFromArgument: {"state": ("self.seen",)},
+    stateful.DuplicatesByBase: {"state": ("self.known",)},
+    stateful.Recent: {"state": ("self.last",)},
+    stateful.LimitPerSite: {"state": ("self.per_site",)},
+    stateful.GlobalCount: {"state": ("total",)},
+    stateful.CountsOnSelf: {"state": ("self.count",)},
+    stateful.StopsAfterMany: {"state": ("self.n",)},
+    stateful.RunningAverage: {"state": ("self.n", "self.total")},
+    stateful.PriceChange: {"state": ("self.prices",)},
+    stateful.FirstSeen: {"state": ("self.first",)},
+    stateful.NumbersCategories: {"state": ("self.numbers",)},
+    stateful.SerialNumbers: {"state": ("self.ids",)},
+    stateful.ComparesWithLast: {"state": ("self.last",)},
+    stateful.RateLimit: {"state": ("self.last_call",)},
+    stateful.unique: {"state": ("seen",)},
+    stateful.BatchOfHundred: {"buffer": ("self.rows",)},
+    stateful.BatchThatIsNeverClosed: {"buffer": ("self.rows",)},
+    stateful.DumpsAtTheEnd: {"buffer": ("self.items",)},
+    stateful.GroupsAtTheEnd: {"buffer": ("self.groups",)},
+    stateful.CountsWords: {"buffer": ("self.words",)},
+    stateful.EndsByASignal: {"buffer": ("self.rows",)},
+    stateful.CountsOnTheSpider: {"state": ("spider.total",)},
+    stateful.SeenOnTheSpider: {"state": ("spider.seen",)},
+    stateful.NumbersOfIts: {"state": ("self.next_id",)},
+    stateful.CommitsAtTheEnd: {"buffer": ("self.connection",)},
+    stateful.FileForEachShop: {"file": ("self.files",)},
+    stateful.FillsWhatItNeverMakes: {"buffer": ("self.by_site",)},
+    stateful.Inherits: {"buffer": ("self.items",)},
+    stateful.AsyncBatch: {"buffer": ("self.batch",)},
+    stateful.RemembersAndWrites: {"state": ("self.seen",), "file": ("self.file",)},
+    stateful.Excel: {"buffer": ("self.ws",)},
+    stateful.ExcelByRow: {"buffer": ("self.sheet",), "state": ("self.row",)},
+    stateful.Frame: {"buffer": ("self.df",)},
+    stateful.FrameByRow: {"buffer": ("self.df",)},
+    stateful.JsonWriter: {"file": ("self.file",)},
+    stateful.CsvWriter: {"file": ("self.file",)},
+    stateful.CsvByLocal: {"file": ("self.writer",)},
+    stateful.JsonLinesExporter: {"file": ("self.file",)},
+    stateful.ExportsEachYear: {"file": ("self.exporters",)},
+    stateful.AppendsEachTime: {"file": ("open('items.txt', 'a')",)},
+    stateful.EmptiesAtOpen: {"file": ("open('urls.txt', 'w')",)},
+}
+WAITING: dict[Any, tuple[str, bool]] = {
+    waiting.Mongo: ("stores", False),
+    waiting.OldMongo: ("stores", False),
+    waiting.AsyncMongo: ("stores", True),
+    waiting.MySQL: ("stores", False),
+    waiting.Postgres: ("stores", False),
+    waiting.Alchemy: ("stores", False),
+    waiting.AlchemySession: ("stores", False),
+    waiting.AsyncPostgres: ("stores", True),
+    waiting.Elastic: ("stores", False),
+    waiting.RedisDuplicates: ("stores", False),
+    waiting.Kafka: ("stores", False),
+    waiting.S3: ("stores", False),
+    waiting.Webhook: ("waits", False),
+    waiting.EnrichAiohttp: ("waits", True),
+    waiting.EnrichHttpx: ("waits", True),
+    waiting.Geocode: ("waits", False),
+}
+FAILING = {
+    waiting.PooledByTwisted: "twisted.enterprise.adbapi",
+    waiting.ByThread: "twisted.internet.threads",
+    waiting.Screenshot: "crawler.engine.download",
+}
+
+
+def found(pipeline: Any) -> dict[str, tuple[str, ...]]:
+    report = inspect_pipeline(as_pipeline(pipeline))
+    return {finding.kind.value: finding.names for finding in report.findings}
+
+
+def name(value: Any) -> str:
+    return getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize("pipeline", [*STATELESS, stateless.first_words], ids=name)
+def test_a_stateless_pipeline_is_left_in_peace(pipeline: Any) -> None:
+    cache = CACHES.get(pipeline.__name__)
+
+    assert found(pipeline) == ({"cache": cache} if cache else {})
+
+
+@pytest.mark.parametrize(("pipeline", "verdict"), STATEFUL.items(), ids=name)
+def test_what_is_kept_between_items_is_named(pipeline: Any, verdict: dict[str, Any]) -> None:
+    assert found(pipeline) == verdict
+
+
+@pytest.mark.parametrize(("pipeline", "verdict"), WAITING.items(), ids=name)
+def test_what_mostly_waits_is_told(pipeline: Any, verdict: tuple[str, bool]) -> None:
+    report = inspect_pipeline(pipeline)
+
+    (waits,) = [one for one in report.findings if one.kind is not Kind.CACHE]
+    assert (waits.kind.value, waits.is_async) == verdict
+
+
+def test_what_fetches_and_parses_may_be_worth_a_worker() -> None:
+    assert found(waiting.FetchesAndParses) == {}
+
+
+@pytest.mark.parametrize(("pipeline", "what"), FAILING.items(), ids=name)
+def test_what_cannot_work_in_a_worker_is_named(pipeline: Any, what: str) -> None:
+    assert what in [failure.what for failure in inspect_pipeline(pipeline).failures]
+
+
+@pytest.mark.parametrize(
+    "pipeline", [*STATELESS, *STATEFUL, *WAITING, waiting.FetchesAndParses], ids=name
+)
+def test_what_works_in_a_worker_is_not_said_to_fail(pipeline: Any) -> None:
+    assert inspect_pipeline(as_pipeline(pipeline)).failures == ()
+
+
+def test_a_class_without_source_is_not_judged() -> None:
+    namespace: dict[str, Any] = {"__name__": "nowhere"}
+    exec("class P:\n def process_item(self, item): self.x.append(item); return item", namespace)
+
+    report = inspect_pipeline(namespace["P"])
+
+    assert (report.findings, report.unread) == ((), ("P",))
+
+
+def test_a_builtin_is_not_judged() -> None:
+    assert inspect_pipeline(int).findings == ()
+
+
+MORE = [
+    value
+    for module in (more, modern)
+    for value in vars(module).values()
+    if hasattr(value, "verdict") and hasattr(value, "process_item")
+]
+
+
+@pytest.mark.parametrize("pipeline", MORE, ids=name)
+def test_what_is_easily_taken_for_another_is_told_apart(pipeline: Any) -> None:
+    expected = getattr(pipeline, "verdict", {})
+
+    if isinstance(expected, str):
+        assert list(found(pipeline)) == [expected]
+    else:
+        assert found(pipeline) == expected
+    assert inspect_pipeline(pipeline).failures == ()
+
+
+def test_a_class_that_cannot_be_inspected_is_not_judged() -> None:
+    class Odd:
+        __module__ = property(lambda self: "odd")  # type: ignore[assignment]
+
+        def process_item(self, item: Any) -> Any:
+            return item
+
+    assert inspect_pipeline(Odd).findings == ()
+    assert inspect_pipeline(Odd).unread
+
+
+def test_a_name_that_is_bound_from_itself_again_and_again_takes_no_time() -> None:
+    report = inspect_pipeline(more.ReplacesManyTimes)
+
+    assert (report.findings, report.unread) == ((), ())
