@@ -7,6 +7,7 @@ runs the command with ``STORE_DSN`` in its environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -16,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 START_SECONDS = 60.0
 #: Debian keeps the server's programs out of the PATH.
@@ -105,6 +109,15 @@ class Postgres:
                 self._ready.set()
         self._ready.set()
 
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """A database of its own, by its DSN."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+            yield f"{self.dsn.rpartition('/')[0]}/{name}"
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     def close(self) -> None:
         """Stop it, without its clients' leave, and remove its data."""
         self._stop()
@@ -126,15 +139,6 @@ def _unprivileged() -> dict[str, Any]:
             continue
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
     raise RuntimeError("There is no user to run PostgreSQL as: it refuses to be root's.")
-
-
-def served() -> Iterator[Postgres]:
-    """A server, as the body of a fixture or of a ``with``."""
-    server = Postgres()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 def main(command: list[str]) -> int:
