@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cook(launch: Launcher, tmp_path: Path) -> Callable[..., tuple[Path, Ended]]:  # noqa: F811
-    """Runs a crawl of these items with a recipe and *also* some pipelines; returns its project's folder and its end."""
+    """Runs a crawl of these items with a recipe, and *also* with some pipelines more.
+
+    It returns the folder of the project, and the ended crawl.
+    """
 
     def run(
         recipe: str,
