@@ -50,9 +50,13 @@ class Postgres:
     """A server with a data folder of its own.
 
     It does not run as root: there it is the user that Debian's package makes, or ``nobody``.
+
+    Args:
+        durable: whether a commit waits for the disk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = False) -> None:
+        self._durable = durable
         self._owner: dict[str, Any] = _unprivileged() if os.geteuid() == 0 else {}
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
         try:
@@ -85,7 +89,7 @@ class Postgres:
             [
                 str(program("postgres")),
                 *("-D", "data", "-h", "127.0.0.1", "-p", str(port), "-k", str(self._folder)),
-                *("-c", "fsync=off"),
+                *("-c", f"fsync={'on' if self._durable else 'off'}"),
             ],
             cwd=self._folder,
             stderr=subprocess.PIPE,
@@ -143,7 +147,7 @@ def _unprivileged() -> dict[str, Any]:
 
 def main(command: list[str]) -> int:
     """Run *command* beside a server."""
-    server = Postgres()
+    server = Postgres(durable=True)
     try:
         return subprocess.run(command, env=os.environ | {"STORE_DSN": server.dsn}).returncode
     finally:
