@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 BOOK = Path(__file__).parents[2] / "docs/recipes.md"
 
 PIPELINES = "myproject/pipelines.py"
+NOTHING: Mapping[str, str] = {}
 BEGINNING = {
     "scrapy.cfg": "[settings]\ndefault = myproject.settings\n",
     "myproject/__init__.py": "",
@@ -56,14 +57,16 @@ def code_of(recipe: str) -> Iterator[tuple[str, str]]:
         yield first.removeprefix("# "), text
 
 
-def make_project(folder: Path, recipe: str, items: list[dict[str, Any]], also: str = "") -> Path:
+def make_project(
+    folder: Path, recipe: str, items: list[dict[str, Any]], also: Mapping[str, str] = NOTHING
+) -> Path:
     """A project that has followed the recipe, and whose spider yields *items*.
 
     Args:
-        also: code behind that of the recipe's pipelines.
+        also: code behind that of the recipe, by the path of its file.
     """
     files = dict(BEGINNING)
-    for path, text in (*code_of(recipe), (PIPELINES, also), *ENDING.items()):
+    for path, text in (*code_of(recipe), *also.items(), *ENDING.items()):
         files[path] = f"{files.get(path, '')}\n{text}"
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from crawls.harness import World
 
-from .book import code_of, recipes
+from .book import PIPELINES, code_of, make_project, recipes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from crawls.harness import Launcher, Site
 
 INLINE: dict[str, Any] = {"MPWORKERS_ENABLED": False}
 SONGS = ("one two three four five six seven eight", "a b c d e f g h i j k l m", "la la la")
@@ -120,7 +123,11 @@ def test_lost_connection_is_made_again(cook: Any, dsn: str) -> None:
         "batch_size": 10,
     }
     _, ended = cook(
-        "Store in a database", pages(40), also=CUT_OFF, STORE_DSN=dsn, MPWORKERS_LEVELS=[level]
+        "Store in a database",
+        pages(40),
+        also={PIPELINES: CUT_OFF},
+        STORE_DSN=dsn,
+        MPWORKERS_LEVELS=[level],
     )
 
     with psycopg.connect(dsn) as connection:
@@ -221,3 +228,32 @@ def image_url(width: int, height: int) -> str:
     ramp = image.linear_gradient("L").rotate(90).resize((width, height))
     ramp.convert("RGB").save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+EXTRACT = """
+def links_and_text(html):
+    return ["b"], html
+"""
+LOCAL = """
+class LocalSpider(PagesSpider):
+    name = "local"
+
+    def __init__(self, url):
+        self.start_urls = [url]
+"""
+
+
+def test_heavy_parse_runs_in_workers_and_its_links_are_followed(
+    launch: Launcher, site: Site, tmp_path: Path
+) -> None:
+    also = {"myproject/extract.py": EXTRACT, "myproject/spiders/pages.py": LOCAL}
+    project = make_project(tmp_path / "project", "Heavy `parse`", [], also)
+    world = World("asyncio", "forkserver")
+    command = ("crawl", "local", "-a", f"url={site.url('a')}")
+
+    ended = launch.scrapy(*command, cwd=project, world=world).finish()
+
+    assert [item["url"] for item in ended.items] == [site.url("a"), site.url("b")]
+    assert {item["text"] for item in ended.items} == {"<title>A page</title>"}
+    assert ended.stats["mpworkers/calls/done"] == 2
+    assert ended.stats["mpworkers/workers/started"] == 2
