@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from crawls.harness import Crawl, Ended, Launcher
 
-#: rows, rows between two deaths of the worker's own, kills from outside, seconds for all of it
+#: workers, rows, rows between two deaths of a worker's own, kills from outside
 SIZES = [
-    pytest.param(5_000, 2_000, 3, 60, marks=pytest.mark.short),
-    pytest.param(100_000, 10_000, 20, 300, marks=pytest.mark.full),
+    pytest.param(1, 5_000, 2_000, 3, marks=pytest.mark.short),
+    pytest.param(1, 100_000, 10_000, 20, marks=pytest.mark.full),
+    pytest.param(3, 100_000, 10_000, 20, marks=pytest.mark.full),
 ]
+SECONDS = 300  # that the longest may take
 BAD = 777
 WORLD = World("asyncio", "forkserver")
 
@@ -36,7 +38,6 @@ def settings(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     level = {
         "name": "store",
         "pipelines": {"crawled.stores.DiesStoring": 900},
-        "workers": 1,
         "batch_size": 500,
         "batch_seconds": 1.0,
         "wait": False,
@@ -44,20 +45,21 @@ def settings(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     return {"SPIDER_MODULES": ["crawled.stores"], "STORE_DSN": dsn, "MPWORKERS_LEVELS": [level]}
 
 
-@pytest.mark.parametrize(("rows", "every", "kills", "seconds"), SIZES)
+@pytest.mark.parametrize(("workers", "rows", "every", "kills"), SIZES)
 def test_killed_workers_lose_no_row_and_double_none(
     launch: Launcher,
     dsn: str,
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
+    workers: int,
     rows: int,
     every: int,
     kills: int,
-    seconds: float,
 ) -> None:
     monkeypatch.setenv("CRAWL_DIES_EVERY", str(every))
+    settings["MPWORKERS_LEVELS"][0]["workers"] = workers
     crawl = launch.crawl("rows", WORLD, f"rows={rows}", f"bad={BAD}", **settings)
-    crawl.deadline += seconds
+    crawl.deadline += SECONDS
     kill_often(crawl, kills, random.Random(rows))
     ended = crawl.finish()
 
@@ -69,7 +71,7 @@ def test_killed_workers_lose_no_row_and_double_none(
 
 
 def kill_often(crawl: Crawl, kills: int, chance: random.Random) -> None:
-    """Kill whichever worker stores, at any moment: also of its opening or of a commit."""
+    """Kill the youngest worker, at any moment: also of its opening or of a commit."""
     for n in range(1, kills + 1):
         victim = crawl.wait_told("opened", n)[-1]
         threading.Event().wait(chance.uniform(0, 0.5))
