@@ -141,6 +141,22 @@ def test_ctrl_c_waits_for_a_close_that_has_begun(launch: Launcher, world: World)
     assert_all_stored(crawl.finish())
 
 
+@worlds(2, 1)
+def test_store_that_hangs_is_given_up_and_its_items_are_kept(
+    launch: Launcher, world: World, tmp_path: Path
+) -> None:
+    dead = tmp_path / "dead.jsonl"
+    settings = store() | {"MPWORKERS_DEAD_LETTERS": str(dead), "MPWORKERS_CLOSE_TIMEOUT": 1}
+    ended = launch.crawl("pages", world, "items=40", held=True, **settings).finish()
+
+    letters = [json.loads(line) for line in dead.read_text().splitlines()]
+    assert sorted(letter["item"]["n"] for letter in letters) == list(range(1, 41))
+    assert {letter["reason"] for letter in letters} == {"CloseTimeout"}
+    assert ended.stats["mpworkers/store/items/dead_lettered"] == 40
+    assert ended.numbers == list(range(1, 41))
+    assert ended.exit_code == 0
+
+
 def assert_all_stored(ended: Ended, count: int = 40) -> None:
     assert ended.told("stored") == list(range(1, count + 1))
     assert ended.numbers == list(range(1, count + 1))
