@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
-from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import search
 from pydocs import INDEX, PROJECT
-from pydocs.index import Index
+from pydocs.index import Row, open_index
 from pydocs.pages import count_pages, ensure_pages
 from pydocs.server import LocalSite
 
-INLINE_INDEX = PROJECT / "inline.sqlite"
 QUERIES = ["keep a list sorted", "difference between two texts", "wait for several coroutines"]
+
+
+class Run(NamedTuple):
+    """A crawl: its wall time, from the start of the process to its end, and what it stored."""
+
+    seconds: float
+    rows: list[Row]
 
 
 def main() -> None:
     print("\nPython's documentation becomes a full-text index: by one crawl, run in two ways\n")
     prepare()
     with LocalSite() as site:
-        inline = crawl("inline", site.url, INLINE_INDEX, "MPWORKERS_ENABLED=False")
-        workers = crawl("workers", site.url, INDEX)
+        inline = crawl("inline", site.url, "MPWORKERS_ENABLED=False")
+        workers = crawl("workers", site.url)
     compare(inline, workers)
-    print(f"\nWhat the workers' log says at its end:\n{summary(PROJECT / 'workers.log')}")
+    print(f"\nWhat the workers' log says at its end:\n\n{summary(PROJECT / 'workers.log')}")
     for query in QUERIES:
         print(f'\n$ python {relative("search.py")} "{query}"\n')
         search.main(query, limit=1)
@@ -37,40 +44,43 @@ def prepare() -> None:
     tell("pages", f"{count_pages()} modules, {time.perf_counter() - started:.1f} s to render")
 
 
-def crawl(name: str, site: str, index: Path, *settings: str) -> float:
-    """Run ``scrapy crawl pydocs``.
-
-    Returns:
-        Its wall time in seconds, from the start of the process to its end.
-    """
+def crawl(name: str, site: str, *settings: str) -> Run:
+    """Run ``scrapy crawl pydocs``."""
     log = PROJECT / f"{name}.log"
     command = [sys.executable, "-m", "scrapy", "crawl", "pydocs", "-a", f"site={site}"]
-    for setting in (f"LOG_FILE={log}", "LOG_FILE_APPEND=False", f"INDEX_PATH={index}", *settings):
+    for setting in (f"LOG_FILE={log}", "LOG_FILE_APPEND=False", *settings):
         command += ["-s", setting]
     if sys.stdout.isatty():
         tell(name, "crawling ...", end="\r")
-    log.unlink(missing_ok=True)  # what it says shall be of this crawl
+    index = open_index(INDEX)
+    # What is found there afterwards shall be of this crawl.
+    index.clear()
+    log.unlink(missing_ok=True)
     started = time.perf_counter()
     completed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     seconds = time.perf_counter() - started
-    if completed.returncode or not index.exists():
+    [(pages,)] = index.select("SELECT count(*) FROM pages")
+    if completed.returncode or not pages:
         where = f", {log} tells why" if log.exists() else ""
         sys.exit(f"The crawl failed{where}:\n{completed.stderr}")
-    tell(name, f"{seconds:5.1f} s   {len(Index(index))} pages indexed, log in {relative(log.name)}")
-    return seconds
+    tell(name, f"{seconds:5.1f} s   {pages} pages indexed, log in {relative(log.name)}")
+    rows = index.rows()
+    index.close()
+    return Run(seconds, rows)
 
 
-def compare(inline: float, workers: float) -> None:
-    tell("ratio", f"{inline / workers:5.2f}     " + verdict(inline / workers))
-    if Index(INLINE_INDEX).rows() != Index(INDEX).rows():
+def compare(inline: Run, workers: Run) -> None:
+    ratio = inline.seconds / workers.seconds
+    tell("ratio", f"{ratio:5.2f}     " + verdict(ratio))
+    if inline.rows != workers.rows:
         sys.exit("  The indexes differ, which must not be: please report it.")
-    tell("same?", "yes: both indexes hold the same rows")
+    tell("same?", "yes: both stored the same rows")
 
 
 def summary(log: Path) -> str:
-    """The indented lines that follow the announcement of the summary."""
-    _, _, rest = log.read_text("utf-8").partition("summary:\n")
-    return "\n".join(takewhile(lambda line: line.startswith("  "), rest.splitlines()))
+    """The table of each level: the indented lines behind its announcement."""
+    tables = re.findall(r"summary of the (level \w+):\n((?:  .*\n)+)", log.read_text("utf-8"))
+    return "\n".join(f"  {level}\n{table}" for level, table in tables)
 
 
 def verdict(ratio: float) -> str:

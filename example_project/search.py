@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 from pydocs import INDEX
-from pydocs.index import Hit, Index
+from pydocs.index import Hit, open_index
 
 BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
@@ -15,10 +15,12 @@ BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 def main(words: str, limit: int = 5) -> None:
     if not words.strip():
         sys.exit('What shall be found? python search.py "words to find"')
-    if not INDEX.exists():
+    index = open_index(INDEX)
+    if not index.select("SELECT 1 FROM pages LIMIT 1"):
         sys.exit("There is no index yet: python demo.py makes it.")
-    hits = Index(INDEX).search(words, limit, marks=(BOLD, PLAIN))
+    hits = index.search(words, limit, marks=(BOLD, PLAIN))
     print("\n".join(map(show, hits)) or "Nothing found.")
+    index.close()
 
 
 def show(hit: Hit) -> str:

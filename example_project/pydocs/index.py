@@ -1,28 +1,17 @@
-"""The result: a full-text index in one SQLite file."""
+"""The result: a full-text index in one SQLite file, or in PostgreSQL."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydocs.items import Page
 
-SCHEMA = """
-DROP TABLE IF EXISTS pages;
-DROP TABLE IF EXISTS near_copies;
-CREATE VIRTUAL TABLE pages USING fts5(module, title, keywords, text, tokenize = 'porter');
-CREATE TABLE near_copies (module TEXT, other TEXT, PRIMARY KEY (module, other));
-"""
-
-# bm25 takes a weight per column: a word in a module's name says more than one in its text.
-# snippet takes the column (3 is the text), marks, the sign for an omission and a length in words.
-SEARCH = """
-SELECT module, title, keywords, snippet(pages, 3, ?, ?, ' … ', 24)
-FROM pages WHERE pages MATCH ? ORDER BY bm25(pages, 8, 6, 4, 1), module
-"""
+Row = tuple[Any, ...]
+Marks = tuple[str, str]
 
 
 class Hit(NamedTuple):
@@ -33,59 +22,131 @@ class Hit(NamedTuple):
     near_copies: list[str]
 
 
-class Index:
-    def __init__(self, path: str | PathLike[str]) -> None:
-        # Transactions by hand: sqlite3 on its own would commit before the schema's statements.
-        self._db = sqlite3.connect(path, isolation_level=None)
+class Index(ABC):
+    """Pages by module. Each row knows the crawl that wrote it last."""
 
-    @classmethod
-    def rebuild(cls, path: str | PathLike[str]) -> Index:
-        """Start over, in one transaction: until ``commit()`` readers see the old index."""
-        index = cls(path)
-        index._db.execute("BEGIN")
-        for statement in filter(str.strip, SCHEMA.split(";")):
-            index._db.execute(statement)
-        return index
+    @abstractmethod
+    def save(self, pages: Sequence[Page], crawl: float) -> None:
+        """Insert or update *pages*, all or none: a second time does no harm."""
 
-    def add(self, page: Page) -> None:
-        row = (page.module, page.title, ", ".join(page.keywords), page.text)
-        self._db.execute("INSERT INTO pages VALUES (?, ?, ?, ?)", row)
-        for other in page.near_copies:
-            pairs = [(page.module, other), (other, page.module)]
-            self._db.executemany("INSERT INTO near_copies VALUES (?, ?)", pairs)
+    @abstractmethod
+    def finish(self, crawl: float) -> None:
+        """Remove what this crawl has not met, and make the rest searchable."""
 
-    def commit(self) -> None:
-        self._db.execute("COMMIT")
-        self._db.close()
+    def clear(self) -> None:
+        """Remove everything: no crawl started at 0."""
+        self.finish(0)
 
-    def search(
-        self, words: str, limit: int = 5, marks: tuple[str, str] = ("", "")
-    ) -> Iterator[Hit]:
-        """The pages that hold most of the words, best first; rare words count more.
+    @abstractmethod
+    def found(self, words: Sequence[str], marks: Marks) -> Iterable[Row]:
+        """Module, title, keywords and snippet of the pages with any of the words, best first."""
+
+    @abstractmethod
+    def select(self, query: str) -> list[Row]:
+        """The rows that a query gives."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def search(self, words: str, limit: int = 5, marks: Marks = ("", "")) -> Iterator[Hit]:
+        """The pages that hold most of the words, best first; in SQLite rare words count more.
 
         Of pages that say nearly the same only the best is among them, and names the others.
         """
-        # In quotes a word is only a word: FTS5 has a query language, people have questions.
-        query = " OR ".join('"{}"'.format(word.replace('"', "")) for word in words.split())
-        return islice(self._distinct(self._db.execute(SEARCH, (*marks, query))), limit)
+        return islice(self._distinct(self.found(words.split(), marks)), limit)
 
-    def _distinct(self, rows: Iterable[tuple[str, str, str, str]]) -> Iterator[Hit]:
+    def _distinct(self, rows: Iterable[Row]) -> Iterator[Hit]:
+        others: dict[str, list[str]] = {}
+        for module, other in self.select("SELECT module, other FROM near_copies ORDER BY other"):
+            others.setdefault(module, []).append(other)
         told: set[str] = set()
         for row in rows:
-            hit = Hit(*row, near_copies=self.near_copies(row[0]))
+            hit = Hit(*row, near_copies=others.get(row[0], []))
             if hit.module not in told:
                 told.update(hit.near_copies)
                 yield hit
 
-    def near_copies(self, module: str) -> list[str]:
-        query = "SELECT other FROM near_copies WHERE module = ? ORDER BY other"
-        return [other for (other,) in self._db.execute(query, (module,))]
-
-    def rows(self) -> list[tuple[str, ...]]:
+    def rows(self) -> list[Row]:
         """All that the index holds, in an order that does not tell how it got there."""
-        pages = self._db.execute("SELECT module, title, keywords, text FROM pages")
-        return sorted([*pages, *self._db.execute("SELECT module, other FROM near_copies")])
+        pages = self.select("SELECT module, title, keywords, text FROM pages")
+        return sorted([*pages, *self.select("SELECT module, other FROM near_copies")])
 
-    def __len__(self) -> int:
-        (count,) = self._db.execute("SELECT count(*) FROM pages").fetchone()
-        return int(count)
+
+def open_index(where: str) -> Index:
+    """The index in this SQLite file, or at this ``postgresql://`` DSN."""
+    if where.startswith("postgresql://"):
+        from pydocs.postgres import PostgresIndex  # needs psycopg, which others need not install
+
+        return PostgresIndex(where)
+    return SQLiteIndex(where)
+
+
+def page_rows(pages: Sequence[Page], crawl: float) -> list[Row]:
+    return [(p.module, p.title, ", ".join(p.keywords), p.text, crawl) for p in pages]
+
+
+def pair_rows(pages: Sequence[Page], crawl: float) -> list[Row]:
+    """Whichever of two comes second names the first; either shall name the other."""
+    pairs = [(page.module, other) for page in pages for other in page.near_copies]
+    return [(*pair, crawl) for one, other in pairs for pair in ((one, other), (other, one))]
+
+
+class SQLiteIndex(Index):
+    # A commit need not wait for the disk: what a power cut takes is crawled again.
+    schema = """
+        PRAGMA journal_mode = WAL;
+        PRAGMA synchronous = NORMAL;
+        CREATE TABLE IF NOT EXISTS pages (
+            id INTEGER PRIMARY KEY,
+            module TEXT UNIQUE, title TEXT, keywords TEXT, text TEXT, crawl REAL
+        );
+        CREATE TABLE IF NOT EXISTS near_copies (
+            module TEXT, other TEXT, crawl REAL, PRIMARY KEY (module, other)
+        );
+        CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(
+            module, title, keywords, text,
+            content = 'pages', content_rowid = 'id', tokenize = 'porter'
+        );
+    """
+    upsert_page = """
+        INSERT INTO pages (module, title, keywords, text, crawl) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (module) DO UPDATE SET
+            title = excluded.title, keywords = excluded.keywords,
+            text = excluded.text, crawl = excluded.crawl
+    """
+    upsert_pair = """
+        INSERT INTO near_copies (module, other, crawl) VALUES (?, ?, ?)
+        ON CONFLICT (module, other) DO UPDATE SET crawl = excluded.crawl
+    """
+    # bm25 takes a weight per column: a word in a module's name says more than one in its text.
+    # snippet takes the column (3 is the text), marks, the sign for an omission, a length in words.
+    find = """
+        SELECT module, title, keywords, snippet(search, 3, ?, ?, ' … ', 24)
+        FROM search WHERE search MATCH ? ORDER BY bm25(search, 8, 6, 4, 1), module
+    """
+
+    def __init__(self, path: str) -> None:
+        self._db = sqlite3.connect(path)
+        self._db.executescript(self.schema)
+
+    def save(self, pages: Sequence[Page], crawl: float) -> None:
+        with self._db:  # one transaction
+            self._db.executemany(self.upsert_page, page_rows(pages, crawl))
+            self._db.executemany(self.upsert_pair, pair_rows(pages, crawl))
+
+    def finish(self, crawl: float) -> None:
+        with self._db:
+            self._db.execute("DELETE FROM pages WHERE crawl <> ?", [crawl])
+            self._db.execute("DELETE FROM near_copies WHERE crawl <> ?", [crawl])
+            self._db.execute("INSERT INTO search (search) VALUES ('rebuild')")
+
+    def found(self, words: Sequence[str], marks: Marks) -> Iterable[Row]:
+        # In quotes a word is only a word: FTS5 has a query language, people have questions.
+        query = " OR ".join('"{}"'.format(word.replace('"', "")) for word in words)
+        return self._db.execute(self.find, (*marks, query))
+
+    def select(self, query: str) -> list[Row]:
+        return self._db.execute(query).fetchall()
+
+    def close(self) -> None:
+        self._db.close()

@@ -1,4 +1,4 @@
-"""The way of a page: text and keywords (heavy), then comparison and index (light)."""
+"""The way of a page: text and keywords (heavy), then comparison and index (in batches)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from trafilatura import extract
 from trafilatura.deduplication import Simhash
 from yake import KeywordExtractor
 
-from pydocs.index import Index
+from pydocs.index import open_index
 from pydocs.items import Page
+from scrapy_mpworkers import BatchMixin
 
 logger = logging.getLogger(__name__)
 
@@ -116,23 +117,25 @@ class NearCopies:
         logger.info("Compared %d pages with each other", len(self.seen))
 
 
-class SearchIndex:
-    """Writes the full-text index."""
+class SearchIndex(BatchMixin):
+    """Writes the full-text index: a commit for each batch."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, where: str, crawl: float) -> None:
+        self.where = where
+        self.crawl = crawl
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> SearchIndex:
-        return cls(crawler.settings["INDEX_PATH"])
+        return cls(crawler.settings["STORE_DSN"], crawler.settings["CRAWL_STARTED"])
 
     def open_spider(self) -> None:
-        self.index = Index.rebuild(self.path)
+        self.index = open_index(self.where)
 
-    def process_item(self, page: Page) -> Page:
-        self.index.add(page)
-        return page
+    def process_batch(self, pages: list[Page]) -> list[Page]:
+        self.index.save(pages, self.crawl)
+        return pages
 
     def close_spider(self) -> None:
-        self.index.commit()
-        logger.info("The index is at %s", self.path)
+        self.index.finish(self.crawl)
+        self.index.close()
+        logger.info("The index is at %s", self.where)

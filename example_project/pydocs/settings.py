@@ -1,24 +1,32 @@
-"""Scrapy's settings of the example: the first block is what moves the heavy work to workers."""
+"""Scrapy's settings of the example: the first block is what moves the work to workers."""
+
+import time
 
 from pydocs import INDEX
 
-# Reading a page and finding its keywords costs 60 to 100 ms of CPU. These two were in
-# ITEM_PIPELINES; that they moved here is all that changed, their code knows nothing of it.
 ADDONS = {"scrapy_mpworkers.Addon": 500}
-MPWORKERS_PIPELINES = {
-    "pydocs.pipelines.ExtractText": 300,
-    "pydocs.pipelines.Keywords": 310,
-}
+MPWORKERS_LEVELS = [
+    # Reading a page and finding its keywords costs 60 to 100 ms of CPU: on all cores.
+    {
+        "name": "compute",
+        "pipelines": {"pydocs.pipelines.ExtractText": 300, "pydocs.pipelines.Keywords": 310},
+    },
+    # One worker sees every page, so that pages can be compared with each other; it commits once
+    # for many. The crawl goes on meanwhile, and waits for it at the end.
+    {
+        "name": "store",
+        "pipelines": {"pydocs.pipelines.NearCopies": 400, "pydocs.pipelines.SearchIndex": 500},
+        "workers": 1,
+        "batch_size": 100,
+        "batch_seconds": 1.0,
+        "wait": False,
+    },
+]
 
-# On the same number line, behind the workers: one place that sees every page, so that pages can
-# be compared with each other and one connection writes the index.
-ITEM_PIPELINES = {
-    "pydocs.pipelines.NearCopies": 400,
-    "pydocs.pipelines.SearchIndex": 500,
-}
-
-# Where SearchIndex writes: a setting of this project.
-INDEX_PATH = str(INDEX)
+# Settings of this project: where SearchIndex writes (an SQLite file, or postgresql://...), and
+# what tells the rows of this crawl from older ones, in each of its workers.
+STORE_DSN = INDEX
+CRAWL_STARTED = time.time()
 
 BOT_NAME = "pydocs"
 SPIDER_MODULES = ["pydocs.spiders"]
