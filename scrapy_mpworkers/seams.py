@@ -15,29 +15,51 @@ from typing import Any
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import MPWorkersError
-from scrapy_mpworkers.loops import CrawlLoop
+from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
 
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 0.1  # seconds
 
 
-def when_closing_begins(crawler: Crawler, callback: Callable[[], None]) -> None:
-    """Call *callback* when the engine begins to close the spider.
+#: Seconds that a second close waits for the rest of the first one, behind the end of the workers.
+_REST_OF_CLOSE = 2.0
+
+
+def watch_closing(
+    crawler: Crawler, begins: Callable[[], None], end: Callable[[], Awaitable[None]]
+) -> None:
+    """Call *begins* when the engine begins to close the spider; let a second close wait for it.
 
     Scrapy calls ``close_spider`` of pipelines, and sends ``spider_closed``, only after every item
     is settled: a deadline that began there would never begin for an item that is stuck.
+
+    And when a first Ctrl-C comes while the spider closes, Scrapy takes it for closed and ends its
+    loop: what a level that nobody waits for still has would be lost. So a second close waits for
+    *end*, and then for the first one, with a limit: it may come from within, from a handler of
+    ``spider_closed`` that stops the crawler.
     """
     engine: Any = crawler.engine
     close = getattr(engine, "close_spider_async", None)
     if close is None:
         logger.debug("This Scrapy has no engine.close_spider_async: no deadline while closing")
         return
+    loop = current_loop()  # not the crawl's, which ends with it
+    closed: Gate | None = None
 
     @wraps(close)
     async def close_spider_async(*args: Any, **kwargs: Any) -> Any:
-        callback()
-        return await close(*args, **kwargs)
+        nonlocal closed
+        if closed is not None:
+            await end()
+            loop.call_later(_REST_OF_CLOSE, closed.open)
+            return await closed.wait()
+        closed = Gate(loop)
+        begins()
+        try:
+            return await close(*args, **kwargs)
+        finally:
+            closed.open()
 
     engine.close_spider_async = close_spider_async
 

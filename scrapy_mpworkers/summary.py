@@ -28,8 +28,14 @@ def progress(
     )
 
 
-def table(figures: Figures, now: float, cpus: int) -> str:
-    """The closing table and its advice; *cpus* are those that the crawl may use."""
+def table(figures: Figures, now: float, cpus: int, has_batches: bool = False) -> str:
+    """The closing table and its advice.
+
+    Args:
+        cpus: those that the crawl may use.
+        has_batches: whether items go through together. What one of them takes is no measure then:
+            inline there would be a batch for each.
+    """
     shares = ", ".join(
         f"{worker.busy / worker.lived(now):.0%}" if worker.lived(now) else "-"
         for worker in figures.workers
@@ -43,18 +49,25 @@ def table(figures: Figures, now: float, cpus: int) -> str:
         ("wait", _percentiles(figures.wait)),
         ("service", _percentiles(figures.service)),
         ("bytes", f"{_size(figures.bytes_shipped)} out, {_size(figures.bytes_returned)} back"),
-        ("advice", advice(figures, now, cpus) if figures.service.count else "no items came"),
+        (
+            "advice",
+            advice(figures, now, cpus, has_batches) if figures.service.count else "no items came",
+        ),
     ]
     return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
 
 
-def advice(figures: Figures, now: float, cpus: int) -> str:
+def advice(figures: Figures, now: float, cpus: int, has_batches: bool = False) -> str:
     """One sentence drawn from the figures."""
     share = figures.utilisation(now)
     service = figures.service
     if sum(worker.lived(now) for worker in figures.workers) < _ENOUGH_SECONDS:
         return "too short a crawl to judge."
-    if service.count >= 20 and service.total / service.count < _SHIPPING_SECONDS:
+    if (
+        not has_batches
+        and service.count >= 20
+        and service.total / service.count < _SHIPPING_SECONDS
+    ):
         return (
             f"items take {_time(service.total / service.count)} on average, less than their "
             "shipping: inline (ITEM_PIPELINES) would be faster."

@@ -20,11 +20,15 @@ from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.local import make_pool, make_processes
 from scrapy_mpworkers.loops import CrawlLoop, Gate
 from scrapy_mpworkers.news import PoolNews
-from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, when_closing_begins
+from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
 from scrapy_mpworkers.settings import WorkerSettings, levels_with_calls
 from scrapy_mpworkers.stats import publish
 
 logger = logging.getLogger(__name__)
+
+#: Seconds without any item, after which a second close no longer waits for the stop that the first
+#: one should bring on; and between two looks.
+_PATIENCE, _LOOK_AGAIN = 2.0, 0.1
 
 
 class Workforce:
@@ -59,7 +63,7 @@ class Workforce:
         self._nudge = ScraperNudge(self._crawler, loop, self._awaited)
         self.levels = [self._level(n, crossing, loop) for n in range(len(self.settings))]
         self._closing = Closing(loop, self.levels, self._options.close_timeout)
-        when_closing_begins(self._crawler, self._closing.begin)
+        watch_closing(self._crawler, self._closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         self._report_progress_later()
 
@@ -109,7 +113,9 @@ class Workforce:
         for level in started:
             # After a start that failed there is nothing to sum up, and an error to be read.
             if any(worker.lived(now) for worker in level.pool.figures.workers):
-                table = summary.table(level.pool.figures, now, usable_cpus())
+                table = summary.table(
+                    level.pool.figures, now, usable_cpus(), level.settings.batch_size > 0
+                )
                 self._log(f"Workers' summary{level.of_level}:\n{table}")
 
     # Start
@@ -160,6 +166,19 @@ class Workforce:
         logger.info("%s", text, extra={"spider": self._crawler.spider})
 
     # End
+
+    async def _await_end(self) -> None:
+        """Wait for the stop that a close brings on, but not for ever for one that does not come."""
+        patience = _PATIENCE
+        while patience > 0:
+            if self._stopped is not None:
+                await self._stopped.wait()
+                return
+            turn, end = self._loop.waiter()
+            self._loop.call_later(_LOOK_AGAIN, partial(end, None))
+            await turn
+            has_items = any(level.backpressure.pending for level in self.levels)
+            patience = _PATIENCE if has_items else patience - _LOOK_AGAIN
 
     def _stop_when_drained(self) -> None:
         for level in self.levels:

@@ -126,10 +126,7 @@ def test_ctrl_c_waits_until_all_is_stored(launch: Launcher, site: Site, world: W
     assert_all_stored(crawl.finish(), 80)
 
 
-@pytest.mark.xfail(
-    reason="Scrapy's engine.stop() does not wait for a close that has already begun", strict=False
-)
-@worlds(0, 1)
+@worlds(0)
 def test_ctrl_c_waits_for_a_close_that_has_begun(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=40", held=True, **store())
     crawl.wait_for(r"Closing spider \(finished\)")
