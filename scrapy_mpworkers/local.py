@@ -11,7 +11,7 @@ from scrapy_mpworkers.cpus import thread_variables
 from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop
-from scrapy_mpworkers.pool.batching import Together
+from scrapy_mpworkers.pool.batching import Together, target
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
@@ -41,6 +41,7 @@ def make_processes(
         environment=thread_variables(everybody, os.environ),
         start_method=multiprocessing.get_start_method(allow_none=True),
         paths=folders_to_import_from(spidercls),
+        batch_seconds=target(pool.workers),
     )
     return Processes(start_method, modules_to_preload(entries, spidercls), conditions)
 

@@ -14,6 +14,9 @@ from typing import NamedTuple
 #: the workers keep all caches busy; much more work in it would unbalance the lanes. (1 ms items on
 #: 2 cores: 0.88 of the ideal with 4 ms, 0.90 with 8 ms, 0.92 with 10 ms.)
 TARGET = 0.010
+#: The same for each lane of a pool, where that is more. One loop sends all messages and hears all
+#: reports: so it is not asked for more than 2,000 of each a second, however many lanes it has.
+TARGET_OF_A_LANE = 0.0005
 #: Tasks in one message, at most.
 LARGEST = 64
 #: Messages in a lane at once: the one that is worked on and one ahead, so that a worker never
@@ -42,11 +45,16 @@ class ServiceTime:
             self.seconds += (1 - 0.9**tasks) * (seconds - self.seconds)
 
 
-def batch_size(service: float | None) -> int:
+def target(lanes: int) -> float:
+    """Seconds of work that one message of a pool with so many *lanes* should carry."""
+    return max(TARGET, TARGET_OF_A_LANE * lanes)
+
+
+def batch_size(service: float | None, lanes: int) -> int:
     """Tasks that fill a message; one while nothing is known, and for slow items."""
     if service is None:
         return 1
-    return max(1, min(LARGEST, int(TARGET / max(service, 1e-6))))
+    return max(1, min(LARGEST, int(target(lanes) / max(service, 1e-6))))
 
 
 def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tuple[int, int]]:
@@ -64,7 +72,7 @@ def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tupl
     """
     now = list(loads)
     messages: list[tuple[int, int]] = []
-    size = batch_size(service)
+    size = batch_size(service, len(loads))
     while waiting and now:
         load = min(now)
         if load >= PREFETCH or (load and waiting <= len(now)):

@@ -67,7 +67,7 @@ def main(ends: Ends, conditions: Conditions) -> None:
     loop = WatchfulLoop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(Worker(loop, ends).run())
+        loop.run_until_complete(Worker(loop, ends, conditions.batch_seconds).run())
         loop.run_until_complete(_cancel_the_rest())
     finally:
         asyncio.set_event_loop(None)
@@ -80,10 +80,10 @@ def main(ends: Ends, conditions: Conditions) -> None:
 class Worker:
     """One life: setup, batches, pill."""
 
-    def __init__(self, loop: WatchfulLoop, ends: Ends) -> None:
+    def __init__(self, loop: WatchfulLoop, ends: Ends, batch_seconds: float) -> None:
         self._loop = loop
         self._inbox = Inbox(ends.orders)
-        self._reporter = Reporter(ends.reports)
+        self._reporter = Reporter(ends.reports, batch_seconds)
         self._dial = ends.dial
         self._permit = ends.permit
 

@@ -25,14 +25,15 @@ _POLITE = (signal.SIGINT, signal.SIGTERM)
 class Conditions(NamedTuple):
     """How a worker is to live.
 
-    Added niceness, environment variables, the start method of its own children, and folders to
-    import from that are not on the parent's ``sys.path``.
+    Added niceness, environment variables, the start method of its own children, folders to import
+    from that are not on the parent's ``sys.path``, and seconds that a message of work takes.
     """
 
     nice: int
     environment: Mapping[str, str]
     start_method: str | None
     paths: tuple[str, ...] = ()
+    batch_seconds: float = 0.01
 
 
 def become_worker(conditions: Conditions) -> None:

@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection
 
 from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Report, encode
 
-#: Seconds that an outcome waits for the rest of its batch: a little longer than a batch takes
-#: (``TARGET`` of pool/batching.py), or most batches would be sent in two messages.
-FLUSH_AFTER = 0.012
+#: What an outcome waits for the rest of its batch, in times that a batch takes: a little longer, or
+#: most batches would be sent in two messages.
+PATIENCE = 1.2
 
 
 class Reporter:
@@ -20,9 +20,14 @@ class Reporter:
 
     A batch is sent as a whole when it is done. Should one of its items take long, a thread sends
     what is ready: it would reach the crawl late, or be done again if the worker dies of that item.
+
+    Args:
+        reports: the pipe.
+        batch_seconds: that a batch takes, about.
     """
 
-    def __init__(self, reports: Connection) -> None:
+    def __init__(self, reports: Connection, batch_seconds: float) -> None:
+        self._flush_after = PATIENCE * batch_seconds
         self._reports = reports
         self._finished: deque[Outcome] = deque()  # filled by one thread, emptied by two
         self._since = 0.0  # when the oldest of them came
@@ -63,8 +68,8 @@ class Reporter:
             # Not asleep again before it has found nothing: to be woken for each batch, and to send
             # the next one in two messages, would cost more than the rest of a small item.
             while self._finished:
-                time.sleep(max(0.0, self._since + FLUSH_AFTER - time.monotonic()))
-                if self._finished and time.monotonic() - self._since >= FLUSH_AFTER:
+                time.sleep(max(0.0, self._since + self._flush_after - time.monotonic()))
+                if self._finished and time.monotonic() - self._since >= self._flush_after:
                     with contextlib.suppress(OSError):  # Scrapy is gone, and we shall be soon
                         self.flush()
             self._has_finished.clear()

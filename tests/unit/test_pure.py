@@ -182,11 +182,14 @@ class TestInOrder:
 
 class TestBatching:
     def test_slow_items_and_unknown_ones_travel_alone(self) -> None:
-        assert batch_size(None) == batch_size(0.05) == 1
+        assert batch_size(None, 2) == batch_size(0.05, 2) == 1
 
     def test_a_batch_is_a_few_milliseconds_of_work(self) -> None:
-        assert batch_size(0.0005) == 20
-        assert batch_size(0.0) == LARGEST
+        assert batch_size(0.0005, 2) == 20
+        assert batch_size(0.0, 2) == LARGEST
+
+    def test_a_loop_with_many_lanes_sends_fewer_messages(self) -> None:
+        assert [batch_size(0.01, lanes) for lanes in (1, 20, 40, 64)] == [1, 1, 2, 3]
 
     def test_idle_lanes_come_first(self) -> None:
         assert plan(2, [1, 0, 0], 0.05) == [(1, 1), (2, 1)]

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Ready, decode
-from scrapy_mpworkers.worker import reporter
-from scrapy_mpworkers.worker.reporter import Reporter
+from scrapy_mpworkers.worker.reporter import PATIENCE, Reporter
 
 Start = Callable[..., Connection]
 
@@ -55,8 +54,7 @@ def arrived(ours: Connection) -> list[int]:
 
 
 def quick_batch(the_workers: Connection) -> None:
-    reporter.FLUSH_AFTER = 100
-    sender = Reporter(the_workers)
+    sender = Reporter(the_workers, batch_seconds=100)
     sender.add(outcome(1))
     sender.add(outcome(2))
     sender.flush(outcome(3))
@@ -71,7 +69,7 @@ def test_a_batch_travels_in_one_message(start: Start) -> None:
 
 
 def long_item(the_workers: Connection) -> None:
-    Reporter(the_workers).add(outcome(1))
+    Reporter(the_workers, batch_seconds=0.01).add(outcome(1))
     the_workers.recv_bytes()
 
 
@@ -83,8 +81,7 @@ def test_an_outcome_does_not_wait_for_an_item_that_takes_long(start: Start) -> N
 
 
 def two_batches(the_workers: Connection) -> None:
-    reporter.FLUSH_AFTER = 0.2
-    sender = Reporter(the_workers)
+    sender = Reporter(the_workers, batch_seconds=0.2 / PATIENCE)
     sender.add(outcome(1))
     sender.flush(outcome(2))
     time.sleep(0.15)  # the thread that the first outcome has woken is asleep still
@@ -103,8 +100,7 @@ def test_the_time_of_one_batch_does_not_split_the_next(start: Start) -> None:
 
 
 def other_report(the_workers: Connection) -> None:
-    reporter.FLUSH_AFTER = 100
-    sender = Reporter(the_workers)
+    sender = Reporter(the_workers, batch_seconds=100)
     sender.add(outcome(1))
     sender.send(Ready(None))
 
