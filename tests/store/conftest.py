@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    """A PostgreSQL server for all tests of this process."""
+    """A PostgreSQL server, gone before other tests look for processes that were left behind."""
     if reason := why_not():
         pytest.skip(reason)
     server = Postgres()
