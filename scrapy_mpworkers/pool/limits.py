@@ -44,9 +44,12 @@ class TimeLimit:
         self._entry = entry
         self._call_later = call_later
         self._looks_at: weakref.WeakKeyDictionary[Lane, float] = weakref.WeakKeyDictionary()
+        self.is_used = False  #: whether any task has had a limit; else nothing is looked at
 
     def watch(self, lane: Lane) -> None:
         """The lane has got work. It is watched until it has none with a limit any more."""
+        if not self.is_used:
+            return
         shortest = min((entry.limit for entry in self._leases(lane) if entry.limit), default=0.0)
         if shortest:
             self._look_in(lane, shortest)

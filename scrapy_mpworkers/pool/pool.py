@@ -167,6 +167,8 @@ class Pool:
         self.figures.of(hop).submitted += 1
         self._callbacks[task_id] = settle
         seconds = self._options.item_timeout if limit is None else limit
+        if seconds:
+            self._time_limit.is_used = True
         entry = Entry(task_id, (task_id, hop, frame, results), needs, monotonic(), seconds)
         if self._given_up is not None:
             late = self._given_up(None)
