@@ -9,6 +9,7 @@ from typing import Any
 
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
+from twisted.internet.defer import CancelledError
 
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.dead_letters import readable, shown
@@ -62,43 +63,70 @@ class Routing:
         Raises:
             Exception: what they raised, or why the item was given up.
         """
-        hops = self._routes[route]
-        kept = None
-        if self._keeping.has_resumed:
-            kept, begin = self._keeping.arrived(item)
-            hops = hops if begin is None else self._rest(self._hops[begin])
+        hops, kept = self._way(route, item)
         shipment = self._ship(item, hops[0])
         keys = self._keys(item, hops[0]) if self._keyed_from[hops[0].number] else {}
         journaled: JournaledTask | None = None
+        last: tuple[Hop, Outcome] | None = None  # that was waited for
         try:
             for hop in hops:
-                level = self._levels[hop.level]
-                if not level.waits:
-                    await self._leave(hop, shipment, keys.get(hop.number))
-                    continue
-                if journaled is None and self._keeping.has_journal:
-                    journaled = self._keeping.take(hop, shipment, kept)
-                committed = None if journaled is None else journaled.committed
-                key = keys.get(hop.number) if keys else None
-                outcome = await level.outcome(hop.number, shipment, key, committed)
-                self._take_in(hop, shipment, outcome)
-                if isinstance(outcome, GivenUp):
-                    raise outcome.error
-                if outcome.fate != _DONE:
-                    raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
-                shipment.passed(outcome)
-                if hop is hops[-1]:
-                    return read_result(level, hop.number, outcome, shipment.item)
                 if shipment.must_be_opened:
-                    opened = read_result(level, hop.number, outcome, shipment.item)
-                    shipment = self._ship(opened, self._hops[hop.number + 1])
+                    shipment = self._ship(self._back(shipment, last), hop)
+                key = keys.get(hop.number) if keys else None
+                if not self._levels[hop.level].waits:
+                    await self._leave(hop, shipment, key)
+                    continue
+                if journaled is None:
+                    journaled = self._keeping.take(hop, shipment, kept)
+                outcome = await self._visit(hop, shipment, key, journaled)
+                last = hop, outcome
                 if outcome.keys:
                     wanting = (one.number for one in self._keyed_behind[hop.number])
                     keys = dict(zip(wanting, outcome.keys, strict=True))
-            return shipment.item()
-        finally:
-            if journaled is not None:
+            returned = self._back(shipment, last)
+        except Exception as error:
+            # Only what has an end leaves the journal: not when the loop is torn down (asyncio's
+            # CancelledError and GeneratorExit are no Exceptions), nor when the wait is cancelled.
+            if journaled is not None and not isinstance(error, CancelledError):
                 journaled.settled()
+            raise
+        if journaled is not None:
+            journaled.settled()
+        return returned
+
+    def _way(self, route: int, item: Any) -> tuple[Sequence[Hop], KeptItem | None]:
+        """The hops that *item* has before it, and the kept item that it was made of."""
+        if self._keeping.has_resumed:
+            kept, begin = self._keeping.arrived(item)
+            if begin is not None:
+                return self._rest(self._hops[begin]), kept
+        return self._routes[route], None
+
+    async def _visit(
+        self, hop: Hop, shipment: Shipment, key: Any, journaled: JournaledTask | None
+    ) -> Outcome:
+        """Wait until the workers of *hop* have done with an item.
+
+        Raises:
+            Exception: what they raised, or why the item was given up.
+        """
+        level = self._levels[hop.level]
+        committed = None if journaled is None else journaled.committed
+        outcome = await level.outcome(hop.number, shipment, key, committed)
+        self._take_in(hop, shipment, outcome)
+        if isinstance(outcome, GivenUp):
+            raise outcome.error
+        if outcome.fate != _DONE:
+            raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
+        shipment.passed(outcome)
+        return outcome
+
+    def _back(self, shipment: Shipment, last: tuple[Hop, Outcome] | None) -> Any:
+        """The item as the hops so far returned it; *last*: the one that was waited for."""
+        if last is None:
+            return shipment.item()
+        hop, outcome = last
+        return read_result(self._levels[hop.level], hop.number, outcome, shipment.item)
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, as far as the crawl has to wait for them."""

@@ -133,6 +133,25 @@ def test_items_that_are_killed_twice_outlive_that_too(
     assert hops_in(job) == []
 
 
+@worlds(2)
+def test_items_at_the_gate_outlive_a_second_ctrl_c(
+    launch: Launcher, world: World, job: Path
+) -> None:
+    crawl = launch.crawl("start", world, "items=6", held=True, **journaled(job))
+    crawl.wait_told("busy")
+    wait_for_entries(job, 6)
+    crawl.signal_group(signal.SIGINT)
+    crawl.wait_for("Received SIGINT, shutting down gracefully")
+    crawl.signal_group(signal.SIGINT)
+    crawl.wait_for("Received SIGINT twice")
+    crawl.finish(grace=5)
+
+    ended = launch.crawl("start", world, "items=0", **journaled(job)).finish()
+
+    assert ended.numbers == [1, 2, 3, 4, 5, 6]
+    assert hops_in(job) == []
+
+
 @worlds(1, 1)
 def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job: Path) -> None:
     pipelines = {path("Mark"): 200, "crawled.kept.SecondGate": 300}
