@@ -16,8 +16,9 @@ from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.hops import Hop, hops_of, on_the_reactor
 from scrapy_mpworkers.inspection import Failure, Report, inspect_pipeline
-from scrapy_mpworkers.inspection.advice import name_of, placement_of, suggestion, warnings
+from scrapy_mpworkers.inspection.advice import name_of, suggestion, warnings
 from scrapy_mpworkers.keys import key_function
+from scrapy_mpworkers.placement import placement_of
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 

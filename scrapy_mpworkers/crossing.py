@@ -16,7 +16,7 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.checks import Entry
 from scrapy_mpworkers.hops import Hop, keyed
-from scrapy_mpworkers.inspection.advice import Placement, placement_of
+from scrapy_mpworkers.placement import Placement, placement_of
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, SpiderState

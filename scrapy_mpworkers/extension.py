@@ -102,7 +102,11 @@ class WorkerExtension:
             Exception: what it raised.
             UnpicklableError: it, an argument or its result cannot cross.
             CallTimeout, WorkerDied, PoolBroken, CloseTimeout, PoolClosed: it was given up.
+            ValueError: *timeout* is not above 0.
         """
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"timeout is {timeout!r}, but it must be above 0, or None")
+        self._workforce.expect_open()
         self._begin()
         await self._workforce.start([self._workforce.calls_at])
         return await self._calls.run(func, args, kwargs, timeout)
@@ -125,7 +129,10 @@ class WorkerExtension:
 
         Raises:
             Exception: as :meth:`run`, of the first that failed; those behind it are cancelled.
+            ValueError: *limit* is below 1.
         """
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit!r}, but it must be at least 1, or None")
         workers = self._workforce.settings[self._workforce.calls_at].pool.workers
         start = partial(self.run, func, timeout=timeout)
         async with aclosing(in_order(start, arguments, limit or max(1, 2 * workers))) as results:

@@ -37,8 +37,10 @@ class Keeping:
         self._crawler = crawler
         self._hops = hops
         self._waits = [options.levels[hop.level].wait for hop in hops]
-        self._file = _checked(options)
-        self._journal = Journal(Path(crawler.settings["JOBDIR"])) if options.journal else None
+        # Without hops there is nothing to keep, and no file of an earlier run to touch.
+        self._file = _checked(options) if hops else None
+        has_journal = options.journal and bool(hops)
+        self._journal = Journal(Path(crawler.settings["JOBDIR"])) if has_journal else None
         self._loop: CrawlLoop | None = None
         self._written = 0
         self._buried: WeakSet[BaseException] = WeakSet()
@@ -62,11 +64,6 @@ class Keeping:
     def resumed(self) -> Iterator[Resumed]:
         """The kept items, made one at a time."""
         return self._resumption.items(self._kept)
-
-    @property
-    def has_journal(self) -> bool:
-        """Whether items at a hop are to be kept."""
-        return self._journal is not None
 
     @property
     def has_resumed(self) -> bool:

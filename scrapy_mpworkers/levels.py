@@ -16,7 +16,7 @@ from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.shipment import Shipment
-from scrapy_mpworkers.wire.messages import Outcome
+from scrapy_mpworkers.wire.messages import CALL, Outcome
 
 _T = TypeVar("_T")
 
@@ -90,8 +90,10 @@ class Level:
             task_id = self._submit(hop, shipment, key, settle, limit)
             return await outcome  # type: ignore[no-any-return]
         except BaseException:
-            if task_id is not None:
-                self.pool.withdraw(task_id)  # the wait for it was cancelled
+            # The wait was cancelled. An item goes on all the same, as it would inline, and is
+            # counted; a call is begun for nobody else.
+            if task_id is not None and hop == CALL:
+                self.pool.withdraw(task_id)
             raise
         finally:
             self.backpressure.leave(size)
@@ -124,7 +126,7 @@ class Level:
         self._submit(hop, shipment, key, settle)
 
     async def _enter(self, size: int) -> None:
-        # Those inside might wait for company, which cannot come in any more.
+        # Those inside might wait for others to go with, and none can come in any more.
         self.pool.flush()
         await self.backpressure.enter(size)
 

@@ -20,6 +20,7 @@ from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.local import make_pool, make_processes
 from scrapy_mpworkers.loops import CrawlLoop, Gate
 from scrapy_mpworkers.news import PoolNews
+from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
 from scrapy_mpworkers.settings import WorkerSettings, levels_with_calls
 from scrapy_mpworkers.stats import publish
@@ -43,13 +44,16 @@ class Workforce:
         self._options = options
         self._hops = hops
         self.settings, self.calls_at = levels_with_calls(options, bool(hops))
-        everybody = sum(level.pool.workers for level in self.settings)
+        # Of those that will be there: calls seldom have workers of their own.
+        listed = sum(level.pool.workers for level in options.levels)
+        everybody = listed or options.pool.workers
         self._processes = [
             make_processes(crawler.spidercls, options.start_method, level.pool, everybody, entries)
             for level, entries in zip(self.settings, self._entries(), strict=True)
         ]
         self.levels: list[Level] = []
         self._stopped: Gate | None = None
+        self._is_over = False
 
     def launch_servers(self) -> None:
         """Let fork servers import what the hops' workers need while Scrapy goes on to start."""
@@ -73,12 +77,23 @@ class Workforce:
         Raises:
             Exception: what a worker raised while it built or opened its pipelines.
             WorkerStartError: none became ready.
+            PoolClosed: the crawl has stopped its workers.
         """
+        self.expect_open()
         wanted = [self.levels[number] for number in numbers]
         for level in wanted:
             level.start()
         for level in wanted:
             await level.news.started.wait()
+
+    def expect_open(self) -> None:
+        """Nobody would stop workers that are started behind the stop.
+
+        Raises:
+            PoolClosed: the crawl has stopped its workers.
+        """
+        if self._is_over:
+            raise because_stopped(None)
 
     def kill(self) -> None:
         """The start has failed: end all workers at once."""
@@ -92,6 +107,7 @@ class Workforce:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
+        self._is_over = True
         if self._stopped is None:
             self._release_servers()
             if not self.levels:
@@ -190,6 +206,7 @@ class Workforce:
         if not working:
             self._stopped.open()
         for level in list(working):
+            level.news.started.open(because_stopped(None))  # for a call that waits for its workers
             stopped = partial(self._has_stopped, level, working)
             level.pool.stop(self._options.close_timeout, stopped)
 

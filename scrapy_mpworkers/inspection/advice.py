@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from scrapy_mpworkers.checks import import_path
 from scrapy_mpworkers.inspection.findings import Finding, Kind, Report
-from scrapy_mpworkers.settings import LevelSettings
+from scrapy_mpworkers.placement import Placement
 
 _ONE_WORKER = 'a level of its own with "workers": 1 in MPWORKERS_LEVELS'
 
 _KEY = 'a level of its own with "workers": 1 (or a "key") in MPWORKERS_LEVELS'
-
-
-class Placement(NamedTuple):
-    """Where pipelines run.
-
-    ``workers``: of the level, 0: in Scrapy's process; ``keyed``: whether equal keys meet the same
-    worker; ``batches``: whether items come many at a time; ``waits``: whether the crawl waits.
-    """
-
-    workers: int
-    keyed: bool = False
-    batches: bool = False
-    waits: bool = True
-
-    @property
-    def divides(self) -> bool:
-        """Whether items that belong together may meet different workers."""
-        return self.workers > 1 and not self.keyed
-
-
-def placement_of(level: LevelSettings) -> Placement:
-    """Where the pipelines of *level* run."""
-    batches = level.batch_size > 0
-    return Placement(level.pool.workers, level.key is not None, batches, level.wait)
 
 
 def warnings(reports: Sequence[Report], placement: Placement) -> list[str]:

@@ -93,7 +93,7 @@ def plan_together(
     Args:
         waiting, loads: as for :func:`plan`.
         rest_is_due: whether what does not fill a message goes, too. Only to an idle lane: behind
-            another message it may as well wait for company.
+            another message it may as well wait for more.
     """
     now = list(loads)
     messages: list[tuple[int, int]] = []

@@ -69,7 +69,7 @@ class Books:
             dispatcher.flush()
 
     def hurry(self) -> None:
-        """From now on nothing waits for company."""
+        """From now on nothing waits for others to go with."""
         for dispatcher in self._dispatchers:
             dispatcher.hurry()
 

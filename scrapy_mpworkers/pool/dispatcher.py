@@ -55,7 +55,7 @@ class Dispatcher:
         self.soon()
 
     def hurry(self) -> None:
-        """From now on nothing waits for company."""
+        """From now on nothing waits for others to go with."""
         if self._together is not None:
             self._together = self._together._replace(seconds=0.0)
             self.soon()

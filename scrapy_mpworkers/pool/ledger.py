@@ -72,6 +72,7 @@ class Ledger:
         self._in_order = in_order
         self._waiting: deque[Entry] = deque()
         self._alone: deque[Entry] = deque()
+        self._alone_in_line = 0  # of those that wait, where all wait in one line
         self._leases: dict[Hashable, dict[int, Entry]] = {}
         self._open_messages: Counter[Hashable] = Counter()
         self._running_alone: set[Hashable] = set()
@@ -79,10 +80,9 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Tasks that may be leased together: that no lane has yet, and that do not travel alone."""
-        if not self._in_order:
+        if not self._alone_in_line:
             return len(self._waiting)
-        alone = (number for number, entry in enumerate(self._waiting) if entry.alone)
-        return next(alone, len(self._waiting))
+        return next(number for number, entry in enumerate(self._waiting) if entry.alone)
 
     @property
     def waiting_since(self) -> float | None:
@@ -94,7 +94,7 @@ class Ledger:
         """Tasks that travel alone, whose turn it is."""
         if not self._in_order:
             return len(self._alone)
-        return int(bool(self._waiting) and self._waiting[0].alone)
+        return int(self._alone_in_line > 0 and self._waiting[0].alone)
 
     @property
     def pending(self) -> int:
@@ -136,6 +136,7 @@ class Ledger:
     def lease_alone(self, lane: Hashable, now: float) -> list[Entry]:
         """Give *lane* the first of the tasks that travel alone, as a message of its own."""
         self._running_alone.add(lane)
+        self._alone_in_line -= self._in_order
         queue = self._waiting if self._in_order else self._alone
         return self._lease(lane, [queue.popleft()], now)
 
@@ -175,6 +176,7 @@ class Ledger:
             for entry in queue:
                 if entry.id == task_id:
                     queue.remove(entry)
+                    self._alone_in_line -= entry.alone and self._in_order
                     return entry
         return None
 
@@ -208,8 +210,11 @@ class Ledger:
             if blamed.deaths > deaths_allowed:
                 given_up = leases.pop(blamed.id)
         for entry in reversed(leases.values()):
-            travels_alone = entry.alone and not self._in_order
-            (self._alone if travels_alone else self._waiting).appendleft(entry)
+            if entry.alone and not self._in_order:
+                self._alone.appendleft(entry)
+            else:
+                self._alone_in_line += entry.alone
+                self._waiting.appendleft(entry)
         return Lost(len(leases), given_up, open_messages)
 
     def clear(self) -> list[Entry]:
@@ -217,6 +222,7 @@ class Ledger:
         entries = [entry for leases in self._leases.values() for entry in leases.values()]
         entries += [*self._alone, *self._waiting]
         self._alone.clear()
+        self._alone_in_line = 0
         self._waiting.clear()
         self._leases.clear()
         self._running_alone.clear()

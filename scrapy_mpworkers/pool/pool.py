@@ -186,11 +186,11 @@ class Pool:
             self._callbacks.pop(task_id)
 
     def flush(self) -> None:
-        """What waits for company goes soon without it."""
+        """What waits for others to go with goes soon without them."""
         self._books.flush()
 
     def hurry(self) -> None:
-        """From now on nothing waits for company."""
+        """From now on nothing waits for others to go with."""
         self._books.hurry()
 
     def give_up(self, why: Why) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.inspection.advice import Placement
+from scrapy_mpworkers.placement import Placement
 
 
 class LogLevels(NamedTuple):

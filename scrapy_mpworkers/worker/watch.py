@@ -16,12 +16,12 @@ from typing import Any
 
 from scrapy_mpworkers.inspection import Finding, Kind, Report, inspect_pipeline
 from scrapy_mpworkers.inspection.advice import (
-    Placement,
     name_of,
     remembers,
     waiting_advice,
     warnings,
 )
+from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines
 
 logger = logging.getLogger(__name__)

@@ -152,6 +152,14 @@ def test_items_at_the_gate_outlive_a_second_ctrl_c(
     assert hops_in(job) == []
 
 
+def test_where_nothing_is_offloaded_no_journal_is_touched(launch: Launcher, job: Path) -> None:
+    settings = journaled(job, MPWORKERS_ENABLED=False)
+    ended = launch.crawl("start", HERE, "items=3", **settings).finish()
+
+    assert ended.numbers == [1, 2, 3]
+    assert not (job / "mpworkers-journal.sqlite").exists()
+
+
 @worlds(1, 1)
 def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job: Path) -> None:
     pipelines = {path("Mark"): 200, "crawled.kept.SecondGate": 300}

@@ -132,6 +132,39 @@ def test_calls_whose_worker_dies_run_again(launch: Launcher, world: World, calls
     assert ended.stats["mpworkers/workers/deaths"] == 10
 
 
+@pytest.mark.parametrize("does", ["nothing", "kinds"])
+@worlds(0)
+def test_no_worker_starts_behind_the_end_and_a_close_from_within_does_not_wait_for_itself(
+    launch: Launcher, world: World, does: str
+) -> None:
+    closing = {"EXTENSIONS": {"crawled.calling.CallsWhenClosed": 500}}
+    ended = calling(launch, world, does, **closing, **offload("Mark"))
+
+    assert ended.told("too_late") == ["PoolClosed"]
+    assert ended.told("stopped") == [[]]
+    assert ended.stats["item_scraped_count"] == 1
+    assert ended.exit_code == 0
+
+
+@worlds(1)
+def test_without_any_worker_a_late_call_starts_none(launch: Launcher, world: World) -> None:
+    closing = {"EXTENSIONS": {"crawled.calling.CallsWhenClosed": 500}}
+    ended = calling(launch, world, "nothing", **closing)
+
+    assert ended.told("too_late") == ["PoolClosed"]
+    assert "Starting 2 workers" not in ended.log
+
+
+@worlds(2, 1)
+def test_a_timeout_or_a_limit_that_cannot_work_is_refused(launch: Launcher, world: World) -> None:
+    ended = calling(launch, world, "wrong")
+
+    assert ended.told("wrong") == [
+        "timeout is 0, but it must be above 0, or None",
+        "limit is -1, but it must be at least 1, or None",
+    ]
+
+
 @worlds(2)
 def test_a_cancelled_call_frees_its_place(launch: Launcher, world: World) -> None:
     crawl = launch.crawl(

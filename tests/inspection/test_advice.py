@@ -6,7 +6,8 @@ import pytest
 
 from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.inspection import inspect_pipeline
-from scrapy_mpworkers.inspection.advice import Placement, suggestion, warnings
+from scrapy_mpworkers.inspection.advice import suggestion, warnings
+from scrapy_mpworkers.placement import Placement
 
 from .pipelines import stateful, stateless, waiting
 

@@ -14,7 +14,7 @@ import pytest
 from scrapy.exceptions import DropItem
 from scrapy.utils.test import get_crawler
 
-from scrapy_mpworkers.inspection.advice import Placement
+from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.worker.pipelines import HopPipelines, hop_pipelines
 from scrapy_mpworkers.worker.watch import SHAPED, TIMED, warn_and_watch
 

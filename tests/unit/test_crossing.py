@@ -7,7 +7,7 @@ from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers.crossing import Crossing
-from scrapy_mpworkers.inspection.advice import Placement
+from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.settings import read_settings
 
 

@@ -164,6 +164,22 @@ class TestInOrder:
         assert ids(ledger.lease_alone("b", 0.0)) == [2]
         assert ids(ledger.lease("b", 9, 0.0)) == [3, 4]
 
+    def test_tasks_in_line_that_travel_alone_can_be_withdrawn_or_given_up(self) -> None:
+        ledger = Ledger(in_order=True)
+        for number in range(3):
+            ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
+        ledger.lease("a", 2, 0.0)
+        ledger.lose("a", charged=1, deaths_allowed=2)
+
+        assert (ledger.waiting, ledger.alone) == (1, 0)
+        assert ledger.withdraw(1) is not None
+        assert (ledger.waiting, ledger.alone) == (2, 0)
+        ledger.lease("b", 1, 0.0)
+        ledger.lose("b", charged=0, deaths_allowed=2)
+        assert ledger.alone == 1
+        assert ids(ledger.clear()) == [0, 2]
+        assert (ledger.waiting, ledger.alone) == (0, 0)
+
     def test_leases_of_another_lane_are_known(self) -> None:
         ledger = ledger_of(1)
         ledger.lease("a", 1, 0.0)

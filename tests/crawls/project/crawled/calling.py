@@ -119,6 +119,19 @@ class CallingSpider(scrapy.Spider):
             tell("late", type(error).__name__, str(error))
         tell("after", await self.extension.run(square, 5, timeout=60))
 
+    async def nothing(self, response: Response) -> None:
+        """Calls nothing."""
+
+    async def wrong(self, response: Response) -> None:
+        for call in (
+            lambda: self.extension.run(square, 3, timeout=0),
+            lambda: anext(self.extension.map(square, [1, 2], limit=-1)),
+        ):
+            try:
+                await call()
+            except ValueError as error:
+                tell("wrong", str(error))
+
     async def mapped(self, response: Response) -> None:
         tell("squares", [it async for it in self.extension.map(square, range(50), limit=5)])
         got: list[int] = []
@@ -149,6 +162,28 @@ class CallingSpider(scrapy.Spider):
     async def _until_busy(self) -> None:
         while not Path(f"{os.environ['CRAWL_GATE']}.1").exists():
             await pause(0.01)  # a worker's file tells this process nothing
+
+
+class CallsWhenClosed:
+    """Calls when the workers have stopped, and stops the crawl that closes already."""
+
+    def __init__(self, crawler: Any) -> None:
+        self._crawler = crawler
+        crawler.signals.connect(self.spider_closed, scrapy.signals.spider_closed)
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> CallsWhenClosed:
+        return cls(crawler)
+
+    async def spider_closed(self) -> None:
+        extension = extension_of(self._crawler)
+        await extension.stop()
+        try:
+            await extension.run(square, 3)
+        except Exception as error:
+            tell("too_late", type(error).__name__)
+        await self._crawler.stop_async()
+        tell("stopped")
 
 
 class CallsInMiddleware:
