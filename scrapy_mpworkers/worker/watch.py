@@ -136,7 +136,7 @@ class Shapes:
 
     def _now(self) -> dict[tuple[str, str], int]:
         return {
-            (name_of(type(pipeline)), name): len(value)
+            (name_of(type(pipeline)), name): _size(value)
             for pipeline, known in self._pipelines
             for name, value in _attributes(pipeline).items()
             if isinstance(value, _CONTAINERS) and f"self.{name}" not in known
@@ -162,6 +162,14 @@ class Times:
     def waits(self) -> bool:
         """Whether the items mostly waited, and long enough to speak of it."""
         return self.wall > WORTH_SAYING_SECONDS * self.count and self.cpu < CPU_SHARE * self.wall
+
+
+def _size(container: Any) -> int:
+    """How much is in it. A class of the user may have a ``__len__`` that fails: no item's fault."""
+    try:
+        return len(container)
+    except Exception:
+        return 0
 
 
 def _attributes(pipeline: Any) -> dict[str, Any]:

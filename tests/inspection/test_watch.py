@@ -80,6 +80,19 @@ class Computes:
         return item
 
 
+class Uncountable(list[Any]):
+    def __len__(self) -> int:
+        raise RuntimeError("ask later")
+
+
+class HoldsUncountable:
+    def __init__(self) -> None:
+        self.rows = Uncountable()
+
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
 class DoesNothing:
     def process_item(self, item: Any) -> Any:
         return item
@@ -137,6 +150,10 @@ def test_a_container_that_grows_with_the_items_is_named_once(
     assert pipeline.__qualname__ in line
     assert attribute in line
     assert "4 workers" in line
+
+
+def test_a_container_that_cannot_be_counted_costs_no_item(warned: Any) -> None:
+    assert warned(HoldsUncountable, count=SHAPED) == []
 
 
 def test_growth_is_seen_in_batches_too(caplog: pytest.LogCaptureFixture) -> None:
