@@ -13,12 +13,13 @@ from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
 from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, Settle, Why, because_stopped
-from scrapy_mpworkers.wire.codec import Frame, ParentCodec, WorkerCodec
+from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Fate, Task
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import Consumers
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
 

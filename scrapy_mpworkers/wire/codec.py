@@ -1,38 +1,25 @@
 """What crosses the wall, and in what form: dumps and loads.
 
 Items are pickled at the door, in ``process_item``, so that what cannot be pickled is the error of
-that item and names the field (a queue would pickle later, in a thread, and lose it). Some objects
-do not travel: they leave a token in the frame, and the other side puts its own object in its place.
-
-==============  ==========================  =================================================
-token           stands for                  in the worker / back in Scrapy's process
-==============  ==========================  =================================================
-``_shared``     spider, crawler, settings   the worker's own / the crawl's own
-``_response``   a Response, going down      one without request and selector
-``_handle``     that Response, going up     the very Response that was shipped
-``_defined``    what lives in ``__main__``  sent by value once per lane / the very same object
-``_in_main``    the same, never sent        — / looked up in ``__main__`` by name
-==============  ==========================  =================================================
+that item and names the field (a queue would pickle later, in a thread, and lose it).
 """
 
 from __future__ import annotations
 
 import pickle
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import cloudpickle
-from parsel import Selector, SelectorList
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
+from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.changes import followed
-from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 from scrapy_mpworkers.wire.large import Large
-from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import (
+    KEPT,
     CallPickler,
     Pickler,
     Resolvers,
@@ -41,10 +28,6 @@ from scrapy_mpworkers.wire.pickling import (
     uncallable,
     unpicklable,
 )
-
-#: A pickler that has made more bytes is not kept. The table of its memo has grown to hold every
-#: object, never shrinks, and is cleared as a whole for each item: 3 µs after a Setup's payload.
-KEPT = 4096
 
 
 class Frame(NamedTuple):
@@ -137,12 +120,12 @@ class ParentCodec:
         if not has_tokens(data):
             return pickle.loads(data)
         resolvers: Resolvers = {
-            "_shared": self._shared.__getitem__,
-            "_handle": handles.__getitem__,
-            "_defined": self.definitions.objects.__getitem__,
-            "_in_main": _find_in_main,
+            "shared": self._shared.__getitem__,
+            "handle": handles.__getitem__,
+            "defined": self.definitions.objects.__getitem__,
+            "in_main": tokens.find_in_main,
         }
-        return loads(data, __name__, resolvers)
+        return loads(data, tokens.__name__, resolvers)
 
     def _pickler(self) -> _ParentPickler:
         return _ParentPickler(self.definitions, self._names)
@@ -170,14 +153,16 @@ class ParentCodec:
             return responses.setdefault(number, cls(**kwargs))
 
         resolvers: Resolvers = {
-            "_shared": self._shared.__getitem__,
-            "_response": response,
-            "_handle": responses.__getitem__,
-            "_defined": lambda number: self._reopen(stored.definitions[number]),
+            "shared": self._shared.__getitem__,
+            "response": response,
+            "handle": responses.__getitem__,
+            "defined": lambda number: self._reopen(stored.definitions[number]),
         }
         try:
-            item = loads(stored.data, __name__, resolvers)
-            return followed(item, stored.results, lambda data: loads(data, __name__, resolvers))
+            item = loads(stored.data, tokens.__name__, resolvers)
+            return followed(
+                item, stored.results, lambda data: loads(data, tokens.__name__, resolvers)
+            )
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise UnreadableError(
@@ -189,123 +174,17 @@ class ParentCodec:
             by_value = pickle.loads(blob)
             try:
                 # The script runs again: its class of today, which its pipelines know.
-                self._reopened[blob] = _find_in_main(by_value.__qualname__)
+                self._reopened[blob] = tokens.find_in_main(by_value.__qualname__)
             except AttributeError:
                 self._reopened[blob] = by_value
         return self._reopened[blob]
-
-
-class Handles:
-    """The responses that came with an item, and their numbers in its frame, by id."""
-
-    __slots__ = ("numbers", "responses")
-
-    def __init__(self) -> None:
-        self.numbers: dict[int, int] = {}
-        self.responses: dict[int, Response] = {}  # an id is unique only while its object lives
-
-
-class WorkerCodec:
-    """A worker's side of the wall."""
-
-    def __init__(self) -> None:
-        self._shared: dict[str, Any] = {}
-        self._names: dict[int, str] = {}
-        self._defined: dict[int, Any] = {}
-        self._numbers: dict[int, int] = {}
-        self.handles = Handles()
-        self._idle: list[Pickler] = []
-
-    def share(self, **objects: Any) -> None:
-        """Name the worker's own objects that stand for the parent's."""
-        self._shared.update(objects)
-        self._names = {id(obj): name for name, obj in self._shared.items()}
-
-    def define(self, definitions: Iterable[Definition]) -> None:
-        """Learn what the coming frames refer to."""
-        for definition in definitions:
-            self.learn(definition.number, pickle.loads(definition.blob))
-
-    def learn(self, number: int, obj: Any) -> None:
-        """What frames mean by *number*."""
-        self._defined[number] = obj
-        self._numbers[id(obj)] = number
-
-    def load(self, data: bytes | memoryview) -> Any:
-        """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
-        self.handles = Handles()
-        return self.load_more(data)
-
-    def load_more(self, data: bytes | memoryview) -> Any:
-        """Unpickle what a worker has made of the item in the last frame."""
-        if not has_tokens(data):
-            return pickle.loads(data)
-        resolvers: Resolvers = {
-            "_shared": self._shared.__getitem__,
-            "_response": self._response,
-            "_handle": self.handles.responses.__getitem__,
-            "_defined": self._defined.__getitem__,
-        }
-        return loads(data, __name__, resolvers)
-
-    def dump(self, obj: Any, shown: Any = None) -> bytes:
-        """Pickle what goes back.
-
-        Args:
-            obj: what to pickle.
-            shown: what the error tells of, if *obj* is only the wire form of it.
-
-        Raises:
-            UnpicklableError: it cannot be pickled; the message names the field.
-        """
-        try:
-            # Taken out while it works: other threads, and classes of the user, may dump as well.
-            pickler = self._idle.pop()
-        except IndexError:
-            pickler = self._pickler()
-        try:
-            data = pickler.dumps(obj)
-        except BaseException as error:
-            raise unpicklable(obj if shown is None else shown, error, self._pickler) from error
-        if len(data) <= KEPT:
-            self._idle.append(pickler)
-        return data
-
-    def _pickler(self) -> Pickler:
-        return _WorkerPickler(self.reduced)
-
-    def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
-        response = cls(**kwargs)
-        self.handles.numbers[id(response)] = number
-        self.handles.responses[number] = response
-        return response
-
-    def reduced(self, part: Any) -> Any:
-        """How *part* goes back."""
-        if isinstance(part, Response) and id(part) in self.handles.numbers:
-            return _handle, (self.handles.numbers[id(part)],)
-        if isinstance(part, (type, FunctionType)):
-            if id(part) in self._numbers:
-                return _defined, (self._numbers[id(part)],)
-            if part.__module__ == "__main__" and "<" not in part.__qualname__:
-                return _in_main, (part.__qualname__,)
-        return _reduce_common(part, self._names)
-
-
-class _WorkerPickler(Pickler):
-    def __init__(self, reduced: Callable[[Any], Any]) -> None:
-        super().__init__(_TOKENS, _HOME_TOKENS)
-        self._ask = reduced
-
-    def _reduced(self, part: Any) -> Any:
-        return self._ask(part)
 
 
 class _ParentPickler(Pickler):
     """Notes what the frame refers to."""
 
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
-        super().__init__(_TOKENS)
+        super().__init__(tokens.ALL)
         self._definitions = definitions
         self._names = names
         self._needs: dict[int, None] = {}
@@ -322,78 +201,17 @@ class _ParentPickler(Pickler):
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, Response):
             self._handles.append(part)
-            return _response, (len(self._handles) - 1, type(part), _plain_response(part))
-        if isinstance(part, (type, FunctionType)) and crosses_by_value(part):
+            return tokens.response, (
+                len(self._handles) - 1,
+                type(part),
+                tokens.plain_response(part),
+            )
+        if isinstance(part, (type, FunctionType)) and tokens.crosses_by_value(part):
             number = self._definitions.number(part)
             self._needs[number] = None
-            return _defined, (number,)
-        return _reduce_common(part, self._names)
+            return tokens.defined, (number,)
+        return tokens.reduce_common(part, self._names)
 
 
 class _ParentCallPickler(_ParentPickler, CallPickler):
     """The same for a call."""
-
-
-def crosses_by_value(obj: type | FunctionType) -> bool:
-    """Whether a worker could not import *obj*.
-
-    A function that is not at the top of ``__main__``, a lambda above all, is left to fail: plain
-    data is what belongs in items, and the error names the field.
-    """
-    if isinstance(obj, FunctionType):
-        return obj.__module__ == "__main__" and "<" not in obj.__qualname__
-    return obj.__module__ == "__main__" or "<locals>" in obj.__qualname__
-
-
-def _reduce_common(part: Any, names: Mapping[int, str]) -> Any:
-    name = names.get(id(part))
-    if name is not None:
-        return _shared, (name,)
-    if isinstance(part, str) and type(part).__module__.startswith("bs4."):
-        # A NavigableString drags its whole soup along, and that recurses too deep to come back.
-        return str, (str.__str__(part),)
-    if isinstance(part, dict) and has_own_setitem(type(part)):
-        return rebuild_dict, (type(part), dict(part), getattr(part, "__dict__", {}))
-    if isinstance(part, (Selector, SelectorList)):
-        raise TypeError(
-            f"a {type(part).__name__} holds a parsed document; store its text instead: "
-            ".get() or .getall()"
-        )
-    return NotImplemented
-
-
-def _plain_response(response: Response) -> dict[str, Any]:
-    # The request drags callbacks and meta along; a certificate is an OpenSSL object.
-    stays = ("request", "certificate")
-    return {name: getattr(response, name) for name in response.attributes if name not in stays}
-
-
-def _find_in_main(qualname: str) -> Any:
-    found: Any = sys.modules["__main__"]
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    return found
-
-
-def _shared(name: str) -> Any:
-    raise NotImplementedError  # these five are names in frames; an unpickler has its own
-
-
-def _response(number: int, cls: type[Response], kwargs: dict[str, Any]) -> Any:
-    raise NotImplementedError
-
-
-def _handle(number: int) -> Any:
-    raise NotImplementedError
-
-
-def _defined(number: int) -> Any:
-    raise NotImplementedError
-
-
-def _in_main(qualname: str) -> Any:
-    raise NotImplementedError
-
-
-_TOKENS = frozenset({_shared, _response, _handle, _defined, _in_main})
-_HOME_TOKENS = frozenset({_defined, _in_main})

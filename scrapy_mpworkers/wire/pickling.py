@@ -22,6 +22,9 @@ Resolvers = Mapping[str, Callable[..., Any]]
 #: ignored (documentation of ``pickle.loads``).
 _MARK, _HOME_MARK = b"#", b"!"
 _MARKS = _MARK + _HOME_MARK
+#: A pickler that has made more bytes is not kept. The table of its memo has grown to hold every
+#: object, never shrinks, and is cleared as a whole for each item: 3 µs after a Setup's payload.
+KEPT = 4096
 
 
 class Pickler(pickle.Pickler):

@@ -15,11 +15,11 @@ from scrapy.exceptions import DropItem
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack
-from scrapy_mpworkers.wire.codec import Handles, WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task
+from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
 from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import collect_records

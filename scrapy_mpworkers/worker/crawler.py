@@ -10,9 +10,9 @@ from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
 
 from scrapy_mpworkers.errors import NotInWorkerError
-from scrapy_mpworkers.wire.codec import WorkerCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, SpiderState
 from scrapy_mpworkers.wire.effects import StatChange
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.stats import WorkerStats
 
 logger = logging.getLogger(__name__)

@@ -183,8 +183,8 @@ def _build(setup: Setup) -> Consumers:
 
 def _describe(error: BaseException) -> bytes:
     # Imported late: it brings Scrapy along, which this module does not need otherwise.
-    from scrapy_mpworkers.wire.codec import WorkerCodec
     from scrapy_mpworkers.wire.failures import take_apart
+    from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
     codec = WorkerCodec()
     return codec.dump(take_apart(error, codec.dump))

@@ -9,8 +9,9 @@ import pytest
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import RemoteError
-from scrapy_mpworkers.wire.codec import ParentCodec, WorkerCodec
+from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.failures import RemoteDropItem, put_together, take_apart
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 
 class Needy(DropItem):

@@ -16,9 +16,10 @@ from scrapy.http import HtmlResponse
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.changes import Snapshot
-from scrapy_mpworkers.wire.codec import ParentCodec, WorkerCodec
+from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import has_tokens
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 
 class PlainItem(scrapy.Item):

@@ -1,0 +1,95 @@
+"""What does not travel as it is, and the tokens that some of it leaves in a frame.
+
+The other side puts its own object in the place of a token.
+
+==============  ==========================  =================================================
+token           stands for                  in a worker / back in Scrapy's process
+==============  ==========================  =================================================
+``shared``      spider, crawler, settings   the worker's own / the crawl's own
+``response``    a Response, going down      one without request and selector
+``handle``      that Response, going on     the worker's own / the very Response that was shipped
+``defined``     what lives in ``__main__``  sent by value once per lane / the very same object
+``in_main``     the same, never sent        — / looked up in ``__main__`` by name
+==============  ==========================  =================================================
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+from parsel import Selector, SelectorList
+from scrapy.http import Response
+
+from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
+
+
+def crosses_by_value(obj: type | FunctionType) -> bool:
+    """Whether a worker could not import *obj*.
+
+    A function that is not at the top of ``__main__``, a lambda above all, is left to fail: plain
+    data is what belongs in items, and the error names the field.
+    """
+    if isinstance(obj, FunctionType):
+        return obj.__module__ == "__main__" and "<" not in obj.__qualname__
+    return obj.__module__ == "__main__" or "<locals>" in obj.__qualname__
+
+
+def reduce_common(part: Any, names: Mapping[int, str]) -> Any:
+    """How *part* travels in both directions; *names*: of the shared objects, by id."""
+    name = names.get(id(part))
+    if name is not None:
+        return shared, (name,)
+    if isinstance(part, str) and type(part).__module__.startswith("bs4."):
+        # A NavigableString drags its whole soup along, and that recurses too deep to come back.
+        return str, (str.__str__(part),)
+    if isinstance(part, dict) and has_own_setitem(type(part)):
+        return rebuild_dict, (type(part), dict(part), getattr(part, "__dict__", {}))
+    if isinstance(part, (Selector, SelectorList)):
+        raise TypeError(
+            f"a {type(part).__name__} holds a parsed document; store its text instead: "
+            ".get() or .getall()"
+        )
+    return NotImplemented
+
+
+def plain_response(arrived: Response) -> dict[str, Any]:
+    """What a Response is made of again."""
+    # The request drags callbacks and meta along; a certificate is an OpenSSL object.
+    stays = ("request", "certificate")
+    return {name: getattr(arrived, name) for name in arrived.attributes if name not in stays}
+
+
+def find_in_main(qualname: str) -> Any:
+    """What has this name in this process's ``__main__``."""
+    found: Any = sys.modules["__main__"]
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def shared(name: str) -> Any:
+    raise NotImplementedError  # these five are names in frames; an unpickler has its own
+
+
+def response(number: int, cls: type[Response], kwargs: dict[str, Any]) -> Any:
+    raise NotImplementedError
+
+
+def handle(number: int) -> Any:
+    raise NotImplementedError
+
+
+def defined(number: int) -> Any:
+    raise NotImplementedError
+
+
+def in_main(qualname: str) -> Any:
+    raise NotImplementedError
+
+
+ALL = frozenset({shared, response, handle, defined, in_main})
+#: Those that only Scrapy's process knows, when a worker has left them.
+HOME = frozenset({defined, in_main})
