@@ -162,12 +162,16 @@ class Crossing:
         return True
 
 
-def modules_to_preload(entries: Iterable[Entry], spidercls: type) -> list[str]:
-    """What every worker imports anyway; the fork server does it once for all."""
+def modules_to_preload(
+    entries: Iterable[Entry], spidercls: type
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What every worker imports anyway, and the fork server once for all: what the pipelines need,
+    and what the spider needs."""
     modules = ["scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer"]
     modules += [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in entries]
-    modules.append(spidercls.__module__)
-    return [name for name in dict.fromkeys(modules) if name and name != "__main__"]
+    of_spider = spidercls.__module__
+    preload = tuple(name for name in dict.fromkeys(modules) if name and name != "__main__")
+    return preload, () if of_spider == "__main__" else (of_spider,)
 
 
 def folders_to_import_from(spidercls: type) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ class InlineHop:
 class InProcessPool:
     """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
 
-    It has the methods of :class:`~scrapy_mpworkers.pool.pool.Pool` that a level uses. Breakpoints,
-    profilers and print work. Keys mean nothing here, and a batch is always one of one.
+    It has the methods of :class:`~scrapy_mpworkers.pool.tenant.Tenant` that a level uses.
+    Breakpoints, profilers and print work. Keys mean nothing here, and a batch is one of one.
     """
 
     def __init__(
@@ -199,6 +199,8 @@ class InProcessPool:
 
 class _NoRecords:
     """Records are logged right here."""
+
+    def collect(self) -> None: ...
 
     def take(self) -> tuple[WireRecord, ...]:
         return ()

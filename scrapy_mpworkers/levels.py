@@ -13,7 +13,7 @@ from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import GivenUp
-from scrapy_mpworkers.pool.pool import Pool
+from scrapy_mpworkers.pool.tenant import Tenant
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.messages import CALL, Outcome
@@ -32,7 +32,7 @@ class Level:
         self,
         settings: LevelSettings,
         loop: CrawlLoop,
-        pool: Pool | InProcessPool,
+        pool: Tenant | InProcessPool,
         backpressure: Backpressure,
         news: PoolNews,
     ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import select
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from scrapy.utils.asyncio import is_asyncio_available
 from twisted.internet.defer import Deferred
@@ -17,7 +17,9 @@ from scrapy_mpworkers.pool.interface import Loop
 
 
 class CrawlLoop(Loop, Protocol):
-    """What the components need of it."""
+    """What the components need of it. ``under``: the asyncio loop, or the reactor."""
+
+    under: Any
 
     def close(self) -> None:
         """Forget what was to be called later: a timer would keep its crawl in memory."""
@@ -92,7 +94,7 @@ class _Timers:
 class _AsyncioLoop(_Timers):
     def __init__(self) -> None:
         super().__init__()
-        self._loop = asyncio.get_event_loop()
+        self.under = self._loop = asyncio.get_event_loop()
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)
@@ -125,7 +127,7 @@ class _ReactorLoop(_Timers):
         # Not at the top of the module: the import installs a reactor.
         from twisted.internet import reactor
 
-        self._reactor: Any = reactor
+        self.under = self._reactor = cast(Any, reactor)
         self._readers: dict[int, _Reader] = {}
 
     def call_from_thread(self, function: Callable[[], None]) -> None:

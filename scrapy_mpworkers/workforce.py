@@ -17,7 +17,7 @@ from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.levels import Level
-from scrapy_mpworkers.local import make_pool, make_processes
+from scrapy_mpworkers.local import launch_servers, make_pool, manning
 from scrapy_mpworkers.loops import CrawlLoop, Gate
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
@@ -47,8 +47,8 @@ class Workforce:
         # Of those that will be there: calls seldom have workers of their own.
         listed = sum(level.pool.workers for level in options.levels)
         everybody = listed or options.pool.workers
-        self._processes = [
-            make_processes(crawler.spidercls, options.start_method, level.pool, everybody, entries)
+        self._manning = [
+            manning(options.start_method, level, crawler.spidercls, everybody, entries)
             for level, entries in zip(self.settings, self._entries(), strict=True)
         ]
         self.levels: list[Level] = []
@@ -57,9 +57,8 @@ class Workforce:
 
     def launch_servers(self) -> None:
         """Let fork servers import what the hops' workers need while Scrapy goes on to start."""
-        for processes, entries in zip(self._processes, self._entries(), strict=True):
-            if processes is not None and entries:
-                processes.launch_server()
+        manned = zip(self._manning, self._entries(), strict=True)
+        launch_servers([one for one, entries in manned if one is not None and entries])
 
     def assemble(self, crossing: Crossing, loop: CrawlLoop) -> None:
         """Make the levels. None of them is started yet."""
@@ -109,7 +108,6 @@ class Workforce:
         """
         self._is_over = True
         if self._stopped is None:
-            self._release_servers()
             if not self.levels:
                 return
             self._stopped = Gate(self._loop)
@@ -137,10 +135,10 @@ class Workforce:
     # Start
 
     def _level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
-        settings, processes = self.settings[number], self._processes[number]
+        settings = self.settings[number]
         news = PoolNews(self._crawler, crossing, Gate(loop), settings.name)
         make_state = partial(crossing.state, number)
-        pool = make_pool(settings, make_state, crossing.codec, processes, news, loop)
+        pool = make_pool(self._manning[number], make_state, crossing.codec, news, loop)
         bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
         backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
         return Level(settings, loop, pool, backpressure, news)
@@ -214,10 +212,3 @@ class Workforce:
         working.remove(level)
         if not working and self._stopped is not None:
             self._stopped.open()
-
-    def _release_servers(self) -> None:
-        """Let go of those that no worker was asked of."""
-        started = [level.has_started for level in self.levels] or [False] * len(self._processes)
-        for processes, has_started in zip(self._processes, started, strict=True):
-            if processes is not None and not has_started:
-                processes.abandon()

@@ -1,4 +1,4 @@
-"""Which ledger has which task: one for the pool, or with keys one for each of its places.
+"""Which ledger of a crawl has which task: one, or with keys one for each place of the pool.
 
 Equal keys belong to one place for good, and each place is manned by one worker at a time. So they
 meet the same worker, in order; when it dies, its replacement takes them over, what it had begun
@@ -18,10 +18,11 @@ from scrapy_mpworkers.pool.ledger import Entry, Ledger
 
 
 class Books:
-    """The ledgers of a pool and what dispatches from them.
+    """The ledgers of a crawl and what dispatches from them.
 
     Args:
         options: of the pool.
+        crawl: its number there.
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
         leased: called with each lane that has got some.
@@ -31,6 +32,7 @@ class Books:
     def __init__(
         self,
         options: PoolOptions,
+        crawl: int,
         blobs: Mapping[int, bytes],
         open_lanes: Callable[[], list[Lane]],
         leased: Callable[[Lane], None],
@@ -43,7 +45,7 @@ class Books:
             ledger = Ledger(options.together is not None, in_order=options.keyed)
             lanes = partial(self._lane_of, place) if options.keyed else open_lanes
             self._dispatchers.append(
-                Dispatcher(ledger, options.together, blobs, lanes, leased, loop)
+                Dispatcher(crawl, ledger, options.together, blobs, lanes, leased, loop)
             )
 
     @property

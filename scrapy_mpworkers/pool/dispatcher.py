@@ -1,4 +1,4 @@
-"""Gives waiting tasks to lanes. Everything here runs in the event loop's thread."""
+"""Gives waiting tasks of a crawl to lanes. Everything here runs in the event loop's thread."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Dispatcher:
     """Leases tasks in batches.
 
     Args:
+        crawl: whose tasks they are.
         ledger: the books, where tasks wait.
         together: how tasks run as one, if they do.
         blobs: definitions by number, as tasks refer to them.
@@ -26,6 +27,7 @@ class Dispatcher:
 
     def __init__(
         self,
+        crawl: int,
         ledger: Ledger,
         together: Together | None,
         blobs: Mapping[int, bytes],
@@ -34,6 +36,7 @@ class Dispatcher:
         loop: Loop,
     ) -> None:
         self.ledger = ledger
+        self._crawl = crawl
         self._together = together
         self._blobs = blobs
         self._open_lanes = open_lanes
@@ -68,8 +71,16 @@ class Dispatcher:
         self._is_due = False
         self._dispatch_alone()
         lanes = self.ledger.not_alone(self._open_lanes())
-        for index, count in self._plan(self.ledger.open_messages_of(lanes)):
+        for index, count in self._plan(self._loads(lanes)):
             self._send(lanes[index], self.ledger.lease(lanes[index], count, monotonic()))
+
+    def _loads(self, lanes: Sequence[Lane]) -> list[int]:
+        """The messages that each lane has; however many are of other crawls, they count as one.
+
+        So a lane that works for others comes after an idle one, but always takes one of ours.
+        """
+        own = self.ledger.open_messages_of(lanes)
+        return [n + lane.has_more_than(n) for n, lane in zip(own, lanes, strict=True)]
 
     def _plan(self, loads: Sequence[int]) -> list[tuple[int, int]]:
         waiting = self.ledger.waiting
@@ -107,5 +118,5 @@ class Dispatcher:
         lane.known |= missing
         definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]
         rows = tuple([entry.row for entry in entries])
-        lane.send(Batch(tuple(definitions), rows, self._together is not None))
+        lane.send(Batch(self._crawl, tuple(definitions), rows, self._together is not None))
         self._leased(lane)

@@ -1,4 +1,4 @@
-"""The parent's end of the fork server. What runs in the server itself is ``worker/server.py``."""
+"""The parent's end of fork servers. What runs in a server itself is ``worker/server.py``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,53 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from multiprocessing import connection, reduction, resource_tracker, util
-from typing import Any
+from typing import Any, NamedTuple
 
 from scrapy_mpworkers.worker import server as server_side
 from scrapy_mpworkers.worker.process import Conditions
+
+#: Servers without a pool that are kept. Crawls of one program seldom differ in more ways.
+_KEPT = 4
+
+
+class Wanted(NamedTuple):
+    """What a fork server is to import, and how.
+
+    Modules in ``preload`` must be there, or each worker imports them itself and the start takes
+    seconds; those in ``also`` are light: a server without them is as good.
+    """
+
+    preload: tuple[str, ...]
+    also: tuple[str, ...]
+    conditions: Conditions
 
 
 class ForkServer:
     """A server of our own that forks workers: a second user of multiprocessing's would get ours."""
 
-    def __init__(self, preload: Sequence[str], conditions: Conditions) -> None:
-        self._preload = preload
-        self._conditions = conditions
+    def __init__(self, wanted: Wanted) -> None:
+        self._preload = tuple(dict.fromkeys([*wanted.preload, *wanted.also]))
+        self._conditions = wanted.conditions
+        self._environment = dict(os.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._release: weakref.finalize[Any, ForkServer] | None = None
         self._address = ""
         self._is_retired = False
+
+    def fits(self, wanted: Wanted) -> bool:
+        """Whether workers that want this server's like may come from it."""
+        is_alike = wanted.conditions == self._conditions and os.environ == self._environment
+        return is_alike and set(wanted.preload) <= set(self._preload)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, and is to run on."""
+        is_running = self._process is not None and self._process.poll() is None
+        return is_running and not self._is_retired
 
     def launch(self) -> None:
         """Start the server if there is none; it imports while we go on."""
@@ -112,7 +140,7 @@ class ForkServer:
             listener_fd,
             alive_fd,
             self._preload,
-            self._conditions.environment,
+            dict(self._conditions.environment),
             self._conditions.paths,
         )
         flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
@@ -123,6 +151,69 @@ class ForkServer:
             # A session of its own: the terminal's Ctrl-C is for Scrapy alone.
             start_new_session=True,
         )
+
+
+class Servers:
+    """The servers of this process that no pool has: the next crawl's workers start at once."""
+
+    def __init__(self) -> None:
+        self._idle: list[ForkServer] = []  # the one that came last is at the end
+        self._access = threading.Lock()  # pools give back from a thread of theirs
+
+    def prepare(self, wanted: Sequence[Wanted]) -> None:
+        """Have a server for each of *wanted*, launched but perhaps not ready; do not wait."""
+        with self._access:
+            unassigned = list(self._idle)
+            for one in wanted:
+                server = _fitting(unassigned, one)
+                if server is None:
+                    server = ForkServer(one)
+                    server.launch()
+                    self._idle.append(server)
+                else:
+                    unassigned.remove(server)
+        self._close_surplus()
+
+    def take(self, wanted: Wanted) -> ForkServer:
+        """A server for a pool, which has it for itself. It may have to be launched yet."""
+        with self._access:
+            server = _fitting(self._idle, wanted)
+            if server is None:
+                return ForkServer(wanted)
+            self._idle.remove(server)
+            return server
+
+    def give_back(self, server: ForkServer) -> None:
+        """A pool has ended. May wait for the end of a server that is not kept."""
+        if server.is_alive:
+            with self._access:
+                self._idle.append(server)
+            self._close_surplus()
+        else:
+            server.close()
+
+    def close(self) -> None:
+        """Let all servers go, and wait for their end."""
+        with self._access:
+            idle, self._idle = self._idle, []
+        for server in idle:
+            server.close()
+
+    def _close_surplus(self) -> None:
+        with self._access:
+            surplus, self._idle = self._idle[:-_KEPT], self._idle[-_KEPT:]
+        for server in surplus:
+            threading.Thread(target=server.close, daemon=True).start()
+
+
+def _fitting(servers: Sequence[ForkServer], wanted: Wanted) -> ForkServer | None:
+    return next((one for one in reversed(servers) if one.is_alive and one.fits(wanted)), None)
+
+
+servers = Servers()
+# Behind the pools' own finalizers (see there), before multiprocessing's: a server ends when our
+# side of its pipe is closed, and none is left unwaited for.
+util.Finalize(None, servers.close, exitpriority=50)
 
 
 def tracker_fd() -> int:

@@ -13,13 +13,14 @@ import logging
 import os
 import signal
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.pool.ledger import Message
 from scrapy_mpworkers.pool.orders import Orders, widen
 from scrapy_mpworkers.pool.processes import Processes, inherited_by_fork
-from scrapy_mpworkers.wire.messages import Order
+from scrapy_mpworkers.wire.messages import Boot, Dismissal, Order, Setup
 from scrapy_mpworkers.worker import main as worker_side
 
 
@@ -47,10 +48,12 @@ class Lane:
         self.relieves = relieves
         self.name = f"{name}-{place + 1}" + (f".{generation}" if generation else "")
         self.pid: int | None = None
-        self.ready = False  #: its consumers are open and it may get batches
+        self.ready = False  #: it has opened what it was told to at its start
         self.retiring = False  #: its relief is being started; until then it works on
         self.closing = False  #: the pill is on its way; its end is no death
-        self.closed = False  #: its consumers are closed
+        self.is_booted = False  #: it has been told of the crawls that there are
+        self.open_for: set[int] = set()  #: crawls whose consumers are open in it
+        self.opening: dict[int, Message] = {}  #: crawls whose consumers it has yet to open
         self.killed = False  #: by us: its end charges nobody
         self.overdue: int | None = None  #: the task for whose time it was killed
         self.hung = False  #: it was killed because it did not become ready
@@ -58,6 +61,7 @@ class Lane:
         self.weighed_at = 0.0  #: when its memory was looked at, likewise
         self.settled = 0  #: tasks that it has settled
         self.known: set[int] = set()  #: numbers of the definitions that it has got
+        self._dismissed: set[int] = set()  # crawls whose consumers it has yet to close
         self._gone = self._withdrawn = False
 
     @property
@@ -107,6 +111,57 @@ class Lane:
         """Put a message into the queue. Never waits."""
         self.orders.put(order)
 
+    def boot(self, setups: Sequence[Setup]) -> None:
+        """Tell it of the crawls that there are."""
+        self.is_booted = True
+        self._will_open(setups)
+        self.send(Boot(tuple(setups)))
+
+    def set_up(self, setup: Setup) -> None:
+        """Tell it of a crawl that has joined."""
+        self._will_open([setup])
+        self.send(setup)
+
+    def _will_open(self, setups: Sequence[Setup]) -> None:
+        message = Message(len(setups))
+        for setup in setups:
+            self.opening[setup.crawl] = message
+            self.known.update(definition.number for definition in setup.definitions)
+
+    def answered(self, crawl: int) -> None:
+        """It has opened the consumers of a crawl, or failed to."""
+        message = self.opening.pop(crawl)
+        message.unsettled -= 1
+        if not message.unsettled:
+            self.message_done()
+
+    def dismiss(self, crawl: int) -> None:
+        """Tell it that a crawl has ended."""
+        self._dismissed.add(crawl)
+        self.send(Dismissal(crawl))
+
+    def was_dismissed(self, crawl: int) -> bool:
+        """It has closed the consumers of a crawl: whether that was all that it closes."""
+        if crawl not in self._dismissed:
+            return False
+        self._dismissed.remove(crawl)
+        self.message_done()
+        return True
+
+    def has_of(self, crawl: int) -> bool:
+        """Whether it has opened or is to open, or to close, the consumers of a crawl."""
+        return crawl in self.open_for or crawl in self.opening or crawl in self._dismissed
+
+    @property
+    def closed(self) -> bool:
+        """Whether no consumers are open in it."""
+        return not self.open_for and not self.opening
+
+    @property
+    def is_at_consumers(self) -> bool:
+        """Whether it may be opening or closing consumers, which is no task on the dial."""
+        return bool(self.opening or self._dismissed)
+
     def message_done(self) -> None:
         """One message is over: its last task is settled."""
         self.orders.task_done()
@@ -121,6 +176,10 @@ class Lane:
     def has_work(self) -> bool:
         """Whether a message is open."""
         return self.orders.open_messages > 0
+
+    def has_more_than(self, messages: int) -> bool:
+        """Whether more messages are open than so many."""
+        return self.orders.open_messages > messages
 
     def turn(self) -> Turn | None:
         """The dial; ``None`` in the moment between two turns, where a task is not running."""

@@ -59,7 +59,7 @@ class Lost(NamedTuple):
 
 
 class Ledger:
-    """The books of one pool. Lanes are any hashable.
+    """The books of one crawl in a pool. Lanes are any hashable.
 
     Args:
         together: whether the tasks of a message run as one.
@@ -216,6 +216,11 @@ class Ledger:
                 self._alone_in_line += entry.alone
                 self._waiting.appendleft(entry)
         return Lost(len(leases), given_up, open_messages)
+
+    def forget(self, lane: Hashable) -> int:
+        """*lane* has nothing of these books any more, but lives on. Returns its open messages:
+        those whose tasks were given up."""
+        return self._open_messages.pop(lane, 0)
 
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""

@@ -94,7 +94,7 @@ class StuckLanes:
 
     Args:
         lanes: the supervisor's, as they are at the moment.
-        leases: the unsettled entries that a lane holds, oldest first.
+        oldest_lease: the task that a lane has had for the longest time.
         hear: takes in what a lane has said so far.
         call_later: calls a function in the loop's thread after some seconds.
     """
@@ -102,12 +102,12 @@ class StuckLanes:
     def __init__(
         self,
         lanes: Callable[[], Iterable[Lane]],
-        leases: Callable[[Lane], Iterator[Entry]],
+        oldest_lease: Callable[[Lane], Entry | None],
         hear: Callable[[Lane], None],
         call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._lanes = lanes
-        self._leases = leases
+        self._oldest_lease = oldest_lease
         self._hear = hear
         self._call_later = call_later
         self._watching = False
@@ -128,9 +128,9 @@ class StuckLanes:
                     lane.kill_for_good()
 
     def _seems_stuck(self, lane: Lane) -> bool:
-        oldest = next(self._leases(lane), None)
+        oldest = self._oldest_lease(lane)
         if oldest is None:
             return False
         self.watch()
-        is_idle = lane.running() is None and not lane.killed
+        is_idle = lane.running() is None and not lane.is_at_consumers and not lane.killed
         return is_idle and monotonic() - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS

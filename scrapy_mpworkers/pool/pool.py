@@ -1,4 +1,4 @@
-"""The pool: tasks in, outcomes out. Everything here runs in the event loop's thread.
+"""The workers, for one crawl or for several at once. All here runs in the event loop's thread.
 
 Nothing waits. What takes long happens in the starter, and comes back as a call.
 """
@@ -7,114 +7,204 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import util
-from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING
 
-from scrapy_mpworkers.errors import (
-    ItemTimeout,
-    MPWorkersError,
-    PoolBroken,
-    WorkerDied,
-)
-from scrapy_mpworkers.pool.books import Books
+from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.figures import Figures
-from scrapy_mpworkers.pool.interface import (
-    GivenUp,
-    Loop,
-    PoolEvents,
-    PoolOptions,
-    Settle,
-    Why,
-    because_stopped,
-)
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
+from scrapy_mpworkers.pool.limits import StuckLanes
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.supervisor import Death, Supervisor
 from scrapy_mpworkers.pool.watcher import Watcher
-from scrapy_mpworkers.wire.large import Large
-from scrapy_mpworkers.wire.messages import (
-    BootFailed,
-    Closed,
-    Fate,
-    Outcome,
-    Outcomes,
-    Ready,
-    Report,
-    Setup,
-)
+from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report, Setup
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.pool.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass
+class _Leaving:
+    """A crawl on its way out, until no lane has anything of it.
+
+    ``awaited``: lanes that have yet to close its consumers; ``left`` is called when none has.
+    """
+
+    tenant: Tenant
+    awaited: set[Lane]
+    left: Callable[[], None] | None
+
+
 class Pool:
-    """Worker processes that settle tasks.
+    """Worker processes, and the crawls that they work for.
 
     Args:
         options: sizes and limits.
         processes: makes the worker processes.
-        make_setup: called for each new lane: what its worker must know.
-        blobs: definitions by number, as tasks refer to them.
-        events: told what is not the business of a single task.
-        loop: the event loop, in whose thread all methods are called.
+        loop: an event loop, in whose thread all methods are called. It outlives every crawl.
+        ended: called when the last crawl has left and everything is released.
     """
 
     def __init__(
         self,
         options: PoolOptions,
         processes: Processes,
-        make_setup: Callable[[], Setup],
-        blobs: Mapping[int, bytes],
-        events: PoolEvents,
         loop: Loop,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self.figures = Figures()
         self.loop = loop
-        self.make_setup = make_setup
-        self.settled_at = monotonic()
+        self.task_ids = itertools.count()  #: for the tasks of all crawls
+        self.is_ending = False  #: nobody can join any more
         self._options = options
         self._processes = processes
-        self._blobs = blobs
-        self._events = events
-        self._callbacks: dict[int, Settle] = {}
-        self._ids = itertools.count()
-        self._opened = self._closed = self._stopping = False
-        self._given_up: Why | None = None
+        self._ended = ended
+        self._crawls = itertools.count()
+        self._tenants: dict[int, Tenant] = {}
+        self._leaving: dict[int, _Leaving] = {}
+        self._hasty: set[int] = set()  # crawls that will not wait for their consumers' close
+        self._broken: set[int] = set()
+        self._suspects: set[int] = set()  # crawls that were being opened when a worker died
 
-    def start(self) -> None:
-        """Start threads and workers; ``events.opened`` follows."""
+    # For the crawls
+
+    def number(self) -> int:
+        """The number of the next crawl here."""
+        return next(self._crawls)
+
+    def join(self, crawl: int, tenant: Tenant) -> None:
+        """A crawl wants its consumers opened, in workers that are started now or there already."""
+        is_first = not self._tenants
+        self._tenants[crawl] = tenant
+        if is_first:
+            self._start()
+            return
+        logger.info(
+            "Sharing %d workers with %d more crawls", self._options.workers, len(self._tenants) - 1
+        )
+        for lane in self.lanes:
+            if lane.pid is not None:
+                tenant.figures.started += 1
+            if lane.is_booted and not lane.closing:
+                lane.set_up(self._setup(crawl))
+                self._supervisor.expect_opened(lane, crawl)
+
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
+        """A crawl has ended: close its consumers. Behind the last one, end the workers.
+
+        Args:
+            timeout: seconds that workers may take for it.
+            left: called when they have done so.
+        """
+        tenant = self._tenants.pop(crawl)
+        if not self._tenants:
+            self._leaving[crawl] = _Leaving(tenant, set(), None)
+            self._stop(timeout, left)
+            return
+        logger.info("Leaving the workers to %d more crawls", len(self._tenants))
+        waits = crawl not in self._hasty
+        awaited = {lane for lane in self.lanes if crawl in lane.open_for and waits}
+        self._leaving[crawl] = _Leaving(tenant, awaited, left)
+        for lane in self.lanes:
+            if lane.has_of(crawl) and not lane.closing:
+                lane.dismiss(crawl)
+        self.loop.call_later(timeout, lambda: self._leave_anyway(crawl))
+        self.loop.call_soon(lambda: self._leave_if_closed(crawl))
+
+    def kill(self, crawl: int) -> None:
+        """End all workers at once; if other crawls have them, too, only those that are at a task
+        that nobody waits for any more."""
+        if self._tenants.keys() - {crawl} or any(one.awaited for one in self._leaving.values()):
+            self._hasty.add(crawl)
+            for lane in self.lanes:
+                if lane.is_booted and self._is_at_abandoned_task(lane):
+                    lane.kill_for_good()
+        else:
+            self.is_ending = True
+            self._supervisor.kill_all()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """All that there are, also those that are starting or ending."""
+        return self._supervisor.lanes
+
+    def lanes_for(self, crawl: int) -> list[Lane]:
+        """The lanes that may get work of a crawl."""
+        return [lane for lane in self.lanes if crawl in lane.open_for and not lane.closing]
+
+    def watch_stuck(self) -> None:
+        """A lane has got work."""
+        self._stuck.watch()
+
+    # What the supervisor needs of its owner
+
+    def call_in_loop(self, function: Callable[[], None]) -> None:
+        """Run *function* in the loop's thread; nothing if the loop is already closed."""
+        with suppress(RuntimeError):
+            self.loop.call_from_thread(function)
+
+    def setups(self) -> Sequence[Setup]:
+        """What a new worker must know."""
+        return [self._setup(crawl) for crawl in self._tenants if crawl not in self._broken]
+
+    def all_figures(self) -> list[Figures]:
+        """Those of each crawl, which all count what happens to the workers."""
+        return [tenant.figures for _, tenant in self._everybody()]
+
+    def lane_lost(self, lane: Lane, death: Death) -> None:
+        """A lane is gone."""
+        if lane.opening and (lane.hung or not lane.killed):
+            self._suspects.add(next(iter(lane.opening)))
+        for crawl, tenant in self._everybody():
+            if tenant.lane_lost(lane, death):
+                self._restarts.progress()
+            if crawl in lane.open_for:
+                self._is_closed_in(lane, crawl, tenant)
+            self._leave_if_closed(crawl, lane)
+
+    def spare_others(self, history: str) -> bool:
+        """Workers die without any progress. Break the crawls that they died of while they opened
+        their consumers, if that leaves others to go on for."""
+        sound = self._tenants.keys() - self._broken
+        guilty = {crawl for crawl in sound & self._suspects if not self.lanes_for(crawl)}
+        if not guilty or guilty == sound:
+            return False
+        for crawl in guilty:
+            self._break(crawl, history)
+        return True
+
+    def lanes_exhausted(self, history: str) -> None:
+        """Workers die without any progress: the pool is broken."""
+        self.is_ending = True
+        for crawl in self._tenants.keys() - self._broken:
+            self._break(crawl, history)
+        self._supervisor.kill_all()
+
+    # Start and end
+
+    def _start(self) -> None:
         options = self._options
-        self._starter = Starter()
+        self._processes.take_server()
+        starter = self._starter = Starter()
         self._watcher = Watcher(
             self.loop, self._on_report, lambda *end: self._supervisor.ended(*end)
         )
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._supervisor = Supervisor(
-            self,
-            self._processes,
-            self._restarts,
-            self._watcher,
-            self._starter,
-            self.figures,
-            options.name,
+            self, self._processes, self._restarts, self._watcher, starter, options.name
         )
         self._recycling = Recycling(options.max_items, options.memory_limit)
-        self._books = Books(
-            options, self._blobs, self._supervisor.open_lanes, self._watch_time, self.loop
-        )
-        self._time_limit = TimeLimit(self._books.leases, self._books.entry, self.loop.call_later)
         self._stuck = StuckLanes(
-            lambda: self._supervisor.lanes,
-            self._books.leases,
-            self._watcher.hear,
-            self.loop.call_later,
+            lambda: self.lanes, self._oldest_lease, self._watcher.hear, self.loop.call_later
         )
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
@@ -122,93 +212,10 @@ class Pool:
         logger.info("Starting %d workers (%s)…", options.workers, self._processes.method)
         self._supervisor.man(options.workers)
 
-    @property
-    def pending(self) -> int:
-        """Tasks that are not settled."""
-        return len(self._callbacks)
-
-    def workers(self) -> tuple[int, int]:
-        """How many workers are busy, of how many that are ready."""
-        ready = self._supervisor.open_lanes()
-        return sum(lane.has_work for lane in ready), len(ready)
-
-    def overdue(self) -> list[tuple[int, str, float]]:
-        """The tasks that workers hold: id, worker, seconds since they got it."""
-        now = monotonic()
-        return [
-            (entry.id, lane.name, now - entry.leased_at)
-            for lane in self._supervisor.lanes
-            for entry in self._books.leases(lane)
-        ]
-
-    def submit(
-        self,
-        hop: int,
-        frame: bytes | Large,
-        needs: tuple[int, ...],
-        settle: Settle,
-        results: tuple[bytes, ...] = (),
-        key: Any = None,
-        limit: float | None = None,
-    ) -> int:
-        """Take a task.
-
-        Args:
-            hop, frame, results: of the :class:`Task`.
-            needs: the definitions that the frame refers to.
-            settle: is called once, in this thread, never from within this call.
-            key: what shares it meets the same worker, if the pool is keyed.
-            limit: seconds that it may take, if not those of the options.
-
-        Returns:
-            the id of the task.
-        """
-        task_id = next(self._ids)
-        self.figures.of(hop).submitted += 1
-        self._callbacks[task_id] = settle
-        seconds = self._options.item_timeout if limit is None else limit
-        if seconds:
-            self._time_limit.is_used = True
-        entry = Entry(task_id, (task_id, hop, frame, results), needs, monotonic(), seconds)
-        if self._given_up is not None:
-            late = self._given_up(None)
-            self.loop.call_soon(lambda: self._give_up(entry, late, None))
-            return task_id
-        self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
-        self._books.add(entry, key)
-        return task_id
-
-    def withdraw(self, task_id: int) -> None:
-        """Nobody waits for a task any more. If no worker has it yet, none will get it."""
-        entry = self._books.withdraw(task_id)
-        if entry is not None:
-            self.figures.of(entry.hop).cancelled += 1
-            self._callbacks.pop(task_id)
-
-    def flush(self) -> None:
-        """What waits for others to go with goes soon without them."""
-        self._books.flush()
-
-    def hurry(self) -> None:
-        """From now on nothing waits for others to go with."""
-        self._books.hurry()
-
-    def give_up(self, why: Why) -> None:
-        """Settle every pending task with the error that *why* makes, and every later one too."""
-        self._given_up = why
-        holders = {n: worker for n, worker, _ in self.overdue()} if self._books.pending else {}
-        for entry in self._books.clear():
-            worker = holders.get(entry.id)
-            self._give_up(entry, why(worker), worker)
-
-    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
-        """Send pills, join, release everything. After *timeout* seconds: terminate, kill.
-
-        Tasks that are still pending are given up.
-        """
+    def _stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+        """Send pills, join, release everything. After *timeout* seconds: terminate, kill."""
         logger.info("Stopping workers…")
-        self._stopping = True
-        self.give_up(self._given_up or because_stopped)
+        self.is_ending = True
 
         def all_ended() -> None:
             self._starter.do(release)
@@ -222,114 +229,109 @@ class Pool:
 
         def done() -> None:
             logger.info("Workers stopped.")
+            self._ended()
             stopped()
 
         self._supervisor.stop(timeout, all_ended)
 
-    def kill(self) -> None:
-        """End all workers at once, also those that are still starting."""
-        self._supervisor.kill_all()
+    # Events
 
-    # What the supervisor needs of its owner
-
-    def call_in_loop(self, function: Callable[[], None]) -> None:
-        """Run *function* in the loop's thread; nothing if the loop is already closed."""
-        with suppress(RuntimeError):
-            self.loop.call_from_thread(function)
-
-    def lane_lost(self, lane: Lane, death: Death) -> None:
-        """The books of a lane that is gone."""
-        dispatcher = self._books.of(lane)
-        ledger, charged = dispatcher.ledger, death.charged
-        if ledger.accomplices(lane, lane.overdue):
-            charged = lane.overdue  # which of those that ran as one took too long?
-        elif lane.overdue is not None:
-            # If the item made it in time after all, its outcome has come, and stands.
-            late = ledger.settle(lane, lane.overdue)
-            if late is not None:
-                self._give_up(late, ItemTimeout(lane.title, late.limit), lane.name)
-        lost = ledger.lose(lane, charged, self._options.redeliver_times)
-        self.figures.redelivered += lost.redelivered
-        if lost.given_up is not None:
-            deaths = lost.given_up.deaths
-            error = WorkerDied(lane.title, deaths, death.exitcode, death.out_of_memory)
-            # A poison task that is out of the way is progress, too.
+    def _on_report(self, lane: Lane, report: Report, size: int) -> None:
+        tenant = self._tenant(report.crawl)
+        if isinstance(report, Outcomes):
             self._restarts.progress()
-            self._give_up(lost.given_up, error, lane.name)
-        dispatcher.soon()
+            tenant.took(lane, report.outcomes, size)
+            if (why := self._recycling.reason(lane)) is not None:
+                self._supervisor.recycle(lane, why)
+        elif isinstance(report, Opened):
+            lane.answered(report.crawl)
+            lane.open_for.add(report.crawl)
+            self._suspects.discard(report.crawl)
+            self._look_if_booted(lane)
+            tenant.opened(lane, report)
+        elif isinstance(report, OpenFailed):
+            lane.answered(report.crawl)
+            self._look_if_booted(lane)
+            tenant.open_failed(lane, report)
+            self._look_for_stranded()
+        elif isinstance(report, Closed):
+            tenant.closed(lane, report)
+            self._is_closed_in(lane, report.crawl, tenant)
+            self._leave_if_closed(report.crawl, lane)
 
-    def lanes_exhausted(self, history: str) -> None:
-        """Workers die without any progress: the pool is broken."""
+    def _look_if_booted(self, lane: Lane) -> None:
+        if lane.open_for and not lane.opening and not lane.ready:
+            self._supervisor.became_ready(lane)
+            self._recycling.weigh_new(lane)
+
+    def _look_for_stranded(self) -> None:
+        """Break crawls that none of the workers serves, though they work for others."""
+        if not any(lane.open_for for lane in self.lanes):
+            return  # those that could open nothing exit, and are replaced
+        for crawl in self._tenants.keys() - self._broken:
+            if not any(lane.has_of(crawl) or not lane.is_booted for lane in self.lanes):
+                self._break(crawl, "none of its workers could open the crawl's pipelines")
+
+    def _is_closed_in(self, lane: Lane, crawl: int, tenant: Tenant) -> None:
+        lane.open_for.discard(crawl)
+        if lane.was_dismissed(crawl):
+            tenant.left(lane)
+        if not any(crawl in other.open_for for other in self.lanes if other.place == lane.place):
+            tenant.not_ready(lane.place)
+
+    def _break(self, crawl: int, history: str) -> None:
+        self._broken.add(crawl)
         error = PoolBroken(
             f"the worker pool is broken: {history}. Look for the first error of a worker in the "
             "log, or run in one process to see it: -s MPWORKERS_WORKERS=0"
         )
-        logger.error("%s", error)
-        self.give_up(lambda worker: error)
-        self._supervisor.kill_all()
-        self._events.broken(error)
+        self._tenants[crawl].broken(error)
 
-    # Events
+    # Who leaves
 
-    def _on_report(self, lane: Lane, report: Report, size: int) -> None:
-        if isinstance(report, Outcomes):
-            self.figures.bytes_returned += size
-            self._on_outcomes(lane, report.outcomes)
-            if (why := self._recycling.reason(lane)) is not None:
-                self._supervisor.recycle(lane, why)
-        elif isinstance(report, Ready):
-            self._on_ready(lane, report.effects)
-        elif isinstance(report, BootFailed):
-            self._events.boot_failed(lane.name, report.failure)
-        elif isinstance(report, Closed):
-            lane.closed = True
-            # A recycled worker is silent: it is not the crawl that closes.
-            speaks = self._stopping and not self._closed
-            self._closed = self._closed or speaks
-            self._events.closed(lane.name, report.effects, report.failure, speaks)
+    def _leave_if_closed(self, crawl: int, lane: Lane | None = None) -> None:
+        """*lane* need not be waited for any more."""
+        leaving = self._leaving.get(crawl)
+        if leaving is None:
+            return
+        if lane is not None:
+            leaving.awaited.discard(lane)
+        if not leaving.awaited and leaving.left is not None:
+            left, leaving.left = leaving.left, None
+            left()
+        if self._tenants and not any(one.has_of(crawl) for one in self.lanes):
+            del self._leaving[crawl]
 
-    def _on_ready(self, lane: Lane, effects: bytes | None) -> None:
-        self._supervisor.became_ready(lane)
-        self._recycling.weigh_new(lane)
-        speaks, self._opened = not self._opened, True
-        self._events.opened(effects, speaks)
-        self._books.of(lane).soon()
+    def _leave_anyway(self, crawl: int) -> None:
+        """The time is up. A worker that is at no task must be stuck in the close."""
+        leaving = self._leaving.get(crawl)
+        if leaving is None or leaving.left is None:
+            return
+        for lane in leaving.awaited:
+            if lane.running() is None or self._is_at_abandoned_task(lane):
+                logger.warning("Worker %s did not close in time and is killed", lane.title)
+                lane.kill_for_good()
+        leaving.awaited.clear()
+        self._leave_if_closed(crawl)
 
-    def _on_outcomes(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
-        times = [outcome.seconds for outcome in outcomes]
-        seconds = sum(times)
-        self.figures.workers[lane.place].busy += seconds
-        dispatcher = self._books.of(lane)
-        dispatcher.took(seconds, len(outcomes))
-        self._restarts.progress()
-        waits: list[float] = []
-        for outcome in outcomes:
-            entry = dispatcher.ledger.settle(lane, outcome.task_id)
-            if entry is None:
-                continue  # given up meanwhile
-            assert entry.message is not None
-            if not entry.message.unsettled:
-                lane.message_done()
-            waits.append(lane.heard_at - entry.submitted_at - outcome.seconds)
-            self._settle(entry, outcome.fate, outcome)
-        lane.settled += len(waits)
-        self.figures.service.extend(times)
-        self.figures.wait.extend(waits)
-        dispatcher.soon()
+    # Whose
 
-    def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
-        given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
-        self._settle(entry, Fate.DEAD_LETTERED, given_up)
+    def _tenant(self, crawl: int) -> Tenant:
+        return self._tenants[crawl] if crawl in self._tenants else self._leaving[crawl].tenant
 
-    def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
-        self.settled_at = monotonic()
-        self.figures.of(entry.hop).settled[fate] += 1
-        settle = self._callbacks.pop(entry.id)
-        try:
-            settle(outcome)
-        except Exception:
-            logger.exception("Settling a task failed")
+    def _everybody(self) -> list[tuple[int, Tenant]]:
+        leaving = [(crawl, one.tenant) for crawl, one in self._leaving.items()]
+        return [*self._tenants.items(), *leaving]
 
-    def _watch_time(self, lane: Lane) -> None:
-        self._time_limit.watch(lane)
-        self._stuck.watch()
+    def _setup(self, crawl: int) -> Setup:
+        return self._tenants[crawl].make_setup(crawl)
+
+    def _is_at_abandoned_task(self, lane: Lane) -> bool:
+        running = lane.running()
+        return running is not None and not any(
+            one.has(lane, running) for _, one in self._everybody()
+        )
+
+    def _oldest_lease(self, lane: Lane) -> Entry | None:
+        leases = [tenant.oldest_lease(lane) for _, tenant in self._everybody()]
+        return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)

@@ -12,7 +12,6 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
 from functools import partial
 from multiprocessing import (
     connection,
@@ -35,8 +34,7 @@ if sys.platform == "win32":
         "POSIX has them. Remove scrapy_mpworkers.Addon from ADDONS on this machine."
     )
 
-from scrapy_mpworkers.pool.forkserver import ForkServer, tracker_fd
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers, tracker_fd
 
 #: "Exit code" of a worker whose fork server died. multiprocessing says 255, which a worker can
 #: say too.
@@ -48,20 +46,20 @@ class Processes:
 
     Args:
         method: ``"forkserver"``, ``"spawn"`` or ``"fork"``.
-        preload: modules that the fork server imports once for all workers.
-        conditions: how the workers live; the server imports under the same.
+        wanted: how the workers live, and what the fork server imports once for all of them.
     """
 
-    def __init__(self, method: str, preload: Sequence[str], conditions: Conditions) -> None:
+    def __init__(self, method: str, wanted: Wanted) -> None:
         self.method = method
-        self.conditions = conditions
+        self.conditions = wanted.conditions
         self.context = get_context(method)
-        self._server = ForkServer(preload, conditions) if method == "forkserver" else None
+        self._wanted = wanted
+        self._server: ForkServer | None = None
 
-    def launch_server(self) -> None:
-        """Start what takes long, without waiting for it."""
-        if self._server is not None:
-            self._server.launch()
+    def take_server(self) -> None:
+        """Have a fork server, if one is needed: call it before the first worker is made."""
+        if self.method == "forkserver":
+            self._server = servers.take(self._wanted)
 
     def kill_server(self) -> None:
         """End a server that hangs; a start that waits for it fails."""
@@ -84,16 +82,10 @@ class Processes:
         process._Popen = partial(_launch_by, _POPEN[self.method], self._server)  # type: ignore[attr-defined]
         return process
 
-    def abandon(self) -> None:
-        """Let go of a server that no worker was asked of, without waiting."""
-        if self._server is not None:
-            self._server.kill()
-            threading.Thread(target=self._server.close, daemon=True).start()
-
     def close(self) -> None:
-        """End the server. Call it after the last worker has gone."""
+        """Let the server go. Call it after the last worker has gone."""
         if self._server is not None:
-            self._server.close()
+            servers.give_back(self._server)
 
 
 class _PolledByOne:

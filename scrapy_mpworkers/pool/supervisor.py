@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import exit_in_words, exit_label
-from scrapy_mpworkers.pool.figures import Figures, WorkerTime
+from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
@@ -41,8 +42,10 @@ class Owner(Protocol):
     loop: Loop
 
     def call_in_loop(self, function: Callable[[], None]) -> None: ...
-    def make_setup(self) -> Setup: ...
+    def setups(self) -> Sequence[Setup]: ...
+    def all_figures(self) -> Iterable[Figures]: ...
     def lane_lost(self, lane: Lane, death: Death) -> None: ...
+    def spare_others(self, history: str) -> bool: ...
     def lanes_exhausted(self, history: str) -> None: ...
 
 
@@ -56,7 +59,6 @@ class Supervisor:
         restarts: RestartIntensity,
         watcher: Watcher,
         starter: Starter,
-        figures: Figures,
         name: str,
     ) -> None:
         self._owner = owner
@@ -64,7 +66,6 @@ class Supervisor:
         self._restarts = restarts
         self._watcher = watcher
         self._starter = starter
-        self._figures = figures
         self._name = name
         self._generations: dict[int, int] = {}
         self._stopped: Callable[[], None] | None = None
@@ -76,7 +77,6 @@ class Supervisor:
     def man(self, places: int) -> None:
         """Start a lane for each place."""
         for place in range(places):
-            self._figures.workers.append(WorkerTime())
             self._start(place)
 
     def open_lanes(self) -> list[Lane]:
@@ -86,21 +86,23 @@ class Supervisor:
     def became_ready(self, lane: Lane) -> None:
         """The worker of *lane* has opened its consumers."""
         lane.ready = True
-        lane.message_done()
-        worker = self._figures.workers[lane.place]
-        if worker.ready_at is None:
-            worker.ready_at = monotonic()
         relieved, lane.relieves = lane.relieves, None
         if relieved in self.lanes and not relieved.closing:
             relieved.closing = True
             self._let_go(relieved)
+
+    def expect_opened(self, lane: Lane, crawl: int) -> None:
+        """A crawl has joined: its consumers are to be opened in *lane* in time."""
+        late = partial(self._kill_unless_opened, crawl)
+        self._owner.loop.call_later(BOOT_SECONDS, while_it_lives(lane, late))
 
     def recycle(self, lane: Lane, why: str) -> None:
         """Replace a worker that has served its time: its relief first."""
         if lane.retiring or lane.closing or self._stopped is not None or self._retired:
             return
         lane.retiring = True
-        self._figures.recycled[why] += 1
+        for figures in self._owner.all_figures():
+            figures.recycled[why] += 1
         logger.debug("Worker %s is recycled after %d items (%s)", lane.title, lane.settled, why)
         self._start(lane.place, relieves=lane)
 
@@ -109,7 +111,6 @@ class Supervisor:
         if self._exiting:
             return  # multiprocessing joins its processes now; they must not be closed under it
         self.lanes.remove(lane)
-        self._note_lifetime(lane)
         explained = lane.killed or exitcode == SERVER_GONE
         is_oom = exitcode == -signal.SIGKILL and not explained and self._oom.any_since_last_look()
         running = lane.running()
@@ -165,15 +166,14 @@ class Supervisor:
             self._starter.do(start)
 
     def _started(self, lane: Lane) -> None:
-        self._figures.started += 1
+        for figures in self._owner.all_figures():
+            figures.started += 1
         logger.debug("Worker %s started, pid %s", lane.name, lane.pid)
         self._watcher.add(lane)
         if self._stopped is not None or self._retired:
             self._let_go(lane)
             return
-        setup = self._owner.make_setup()
-        lane.known.update(definition.number for definition in setup.definitions)
-        lane.send(setup)
+        lane.boot(self._owner.setups())
 
     def _start_failed(self, lane: Lane, error: Exception) -> None:
         logger.error("Worker %s could not be started: %r", lane.name, error)
@@ -189,15 +189,26 @@ class Supervisor:
             self._finish_if_empty()
         elif self._retired or lane.closing or self._is_being_relieved(lane):
             return
+        elif lane.hung and self._owner.spare_others(f"a worker hung: {self._last_exit}"):
+            self._start(lane.place, relieves=lane.relieves)
         elif lane.hung and not self.open_lanes():
             self._exhausted(f"no worker became ready; the last: {self._last_exit}")
-        elif not fruitless or self._restarts.allows(monotonic()):
+        elif not fruitless or self._restarts.allows(monotonic()) or self._can_go_on():
             self._start(lane.place, relieves=lane.relieves)
         else:
-            self._exhausted(
-                f"{self._restarts.intensity + 1} workers died within {self._restarts.period:g} s "
-                f"before they settled anything; the last: {self._last_exit}"
-            )
+            self._exhausted(self._history())
+
+    def _can_go_on(self) -> bool:
+        spares_others = self._owner.spare_others(self._history())
+        if spares_others:
+            self._restarts.progress()
+        return spares_others
+
+    def _history(self) -> str:
+        return (
+            f"{self._restarts.intensity + 1} workers died within {self._restarts.period:g} s "
+            f"before they settled anything; the last: {self._last_exit}"
+        )
 
     def _is_being_relieved(self, lane: Lane) -> bool:
         return any(other.relieves is lane for other in self.lanes)
@@ -208,8 +219,15 @@ class Supervisor:
 
     def _kill_unless_ready(self, lane: Lane) -> None:
         self._watcher.hear(lane)
-        if lane not in self.lanes or lane.ready:
-            return
+        if lane in self.lanes and not lane.ready:
+            self._kill_hung(lane)
+
+    def _kill_unless_opened(self, crawl: int, lane: Lane) -> None:
+        self._watcher.hear(lane)
+        if lane in self.lanes and crawl in lane.opening:
+            self._kill_hung(lane)
+
+    def _kill_hung(self, lane: Lane) -> None:
         logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
         lane.hung = True
         if lane.pid is None:
@@ -236,18 +254,12 @@ class Supervisor:
             stopped, self._stopped = self._stopped, lambda: None
             stopped()
 
-    def _note_lifetime(self, lane: Lane) -> None:
-        worker = self._figures.workers[lane.place]
-        if lane.ready and not any(
-            other.place == lane.place and other.ready for other in self.lanes
-        ):
-            worker.manned, worker.ready_at = worker.lived(monotonic()), None
-
     def _note_death(
         self, lane: Lane, exitcode: int | None, out_of_memory: bool, running: int | None
     ) -> None:
         server_gone = exitcode == SERVER_GONE
-        self._figures.deaths[exit_label(None if server_gone else exitcode)] += 1
+        for figures in self._owner.all_figures():
+            figures.deaths[exit_label(None if server_gone else exitcode)] += 1
         words = exit_in_words(exitcode, out_of_memory)
         if server_gone:
             words = "went with its fork server"

@@ -6,6 +6,7 @@ that item and names the field (a queue would pickle later, in a thread, and lose
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Mapping, Sequence
 from types import FunctionType
@@ -55,9 +56,11 @@ class Definitions:
     A worker never runs the user's ``__main__`` again, so it cannot import them.
     """
 
+    _free_numbers = itertools.count()  # of all crawls, which may share their workers
+
     def __init__(self) -> None:
         self.blobs: dict[int, bytes] = {}
-        self.objects: list[Any] = []
+        self.objects: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}  # by id; the objects are kept above
 
     def number(self, obj: Any) -> int:
@@ -65,8 +68,8 @@ class Definitions:
         number = self._numbers.get(id(obj))
         if number is None:
             blob = cloudpickle.dumps(obj, protocol=5)
-            number = self._numbers[id(obj)] = len(self.objects)
-            self.objects.append(obj)
+            number = self._numbers[id(obj)] = next(self._free_numbers)
+            self.objects[number] = obj
             self.blobs[number] = blob
         return number
 

@@ -1,4 +1,7 @@
-"""The messages. Down: Setup, Batch, POISON_PILL. Up: Ready, BootFailed, Outcomes, Closed.
+"""The messages. Down: Boot, Setup, Batch, Dismissal, POISON_PILL. Up: Opened, OpenFailed, Outcomes,
+Closed.
+
+A worker serves one crawl or several: all but the pill say which, by its number in the pool.
 
 The pool reads ids and kinds only. Whatever is ``bytes`` here is opened by the one it is meant for:
 the consumer in the worker, the pipeline or the extension in Scrapy's process.
@@ -60,6 +63,7 @@ class Batch(NamedTuple):
     ``rows``: tasks as plain tuples; ``together``: whether they go through the pipelines as one.
     """
 
+    crawl: int
     definitions: tuple[Definition, ...]
     rows: tuple[TaskRow, ...]
     together: bool = False
@@ -71,20 +75,34 @@ class Batch(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """The first message of every lane: how to build its consumers.
+    """How to build the consumers of a crawl, which are to be opened now.
 
     ``factory`` is ``"module:function"``; it is called with ``payload`` and the loaded definitions.
     """
 
+    crawl: int
     definitions: tuple[Definition, ...]
     factory: str
     payload: bytes
 
 
-#: End of work: close the consumers, say so, exit.
+class Boot(NamedTuple):
+    """The first message of every lane: the crawls that there are. A worker that can open the
+    consumers of none of them exits."""
+
+    setups: tuple[Setup, ...]
+
+
+class Dismissal(NamedTuple):
+    """A crawl has ended: close its consumers, and go on for the others."""
+
+    crawl: int
+
+
+#: End of work: close all consumers, say so, exit.
 POISON_PILL = None
 
-Order: TypeAlias = Setup | Batch | None
+Order: TypeAlias = Boot | Setup | Batch | Dismissal | None
 
 
 class Outcome(NamedTuple):
@@ -107,28 +125,30 @@ class Outcome(NamedTuple):
 _as_outcome = partial(tuple.__new__, Outcome)
 
 
-class Ready(NamedTuple):
-    """The worker has opened its consumers."""
+class Opened(NamedTuple):
+    """The worker has opened the consumers of a crawl."""
 
+    crawl: int
     effects: bytes | None
 
 
-class BootFailed(NamedTuple):
-    """The worker could not open its consumers and is about to exit."""
+class OpenFailed(NamedTuple):
+    """The worker could not open the consumers of a crawl."""
 
+    crawl: int
     failure: bytes
-    effects: bytes | None
 
 
 class Outcomes(NamedTuple):
-    """Some tasks are over."""
+    """Some tasks of a crawl are over."""
 
+    crawl: int
     rows: tuple[tuple[Any, ...], ...]
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Outcomes:
+    def of(cls, crawl: int, outcomes: Iterable[Outcome]) -> Outcomes:
         """A report of these *outcomes*."""
-        return cls(tuple(map(tuple, outcomes)))
+        return cls(crawl, tuple(map(tuple, outcomes)))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -137,13 +157,14 @@ class Outcomes(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The consumers are closed, or failed to; the worker is about to exit."""
+    """The consumers of a crawl are closed, or failed to."""
 
+    crawl: int
     effects: bytes | None
     failure: bytes | None
 
 
-Report: TypeAlias = Ready | BootFailed | Outcomes | Closed
+Report: TypeAlias = Opened | OpenFailed | Outcomes | Closed
 
 
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.
@@ -163,7 +184,7 @@ def pieces(order: Order) -> list[bytes]:
             (id, hop, len(frame) if type(frame) is Large else frame, results)
             for id, hop, frame, results in rows
         )
-    pickler.dump((order.definitions, rows, order.together))
+    pickler.dump((order.crawl, order.definitions, rows, order.together))
     return found + [piece for frame in large for piece in frame.pieces]
 
 
@@ -172,11 +193,11 @@ def decode_order(data: bytes | memoryview) -> Order:
     order = pickle.loads(data)
     if type(order) is not tuple:
         return order  # type: ignore[no-any-return]
-    definitions, rows, together = order
+    crawl, definitions, rows, together = order
     sizes = [frame for _, _, frame, _ in rows if type(frame) is int]
     if sizes:
         rows = _with_frames(rows, memoryview(data)[len(data) - sum(sizes) :])
-    return Batch(definitions, rows, together)
+    return Batch(crawl, definitions, rows, together)
 
 
 def _with_frames(rows: Iterable[TaskRow], behind: memoryview) -> tuple[TaskRow, ...]:

@@ -22,7 +22,7 @@ from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
 from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
-from scrapy_mpworkers.worker.logs import collect_records
+from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
 from scrapy_mpworkers.worker.watch import warn_and_watch
@@ -36,9 +36,10 @@ class Runs(Protocol):
     async def process(self, item: Any, guard: Guard) -> Any: ...
 
 
-class Records(Protocol):
+class TakesRecords(Protocol):
     """Where log records are taken from."""
 
+    def collect(self) -> None: ...
     def take(self) -> tuple[WireRecord, ...]: ...
 
 
@@ -50,7 +51,9 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, WatchfulLoop)
     state: CrawlState = codec.load(payload)
-    records = collect_records(state.log_levels, codec.dump)
+    log_like_parent(state.log_levels)
+    records = Records(codec.dump)
+    records.collect()
     consumers = Consumers(state, codec, loop.guard, records)
     if state.placement is not None:
         warn_and_watch(consumers.hops(), state.placement)
@@ -58,10 +61,10 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
 
 
 class Consumers:
-    """The consumers of all hops of a level, and the crawler that they share."""
+    """The consumers of all hops of a level of one crawl, and the crawler that they share."""
 
     def __init__(
-        self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: Records
+        self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: TakesRecords
     ) -> None:
         self._codec = codec
         self._guard = guard
@@ -84,6 +87,10 @@ class Consumers:
     def hops(self) -> list[HopPipelines]:
         """The user's pipelines, hop by hop."""
         return list(self._hops.values())
+
+    def take_over(self) -> None:
+        """From now on what happens in this process is this crawl's, until another takes over."""
+        self._records.collect()
 
     async def open(self) -> None:
         """Open the pipelines, then send ``spider_opened`` to their handlers."""

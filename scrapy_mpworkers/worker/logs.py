@@ -12,41 +12,67 @@ from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.effects import WireRecord, pack_record
 
 
-def collect_records(levels: LogLevels, dump: Callable[[Any], bytes]) -> RecordCollector:
-    """Make this process log as the parent wants it, into the collector that is returned.
+class Records:
+    """The log records of one crawl in this process, in their wire form, until they are taken.
 
-    Handlers that came with a fork are taken off: the parent's own handlers get the records.
+    Args:
+        dump: pickles for that crawl.
     """
-    known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    for logger in [logging.root, *known]:
-        logger.handlers.clear()
-        logger.propagate = True
-    logging.root.setLevel(levels.root)
-    for name, level in levels.named.items():
-        logging.getLogger(name).setLevel(level)
-    collector = RecordCollector(levels.wanted, dump)
-    logging.root.addHandler(collector)
-    logging.captureWarnings(levels.capture_warnings)
-    PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
-    return collector
 
-
-class RecordCollector(logging.Handler):
-    """Keeps records, in their wire form, until they are taken."""
-
-    def __init__(self, level: int, dump: Callable[[Any], bytes]) -> None:
-        super().__init__(level)
+    def __init__(self, dump: Callable[[Any], bytes]) -> None:
         self._dump = dump
         self._records: list[WireRecord] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Called with the handler's lock held, from any thread."""
-        try:
-            self._records.append(pack_record(record, self._dump))
-        except Exception:
-            self.handleError(record)
+    def collect(self) -> None:
+        """From now on what is logged here is this crawl's."""
+        collector.records = self
+
+    def add(self, record: logging.LogRecord) -> None:
+        """Another one."""
+        self._records.append(pack_record(record, self._dump))
 
     def take(self) -> tuple[WireRecord, ...]:
         """The records since the last call."""
         records, self._records = self._records, []
         return tuple(records)
+
+
+class RecordCollector(logging.Handler):
+    """The one handler of a worker."""
+
+    records: Records | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called with the handler's lock held, from any thread."""
+        try:
+            if self.records is not None:
+                self.records.add(record)
+        except Exception:
+            self.handleError(record)
+
+
+#: Of this process.
+collector = RecordCollector()
+
+
+def log_like_parent(levels: LogLevels) -> None:
+    """Make this process log as the parent wants it, into the collector.
+
+    Handlers that came with a fork are taken off: the parent's own handlers get the records.
+    """
+    if collector not in logging.root.handlers:
+        _take_over()
+    logging.root.setLevel(levels.root)
+    for name, level in levels.named.items():
+        logging.getLogger(name).setLevel(level)
+    collector.setLevel(levels.wanted)
+    logging.captureWarnings(levels.capture_warnings)
+
+
+def _take_over() -> None:
+    known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    for logger in [logging.root, *known]:
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.root.addHandler(collector)
+    PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]

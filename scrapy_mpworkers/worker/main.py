@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
 from multiprocessing.synchronize import Lock
@@ -15,15 +14,14 @@ from typing import Any, NamedTuple, Protocol
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Batch,
-    BootFailed,
-    Closed,
-    Definition,
+    Boot,
+    Dismissal,
     Order,
     Outcome,
-    Ready,
     Setup,
     Task,
 )
+from scrapy_mpworkers.worker.host import Consumers, Host, Withdrawn
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker
@@ -39,17 +37,6 @@ class Dial(Protocol):
 
     def __getitem__(self, index: int) -> float: ...
     def __setitem__(self, index: int, value: float) -> None: ...
-
-
-class Consumers(Protocol):
-    """What the factory of a Setup makes: the consumers of all hops."""
-
-    async def open(self) -> None: ...
-    async def consume(self, task: Task) -> Outcome: ...
-    async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]: ...
-    async def close(self) -> None: ...
-    def effects(self) -> bytes | None: ...
-    def define(self, definitions: Sequence[Definition]) -> None: ...
 
 
 class Ends(NamedTuple):
@@ -78,7 +65,7 @@ def main(ends: Ends, conditions: Conditions) -> None:
 
 
 class Worker:
-    """One life: setup, batches, pill."""
+    """One life: the boot, batches for the crawls that it serves, the pill."""
 
     def __init__(self, loop: WatchfulLoop, ends: Ends, batch_seconds: float) -> None:
         self._loop = loop
@@ -86,46 +73,56 @@ class Worker:
         self._reporter = Reporter(ends.reports, batch_seconds)
         self._dial = ends.dial
         self._permit = ends.permit
+        self._has_permit = False
+        self._host = Host(loop.guard, self._may_open)
 
     async def run(self) -> None:
-        setup = await self._next_order()
-        if not isinstance(setup, Setup):
+        boot = await self._next_order()
+        if not isinstance(boot, Boot):
             return  # the pool stopped before this worker was of use
         try:
-            consumers = _build(setup)
-            if not self._permit.acquire(block=False):
-                return  # and it is killed this very moment
-            await self._loop.guard(consumers.open())
-        except BaseException as error:
-            self._reporter.send(BootFailed(_describe(error), None))
+            await self._open(boot.setups)
+        except Withdrawn:
             return
-        self._reporter.send(Ready(consumers.effects()))
-        await self._serve(consumers)
-        self._reporter.send(await self._close(consumers))
+        if not self._host.crawls:
+            return
+        await self._serve()
+        for crawl in self._host.crawls:
+            self._reporter.send(await self._host.close(crawl))
 
-    async def _close(self, consumers: Consumers) -> Closed:
-        failure = None
-        try:
-            await self._loop.guard(consumers.close())
-        except BaseException as error:
-            failure = _describe(error)
-        return Closed(consumers.effects(), failure)
+    async def _open(self, setups: Iterable[Setup]) -> None:
+        for setup in setups:
+            self._reporter.send(await self._host.open(setup))
 
-    async def _serve(self, consumers: Consumers) -> None:
+    def _may_open(self) -> bool:
+        self._has_permit = self._has_permit or self._permit.acquire(block=False)
+        return self._has_permit
+
+    async def _serve(self) -> None:
         while True:
             order = await self._next_order()
-            if order is POISON_PILL:
+            if isinstance(order, Batch):
+                await self._work(order)
+            elif isinstance(order, Setup):
+                await self._open([order])
+            elif isinstance(order, Dismissal):
+                self._reporter.send(await self._host.close(order.crawl))
+            else:
+                assert order is POISON_PILL
                 return
-            assert isinstance(order, Batch)
-            if order.definitions:
-                consumers.define(order.definitions)
-            if order.together:
-                self._reporter.flush(*await self._consume_together(consumers, order.tasks))
-                continue
-            *tasks, last = order.tasks
-            for task in tasks:
-                self._reporter.add(await self._consume(consumers, task))
-            self._reporter.flush(await self._consume(consumers, last))
+
+    async def _work(self, batch: Batch) -> None:
+        consumers = self._host.consumers(batch.crawl)
+        self._reporter.begin(batch.crawl)
+        if batch.definitions:
+            consumers.define(batch.definitions)
+        if batch.together:
+            self._reporter.flush(*await self._consume_together(consumers, batch.tasks))
+            return
+        *tasks, last = batch.tasks
+        for task in tasks:
+            self._reporter.add(await self._consume(consumers, task))
+        self._reporter.flush(await self._consume(consumers, last))
 
     async def _consume(self, consumers: Consumers, task: Task) -> Outcome:
         _turn(self._dial, task.id, monotonic())
@@ -172,19 +169,3 @@ def _turn(dial: Dial, task_id: int, started: float) -> None:
     dial[1] = task_id
     dial[2] = started
     dial[0] += 1
-
-
-def _build(setup: Setup) -> Consumers:
-    module, _, function = setup.factory.partition(":")
-    factory = getattr(importlib.import_module(module), function)
-    consumers: Consumers = factory(setup.payload, setup.definitions)
-    return consumers
-
-
-def _describe(error: BaseException) -> bytes:
-    # Imported late: it brings Scrapy along, which this module does not need otherwise.
-    from scrapy_mpworkers.wire.failures import take_apart
-    from scrapy_mpworkers.wire.worker_codec import WorkerCodec
-
-    codec = WorkerCodec()
-    return codec.dump(take_apart(error, codec.dump))

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
@@ -30,7 +29,7 @@ class Conditions(NamedTuple):
     """
 
     nice: int
-    environment: Mapping[str, str]
+    environment: tuple[tuple[str, str], ...]
     start_method: str | None
     paths: tuple[str, ...] = ()
     batch_seconds: float = 0.01

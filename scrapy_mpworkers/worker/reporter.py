@@ -29,11 +29,16 @@ class Reporter:
     def __init__(self, reports: Connection, batch_seconds: float) -> None:
         self._flush_after = PATIENCE * batch_seconds
         self._reports = reports
+        self._crawl = 0  # whose outcomes they are
         self._finished: deque[Outcome] = deque()  # filled by one thread, emptied by two
         self._since = 0.0  # when the oldest of them came
         self._sending = threading.Lock()
         self._has_finished = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def begin(self, crawl: int) -> None:
+        """What comes now is of this crawl; all before it has been flushed."""
+        self._crawl = crawl
 
     def send(self, report: Report) -> None:
         """Send a report, behind all outcomes that are ready."""
@@ -60,7 +65,7 @@ class Reporter:
             self._finished.extend(last)
             ready = [self._finished.popleft() for _ in range(len(self._finished))]
             if ready:
-                self._reports.send_bytes(encode(Outcomes.of(ready)))
+                self._reports.send_bytes(encode(Outcomes.of(self._crawl, ready)))
 
     def _flush_late(self) -> None:
         while True:

@@ -29,6 +29,8 @@ class Consumers:
         self._behaviour = behaviour
         self._defined = list(definitions)
 
+    def take_over(self) -> None: ...
+
     async def open(self) -> None:
         _call(self._behaviour.open)
 

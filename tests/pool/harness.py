@@ -26,9 +26,11 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
+from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.pool.tenant import Tenant
 from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
@@ -178,33 +180,43 @@ class Bench:
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
         preload: Sequence[str] = PRELOAD,
         conditions: Conditions | None = None,
+        beside: Bench | None = None,
         **limits: Any,
     ) -> None:
-        self.calls = Calls()
+        self.calls = beside.calls if beside else Calls()
         self.events = Events()
         self.said: list[str] = []
         self.voice = NamedPipe(folder / f"voice-{id(self)}")
         self.gate = NamedPipe(folder / f"gate-{id(self)}")
         self.settled: dict[int, list[Outcome | GivenUp]] = {}
         self.blobs: dict[int, bytes] = {}
-        self.processes = Processes(method, preload, conditions or Conditions(0, {}, None))
-        setup = Setup((), f"{consumers.__name__}:build", pickle.dumps(behaviour(self)))
-        self.pool = Pool(
-            PoolOptions(workers, redeliver_times, intensity, 30.0, **limits),
-            self.processes,
-            lambda: setup,
+        options = PoolOptions(workers, redeliver_times, intensity, 30.0, **limits)
+        wanted = Wanted(tuple(preload), (), conditions or Conditions(0, (), None))
+        self.processes = Processes(method, wanted)
+        self.workforce = beside.workforce if beside else Pool(options, self.processes, self.calls)
+        payload = pickle.dumps(behaviour(self))
+        self.pool = Tenant(
+            lambda: self.workforce,
+            options,
+            lambda crawl: Setup(crawl, (), f"{consumers.__name__}:build", payload),
             self.blobs,
             self.events,
             self.calls,
         )
         self.workers = workers
-        self._stopped = False
+        self._is_guest = beside is not None
+        self._stopped = self._started = False
 
     # Driving it
 
     def start(self) -> Bench:
-        self.pool.start()
+        self.begin()
         return self.until_manned()
+
+    def begin(self) -> Bench:
+        self._started = True
+        self.pool.start()
+        return self
 
     def submit(self, *works: Any, needs: tuple[int, ...] = (), key: Any = None) -> list[int]:
         ids = []
@@ -267,10 +279,11 @@ class Bench:
         return self
 
     def close(self) -> None:
-        if not self._stopped and hasattr(self.pool, "_supervisor"):
+        if self._started and not self._stopped:
             self.pool.kill()
             self.stop()
-        for pipe in (self.calls, self.voice, self.gate):
+        servers.close()
+        for pipe in (self.voice, self.gate, *([] if self._is_guest else [self.calls])):
             pipe.close()
 
     def fail(self, message: str) -> None:
@@ -294,7 +307,7 @@ class Bench:
 
     @property
     def lanes(self) -> list[Any]:
-        return [lane for lane in self.pool._supervisor.lanes if lane.ready]
+        return [lane for lane in self.workforce.lanes if lane.ready]
 
     @property
     def pids(self) -> list[int]:

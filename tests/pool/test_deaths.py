@@ -230,6 +230,7 @@ def test_feeder_blocked_by_a_full_pipe_ends_with_its_worker(make_bench, method):
 def test_exit_code_is_told_to_everyone_who_asks_at_once(make_bench, method):
     # Whenever somebody starts a process, multiprocessing asks all others for their exit codes.
     processes = make_bench(method).processes
+    processes.take_server()
     for code in range(1, 6):
         process = processes.process(os._exit, (code,), "exits")
         process.start()
@@ -257,7 +258,7 @@ def test_consumers_that_cannot_be_opened_break_the_pool(make_bench, method):
         method, workers=1, intensity=3, behaviour=lambda bench: Behaviour(open=RaisesAtBoot())
     )
 
-    bench.pool.start()
+    bench.begin()
     ids = bench.submit(Square(3))
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")
 
@@ -272,7 +273,7 @@ def test_crashes_while_starting_break_the_pool_after_the_intensity(make_bench, m
     bench = make_bench(
         method, workers=1, intensity=3, behaviour=lambda bench: Behaviour(open=ExitsWithCode(5))
     )
-    bench.pool.start()
+    bench.begin()
     early = bench.submit(Square(1))
 
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")
@@ -295,9 +296,9 @@ def test_no_worker_lives_on_in_a_broken_pool(make_bench, method):
         behaviour=lambda bench: Behaviour(open=ExitsWithCode(5)),
     )
 
-    bench.pool.start()
+    bench.begin()
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")
-    bench.until(lambda: not bench.pool._supervisor.lanes, "all lanes are gone")
+    bench.until(lambda: not bench.workforce.lanes, "all lanes are gone")
 
     assert len(bench.events.errors) == 1
 

@@ -46,7 +46,7 @@ def test_worker_that_is_being_opened_at_stop_is_closed_too(make_bench, method):
         return Behaviour(open=bench.say_and_wait("opening"), close=bench.say("closed"))
 
     bench = make_bench(method, workers=2, behaviour=behaviour)
-    bench.pool.start()
+    bench.begin()
     opening = bench.until_said("opening", times=2)
     bench.gate.open_for(1)
     bench.until(lambda: len(bench.pids) == 1, "one is ready")
@@ -107,7 +107,7 @@ def test_kill_ends_busy_workers_and_their_subprocesses_at_once(make_bench, metho
     (child,) = bench.until_said("child")
 
     bench.pool.kill()
-    bench.until(lambda: not bench.pool._supervisor.lanes, "all lanes are gone")
+    bench.until(lambda: not bench.workforce.lanes, "all lanes are gone")
 
     await_end([worker, child])
     bench.stop()

@@ -118,7 +118,7 @@ def test_relief_is_ready_before_a_worker_retires(make_bench, method):
     for _ in range(5):
         bench.run(Pid())
         bench.until(
-            lambda: fewest.append(len(bench.pool._supervisor.open_lanes())) or True, "a look"
+            lambda: fewest.append(len(bench.workforce._supervisor.open_lanes())) or True, "a look"
         )
 
     assert min(fewest) >= 1
@@ -147,7 +147,7 @@ def test_worker_that_dies_while_its_relief_boots_is_replaced_once(make_bench, me
     bench.run(Square(1))
 
     os.kill(first, signal.SIGKILL)
-    bench.until(lambda: first not in [lane.pid for lane in bench.pool._supervisor.lanes], "gone")
+    bench.until(lambda: first not in [lane.pid for lane in bench.workforce.lanes], "gone")
     bench.until_manned()
 
     assert bench.run(Square(3)) == [9]
@@ -190,7 +190,7 @@ def test_baseline_above_the_memory_limit_is_warned_of_once_and_recycles_nobody(
 def test_workers_that_hang_while_booting_break_the_pool(make_bench, method, monkeypatch):
     monkeypatch.setattr(supervisor, "BOOT_SECONDS", 1.0)
     bench = make_bench(method, behaviour=lambda bench: Behaviour(open=NeverOpens()))
-    bench.pool.start()
+    bench.begin()
     waiting = bench.submit(Square(1), Square(2))
 
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")
@@ -206,7 +206,7 @@ def test_server_that_hangs_while_importing_breaks_the_pool(make_bench, monkeypat
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(supervisor, "BOOT_SECONDS", 1.0)
     bench = make_bench("forkserver", preload=["never_imported"])
-    bench.pool.start()
+    bench.begin()
     waiting = bench.submit(Square(1))
 
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")

@@ -169,7 +169,7 @@ def test_settle_is_never_called_within_submit(make_bench, method):
 @rotated()
 def test_a_pool_stopped_while_it_starts_leaves_nothing(make_bench, method):
     bench = make_bench(method)
-    bench.pool.start()
+    bench.begin()
 
     bench.stop()
 

@@ -13,7 +13,7 @@ import pytest
 
 from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
 from scrapy_mpworkers.wire.large import Large
-from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Setup
+from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, Setup
 from scrapy_mpworkers.worker.inbox import Inbox
 
 
@@ -26,12 +26,17 @@ def orders() -> Iterator[Orders]:
 
 
 def batch(size: int) -> Batch:
-    return Batch((), ((7, 0, bytes(range(256)) * (size // 256), ()),))
+    return Batch(0, (), ((7, 0, bytes(range(256)) * (size // 256), ()),))
 
 
 @pytest.mark.parametrize(
     "order",
-    [Setup((), "module:function", b"payload"), POISON_PILL, batch(256), batch(4 * PIPE_BYTES)],
+    [
+        Boot((Setup(0, (), "module:function", b"payload"),)),
+        POISON_PILL,
+        batch(256),
+        batch(4 * PIPE_BYTES),
+    ],
     ids=["setup", "pill", "small batch", "fed batch"],
 )
 def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
@@ -51,7 +56,7 @@ def test_large_frames_come_behind_their_message_whole_and_in_order(orders: Order
     rows = ((7, 0, large[0], ()), (8, 1, b"small", (b"result",)), (9, 0, large[1], ()))
 
     for _ in range(2):  # the second time into the same buffer
-        orders.put(Batch((), rows, together=True))
+        orders.put(Batch(0, (), rows, together=True))
         arrived = inbox.get()
 
         assert isinstance(arrived, Batch)

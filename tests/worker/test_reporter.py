@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Ready, decode
+from scrapy_mpworkers.wire.messages import Opened, Outcome, Outcomes, decode
 from scrapy_mpworkers.worker.reporter import PATIENCE, Reporter
 
 Start = Callable[..., Connection]
@@ -102,11 +102,11 @@ def test_the_time_of_one_batch_does_not_split_the_next(start: Start) -> None:
 def other_report(the_workers: Connection) -> None:
     sender = Reporter(the_workers, batch_seconds=100)
     sender.add(outcome(1))
-    sender.send(Ready(None))
+    sender.send(Opened(0, None))
 
 
 def test_what_is_ready_goes_before_any_other_report(start: Start) -> None:
     ours = start(other_report)
 
     assert arrived(ours) == [1]
-    assert decode(ours.recv_bytes()) == Ready(None)
+    assert decode(ours.recv_bytes()) == Opened(0, None)

@@ -1,0 +1,292 @@
+"""One crawl in a pool: its tasks in, their outcomes out. All here runs in the event loop's thread.
+
+Several crawls may share the workers of a pool. What is a crawl's own is here: its books, its
+figures, what it is told. Nothing waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from scrapy_mpworkers.errors import ItemTimeout, MPWorkersError, PoolBroken, WorkerDied
+from scrapy_mpworkers.pool.books import Books
+from scrapy_mpworkers.pool.figures import Figures, WorkerTime
+from scrapy_mpworkers.pool.interface import (
+    GivenUp,
+    Loop,
+    PoolEvents,
+    PoolOptions,
+    Settle,
+    Why,
+    because_stopped,
+)
+from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.pool.limits import TimeLimit
+from scrapy_mpworkers.pool.pool import Pool
+from scrapy_mpworkers.pool.supervisor import Death
+from scrapy_mpworkers.wire.large import Large
+from scrapy_mpworkers.wire.messages import Closed, Fate, Opened, OpenFailed, Outcome, Setup
+
+logger = logging.getLogger(__name__)
+
+
+class Tenant:
+    """A crawl's share of a pool: it settles tasks.
+
+    Args:
+        find_pool: called at the start: the pool to join.
+        options: what that pool is made of.
+        make_setup: called for each lane with the crawl's number in the pool: what the worker must
+            know of the crawl.
+        blobs: definitions by number, as tasks refer to them.
+        events: told what is not the business of a single task.
+        loop: the crawl's event loop, in whose thread all methods are called.
+    """
+
+    def __init__(
+        self,
+        find_pool: Callable[[], Pool],
+        options: PoolOptions,
+        make_setup: Callable[[int], Setup],
+        blobs: Mapping[int, bytes],
+        events: PoolEvents,
+        loop: Loop,
+    ) -> None:
+        self.figures = Figures(workers=[WorkerTime() for _ in range(options.workers)])
+        self.settled_at = monotonic()
+        self.make_setup = make_setup
+        self._find_pool = find_pool
+        self._options = options
+        self._blobs = blobs
+        self._events = events
+        self._loop = loop
+        self._callbacks: dict[int, Settle] = {}
+        self._opened = self._closed = self._stopping = False
+        self._given_up: Why | None = None
+
+    def start(self) -> None:
+        """Join the pool; ``events.opened`` follows."""
+        self._pool = pool = self._find_pool()
+        self._crawl = pool.number()
+        self._books = Books(
+            self._options, self._crawl, self._blobs, self._open_lanes, self._watch_time, self._loop
+        )
+        self._time_limit = TimeLimit(self._books.leases, self._books.entry, self._loop.call_later)
+        pool.join(self._crawl, self)
+
+    @property
+    def pending(self) -> int:
+        """Tasks that are not settled."""
+        return len(self._callbacks)
+
+    def workers(self) -> tuple[int, int]:
+        """How many workers are busy, of how many that are ready."""
+        ready = self._open_lanes()
+        return sum(lane.has_work for lane in ready), len(ready)
+
+    def overdue(self) -> list[tuple[int, str, float]]:
+        """The tasks that workers hold: id, worker, seconds since they got it."""
+        now = monotonic()
+        return [
+            (entry.id, lane.name, now - entry.leased_at)
+            for lane in self._pool.lanes
+            for entry in self._books.leases(lane)
+        ]
+
+    def submit(
+        self,
+        hop: int,
+        frame: bytes | Large,
+        needs: tuple[int, ...],
+        settle: Settle,
+        results: tuple[bytes, ...] = (),
+        key: Any = None,
+        limit: float | None = None,
+    ) -> int:
+        """Take a task.
+
+        Args:
+            hop, frame, results: of the :class:`Task`.
+            needs: the definitions that the frame refers to.
+            settle: is called once, in this thread, never from within this call.
+            key: what shares it meets the same worker, if the pool is keyed.
+            limit: seconds that it may take, if not those of the options.
+
+        Returns:
+            the id of the task.
+        """
+        task_id = next(self._pool.task_ids)
+        self.figures.of(hop).submitted += 1
+        self._callbacks[task_id] = settle
+        seconds = self._options.item_timeout if limit is None else limit
+        if seconds:
+            self._time_limit.is_used = True
+        entry = Entry(task_id, (task_id, hop, frame, results), needs, monotonic(), seconds)
+        if self._given_up is not None:
+            late = self._given_up(None)
+            self._loop.call_soon(lambda: self._give_up(entry, late, None))
+            return task_id
+        self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
+        self._books.add(entry, key)
+        return task_id
+
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more. If no worker has it yet, none will get it."""
+        entry = self._books.withdraw(task_id)
+        if entry is not None:
+            self.figures.of(entry.hop).cancelled += 1
+            self._callbacks.pop(task_id)
+
+    def flush(self) -> None:
+        """What waits for others to go with goes soon without them."""
+        self._books.flush()
+
+    def hurry(self) -> None:
+        """From now on nothing waits for others to go with."""
+        self._books.hurry()
+
+    def give_up(self, why: Why) -> None:
+        """Settle every pending task with the error that *why* makes, and every later one too."""
+        self._given_up = why
+        holders = {n: worker for n, worker, _ in self.overdue()} if self._books.pending else {}
+        for entry in self._books.clear():
+            worker = holders.get(entry.id)
+            self._give_up(entry, why(worker), worker)
+
+    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+        """Leave the pool. The last crawl to leave stops it: pills, join; terminate, kill.
+
+        Tasks that are still pending are given up.
+
+        Args:
+            timeout: seconds after which workers that have not closed the crawl's consumers are
+                terminated.
+            stopped: called when they are closed, and with the last crawl when all has ended.
+        """
+        self._stopping = True
+        self.give_up(self._given_up or because_stopped)
+        self._pool.leave(self._crawl, timeout, stopped)
+
+    def kill(self) -> None:
+        """Give up every task, and end the workers at once, or those of them that are at one of
+        these tasks if other crawls have them, too. Then :meth:`stop` waits for nothing else."""
+        self.give_up(self._given_up or because_stopped)
+        self._pool.kill(self._crawl)
+
+    # What the pool needs to know and to tell
+
+    def has(self, lane: Lane, task_id: int) -> bool:
+        """Whether the lane has this task from this crawl, which waits for it."""
+        return self._books.entry(lane, task_id) is not None
+
+    def oldest_lease(self, lane: Lane) -> Entry | None:
+        """The task that the lane has had for the longest time."""
+        return next(self._books.leases(lane), None)
+
+    def opened(self, lane: Lane, report: Opened) -> None:
+        """The crawl's consumers are open in a worker."""
+        time = self.figures.workers[lane.place]
+        if time.ready_at is None:
+            time.ready_at = monotonic()
+        speaks, self._opened = not self._opened, True
+        self._events.opened(report.effects, speaks)
+        self._books.of(lane).soon()
+
+    def open_failed(self, lane: Lane, report: OpenFailed) -> None:
+        """They could not be opened there."""
+        self._events.boot_failed(lane.name, report.failure)
+
+    def closed(self, lane: Lane, report: Closed) -> None:
+        """They have been closed there."""
+        # A recycled worker is silent: it is not the crawl that closes.
+        speaks = self._stopping and not self._closed
+        self._closed = self._closed or speaks
+        self._events.closed(lane.name, report.effects, report.failure, speaks)
+
+    def took(self, lane: Lane, outcomes: Sequence[Outcome], size: int) -> None:
+        """A report of *size* bytes: tasks are over."""
+        times = [outcome.seconds for outcome in outcomes]
+        seconds = sum(times)
+        figures = self.figures
+        figures.bytes_returned += size
+        figures.workers[lane.place].busy += seconds
+        dispatcher = self._books.of(lane)
+        dispatcher.took(seconds, len(outcomes))
+        waits: list[float] = []
+        for outcome in outcomes:
+            entry = dispatcher.ledger.settle(lane, outcome.task_id)
+            if entry is None:
+                continue  # given up meanwhile
+            assert entry.message is not None
+            if not entry.message.unsettled:
+                lane.message_done()
+            waits.append(lane.heard_at - entry.submitted_at - outcome.seconds)
+            self._settle(entry, outcome.fate, outcome)
+        lane.settled += len(waits)
+        figures.service.extend(times)
+        figures.wait.extend(waits)
+        dispatcher.soon()
+
+    def lane_lost(self, lane: Lane, death: Death) -> bool:
+        """The books of a lane that is gone.
+
+        Returns:
+            whether a task is out of the way that was killing workers: progress, too.
+        """
+        dispatcher = self._books.of(lane)
+        ledger, charged = dispatcher.ledger, death.charged
+        if ledger.accomplices(lane, lane.overdue):
+            charged = lane.overdue  # which of those that ran as one took too long?
+        elif lane.overdue is not None:
+            # If the item made it in time after all, its outcome has come, and stands.
+            late = ledger.settle(lane, lane.overdue)
+            if late is not None:
+                self._give_up(late, ItemTimeout(lane.title, late.limit), lane.name)
+        lost = ledger.lose(lane, charged, self._options.redeliver_times)
+        self.figures.redelivered += lost.redelivered
+        if lost.given_up is not None:
+            deaths = lost.given_up.deaths
+            error = WorkerDied(lane.title, deaths, death.exitcode, death.out_of_memory)
+            self._give_up(lost.given_up, error, lane.name)
+        dispatcher.soon()
+        return lost.given_up is not None
+
+    def left(self, lane: Lane) -> None:
+        """Nothing of the crawl is in the lane any more, though that lives on."""
+        for _ in range(self._books.of(lane).ledger.forget(lane)):
+            lane.message_done()
+
+    def not_ready(self, place: int) -> None:
+        """No worker of a place is ready for this crawl any more."""
+        time = self.figures.workers[place]
+        time.manned, time.ready_at = time.lived(monotonic()), None
+
+    def broken(self, error: PoolBroken) -> None:
+        """Workers die, or do not open the crawl's consumers: nothing comes of it any more."""
+        logger.error("%s", error)
+        self.give_up(lambda worker: error)
+        self._events.broken(error)
+
+    def _open_lanes(self) -> list[Lane]:
+        return self._pool.lanes_for(self._crawl)
+
+    def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
+        given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
+        self._settle(entry, Fate.DEAD_LETTERED, given_up)
+
+    def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
+        self.settled_at = monotonic()
+        self.figures.of(entry.hop).settled[fate] += 1
+        settle = self._callbacks.pop(entry.id)
+        try:
+            settle(outcome)
+        except Exception:
+            logger.exception("Settling a task failed")
+
+    def _watch_time(self, lane: Lane) -> None:
+        self._time_limit.watch(lane)
+        self._pool.watch_stuck()

@@ -1,0 +1,119 @@
+"""The crawls that a worker serves: opens their consumers, has them at hand, closes them."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from scrapy_mpworkers.wire.messages import (
+    Closed,
+    Definition,
+    Opened,
+    OpenFailed,
+    Outcome,
+    Setup,
+    Task,
+)
+
+#: Awaits; in a worker, an await that can never end is an error instead of a hang.
+Guard = Callable[[Awaitable[None]], Awaitable[None]]
+
+
+class Consumers(Protocol):
+    """What the factory of a Setup makes: the consumers of all hops of one crawl."""
+
+    def take_over(self) -> None: ...
+    async def open(self) -> None: ...
+    async def consume(self, task: Task) -> Outcome: ...
+    async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]: ...
+    async def close(self) -> None: ...
+    def effects(self) -> bytes | None: ...
+    def define(self, definitions: Sequence[Definition]) -> None: ...
+
+
+class Withdrawn(Exception):
+    """The pool has no use for this worker any more, and kills it this very moment."""
+
+
+class Host:
+    """The consumers by crawl. What is logged in between belongs to the one that is at work.
+
+    Args:
+        guard: awaits what the user's pipelines do.
+        may_open: asked before the first of them is opened.
+    """
+
+    def __init__(self, guard: Guard, may_open: Callable[[], bool]) -> None:
+        self._guard = guard
+        self._may_open = may_open
+        self._consumers: dict[int, Consumers] = {}
+        self._at_work: int | None = None
+
+    @property
+    def crawls(self) -> list[int]:
+        """Those whose consumers are open."""
+        return list(self._consumers)
+
+    def consumers(self, crawl: int) -> Consumers:
+        """Those of *crawl*, at work from now on."""
+        found = self._consumers[crawl]
+        if crawl != self._at_work:
+            self._at_work = crawl
+            found.take_over()
+        return found
+
+    async def open(self, setup: Setup) -> Opened | OpenFailed:
+        """Build and open the consumers of a crawl.
+
+        Raises:
+            Withdrawn: nothing of the user's may be opened here any more.
+        """
+        self._at_work = setup.crawl
+        try:
+            consumers = _build(setup)
+            if not self._may_open():
+                raise Withdrawn
+            await self._guard(consumers.open())
+        except Withdrawn:
+            raise
+        except BaseException as error:
+            return OpenFailed(setup.crawl, _describe(error))
+        self._consumers[setup.crawl] = consumers
+        return Opened(setup.crawl, consumers.effects())
+
+    async def close(self, crawl: int) -> Closed:
+        """Close the consumers of a crawl, if they are open, and free what they hold."""
+        if crawl not in self._consumers:
+            return Closed(crawl, None, None)
+        consumers = self.consumers(crawl)
+        del self._consumers[crawl]
+        failure = None
+        try:
+            await self._guard(consumers.close())
+        except BaseException as error:
+            failure = _describe(error)
+        closed = Closed(crawl, consumers.effects(), failure)
+        del consumers
+        if self._consumers:
+            self.consumers(next(iter(self._consumers)))
+            gc.collect()  # a crawler and its pipelines refer to each other, and models are large
+        return closed
+
+
+def _build(setup: Setup) -> Consumers:
+    module, _, function = setup.factory.partition(":")
+    factory = getattr(importlib.import_module(module), function)
+    consumers: Consumers = factory(setup.payload, setup.definitions)
+    return consumers
+
+
+def _describe(error: BaseException) -> bytes:
+    # Imported late: it brings Scrapy along, which this module does not need otherwise.
+    from scrapy_mpworkers.wire.failures import take_apart
+    from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+
+    codec = WorkerCodec()
+    data: Any = codec.dump(take_apart(error, codec.dump))
+    return bytes(data)
