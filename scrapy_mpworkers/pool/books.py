@@ -25,6 +25,7 @@ class Books:
         crawl: its number there.
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
+        is_shared: whether other crawls have them, too.
         leased: called with each lane that has got some.
         loop: the event loop.
     """
@@ -35,6 +36,7 @@ class Books:
         crawl: int,
         blobs: Mapping[int, bytes],
         open_lanes: Callable[[], list[Lane]],
+        is_shared: Callable[[], bool],
         leased: Callable[[Lane], None],
         loop: Loop,
     ) -> None:
@@ -45,7 +47,7 @@ class Books:
             ledger = Ledger(options.together is not None, in_order=options.keyed)
             lanes = partial(self._lane_of, place) if options.keyed else open_lanes
             self._dispatchers.append(
-                Dispatcher(crawl, ledger, options.together, blobs, lanes, leased, loop)
+                Dispatcher(crawl, ledger, options.together, blobs, lanes, is_shared, leased, loop)
             )
 
     @property
@@ -64,6 +66,11 @@ class Books:
     def of(self, lane: Lane) -> Dispatcher:
         """Where the tasks of *lane* come from."""
         return self._dispatchers[lane.place if self._keyed else 0]
+
+    def soon(self) -> None:
+        """Some lane may have room."""
+        for dispatcher in self._dispatchers:
+            dispatcher.soon()
 
     def flush(self) -> None:
         """What waits goes soon, though it does not fill a message."""

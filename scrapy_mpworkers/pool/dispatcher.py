@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from time import monotonic
 
-from scrapy_mpworkers.pool.batching import ServiceTime, Together, plan, plan_together
+from scrapy_mpworkers.pool.batching import PREFETCH, ServiceTime, Together, plan, plan_together
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
@@ -21,6 +22,7 @@ class Dispatcher:
         together: how tasks run as one, if they do.
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
+        is_shared: whether other crawls have them, too.
         leased: called with each lane that has got some.
         loop: the event loop.
     """
@@ -32,6 +34,7 @@ class Dispatcher:
         together: Together | None,
         blobs: Mapping[int, bytes],
         open_lanes: Callable[[], Sequence[Lane]],
+        is_shared: Callable[[], bool],
         leased: Callable[[Lane], None],
         loop: Loop,
     ) -> None:
@@ -40,6 +43,7 @@ class Dispatcher:
         self._together = together
         self._blobs = blobs
         self._open_lanes = open_lanes
+        self._is_shared = is_shared
         self._leased = leased
         self._loop = loop
         self._service = ServiceTime()
@@ -70,17 +74,22 @@ class Dispatcher:
     def _dispatch(self) -> None:
         self._is_due = False
         self._dispatch_alone()
-        lanes = self.ledger.not_alone(self._open_lanes())
-        for index, count in self._plan(self._loads(lanes)):
+        lanes = self._with_room(self.ledger.not_alone(self._open_lanes()))
+        for index, count in self._plan(self.ledger.open_messages_of(lanes)):
             self._send(lanes[index], self.ledger.lease(lanes[index], count, monotonic()))
 
-    def _loads(self, lanes: Sequence[Lane]) -> list[int]:
-        """The messages that each lane has; however many are of other crawls, they count as one.
-
-        So a lane that works for others comes after an idle one, but always takes one of ours.
-        """
+    def _with_room(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
+        """*lanes* as they take a message if other crawls have them, too: those with least before
+        the others, and none that has more than one alone would put ahead."""
+        if not self._is_shared():
+            return lanes
         own = self.ledger.open_messages_of(lanes)
-        return [n + lane.has_more_than(n) for n, lane in zip(own, lanes, strict=True)]
+        room = [
+            lane
+            for lane, n in zip(lanes, own, strict=True)
+            if lane.open_messages < PREFETCH or lane.open_messages == n
+        ]
+        return sorted(room, key=attrgetter("open_messages"))
 
     def _plan(self, loads: Sequence[int]) -> list[tuple[int, int]]:
         waiting = self.ledger.waiting

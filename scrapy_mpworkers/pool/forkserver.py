@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Sequence
 from multiprocessing import connection, reduction, resource_tracker, util
 from typing import Any, NamedTuple
@@ -40,7 +39,7 @@ class ForkServer:
         self._conditions = wanted.conditions
         self._environment = dict(os.environ)
         self._process: subprocess.Popen[bytes] | None = None
-        self._release: weakref.finalize[Any, ForkServer] | None = None
+        self._release: util.Finalize[Any] | None = None
         self._address = ""
         self._is_retired = False
 
@@ -73,9 +72,8 @@ class ForkServer:
         if self._is_retired:  # by another thread, just now perhaps
             self.kill()
         # The server lives as long as this pipe is open. Workers do not inherit it.
-        self._release = weakref.finalize(self, _release, alive_w, self._address)
-        # At exit the pool's own finalizer comes first; until then the server must live.
-        self._release.atexit = False
+        # (Not a weakref.finalize: those do nothing any more when multiprocessing's turn comes.)
+        self._release = util.Finalize(self, _release, (alive_w, self._address))
 
     def request(self, fds: Sequence[int]) -> tuple[int, int]:
         """Ask for a worker that inherits *fds*.

@@ -177,9 +177,10 @@ class Lane:
         """Whether a message is open."""
         return self.orders.open_messages > 0
 
-    def has_more_than(self, messages: int) -> bool:
-        """Whether more messages are open than so many."""
-        return self.orders.open_messages > messages
+    @property
+    def open_messages(self) -> int:
+        """How many messages are open, of all crawls."""
+        return self.orders.open_messages
 
     def turn(self) -> Turn | None:
         """The dial; ``None`` in the moment between two turns, where a task is not running."""

@@ -92,11 +92,11 @@ class Pool:
             "Sharing %d workers with %d more crawls", self._options.workers, len(self._tenants) - 1
         )
         for lane in self.lanes:
-            if lane.pid is not None:
+            if lane.is_booted:
                 tenant.figures.started += 1
-            if lane.is_booted and not lane.closing:
-                lane.set_up(self._setup(crawl))
-                self._supervisor.expect_opened(lane, crawl)
+                if not lane.closing:
+                    lane.set_up(self._setup(crawl))
+                    self._supervisor.expect_opened(lane, crawl)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """A crawl has ended: close its consumers. Behind the last one, end the workers.
@@ -117,6 +117,8 @@ class Pool:
         for lane in self.lanes:
             if lane.has_of(crawl) and not lane.closing:
                 lane.dismiss(crawl)
+        for other in self._tenants.values():
+            other.look_for_room()
         self.loop.call_later(timeout, lambda: self._leave_anyway(crawl))
         self.loop.call_soon(lambda: self._leave_if_closed(crawl))
 
@@ -140,6 +142,11 @@ class Pool:
     def lanes_for(self, crawl: int) -> list[Lane]:
         """The lanes that may get work of a crawl."""
         return [lane for lane in self.lanes if crawl in lane.open_for and not lane.closing]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is more than one crawl."""
+        return len(self._tenants) > 1
 
     def watch_stuck(self) -> None:
         """A lane has got work."""
@@ -171,10 +178,12 @@ class Pool:
                 self._is_closed_in(lane, crawl, tenant)
             self._leave_if_closed(crawl, lane)
 
-    def spare_others(self, history: str) -> bool:
-        """Workers die without any progress. Break the crawls that they died of while they opened
-        their consumers, if that leaves others to go on for."""
+    def spare_others(self, lane: Lane, history: str) -> bool:
+        """Workers die without any progress, *lane* was the last. Break the crawls that they died
+        of while they opened their consumers, if that leaves others to go on for."""
         sound = self._tenants.keys() - self._broken
+        if sound and next(iter(lane.opening), None) in self._broken:
+            return True  # it was at one that has been broken meanwhile
         guilty = {crawl for crawl in sound & self._suspects if not self.lanes_for(crawl)}
         if not guilty or guilty == sound:
             return False
@@ -238,6 +247,8 @@ class Pool:
 
     def _on_report(self, lane: Lane, report: Report, size: int) -> None:
         tenant = self._tenant(report.crawl)
+        if self.is_shared:
+            self._take_turns(report.crawl)
         if isinstance(report, Outcomes):
             self._restarts.progress()
             tenant.took(lane, report.outcomes, size)
@@ -258,6 +269,14 @@ class Pool:
             tenant.closed(lane, report)
             self._is_closed_in(lane, report.crawl, tenant)
             self._leave_if_closed(report.crawl, lane)
+
+    def _take_turns(self, crawl: int) -> None:
+        """A lane has done with something: it is the turn of the others, *crawl* comes last."""
+        if crawl in self._tenants:
+            self._tenants[crawl] = self._tenants.pop(crawl)
+        for other, tenant in self._tenants.items():
+            if other != crawl:
+                tenant.look_for_room()
 
     def _look_if_booted(self, lane: Lane) -> None:
         if lane.open_for and not lane.opening and not lane.ready:

@@ -18,10 +18,12 @@ from multiprocessing import (
     context,
     forkserver,
     get_context,
+    get_start_method,
     popen_fork,
     popen_forkserver,
     popen_spawn_posix,
     reduction,
+    set_start_method,
     spawn,
     util,
 )
@@ -181,7 +183,7 @@ def _launch_by(popen: type[Any], server: ForkServer | None, process_obj: BasePro
 
 
 def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
-    data = spawn.get_preparation_data(process_obj.name)
+    data = _preparation_data(process_obj.name)
     for key in ("init_main_from_name", "init_main_from_path"):
         data.pop(key, None)
     buffer = io.BytesIO()
@@ -192,6 +194,16 @@ def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
     finally:
         context.set_spawning_popen(None)
     return buffer.getvalue()
+
+
+def _preparation_data(name: str) -> dict[str, Any]:
+    """multiprocessing's, which settles this process's own start method in passing: the user could
+    not choose one any more (CPython 3.10 to 3.13)."""
+    chosen: Any = get_start_method(allow_none=True)
+    data = spawn.get_preparation_data(name)
+    if chosen is None:
+        set_start_method(None, force=True)
+    return data
 
 
 def inherited_by_fork(process: BaseProcess) -> list[int]:

@@ -45,7 +45,7 @@ class Owner(Protocol):
     def setups(self) -> Sequence[Setup]: ...
     def all_figures(self) -> Iterable[Figures]: ...
     def lane_lost(self, lane: Lane, death: Death) -> None: ...
-    def spare_others(self, history: str) -> bool: ...
+    def spare_others(self, lane: Lane, history: str) -> bool: ...
     def lanes_exhausted(self, history: str) -> None: ...
 
 
@@ -189,17 +189,17 @@ class Supervisor:
             self._finish_if_empty()
         elif self._retired or lane.closing or self._is_being_relieved(lane):
             return
-        elif lane.hung and self._owner.spare_others(f"a worker hung: {self._last_exit}"):
+        elif lane.hung and self._owner.spare_others(lane, f"a worker hung: {self._last_exit}"):
             self._start(lane.place, relieves=lane.relieves)
         elif lane.hung and not self.open_lanes():
             self._exhausted(f"no worker became ready; the last: {self._last_exit}")
-        elif not fruitless or self._restarts.allows(monotonic()) or self._can_go_on():
+        elif not fruitless or self._restarts.allows(monotonic()) or self._can_go_on(lane):
             self._start(lane.place, relieves=lane.relieves)
         else:
             self._exhausted(self._history())
 
-    def _can_go_on(self) -> bool:
-        spares_others = self._owner.spare_others(self._history())
+    def _can_go_on(self, lane: Lane) -> bool:
+        spares_others = self._owner.spare_others(lane, self._history())
         if spares_others:
             self._restarts.progress()
         return spares_others

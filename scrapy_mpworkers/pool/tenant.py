@@ -73,7 +73,13 @@ class Tenant:
         self._pool = pool = self._find_pool()
         self._crawl = pool.number()
         self._books = Books(
-            self._options, self._crawl, self._blobs, self._open_lanes, self._watch_time, self._loop
+            self._options,
+            self._crawl,
+            self._blobs,
+            self._open_lanes,
+            lambda: pool.is_shared,
+            self._watch_time,
+            self._loop,
         )
         self._time_limit = TimeLimit(self._books.leases, self._books.entry, self._loop.call_later)
         pool.join(self._crawl, self)
@@ -230,6 +236,10 @@ class Tenant:
         figures.service.extend(times)
         figures.wait.extend(waits)
         dispatcher.soon()
+
+    def look_for_room(self) -> None:
+        """A worker has done with something of another crawl."""
+        self._books.soon()
 
     def lane_lost(self, lane: Lane, death: Death) -> bool:
         """The books of a lane that is gone.

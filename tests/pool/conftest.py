@@ -63,7 +63,7 @@ def make_bench(tmp_path: Path, kept_by_multiprocessing: Any) -> Iterator[Any]:
 
     yield make
 
-    for bench in benches:
+    for bench in reversed(benches):  # those that share another's loop and workers first
         bench.close()
     benches.clear()
     assert comes_true(lambda: not children()), children()

@@ -218,6 +218,13 @@ class Bench:
         self.pool.start()
         return self
 
+    def join(self) -> Bench:
+        """Start in the pool of another bench."""
+        self.begin()
+        return self.until(
+            lambda: len(self.events.speakers) == self.workers, "every worker has opened for it"
+        )
+
     def submit(self, *works: Any, needs: tuple[int, ...] = (), key: Any = None) -> list[int]:
         ids = []
         for one in works:
