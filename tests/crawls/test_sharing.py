@@ -36,6 +36,7 @@ def test_five_spiders_at_once_have_two_workers_and_outcomes_of_their_own(
         assert stats["mpworkers/workers/started"] == 2
         assert [key for key in stats if key.startswith("seen/")] == [f"seen/spider{number}"]
     assert "Workers stopped." in shared.log
+    assert told["servers"] == (1 if world.method == "forkserver" else 0)
     assert shared.log.count("Starting 2 workers") == 1
     assert shared.exit_code == 0
 
@@ -51,6 +52,8 @@ def test_five_spiders_in_turn_have_two_workers_each_and_leave_none(
     assert [end["left"] for end in told["ends"]] == [0] * 5
     assert len({item["pid"] for item in ended.items}) <= 10
     assert len(told["ready_after"]) == 5
+    # The workers of all five come from the same server, which has imported everything once.
+    assert told["servers"] == (1 if world.method == "forkserver" else 0)
     assert ended.exit_code == 0
 
 

@@ -29,6 +29,7 @@ settings = {
 }
 without_reactor = settings.get("TWISTED_REACTOR_ENABLED") is False
 seen_at_once: list[int] = []
+servers: set[int] = set()
 messages: list[tuple[str, str]] = []
 
 
@@ -117,6 +118,8 @@ def workers():
         except psutil.Error:
             continue
         is_server = "worker.server" in command and process.ppid() == os.getpid()
+        if is_server:
+            servers.add(process.pid)
         if "resource_tracker" not in command and not is_server:
             found.append(process.pid)
     return found
@@ -174,6 +177,7 @@ def main():
     told = {
         "ends": ends,
         "most_at_once": max(seen_at_once, default=0),
+        "servers": len(servers),
         "messages": messages,
         "ready_after": notes.seconds,
     }

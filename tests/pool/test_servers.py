@@ -1,0 +1,134 @@
+"""Fork servers outlive their pool, and the next one that wants the same takes them over."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+from scrapy_mpworkers.pool.forkserver import Wanted, servers
+from scrapy_mpworkers.worker.process import Conditions
+
+from .consumers import Behaviour
+from .harness import PRELOAD, await_end, children, comes_true
+from .saboteurs import ExitsWithCode
+from .work import Environment, Square
+
+CONDITIONS = Conditions(0, (), None)
+
+
+@pytest.fixture(autouse=True)
+def leave_none(kept_by_multiprocessing):
+    yield
+    servers.close()
+    assert comes_true(lambda: not children()), children()
+
+
+def server_pids() -> list[int]:
+    return [p.pid for p in children() if p.ppid() == os.getpid() and p.cmdline()[1:2] != ["-u"]]
+
+
+def wanted(*modules: str, also: tuple[str, ...] = (), nice: int = 0) -> Wanted:
+    return Wanted((*PRELOAD, *modules), also, CONDITIONS._replace(nice=nice))
+
+
+def test_the_next_pool_has_the_server_of_the_last(make_bench):
+    first = make_bench("forkserver").start()
+    (server,) = server_pids()
+    first.stop()
+    assert server_pids() == [server]
+
+    second = make_bench("forkserver").start()
+
+    assert second.run(Square(3)) == [9]
+    assert server_pids() == [server]
+    second.stop()
+
+
+def test_pools_at_the_same_time_have_a_server_each(make_bench):
+    first, second = make_bench("forkserver").start(), make_bench("forkserver").start()
+
+    assert len(server_pids()) == 2
+    assert first.run(Square(2)) == second.run(Square(2)) == [4]
+
+
+def test_a_server_that_lacks_modules_is_not_taken(make_bench):
+    servers.prepare([wanted()])
+    (old,) = server_pids()
+
+    make_bench("forkserver", preload=[*PRELOAD, "wsgiref"]).start()
+
+    assert len(server_pids()) == 2
+    assert old in server_pids()
+
+
+def test_a_server_that_has_more_is_as_good(make_bench):
+    servers.prepare([wanted("wsgiref", also=("fractions",))])
+    servers.prepare([wanted(also=("colorsys",))])
+
+    make_bench("forkserver").start()
+
+    assert len(server_pids()) == 1
+
+
+def test_a_server_under_other_conditions_is_not_taken():
+    servers.prepare([wanted()])
+    servers.prepare([wanted(nice=3)])
+
+    assert len(server_pids()) == 2
+
+
+def test_workers_see_what_the_user_has_put_into_the_environment_meanwhile(make_bench, monkeypatch):
+    make_bench("forkserver").start().stop()
+    monkeypatch.setenv("SINCE_THE_LAST_CRAWL", "set")
+
+    bench = make_bench("forkserver").start()
+
+    assert bench.run(Environment("SINCE_THE_LAST_CRAWL")) == ["set"]
+
+
+def test_each_of_two_levels_gets_a_server_though_they_want_the_same():
+    servers.prepare([wanted(), wanted()])
+    servers.prepare([wanted(), wanted()])
+
+    assert len(server_pids()) == 2
+
+
+def test_a_kept_server_that_has_died_is_not_taken(make_bench):
+    make_bench("forkserver").start().stop()
+    (server,) = server_pids()
+    os.kill(server, signal.SIGKILL)
+    await_end([server])
+
+    bench = make_bench("forkserver").start()
+
+    assert bench.run(Square(4)) == [16]
+    bench.stop()
+
+
+def test_the_server_of_a_broken_pool_is_not_kept(make_bench):
+    bench = make_bench(
+        "forkserver", intensity=1, behaviour=lambda bench: Behaviour(open=ExitsWithCode(5))
+    ).begin()
+    bench.until(lambda: bool(bench.events.errors), "the pool is broken")
+
+    bench.stop()
+
+    assert server_pids() == []
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_the_user_may_still_choose_a_start_method_for_processes_of_his_own(make_bench, method):
+    multiprocessing.set_start_method(None, force=True)
+
+    make_bench(method).start()
+
+    assert multiprocessing.get_start_method(allow_none=True) is None
+
+
+def test_few_are_kept():
+    for nice in range(7):
+        servers.prepare([wanted(nice=nice)])
+
+    assert comes_true(lambda: len(server_pids()) == 4), server_pids()
