@@ -2,19 +2,20 @@
 
 |====================== parent side (Scrapy's process) ======================|== worker side ==|
 
- spider → WorkerPipeline ──submit──▶ Pool ──lease──▶ Ledger                   ║
-              (await)                  └── Batch ──▶ Lane ═══ JoinableQueue ══╬═▶ main loop
+ spider → WorkerPipeline ──submit──▶ Tenant ──lease──▶ Ledger                 ║
+              (await)                    └── Batch ──▶ Lane ═══ JoinableQueue ╬═▶ main loop
                                                                               ║      │
- next pipeline ◀── outcome ── Pool ◀──settle── Ledger                         ║      ▼
+ next pipeline ◀── outcome ── Tenant ◀──settle── Ledger                       ║      ▼
                                 ▲                                             ║   Consumer
-                                └── in the loop ── Watcher ◀═ pipe ═ Report ══╬═══   │
+                    in the loop └── Pool ◀── Watcher ◀═ pipe ═ Report ════════╬═══   │
                                                                               ║
                 Supervisor: exit handle fired → new Lane → leases redelivered ║
 
 A lane is one worker with its own queue, pipe and dial, so a worker that dies takes nothing else
-along. The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the
-modules beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``inspection/``
-only reads source, on either side.
+along. A pool has the lanes; a tenant is one crawl there, for crawls of one process can share it.
+The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the modules
+beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``inspection/`` only
+reads source, on either side.
 """
 
 from __future__ import annotations

@@ -177,6 +177,7 @@ class Pool:
             if crawl in lane.open_for:
                 self._is_closed_in(lane, crawl, tenant)
             self._leave_if_closed(crawl, lane)
+        self.loop.call_soon(self._look_for_stranded)  # when its replacement is there
 
     def spare_others(self, lane: Lane, history: str) -> bool:
         """Workers die without any progress, *lane* was the last. Break the crawls that they died
@@ -269,6 +270,7 @@ class Pool:
             tenant.closed(lane, report)
             self._is_closed_in(lane, report.crawl, tenant)
             self._leave_if_closed(report.crawl, lane)
+            self._look_for_stranded()
 
     def _take_turns(self, crawl: int) -> None:
         """A lane has done with something: it is the turn of the others, *crawl* comes last."""
@@ -285,7 +287,7 @@ class Pool:
 
     def _look_for_stranded(self) -> None:
         """Break crawls that none of the workers serves, though they work for others."""
-        if not any(lane.open_for for lane in self.lanes):
+        if self.is_ending or not any(lane.open_for for lane in self.lanes):
             return  # those that could open nothing exit, and are replaced
         for crawl in self._tenants.keys() - self._broken:
             if not any(lane.has_of(crawl) or not lane.is_booted for lane in self.lanes):

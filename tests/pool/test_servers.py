@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.worker.process import Conditions
 
