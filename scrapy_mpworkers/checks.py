@@ -7,13 +7,18 @@ import math
 import multiprocessing
 import numbers
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from scrapy.settings import BaseSettings
 
 from scrapy_mpworkers.cpus import usable_cpus
+
+#: The group of entry points where backends are registered.
+BACKENDS = "scrapy_mpworkers.backends"
 
 Entry = Any  # an import path, a class or a function
 Pipelines = tuple[tuple[Entry, Any], ...]  # (entry, order), in order
@@ -28,9 +33,13 @@ def import_path(entry: Entry) -> str:
     return entry if isinstance(entry, str) else f"{entry.__module__}.{entry.__qualname__}"
 
 
+class Automatic(int):
+    """A number of workers that nobody has asked for: a backend may know better."""
+
+
 def workers(value: Any) -> int:
     if value == "auto":
-        return usable_cpus()
+        return Automatic(usable_cpus())
     return _integer(value, 0, '"auto", or a whole number from 0 (0: run in this process)')
 
 
@@ -57,6 +66,40 @@ def path(value: Any) -> Path | None:
         raise Unacceptable("None or the path of a file")
     # At once absolute: a crawl may change its working directory.
     return Path(value).absolute()
+
+
+def backend(value: Any) -> str:
+    registered = {found.name for found in entry_points(group=BACKENDS)}
+    if value not in registered:
+        raise Unacceptable(f"one of those that are installed: {', '.join(sorted(registered))}")
+    return str(value)
+
+
+def dask_address(value: Any) -> str | None:
+    accepted = (
+        "None (a cluster on this machine), an address such as tcp://scheduler:8786, or the path of "
+        "a scheduler file"
+    )
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise Unacceptable(accepted)
+    text = os.fspath(value)
+    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", str(text))
+    if not is_address and not os.path.isfile(text):
+        raise Unacceptable(accepted)
+    return str(text)
+
+
+def uploads(value: Any) -> tuple[Path, ...]:
+    listed: Iterable[Any] = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
+    try:
+        found = tuple(Path(one).absolute() for one in listed)
+    except TypeError:
+        found = (Path(""),)
+    if not all(one.is_dir() or one.suffix in (".py", ".zip", ".egg") for one in found):
+        raise Unacceptable("a list of folders of packages, .py, .zip and .egg files")
+    return found
 
 
 def start_method(value: Any) -> str:

@@ -52,7 +52,7 @@ class WorkerExtension:
         hops = hops_of(crawler.settings, options) if options.enabled else ()
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
-        extension._workforce.launch_servers()
+        extension._workforce.prepare()
         return extension
 
     @property

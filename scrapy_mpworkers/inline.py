@@ -46,7 +46,7 @@ class InlineHop:
 class InProcessPool:
     """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
 
-    It has the methods of :class:`~scrapy_mpworkers.pool.tenant.Tenant` that a level uses.
+    A :class:`~scrapy_mpworkers.backend.LevelPool`.
     Breakpoints, profilers and print work. Keys mean nothing here, and a batch is one of one.
     """
 

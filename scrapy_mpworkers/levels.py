@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from operator import add
 from typing import Any, TypeVar
 
+from scrapy_mpworkers.backend import LevelPool
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import GivenUp
-from scrapy_mpworkers.pool.tenant import Tenant
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.messages import CALL, Outcome
@@ -32,7 +31,7 @@ class Level:
         self,
         settings: LevelSettings,
         loop: CrawlLoop,
-        pool: Tenant | InProcessPool,
+        pool: LevelPool,
         backpressure: Backpressure,
         news: PoolNews,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The workers of a level on this machine, made from its settings.
+"""The backend of this machine: worker processes, level by level.
 
 Crawls of this process that run at the same time and want the same workers share them.
 """
@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.checks import Entry
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.backend import LevelPlan, setup_maker
 from scrapy_mpworkers.cpus import thread_variables
 from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
-from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.loops import CrawlLoop, current_loop
-from scrapy_mpworkers.pool.batching import Together, target
+from scrapy_mpworkers.pool.batching import target
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.tenant import Tenant
-from scrapy_mpworkers.settings import LevelSettings
+from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.messages import Definition, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
 
@@ -50,19 +50,56 @@ class _Key(NamedTuple):
 _at_work: dict[tuple[_Key, Any], Pool] = {}
 
 
-def manning(
-    method: str, level: LevelSettings, spidercls: type, everybody: int, entries: Sequence[Entry]
-) -> Manning | None:
-    """What a level has for workers; ``None`` if it has none, and runs in this process.
+class LocalBackend:
+    """Worker processes of this machine."""
+
+    def __init__(
+        self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
+    ) -> None:
+        # Of those that will be there: calls seldom have workers of their own.
+        listed = sum(level.pool.workers for level in options.levels)
+        everybody = listed or options.pool.workers
+        method = options.start_method
+        self._plans = plans
+        self._manning = [manning(method, plan, crawler.spidercls, everybody) for plan in plans]
+
+    def prepare(self) -> None:
+        """Let fork servers import what the hops' workers need while Scrapy goes on to start, where
+        none are at work that can be shared."""
+        shared = {key for (key, _), pool in _at_work.items() if not pool.is_ending}
+        servers.prepare(
+            [
+                one.wanted
+                for one, plan in zip(self._manning, self._plans, strict=True)
+                if plan.settings.pool.workers and plan.hops
+                if one.method == "forkserver" and _key(one) not in shared
+            ]
+        )
+
+    def pool(
+        self,
+        number: int,
+        make_state: Callable[[], Frame],
+        codec: ParentCodec,
+        events: PoolEvents,
+        loop: CrawlLoop,
+    ) -> Tenant:
+        """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
+        manning = self._manning[number]
+        make_setup = setup_maker(make_state, codec)
+        blobs = codec.definitions.blobs
+        find = partial(_find_pool, manning)
+        return Tenant(find, manning.options, make_setup, blobs, events, loop)
+
+
+def manning(method: str, plan: LevelPlan, spidercls: type, everybody: int) -> Manning:
+    """What a level has for workers.
 
     Args:
         method: the start method.
         everybody: workers of all levels, which share the CPUs.
-        entries: the level's pipelines.
     """
-    pool = level.pool
-    if not pool.workers:
-        return None
+    pool = plan.settings.pool
     conditions = Conditions(
         nice=pool.nice,
         environment=tuple(sorted(thread_variables(everybody, os.environ).items())),
@@ -70,38 +107,8 @@ def manning(
         paths=folders_to_import_from(spidercls),
         batch_seconds=target(pool.workers),
     )
-    preload, also = modules_to_preload(entries, spidercls)
-    return Manning(method, _options(level), Wanted(preload, also, conditions))
-
-
-def launch_servers(several: Iterable[Manning]) -> None:
-    """Let fork servers import what workers will need, where none are at work that can be shared."""
-    shared = {key for (key, _), pool in _at_work.items() if not pool.is_ending}
-    servers.prepare(
-        [one.wanted for one in several if one.method == "forkserver" and _key(one) not in shared]
-    )
-
-
-def make_pool(
-    manning: Manning | None,
-    make_state: Callable[[], Frame],
-    codec: ParentCodec,
-    events: PoolEvents,
-    loop: CrawlLoop,
-) -> Tenant | InProcessPool:
-    """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
-    if manning is None:
-        return InProcessPool(make_state, codec, events, loop.call_soon)
-    blobs = codec.definitions.blobs
-
-    def make_setup(crawl: int) -> Setup:
-        frame = make_state()
-        definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
-        factory = "scrapy_mpworkers.worker.consumer:build"
-        return Setup(crawl, definitions, factory, bytes(frame.data))
-
-    find = partial(_find_pool, manning)
-    return Tenant(find, manning.options, make_setup, blobs, events, loop)
+    preload, also = modules_to_preload(plan.entries, spidercls)
+    return Manning(method, plan.options(), Wanted(preload, also, conditions))
 
 
 def _find_pool(manning: Manning) -> Pool:
@@ -124,19 +131,3 @@ def _find_pool(manning: Manning) -> Pool:
 def _key(manning: Manning) -> _Key:
     conditions = manning.wanted.conditions
     return _Key(manning.method, manning.options, conditions, frozenset(os.environ.items()))
-
-
-def _options(level: LevelSettings) -> PoolOptions:
-    pool = level.pool
-    return PoolOptions(
-        workers=pool.workers,
-        redeliver_times=pool.redeliver_times,
-        intensity=pool.restart_intensity,
-        period=pool.restart_period,
-        item_timeout=pool.item_timeout,
-        max_items=pool.worker_max_items,
-        memory_limit=pool.worker_memory_limit_mb << 20,
-        keyed=level.key is not None,
-        together=Together(level.batch_size, level.batch_seconds) if level.batch_size else None,
-        name=level.name or "worker",
-    )

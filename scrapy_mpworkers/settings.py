@@ -71,6 +71,9 @@ class WorkerSettings:
     """
 
     enabled: bool
+    backend: str
+    dask_address: str | None
+    dask_upload: tuple[Path, ...]
     pool: PoolSettings
     levels: tuple[LevelSettings, ...]
     start_method: str
@@ -94,6 +97,9 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     read = partial(_read, settings)
     return WorkerSettings(
         enabled=read("ENABLED", True, checks.flag),
+        backend=read("BACKEND", "local", checks.backend),
+        dask_address=read("DASK_ADDRESS", None, checks.dask_address),
+        dask_upload=read("DASK_UPLOAD", None, checks.uploads),
         pool=_pool(read),
         levels=_levels(settings),
         start_method=read("START_METHOD", None, checks.start_method),

@@ -10,14 +10,14 @@ from time import monotonic
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers import summary
+from scrapy_mpworkers.backend import Backend, LevelPlan, LevelPool, find_backend
 from scrapy_mpworkers.backpressure import Backpressure
-from scrapy_mpworkers.checks import Entry
 from scrapy_mpworkers.closing import Closing
 from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.levels import Level
-from scrapy_mpworkers.local import launch_servers, make_pool, manning
 from scrapy_mpworkers.loops import CrawlLoop, Gate
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
@@ -42,23 +42,22 @@ class Workforce:
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
         self._options = options
-        self._hops = hops
         self.settings, self.calls_at = levels_with_calls(options, bool(hops))
-        # Of those that will be there: calls seldom have workers of their own.
-        listed = sum(level.pool.workers for level in options.levels)
-        everybody = listed or options.pool.workers
-        self._manning = [
-            manning(options.start_method, level, crawler.spidercls, everybody, entries)
-            for level, entries in zip(self.settings, self._entries(), strict=True)
+        self._plans = [
+            LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
+            for number, level in enumerate(self.settings)
         ]
+        self._backend: Backend | None = None
+        if any(level.pool.workers for level in self.settings):
+            self._backend = find_backend(options.backend)(crawler, options, self._plans)
         self.levels: list[Level] = []
         self._stopped: Gate | None = None
         self._is_over = False
 
-    def launch_servers(self) -> None:
-        """Let fork servers import what the hops' workers need while Scrapy goes on to start."""
-        manned = zip(self._manning, self._entries(), strict=True)
-        launch_servers([one for one, entries in manned if one is not None and entries])
+    def prepare(self) -> None:
+        """Let the backend begin what takes long while Scrapy goes on to start."""
+        if self._backend is not None:
+            self._backend.prepare()
 
     def assemble(self, crossing: Crossing, loop: CrawlLoop) -> None:
         """Make the levels. None of them is started yet."""
@@ -138,17 +137,14 @@ class Workforce:
         settings = self.settings[number]
         news = PoolNews(self._crawler, crossing, Gate(loop), settings.name)
         make_state = partial(crossing.state, number)
-        pool = make_pool(self._manning[number], make_state, crossing.codec, news, loop)
+        pool: LevelPool
+        if self._backend is None or not settings.pool.workers:
+            pool = InProcessPool(make_state, crossing.codec, news, loop.call_soon)
+        else:
+            pool = self._backend.pool(number, make_state, crossing.codec, news, loop)
         bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
         backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
         return Level(settings, loop, pool, backpressure, news)
-
-    def _entries(self) -> list[list[Entry]]:
-        """The pipelines of each level."""
-        return [
-            [entry for hop in self._hops if hop.level == number for entry in hop.entries]
-            for number in range(len(self.settings))
-        ]
 
     def _started(self) -> list[Level]:
         return [level for level in self.levels if level.has_started]

@@ -24,6 +24,19 @@ LARGEST = 64
 PREFETCH = 2
 
 
+class Pace(NamedTuple):
+    """How full messages are, and how many are under way: ``seconds`` of work that one carries at
+    least, ``largest``: tasks in it at most, ``ahead``: messages in a lane at once."""
+
+    seconds: float = TARGET
+    largest: int = LARGEST
+    ahead: int = PREFETCH
+
+
+#: Between processes of one machine.
+NEAR = Pace()
+
+
 class Together(NamedTuple):
     """Tasks run as one: so many, and none waits longer than so many seconds for more."""
 
@@ -45,25 +58,28 @@ class ServiceTime:
             self.seconds += (1 - 0.9**tasks) * (seconds - self.seconds)
 
 
-def target(lanes: int) -> float:
+def target(lanes: int, pace: Pace = NEAR) -> float:
     """Seconds of work that one message of a pool with so many *lanes* should carry."""
-    return max(TARGET, TARGET_OF_A_LANE * lanes)
+    return max(pace.seconds, TARGET_OF_A_LANE * lanes)
 
 
-def batch_size(service: float | None, lanes: int) -> int:
+def batch_size(service: float | None, lanes: int, pace: Pace = NEAR) -> int:
     """Tasks that fill a message; one while nothing is known, and for slow items."""
     if service is None:
         return 1
-    return max(1, min(LARGEST, int(target(lanes) / max(service, 1e-6))))
+    return max(1, min(pace.largest, int(target(lanes, pace) / max(service, 1e-6))))
 
 
-def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tuple[int, int]]:
+def plan(
+    waiting: int, loads: Sequence[int], service: float | None, pace: Pace = NEAR
+) -> list[tuple[int, int]]:
     """Share *waiting* tasks among lanes.
 
     Args:
         waiting: tasks that no lane has yet.
         loads: for each lane the messages that it already has.
         service: average seconds per task, ``None`` if unknown.
+        pace: how full messages are, and how many are under way.
 
     Returns:
         pairs (index of the lane, tasks for it), one message each. An idle lane comes before one
@@ -72,10 +88,10 @@ def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tupl
     """
     now = list(loads)
     messages: list[tuple[int, int]] = []
-    size = batch_size(service, len(loads))
+    size = batch_size(service, len(loads), pace)
     while waiting and now:
         load = min(now)
-        if load >= PREFETCH or (load and waiting <= len(now)):
+        if load >= pace.ahead or (load and waiting <= len(now)):
             break
         lane = now.index(load)
         count = min(size, ceil(waiting / now.count(load)))
@@ -86,7 +102,7 @@ def plan(waiting: int, loads: Sequence[int], service: float | None) -> list[tupl
 
 
 def plan_together(
-    waiting: int, loads: Sequence[int], size: int, rest_is_due: bool
+    waiting: int, loads: Sequence[int], size: int, rest_is_due: bool, pace: Pace = NEAR
 ) -> list[tuple[int, int]]:
     """Share *waiting* tasks among lanes in messages of *size*.
 
@@ -94,13 +110,14 @@ def plan_together(
         waiting, loads: as for :func:`plan`.
         rest_is_due: whether what does not fill a message goes, too. Only to an idle lane: behind
             another message it may as well wait for more.
+        pace: how many are under way.
     """
     now = list(loads)
     messages: list[tuple[int, int]] = []
     while waiting and now:
         load = min(now)
         count = min(size, waiting)
-        if load >= PREFETCH or (count < size and (load or not rest_is_due)):
+        if load >= pace.ahead or (count < size and (load or not rest_is_due)):
             break
         lane = now.index(load)
         messages.append((lane, count))

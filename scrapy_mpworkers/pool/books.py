@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any
 
 from scrapy_mpworkers.pool.dispatcher import Dispatcher
-from scrapy_mpworkers.pool.interface import Loop, PoolOptions
-from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.interface import AnyLane, Loop, PoolOptions
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 
 
@@ -35,19 +34,24 @@ class Books:
         options: PoolOptions,
         crawl: int,
         blobs: Mapping[int, bytes],
-        open_lanes: Callable[[], list[Lane]],
+        open_lanes: Callable[[], list[AnyLane]],
         is_shared: Callable[[], bool],
-        leased: Callable[[Lane], None],
+        leased: Callable[[AnyLane], None],
         loop: Loop,
     ) -> None:
         self._keyed = options.keyed
         self._open_lanes = open_lanes
         self._dispatchers: list[Dispatcher] = []
         for place in range(options.workers if options.keyed else 1):
-            ledger = Ledger(options.together is not None, in_order=options.keyed)
+            # Nobody could tell which task of a message was running: it may be any of them.
+            as_one = options.together is not None or options.blind
+            ledger = Ledger(as_one, in_order=options.keyed)
             lanes = partial(self._lane_of, place) if options.keyed else open_lanes
             self._dispatchers.append(
-                Dispatcher(crawl, ledger, options.together, blobs, lanes, is_shared, leased, loop)
+                Dispatcher(
+                    *(crawl, ledger, options.together, options.pace, blobs, lanes, is_shared),
+                    *(leased, loop),
+                )
             )
 
     @property
@@ -63,7 +67,7 @@ class Books:
         dispatcher.ledger.add(entry)
         dispatcher.soon()
 
-    def of(self, lane: Lane) -> Dispatcher:
+    def of(self, lane: AnyLane) -> Dispatcher:
         """Where the tasks of *lane* come from."""
         return self._dispatchers[lane.place if self._keyed else 0]
 
@@ -82,11 +86,11 @@ class Books:
         for dispatcher in self._dispatchers:
             dispatcher.hurry()
 
-    def leases(self, lane: Lane) -> Iterator[Entry]:
+    def leases(self, lane: AnyLane) -> Iterator[Entry]:
         """The unsettled entries that *lane* holds, oldest first."""
         return self.of(lane).ledger.leases(lane)
 
-    def entry(self, lane: Lane, task_id: int) -> Entry | None:
+    def entry(self, lane: AnyLane, task_id: int) -> Entry | None:
         """The unsettled entry of a task that *lane* holds."""
         return self.of(lane).ledger.entry(lane, task_id)
 
@@ -100,7 +104,7 @@ class Books:
         entries = [entry for one in self._dispatchers for entry in one.ledger.clear()]
         return sorted(entries, key=lambda entry: entry.id)
 
-    def _lane_of(self, place: int) -> Sequence[Lane]:
+    def _lane_of(self, place: int) -> Sequence[AnyLane]:
         lanes = [lane for lane in self._open_lanes() if lane.place == place]
         # A worker that is being recycled ends what it has before its relief begins, or a key would
         # be with two workers at once.

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from time import monotonic
 
-from scrapy_mpworkers.pool.batching import PREFETCH, ServiceTime, Together, plan, plan_together
-from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.batching import Pace, ServiceTime, Together, plan, plan_together
+from scrapy_mpworkers.pool.interface import AnyLane, Loop
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
@@ -20,6 +19,7 @@ class Dispatcher:
         crawl: whose tasks they are.
         ledger: the books, where tasks wait.
         together: how tasks run as one, if they do.
+        pace: how full messages are, and how many are under way.
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
         is_shared: whether other crawls have them, too.
@@ -32,15 +32,17 @@ class Dispatcher:
         crawl: int,
         ledger: Ledger,
         together: Together | None,
+        pace: Pace,
         blobs: Mapping[int, bytes],
-        open_lanes: Callable[[], Sequence[Lane]],
+        open_lanes: Callable[[], Sequence[AnyLane]],
         is_shared: Callable[[], bool],
-        leased: Callable[[Lane], None],
+        leased: Callable[[AnyLane], None],
         loop: Loop,
     ) -> None:
         self.ledger = ledger
         self._crawl = crawl
         self._together = together
+        self._pace = pace
         self._blobs = blobs
         self._open_lanes = open_lanes
         self._is_shared = is_shared
@@ -78,7 +80,7 @@ class Dispatcher:
         for index, count in self._plan(self.ledger.open_messages_of(lanes)):
             self._send(lanes[index], self.ledger.lease(lanes[index], count, monotonic()))
 
-    def _with_room(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
+    def _with_room(self, lanes: Sequence[AnyLane]) -> Sequence[AnyLane]:
         """*lanes* as they take a message if other crawls have them, too: those with least before
         the others, and none that has more than one alone would put ahead."""
         if not self._is_shared():
@@ -87,16 +89,16 @@ class Dispatcher:
         room = [
             lane
             for lane, n in zip(lanes, own, strict=True)
-            if lane.open_messages < PREFETCH or lane.open_messages == n
+            if lane.open_messages < self._pace.ahead or lane.open_messages == n
         ]
         return sorted(room, key=attrgetter("open_messages"))
 
     def _plan(self, loads: Sequence[int]) -> list[tuple[int, int]]:
         waiting = self.ledger.waiting
         if self._together is None:
-            return plan(waiting, loads, self._service.seconds)
+            return plan(waiting, loads, self._service.seconds, self._pace)
         is_due = self._rest_is_due or self._is_rest_due(self._together.seconds)
-        messages = plan_together(waiting, loads, self._together.size, is_due)
+        messages = plan_together(waiting, loads, self._together.size, is_due, self._pace)
         if waiting == sum(count for _, count in messages):
             self._rest_is_due = False
         return messages
@@ -122,7 +124,7 @@ class Dispatcher:
             if self.ledger.alone and not self.ledger.open_messages(lane):
                 self._send(lane, self.ledger.lease_alone(lane, monotonic()))
 
-    def _send(self, lane: Lane, entries: Sequence[Entry]) -> None:
+    def _send(self, lane: AnyLane, entries: Sequence[Entry]) -> None:
         missing = {n for entry in entries for n in entry.needs} - lane.known
         lane.known |= missing
         definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
-from scrapy_mpworkers.pool.batching import Together
-from scrapy_mpworkers.wire.messages import Outcome
+from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
+from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.wire.messages import Batch, Outcome
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.pool.tenant import Tenant
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class PoolOptions:
     ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
     seconds; ``memory_limit``: bytes. These three limits are off at 0. ``keyed``: tasks with equal
     keys meet the same worker. ``together``: tasks run as one. ``name``: what workers are called.
+    ``pace``: how full messages are. ``blind``: nobody can tell which task of a message a worker was
+    running when it died.
     """
 
     workers: int
@@ -80,6 +86,72 @@ class PoolOptions:
     keyed: bool = False
     together: Together | None = None
     name: str = "worker"
+    pace: Pace = NEAR
+    blind: bool = False
+
+
+class AnyLane(Protocol):
+    """A lane as a crawl needs it, whatever its worker is."""
+
+    place: int
+    name: str
+    closing: bool
+    known: set[int]
+    settled: int
+    heard_at: float
+    overdue: int | None
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def has_work(self) -> bool: ...
+    @property
+    def open_messages(self) -> int: ...
+    def send(self, order: Batch, /) -> None: ...
+    def message_done(self) -> None: ...
+    def __hash__(self) -> int: ...
+
+
+class AnyLimit(Protocol):
+    """Ends a worker whose task takes too long. ``is_used``: whether any task has a limit."""
+
+    is_used: bool
+
+    def watch(self, lane: Any, /) -> None:
+        """The lane has got work."""
+
+
+class AnyPool(Protocol):
+    """A pool as a crawl needs it, whatever its lanes are.
+
+    It calls the crawl's ``opened``, ``took``, ``closed``, ``lane_lost`` and so on in turn.
+    """
+
+    task_ids: Iterator[int]
+
+    @property
+    def lanes(self) -> Sequence[AnyLane]: ...
+    @property
+    def is_shared(self) -> bool: ...
+    def number(self) -> int: ...
+    def join(self, crawl: int, tenant: Tenant) -> None: ...
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None: ...
+    def kill(self, crawl: int) -> None: ...
+    def lanes_for(self, crawl: int) -> Sequence[AnyLane]: ...
+    def watch_stuck(self) -> None: ...
+    def time_limit(
+        self,
+        leases: Callable[[AnyLane], Iterator[Entry]],
+        entry: Callable[[AnyLane, int], Entry | None],
+    ) -> AnyLimit: ...
+
+
+class Death(NamedTuple):
+    """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it."""
+
+    exitcode: int | None
+    charged: int | None
+    out_of_memory: bool = False
 
 
 class PoolEvents:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import util
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.figures import Figures
-from scrapy_mpworkers.pool.interface import Loop, PoolOptions
+from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.pool.limits import StuckLanes
+from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
-from scrapy_mpworkers.pool.supervisor import Death, Supervisor
+from scrapy_mpworkers.pool.supervisor import Supervisor
 from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report, Setup
 
@@ -63,7 +63,7 @@ class Pool:
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.loop = loop
-        self.task_ids = itertools.count()  #: for the tasks of all crawls
+        self.task_ids: Iterator[int] = itertools.count()  #: for the tasks of all crawls
         self.is_ending = False  #: nobody can join any more
         self._options = options
         self._processes = processes
@@ -147,6 +147,14 @@ class Pool:
     def is_shared(self) -> bool:
         """Whether there is more than one crawl."""
         return len(self._tenants) > 1
+
+    def time_limit(
+        self,
+        leases: Callable[[Lane], Iterator[Entry]],
+        entry: Callable[[Lane, int], Entry | None],
+    ) -> TimeLimit:
+        """What ends a worker whose task takes too long."""
+        return TimeLimit(leases, entry, self.loop.call_later)
 
     def watch_stuck(self) -> None:
         """A lane has got work."""

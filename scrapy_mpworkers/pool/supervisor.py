@@ -7,11 +7,11 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from scrapy_mpworkers.errors import exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures
-from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.pool.interface import Death, Loop
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
@@ -26,14 +26,6 @@ logger = logging.getLogger(__name__)
 BOOT_SECONDS = 300.0
 #: Seconds between SIGTERM and SIGKILL of a worker that does not end.
 GRACE_SECONDS = 2.0
-
-
-class Death(NamedTuple):
-    """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it."""
-
-    exitcode: int | None
-    charged: int | None
-    out_of_memory: bool
 
 
 class Owner(Protocol):

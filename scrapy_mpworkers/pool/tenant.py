@@ -15,6 +15,9 @@ from scrapy_mpworkers.errors import ItemTimeout, MPWorkersError, PoolBroken, Wor
 from scrapy_mpworkers.pool.books import Books
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
 from scrapy_mpworkers.pool.interface import (
+    AnyLane,
+    AnyPool,
+    Death,
     GivenUp,
     Loop,
     PoolEvents,
@@ -23,11 +26,7 @@ from scrapy_mpworkers.pool.interface import (
     Why,
     because_stopped,
 )
-from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.pool.limits import TimeLimit
-from scrapy_mpworkers.pool.pool import Pool
-from scrapy_mpworkers.pool.supervisor import Death
 from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Closed, Fate, Opened, OpenFailed, Outcome, Setup
 
@@ -49,7 +48,7 @@ class Tenant:
 
     def __init__(
         self,
-        find_pool: Callable[[], Pool],
+        find_pool: Callable[[], AnyPool],
         options: PoolOptions,
         make_setup: Callable[[int], Setup],
         blobs: Mapping[int, bytes],
@@ -76,12 +75,12 @@ class Tenant:
             self._options,
             self._crawl,
             self._blobs,
-            self._open_lanes,
+            lambda: list(self._open_lanes()),
             lambda: pool.is_shared,
             self._watch_time,
             self._loop,
         )
-        self._time_limit = TimeLimit(self._books.leases, self._books.entry, self._loop.call_later)
+        self._time_limit = pool.time_limit(self._books.leases, self._books.entry)
         pool.join(self._crawl, self)
 
     @property
@@ -185,15 +184,15 @@ class Tenant:
 
     # What the pool needs to know and to tell
 
-    def has(self, lane: Lane, task_id: int) -> bool:
+    def has(self, lane: AnyLane, task_id: int) -> bool:
         """Whether the lane has this task from this crawl, which waits for it."""
         return self._books.entry(lane, task_id) is not None
 
-    def oldest_lease(self, lane: Lane) -> Entry | None:
+    def oldest_lease(self, lane: AnyLane) -> Entry | None:
         """The task that the lane has had for the longest time."""
         return next(self._books.leases(lane), None)
 
-    def opened(self, lane: Lane, report: Opened) -> None:
+    def opened(self, lane: AnyLane, report: Opened) -> None:
         """The crawl's consumers are open in a worker."""
         time = self.figures.workers[lane.place]
         if time.ready_at is None:
@@ -202,18 +201,18 @@ class Tenant:
         self._events.opened(report.effects, speaks)
         self._books.of(lane).soon()
 
-    def open_failed(self, lane: Lane, report: OpenFailed) -> None:
+    def open_failed(self, lane: AnyLane, report: OpenFailed) -> None:
         """They could not be opened there."""
         self._events.boot_failed(lane.name, report.failure)
 
-    def closed(self, lane: Lane, report: Closed) -> None:
+    def closed(self, lane: AnyLane, report: Closed) -> None:
         """They have been closed there."""
         # A recycled worker is silent: it is not the crawl that closes.
         speaks = self._stopping and not self._closed
         self._closed = self._closed or speaks
         self._events.closed(lane.name, report.effects, report.failure, speaks)
 
-    def took(self, lane: Lane, outcomes: Sequence[Outcome], size: int) -> None:
+    def took(self, lane: AnyLane, outcomes: Sequence[Outcome], size: int) -> None:
         """A report of *size* bytes: tasks are over."""
         times = [outcome.seconds for outcome in outcomes]
         seconds = sum(times)
@@ -241,7 +240,7 @@ class Tenant:
         """A worker has done with something of another crawl."""
         self._books.soon()
 
-    def lane_lost(self, lane: Lane, death: Death) -> bool:
+    def lane_lost(self, lane: AnyLane, death: Death) -> bool:
         """The books of a lane that is gone.
 
         Returns:
@@ -249,7 +248,7 @@ class Tenant:
         """
         dispatcher = self._books.of(lane)
         ledger, charged = dispatcher.ledger, death.charged
-        if ledger.accomplices(lane, lane.overdue):
+        if self._options.together and ledger.accomplices(lane, lane.overdue):
             charged = lane.overdue  # which of those that ran as one took too long?
         elif lane.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.
@@ -265,7 +264,7 @@ class Tenant:
         dispatcher.soon()
         return lost.given_up is not None
 
-    def left(self, lane: Lane) -> None:
+    def left(self, lane: AnyLane) -> None:
         """Nothing of the crawl is in the lane any more, though that lives on."""
         for _ in range(self._books.of(lane).ledger.forget(lane)):
             lane.message_done()
@@ -281,7 +280,7 @@ class Tenant:
         self.give_up(lambda worker: error)
         self._events.broken(error)
 
-    def _open_lanes(self) -> list[Lane]:
+    def _open_lanes(self) -> Sequence[AnyLane]:
         return self._pool.lanes_for(self._crawl)
 
     def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
@@ -297,6 +296,6 @@ class Tenant:
         except Exception:
             logger.exception("Settling a task failed")
 
-    def _watch_time(self, lane: Lane) -> None:
+    def _watch_time(self, lane: AnyLane) -> None:
         self._time_limit.watch(lane)
         self._pool.watch_stuck()
