@@ -164,6 +164,17 @@ class Closed(NamedTuple):
     failure: bytes | None
 
 
+class Answer(NamedTuple):
+    """What a seat sends for an order: encoded reports, and whether they are the last.
+
+    ``overdue``: the task that takes longer than it may; its process is to be killed.
+    """
+
+    reports: tuple[bytes, ...]
+    is_last: bool
+    overdue: int | None = None
+
+
 Report: TypeAlias = Opened | OpenFailed | Outcomes | Closed
 
 

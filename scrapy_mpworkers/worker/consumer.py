@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from time import perf_counter
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from scrapy.exceptions import DropItem
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack
-from scrapy_mpworkers.wire.crawl import CrawlState
+from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task
@@ -43,16 +43,26 @@ class TakesRecords(Protocol):
     def take(self) -> tuple[WireRecord, ...]: ...
 
 
-def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
-    """The factory that a Setup names: loads the state of the crawl and builds its consumers."""
+def build(
+    payload: bytes,
+    definitions: Sequence[Definition],
+    begin_to_log: Callable[[LogLevels], None] = log_like_parent,
+    make_records: Callable[[Callable[[Any], bytes]], TakesRecords] = Records,
+) -> Consumers:
+    """The factory that a Setup names: loads the state of the crawl and builds its consumers.
+
+    Args:
+        begin_to_log: makes this process log what the parent wants.
+        make_records: what keeps the crawl's records, from what pickles for it.
+    """
     codec = WorkerCodec()
     codec.define(definitions)
     codec.share(**dict.fromkeys(("spider", "crawler", "settings")))
     loop = asyncio.get_running_loop()
     assert isinstance(loop, WatchfulLoop)
     state: CrawlState = codec.load(payload)
-    log_like_parent(state.log_levels)
-    records = Records(codec.dump)
+    begin_to_log(state.log_levels)
+    records = make_records(codec.dump)
     records.collect()
     consumers = Consumers(state, codec, loop.guard, records)
     if state.placement is not None:

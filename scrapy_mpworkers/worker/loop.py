@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 from scrapy_mpworkers.errors import StuckError
@@ -30,10 +30,14 @@ _STUCK = (
 
 
 class WatchfulLoop(asyncio.SelectorEventLoop):
-    """A selector loop with :meth:`guard`."""
+    """A selector loop with :meth:`guard`.
 
-    def __init__(self) -> None:
-        self._watchful = _WatchfulSelector()
+    Args:
+        bystanders: what the names of further threads begin with that never wake it.
+    """
+
+    def __init__(self, bystanders: Iterable[str] = ()) -> None:
+        self._watchful = _WatchfulSelector((*_KNOWN_THREADS, *bystanders))
         super().__init__(self._watchful)
 
     def has_company(self) -> bool:
@@ -75,8 +79,9 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
 
 
 class _WatchfulSelector(selectors.DefaultSelector):
-    def __init__(self) -> None:
+    def __init__(self, known_threads: tuple[str, ...]) -> None:
         super().__init__()
+        self._known_threads = known_threads
         self.found_stuck = False
         self.calls = 0  #: of other threads, under way
         self._task: asyncio.Task[Any] | None = None
@@ -103,7 +108,7 @@ class _WatchfulSelector(selectors.DefaultSelector):
             and len(self.get_map()) <= 1
             and not self.calls
             and all(
-                thread.name.startswith(_KNOWN_THREADS)
+                thread.name.startswith(self._known_threads)
                 for thread in threading.enumerate()
                 if thread is not threading.current_thread()
             )

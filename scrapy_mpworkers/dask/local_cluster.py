@@ -1,0 +1,30 @@
+"""A cluster of this machine, in a process of its own: ``python -m …dask.local_cluster WORKERS``.
+
+Not in Scrapy's process: Dask starts workers by ``spawn``, which would run the user's ``__main__``
+again in each of them, and its scheduler would share the reactor's interpreter. It prints its
+address, and ends when its standard input does: with Scrapy, however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from distributed import LocalCluster
+
+
+async def main(workers: int) -> None:
+    """Run the cluster until nobody holds the other end of the input any more."""
+    async with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        asynchronous=True,
+        dashboard_address=os.environ.get("MPWORKERS_DASHBOARD", "127.0.0.1:0"),
+    ) as cluster:
+        print(cluster.scheduler_address, cluster.dashboard_link, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

@@ -1,0 +1,275 @@
+"""The workers of one level on a Dask cluster. All here runs in the crawl's thread.
+
+A lane is a seat in a worker process. Dask starts workers again, and takes them away; here lanes
+come and go with them, and the crawl's own books say what runs again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
+
+from scrapy_mpworkers.dask.connection import Connection
+from scrapy_mpworkers.dask.lane import DaskLane
+from scrapy_mpworkers.dask.limits import RemoteLimit
+from scrapy_mpworkers.errors import PoolBroken, exit_label
+from scrapy_mpworkers.pool.figures import WorkerTime
+from scrapy_mpworkers.pool.interface import AnyLane, Death, Loop, PoolOptions
+from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.tenant import Tenant
+from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without any worker, or with none that has opened the pipelines, until that is the end.
+BOOT_SECONDS = 300.0
+_CRAWL = 0  # a pool here has one crawl
+
+
+class DaskPool:
+    """Lanes on a cluster, for one crawl.
+
+    Args:
+        options: sizes and limits; ``workers`` is how many places there are at most, 0: one for
+            each worker of the cluster.
+        names: of the pipelines of a hop, by its number: what tasks are called.
+    """
+
+    def __init__(
+        self, options: PoolOptions, connection: Connection, names: Mapping[int, str], loop: Loop
+    ) -> None:
+        self.task_ids: Iterator[int] = itertools.count()
+        self.is_shared = False
+        self.lanes: list[DaskLane] = []
+        self._options = options
+        self._connection = connection
+        self._names = names
+        self._loop = loop
+        self._restarts = RestartIntensity(options.intensity, options.period)
+        self._generations: Counter[int] = Counter()
+        self._is_ending = False
+        self._manned_at = monotonic()
+        self._left: Callable[[], None] | None = None
+
+    # For the crawl
+
+    def number(self) -> int:
+        """The number of the crawl here."""
+        return _CRAWL
+
+    def join(self, crawl: int, tenant: Tenant) -> None:
+        """Have the crawl's consumers opened, where workers are and wherever some come."""
+        self._tenant = tenant
+        logger.info("Connecting to %s…", self._connection.where)
+        self._connection.join(self, self._loop)
+        self._loop.call_later(BOOT_SECONDS, self._look_for_lanes)
+
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
+        """Close the consumers. After *timeout* seconds, leave without."""
+        logger.info("Leaving the cluster…")
+        self._is_ending = True
+        self._left = left
+        for lane in list(self.lanes):
+            if lane.closing:
+                continue
+            if lane.open_for:
+                lane.close()
+            else:
+                self._let_go(lane)
+        self._loop.call_later(timeout, self._leave_anyway)
+        self._loop.call_soon(self._leave_if_empty)
+
+    def kill(self, crawl: int) -> None:
+        """Do not wait for the consumers' close; kill the workers that are at work."""
+        self._is_ending = True
+        for lane in list(self.lanes):
+            if lane.has_work and not lane.killed:
+                lane.kill_for_good()
+            self._let_go(lane)
+
+    def lanes_for(self, crawl: int) -> list[DaskLane]:
+        """The lanes that may get work."""
+        return [lane for lane in self.lanes if lane.open_for and not lane.closing]
+
+    def watch_stuck(self) -> None:
+        """Nothing: a scheduler removes workers that it does not hear."""
+
+    def time_limit(
+        self,
+        leases: Callable[[AnyLane], Iterator[Entry]],
+        entry: Callable[[AnyLane, int], Entry | None],
+    ) -> RemoteLimit:
+        """What ends a worker whose task takes too long."""
+        self._limit = RemoteLimit(leases, entry, self._loop.call_later)
+        return self._limit
+
+    # What the connection tells
+
+    def connected(self) -> None:
+        """The workers that there are follow."""
+        count = len(self._connection.workers)
+        logger.info("Connected to %s, which has %d workers", self._connection.where, count)
+        if not count:
+            logger.warning("The cluster has no workers; %g s are left for one", BOOT_SECONDS)
+
+    def worker_came(self, address: str) -> None:
+        """A worker may be of use."""
+        self._man()
+
+    def worker_left(self, address: str, expected: bool) -> None:
+        """A worker process is gone, or on its way."""
+        for lane in [lane for lane in self.lanes if lane.address == address]:
+            if not lane.closing:
+                how = "has left the cluster" if expected else "is lost"
+                log = logger.info if expected else logger.warning
+                log("Worker %s %s; its items go to others", lane.title, how)
+            self._lose(lane, expected or lane.killed)
+
+    def lost(self, why: str) -> None:
+        """There is no connection any more, and there will be none."""
+        for lane in list(self.lanes):
+            self._let_go(lane)
+        if not self._is_ending:
+            self._break(f"there is no connection to the Dask cluster ({why})")
+
+    # What lanes tell
+
+    def heard(self, lane: DaskLane, report: Report, size: int) -> None:
+        """A report has come."""
+        tenant = self._tenant
+        if isinstance(report, Outcomes):
+            self._restarts.progress()
+            tenant.took(lane, report.outcomes, size)
+        elif isinstance(report, Opened):
+            lane.open_for.add(report.crawl)
+            tenant.opened(lane, report)
+        elif isinstance(report, OpenFailed):
+            tenant.open_failed(lane, report)
+            self._lose(lane, explained=False)
+        elif isinstance(report, Closed):
+            tenant.closed(lane, report)
+            self._let_go(lane)
+
+    def is_overdue(self, lane: DaskLane, task_id: int) -> None:
+        """A task takes longer than it may."""
+        self._limit.overdue(lane, task_id)
+
+    def failed(self, lane: DaskLane, why: str) -> None:
+        """A message was not answered. If the worker is gone, that is heard soon, and in order."""
+        if lane.address not in self._connection.workers or lane.closing:
+            return
+        logger.warning("Worker %s cannot be used: %s", lane.title, why)
+        self._lose(lane, explained=True, why=why)
+
+    def limits(self, lane: DaskLane, task_ids: list[int]) -> dict[int, float]:
+        """Seconds that tasks may take."""
+        return self._limit.of(lane, task_ids)
+
+    # Lanes come and go
+
+    def _man(self) -> None:
+        """A lane for each place that a worker can fill."""
+        while not self._is_ending and (place := self._free_place()) is not None:
+            address = self._free_worker()
+            if address is None:
+                return
+            self._start(place, address)
+
+    def _free_place(self) -> int | None:
+        taken = {lane.place for lane in self.lanes}
+        free = next(place for place in itertools.count() if place not in taken)
+        places = self._options.workers
+        return free if not places or free < places else None
+
+    def _free_worker(self) -> str | None:
+        """The worker with the fewest seats. Without keys each has one at most."""
+        seats = self._connection.seats
+        own = Counter(lane.address for lane in self.lanes)
+        several = self._options.keyed
+        free = [one for one in self._connection.workers if several or not own[one]]
+        return min(free, key=lambda address: (own[address], seats[address]), default=None)
+
+    def _start(self, place: int, address: str) -> None:
+        generation = self._generations[place]
+        self._generations[place] += 1
+        name = self._options.name
+        lane = DaskLane(name, place, generation, address, self._connection, self, self._names)
+        figures = self._tenant.figures
+        figures.started += 1
+        figures.workers += [WorkerTime() for _ in range(place + 1 - len(figures.workers))]
+        self.lanes.append(lane)
+        self._manned_at = monotonic()
+        lane.sit(self._tenant.make_setup(_CRAWL))
+
+    def _let_go(self, lane: DaskLane) -> None:
+        lane.leave()
+        self.lanes.remove(lane)
+        if lane.open_for and not any(other.place == lane.place for other in self.lanes):
+            self._tenant.not_ready(lane.place)
+        self._leave_if_empty()
+
+    def _lose(self, lane: DaskLane, explained: bool, why: str = "") -> None:
+        """The books of a lane that is gone."""
+        opened = bool(lane.open_for)
+        self._let_go(lane)
+        if not explained and not lane.closing:
+            self._tenant.figures.deaths[exit_label(None)] += 1
+        blamed = None
+        if lane.is_silent or (not explained and opened):
+            oldest = self._tenant.oldest_lease(lane)
+            blamed = None if oldest is None else oldest.id
+        if self._tenant.lane_lost(lane, Death(None, blamed)):
+            self._restarts.progress()
+        is_fruitless = not lane.settled and (bool(why) or not explained)
+        if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic()):
+            self._break(
+                f"{self._restarts.intensity + 1} workers were lost within "
+                f"{self._restarts.period:g} s before they settled anything; the last: "
+                f"{lane.title}{', ' + why if why else ''}"
+            )
+        self._loop.call_soon(self._man)
+
+    def _look_for_lanes(self) -> None:
+        """Again and again, as long as the crawl is: whether anybody works for it."""
+        idle = 0.0 if any(lane.open_for for lane in self.lanes) else monotonic() - self._manned_at
+        if self._is_ending:
+            return
+        if idle >= BOOT_SECONDS:
+            what = "has opened the pipelines" if self.lanes else "was there"
+            self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")
+            return
+        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_lanes)
+
+    def _break(self, history: str) -> None:
+        self._is_ending = True
+        for lane in list(self.lanes):
+            self._let_go(lane)
+        self._tenant.broken(
+            PoolBroken(
+                f"the worker pool is broken: {history}. Look at the logs of the Dask cluster, or "
+                "run in one process to see a pipeline's own error: -s MPWORKERS_WORKERS=0"
+            )
+        )
+
+    # End
+
+    def _leave_anyway(self) -> None:
+        for lane in list(self.lanes):
+            logger.warning("Worker %s did not close in time and is killed", lane.title)
+            lane.kill_for_good()
+            self._let_go(lane)
+
+    def _leave_if_empty(self) -> None:
+        if self.lanes or self._left is None:
+            return
+        left, self._left = self._left, None
+
+        def ended() -> None:
+            logger.info("Left the cluster.")
+            left()
+
+        self._connection.leave(self, ended)
