@@ -129,6 +129,10 @@ class Connection:
         """Ask for more of what comes of an order."""
         self._do(lambda: self._spawn(self._listen(address, seat, number, done)))
 
+    def ask(self, address: str, seconds: float, answered: Callable[[bool], None]) -> None:
+        """Ask a worker whether it hears."""
+        self._do(lambda: self._spawn(self._ask(address, seconds, answered)))
+
     def end_worker(self, address: str) -> None:
         """Kill a worker process, if anybody would start it again."""
         if self.workers.get(address):
@@ -215,9 +219,9 @@ class Connection:
     async def _serve(self) -> None:
         from distributed import Event
 
-        from scrapy_mpworkers.dask.station import Station, die, listen, sit, work
+        from scrapy_mpworkers.dask.station import Station, die, hear, listen, sit, work
 
-        self._functions = {"sit": sit, "work": work, "listen": listen, "die": die}
+        self._functions = {"sit": sit, "work": work, "listen": listen, "hear": hear, "die": die}
         client = self._client
         await client.register_plugin(Station())
         await upload(client, self._uploads)
@@ -304,6 +308,14 @@ class Connection:
                 return
             answer = error
         self._tell(partial(done, answer))
+
+    async def _ask(self, address: str, seconds: float, answered: Callable[[bool], None]) -> None:
+        asking = self._client.run(self._functions["hear"], workers=[address], on_error="ignore")
+        try:
+            hears = address in await asyncio.wait_for(asking, seconds)
+        except Exception:
+            hears = False
+        self._tell(partial(answered, hears))
 
     async def _end_worker(self, address: str) -> None:
         die = self._client.run(self._functions["die"], workers=[address], on_error="ignore")

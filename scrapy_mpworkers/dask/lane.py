@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
 from typing import Protocol
@@ -122,6 +122,10 @@ class DaskLane:
         """End its worker, for a reason of ours: nobody is charged."""
         self.killed = self.closing = True
         self._connection.end_worker(self.address)
+
+    def ask(self, seconds: float, answered: Callable[[bool], None]) -> None:
+        """Ask whether the worker hears; *answered* is told within *seconds*."""
+        self._connection.ask(self.address, seconds, answered)
 
     def _send(self, name: str, order: Order, limits: dict[int, float]) -> None:
         self._numbers += 1

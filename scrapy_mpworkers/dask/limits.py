@@ -1,8 +1,9 @@
 """Limits of time on a cluster.
 
 The seat itself tells of a task that takes too long, and its worker process is killed. Code in C
-that never lets another thread run keeps the seat from telling: a timer here gives the message the
-time of all its tasks together, and then somebody must have taken too long.
+that never lets another thread run keeps the seat from telling. So when a message is there for
+longer than one task may take, the worker is asked whether it hears, and has as long again for the
+answer: a worker that lets nobody speak for the time of a task is at one that takes too long.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from scrapy_mpworkers.wire.messages import CALL
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a seat gets for telling, and the network.
-_MARGIN = 5.0
+#: Seconds that the network and a busy machine may add.
+_MARGIN = 2.0
 
 
 class RemoteLimit:
-    """Looks at a lane whose oldest message has had more time than all its tasks may take.
+    """Asks a lane whose oldest message takes longer than one task may.
 
     Args:
         leases: the unsettled entries that a lane holds.
@@ -80,10 +81,19 @@ class RemoteLimit:
         head = self._head(lane)
         if lane.is_gone or lane.killed or not head:
             return
+        self._watched.add(lane)
         left = lane.head_since + self._allowed(lane) - monotonic()
         if left > 0 or not all(entry.limit for entry in head):
-            self._watched.add(lane)
             self._look_in(lane, max(left, _MARGIN))
+        else:
+            lane.ask(self._allowed(lane), lambda hears: self._answered(lane, hears))
+
+    def _answered(self, lane: DaskLane, hears: bool) -> None:
+        head = self._head(lane)
+        if lane.is_gone or lane.killed or not head:
+            self._watched.discard(lane)
+        elif hears:
+            self._look_in(lane, self._allowed(lane))
         elif len(head) == 1:
             self.overdue(lane, head[0].id)
         else:
@@ -97,7 +107,8 @@ class RemoteLimit:
             lane.kill_for_good()
 
     def _allowed(self, lane: DaskLane) -> float:
-        return sum(entry.limit for entry in self._head(lane)) + _MARGIN
+        """Seconds for the longest task of the oldest message."""
+        return max((entry.limit for entry in self._head(lane)), default=0.0) + _MARGIN
 
     def _head(self, lane: DaskLane) -> list[Entry]:
         """The unsettled tasks of the oldest message."""

@@ -277,7 +277,8 @@ class Tenant:
     def broken(self, error: PoolBroken) -> None:
         """Workers die, or do not open the crawl's consumers: nothing comes of it any more."""
         logger.error("%s", error)
-        self.give_up(lambda worker: error)
+        # One for each task: raised again and again, an error would gather their tracebacks.
+        self.give_up(lambda worker: PoolBroken(*error.args))
         self._events.broken(error)
 
     def _open_lanes(self) -> Sequence[AnyLane]:

@@ -52,6 +52,10 @@ def reduce_common(part: Any, names: Mapping[int, str]) -> Any:
             f"a {type(part).__name__} holds a parsed document; store its text instead: "
             ".get() or .getall()"
         )
+    if isinstance(part, BaseException) and type(part).__module__ == "builtins":
+        # As Python does it, whatever has been registered for them: tblib, which Dask installs,
+        # makes them without their arguments, and a UnicodeError without is none.
+        return part.__reduce_ex__(5)
     return NotImplemented
 
 

@@ -46,7 +46,7 @@ def settings_of(case: Case, side: str, mode: str, method: str, feed: Path) -> di
         "MPWORKERS_LEVELS": list(case.levels),
         # Under spawn each worker costs a second of imports; one is enough to compare outcomes.
         "MPWORKERS_WORKERS": 1 if method == "spawn" else case.workers,
-        "MPWORKERS_START_METHOD": method,
+        **settings_of_method(method),
         "ITEM_PIPELINES": dict(case.reactor_pipelines),
         "SPIDER_MIDDLEWARES": {Observer: 1000},
         "EXTENSIONS": {"scrapy.extensions.logcount.LogCount": None, LogCountOfTheCrawl: 0},
@@ -55,6 +55,15 @@ def settings_of(case: Case, side: str, mode: str, method: str, feed: Path) -> di
         "REMOTE_CONTROL_ENABLED": False,
         **MODE_SETTINGS[mode],
         **case.settings,
+    }
+
+
+def settings_of_method(method: str) -> dict[str, Any]:
+    if method != "dask":
+        return {"MPWORKERS_START_METHOD": method}
+    return {
+        "MPWORKERS_BACKEND": "dask",
+        "MPWORKERS_DASK_ADDRESS": os.environ["DIFFERENTIAL_DASK"],
     }
 
 
