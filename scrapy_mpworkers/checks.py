@@ -97,8 +97,8 @@ def uploads(value: Any) -> tuple[Path, ...]:
         found = tuple(Path(one).absolute() for one in listed)
     except TypeError:
         found = (Path(""),)
-    if not all(one.is_dir() or one.suffix in (".py", ".zip", ".egg") for one in found):
-        raise Unacceptable("a list of folders of packages, .py, .zip and .egg files")
+    if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
+        raise Unacceptable("the folder of a package, a .py file, or a list of them")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,6 @@ import zipfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -76,17 +76,22 @@ async def upload(client: Any, paths: Sequence[Path]) -> None:
 
     They are imported from there, before what is installed.
     """
-    with TemporaryDirectory() as folder:
-        for path in paths:
-            file = _zipped(path, Path(folder)) if path.is_dir() else path
-            await client.upload_file(str(file), load=False)
+    from scrapy_mpworkers.dask.station import Upload
+
+    for path in paths:
+        await client.register_plugin(Upload(path.stem, _zipped(path)))
 
 
-def _zipped(package: Path, folder: Path) -> Path:
-    """A zip of a package, with all its files but caches."""
-    target = folder / f"{package.name}.zip"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(package.rglob("*")):
+def _zipped(path: Path) -> bytes:
+    """A zip of a module, or of a package with all its files but caches.
+
+    Equal files make equal bytes, so that nothing is uploaded twice.
+    """
+    buffer = io.BytesIO()
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
             if file.is_file() and "__pycache__" not in file.parts:
-                archive.write(file, file.relative_to(package.parent))
-    return target
+                name = zipfile.ZipInfo(file.relative_to(path.parent).as_posix())
+                archive.writestr(name, file.read_bytes())
+    return buffer.getvalue()

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import importlib
+import io
 import os
 import signal
+import sys
+import zipfile
 from typing import Any
 
 import psutil
@@ -42,6 +47,34 @@ class Station(WorkerPlugin):
             seat.end()
         joins = [asyncio.to_thread(seat.thread.join, _CLOSE_SECONDS) for seat in ending]
         await asyncio.gather(*joins)
+
+
+class Upload(WorkerPlugin):
+    """Brings a package or module, which is imported from there before anything installed.
+
+    Args:
+        name: of the package or module.
+        archive: a zip of its files.
+    """
+
+    idempotent = True
+
+    def __init__(self, name: str, archive: bytes) -> None:
+        self.name = f"scrapy-mpworkers-upload-{hashlib.sha256(archive).hexdigest()}"
+        self._module = name
+        self._archive = archive
+
+    def setup(self, worker: Any) -> None:
+        """Called by each worker, also by those that come later."""
+        folder = os.path.join(worker.local_directory, self.name)
+        with zipfile.ZipFile(io.BytesIO(self._archive)) as archive:
+            archive.extractall(folder)
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        # What an earlier crawl has brought, perhaps with other code.
+        for name in list(sys.modules):
+            if name.partition(".")[0] == self._module:
+                del sys.modules[name]
 
 
 async def sit(seat: str, order: bytes) -> Answer:

@@ -146,7 +146,7 @@ def test_a_package_is_uploaded(
 
     assert ended.numbers == numbers(5), ended.log
 
-    assert all("only_here.zip" in item["file"] for item in ended.items)
+    assert all("scrapy-mpworkers-upload-" in item["file"] for item in ended.items)
 
 
 def test_a_pipeline_that_cannot_be_opened_ends_the_crawl_with_its_error(
