@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 #: (``--dist=loadgroup`` would do, but xdist 3.8 sees no groups under pytest 9.2.)
 TOGETHER = [
     re.compile(r"^tests/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
+    re.compile(r"^tests/cluster/test_differential\.py::.*-(\w+-\w+)\]$"),
     re.compile(r"^tests/crawls/(test_bad_input)\.py::"),
     re.compile(r"^tests/torture/(test_memory)\.py::"),
 ]

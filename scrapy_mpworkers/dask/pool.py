@@ -149,7 +149,7 @@ class DaskPool:
             tenant.opened(lane, report)
         elif isinstance(report, OpenFailed):
             tenant.open_failed(lane, report)
-            self._lose(lane, explained=False)
+            self._lose(lane, explained=True, why="it could not open the pipelines")
         elif isinstance(report, Closed):
             tenant.closed(lane, report)
             self._let_go(lane)
