@@ -11,11 +11,23 @@ import asyncio
 import os
 import sys
 
+import dask.config
 from distributed import LocalCluster
+
+
+#: Dask looks at what its workers are doing a hundred times a second, and at its own loop fifty.
+#: Where all share the same cores that is for those who ask for it (Dask's own configuration).
+_QUIET = {
+    "distributed": {
+        "worker": {"profile": {"enabled": False}},
+        "admin": {"tick": {"interval": "500ms"}},
+    }
+}
 
 
 async def main(workers: int) -> None:
     """Run the cluster until nobody holds the other end of the input any more."""
+    dask.config.update_defaults(_QUIET)
     async with LocalCluster(
         n_workers=workers,
         threads_per_worker=1,

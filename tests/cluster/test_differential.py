@@ -44,7 +44,7 @@ def crawls() -> Iterator[ParameterSet]:
 
 
 class Recordings:
-    """Runs all selected cases of a protocol and mode on one cluster, when the first is asked for."""
+    """Runs all cases of a protocol and mode on one cluster, when the first is asked for."""
 
     def __init__(self, folder: Path, selected: list[tuple[Case, str, str]]) -> None:
         self._folder = folder
