@@ -118,7 +118,13 @@ class LevelPlan(NamedTuple):
 
 
 class Backend(Protocol):
-    """What has the workers of one crawl."""
+    """What has the workers of one crawl.
+
+    ``cpus``: that they can use.
+    """
+
+    @property
+    def cpus(self) -> int: ...
 
     def prepare(self) -> None:
         """The crawl will start. Begin what takes long, and do not wait for it."""

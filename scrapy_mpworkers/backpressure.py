@@ -66,6 +66,11 @@ class Backpressure:
             await self._turn(0)
             self.leave(0)
 
+    def widen(self, max_count: int) -> None:
+        """Let at least so many items in."""
+        self._max_count = max(self._max_count, max_count)
+        self._let_in()
+
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call *callback* once nothing is pending, at once if so now."""
         if self.pending:

@@ -24,6 +24,10 @@ Entry = Any  # an import path, a class or a function
 Pipelines = tuple[tuple[Entry, Any], ...]  # (entry, order), in order
 
 
+class Automatic(int):
+    """A number that nobody has asked for: a backend may know better."""
+
+
 class Unacceptable(Exception):
     """Its text is what would be accepted."""
 
@@ -31,10 +35,6 @@ class Unacceptable(Exception):
 def import_path(entry: Entry) -> str:
     """How a user would write *entry* as a string."""
     return entry if isinstance(entry, str) else f"{entry.__module__}.{entry.__qualname__}"
-
-
-class Automatic(int):
-    """A number of workers that nobody has asked for: a backend may know better."""
 
 
 def workers(value: Any) -> int:
@@ -92,13 +92,14 @@ def dask_address(value: Any) -> str | None:
 
 
 def uploads(value: Any) -> tuple[Path, ...]:
+    accepted = "the folder of a package, a .py file, or a list of them"
     listed: Iterable[Any] = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
     try:
         found = tuple(Path(one).absolute() for one in listed)
     except TypeError:
-        found = (Path(""),)
+        raise Unacceptable(accepted) from None
     if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
-        raise Unacceptable("the folder of a package, a .py file, or a list of them")
+        raise Unacceptable(accepted)
     return found
 
 
@@ -126,7 +127,7 @@ def positive(value: Any) -> int:
 def auto(check: Callable[[Any], int], automatic: int) -> Callable[[Any], int]:
     def checked(value: Any) -> int:
         if value is None:
-            return automatic
+            return Automatic(automatic)
         try:
             return check(value)
         except Unacceptable as accepted:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backend import LevelPlan, setup_maker
-from scrapy_mpworkers.cpus import thread_variables
+from scrapy_mpworkers.cpus import thread_variables, usable_cpus
 from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.loops import CrawlLoop, current_loop
 from scrapy_mpworkers.pool.batching import target
@@ -52,6 +52,8 @@ _at_work: dict[tuple[_Key, Any], Pool] = {}
 
 class LocalBackend:
     """Worker processes of this machine."""
+
+    cpus = usable_cpus()
 
     def __init__(
         self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from scrapy.crawler import Crawler
@@ -30,6 +31,8 @@ class PoolNews(PoolEvents):
         self.started = started
         self._whose = f" of the level {level}" if level else ""
         self._began = monotonic()
+        #: told how many pending items the workers have room for, if nobody has set a bound
+        self.widen: Callable[[int], None] | None = None
         self.close_failures: list[Exception] = []  #: what ``close_spider`` raised in workers
 
     def opened(self, effects: bytes | None, speaks: bool) -> None:
@@ -64,6 +67,11 @@ class PoolNews(PoolEvents):
             error = self._crossing.failure(failure)
             logger.error("%s could not close its pipelines: %r", worker, error)
             self.close_failures.append(error)
+
+    def has_room(self, items: int) -> None:
+        """More may be pending: the workers are more than the settings could know."""
+        if self.widen is not None:
+            self.widen(items)
 
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; the crawl closes."""

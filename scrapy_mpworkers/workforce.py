@@ -12,6 +12,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers import summary
 from scrapy_mpworkers.backend import Backend, LevelPlan, LevelPool, find_backend
 from scrapy_mpworkers.backpressure import Backpressure
+from scrapy_mpworkers.checks import Automatic
 from scrapy_mpworkers.closing import Closing
 from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import Crossing
@@ -126,9 +127,8 @@ class Workforce:
         for level in started:
             # After a start that failed there is nothing to sum up, and an error to be read.
             if any(worker.lived(now) for worker in level.pool.figures.workers):
-                table = summary.table(
-                    level.pool.figures, now, usable_cpus(), level.settings.batch_size > 0
-                )
+                has_batches = level.settings.batch_size > 0
+                table = summary.table(level.pool.figures, now, self._cpus, has_batches)
                 self._log(f"Workers' summary{level.of_level}:\n{table}")
 
     # Start
@@ -144,7 +144,13 @@ class Workforce:
             pool = self._backend.pool(number, make_state, crossing.codec, news, loop)
         bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
         backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
+        if isinstance(settings.pool.max_pending, Automatic):
+            news.widen = backpressure.widen
         return Level(settings, loop, pool, backpressure, news)
+
+    @property
+    def _cpus(self) -> int:
+        return usable_cpus() if self._backend is None else self._backend.cpus
 
     def _started(self) -> list[Level]:
         return [level for level in self.levels if level.has_started]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -10,6 +11,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backend import LevelPlan, setup_maker
 from scrapy_mpworkers.checks import Automatic, import_path
+from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import folders_to_import_from
 from scrapy_mpworkers.dask.connection import Connection
 from scrapy_mpworkers.dask.pool import DaskPool
@@ -58,6 +60,11 @@ class DaskBackend:
             options.dask_upload,
             needs_nannies=any(plan.settings.pool.item_timeout for plan in manned),
         )
+
+    @property
+    def cpus(self) -> int:
+        """Those of this machine; a cluster can always have more."""
+        return usable_cpus() if self._is_local else sys.maxsize
 
     def prepare(self) -> None:
         """Import Dask, beside Scrapy's own start."""

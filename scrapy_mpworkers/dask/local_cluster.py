@@ -14,7 +14,6 @@ import sys
 import dask.config
 from distributed import LocalCluster
 
-
 #: Dask looks at what its workers are doing a hundred times a second, and at its own loop fifty.
 #: Where all share the same cores that is for those who ask for it (Dask's own configuration).
 _QUIET = {

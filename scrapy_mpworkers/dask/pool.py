@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds without any worker, or with none that has opened the pipelines, until that is the end.
 BOOT_SECONDS = 300.0
+#: Items for each lane that may be pending, if nobody has set a bound. They are under way longer.
+_PENDING = 256
 _CRAWL = 0  # a pool here has one crawl
 
 
@@ -203,6 +205,7 @@ class DaskPool:
         figures.workers += [WorkerTime() for _ in range(place + 1 - len(figures.workers))]
         self.lanes.append(lane)
         self._manned_at = monotonic()
+        self._tenant.has_room(_PENDING * len(self.lanes))
         lane.sit(self._tenant.make_setup(_CRAWL))
 
     def _let_go(self, lane: DaskLane) -> None:

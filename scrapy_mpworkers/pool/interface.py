@@ -168,5 +168,8 @@ class PoolEvents:
     ) -> None:
         """A worker has closed its consumers, or failed to. Only the first one *speaks* for all."""
 
+    def has_room(self, items: int) -> None:
+        """There are workers for so many pending items, whatever was thought before."""
+
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; so are all tasks."""

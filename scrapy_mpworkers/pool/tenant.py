@@ -201,6 +201,10 @@ class Tenant:
         self._events.opened(report.effects, speaks)
         self._books.of(lane).soon()
 
+    def has_room(self, items: int) -> None:
+        """There are workers for so many pending tasks."""
+        self._events.has_room(items)
+
     def open_failed(self, lane: AnyLane, report: OpenFailed) -> None:
         """They could not be opened there."""
         self._events.boot_failed(lane.name, report.failure)

@@ -135,3 +135,11 @@ class CannotOpen(Mark):
 
     def open_spider(self) -> None:
         raise ValueError("no database")
+
+
+class Adds(Mark):
+    """Says where it ran beside what ran before it."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        item["adder"] = os.getpid()
+        return item

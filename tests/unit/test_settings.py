@@ -35,6 +35,14 @@ class E: ...
 PATHS = [f"{__name__}.{cls.__name__}" for cls in (A, B, C, D, E)]
 
 GOOD = [
+    ("BACKEND", "local", "backend", "local"),
+    ("BACKEND", "dask", "backend", "dask"),
+    ("DASK_ADDRESS", "tcp://10.0.0.1:8786", "dask_address", "tcp://10.0.0.1:8786"),
+    ("DASK_ADDRESS", "tls://scheduler:8786", "dask_address", "tls://scheduler:8786"),
+    ("DASK_ADDRESS", "scheduler:8786", "dask_address", "scheduler:8786"),
+    ("DASK_ADDRESS", __file__, "dask_address", __file__),
+    ("DASK_ADDRESS", "", "dask_address", None),
+    ("DASK_UPLOAD", __file__, "dask_upload", (Path(__file__),)),
     ("WORKERS", "auto", "workers", usable_cpus()),
     ("WORKERS", "3", "workers", 3),
     ("ENABLED", "0", "enabled", False),
@@ -52,6 +60,12 @@ GOOD = [
 ]
 BAD = [
     ("ENABLED", "perhaps"),
+    ("BACKEND", "abacus"),
+    ("DASK_ADDRESS", "nowhere"),
+    ("DASK_ADDRESS", 8786),
+    ("DASK_ADDRESS", "/no/such/file.json"),
+    ("DASK_UPLOAD", "no_such_folder"),
+    ("DASK_UPLOAD", 7),
     ("PIPELINES", ["a.B"]),
     ("PIPELINES", {"a.B": "first"}),
     ("PIPELINES", {3: 300}),
