@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,7 +61,7 @@ class Connection:
         needs_nannies: bool,
     ) -> None:
         self.where = address or "a Dask cluster on this machine"
-        self.workers: dict[str, bool] = {}  #: by address: whether it has a nanny
+        self.workers: dict[str, None] = {}  #: addresses, in the order in which they came
         self.seats: Counter[str] = Counter()  #: of all pools, by address
         self._address = address
         self._count = workers
@@ -73,8 +73,9 @@ class Connection:
         self._why_lost = ""
         self._loop: Loop | None = None
         self._ended: list[Callable[[], None]] = []
+        self._has_ended = False
         # Of the thread:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}  # by seat
         self._seats: dict[str, Any] = {}
 
     # In the crawl's thread
@@ -104,30 +105,30 @@ class Connection:
             ended()
             return
         self._ended.append(ended)
-        if self._thread.is_alive():
-            self._do(self._closing.set)
-        else:
+        if self._has_ended:
             self._thread_ended()
+        else:
+            self._do(self._closing.set)
 
     def sit(self, address: str, key: str, order: bytes, done: Done) -> None:
         """Make the seat *key*, which lives until :meth:`release`."""
         self.seats[address] += 1
-        self._do(lambda: self._spawn(self._sit(address, key, order, done)))
+        self._do(lambda: self._spawn(self._sit(address, key, order, done), key))
 
     def release(self, address: str, key: str) -> None:
         """End a seat."""
         self.seats[address] -= 1
-        self._do(lambda: self._seats.pop(key, None))
+        self._do(lambda: self._release(key))
 
     def send(
         self, address: str, key: str, order: tuple[str, int, bytes, dict[int, float]], done: Done
     ) -> None:
         """Send an order (seat, number, bytes, limits) as a task that is called *key*."""
-        self._do(lambda: self._spawn(self._work(address, key, order, done)))
+        self._do(lambda: self._spawn(self._work(address, key, order, done), order[0]))
 
     def listen(self, address: str, seat: str, number: int, done: Done) -> None:
         """Ask for more of what comes of an order."""
-        self._do(lambda: self._spawn(self._listen(address, seat, number, done)))
+        self._do(lambda: self._spawn(self._listen(address, seat, number, done), seat))
 
     def ask(self, address: str, seconds: float, answered: Callable[[bool], None]) -> None:
         """Ask a worker whether it hears."""
@@ -135,10 +136,7 @@ class Connection:
 
     def end_worker(self, address: str) -> None:
         """Kill a worker process, if anybody would start it again."""
-        if self.workers.get(address):
-            self._do(lambda: self._spawn(self._end_worker(address)))
-        else:
-            logger.warning("The Dask worker %s has no nanny and is left alone", address)
+        self._do(lambda: self._spawn(self._end_worker(address)))
 
     def _do(self, function: Callable[[], Any]) -> None:
         with contextlib.suppress(RuntimeError):  # it is closed
@@ -151,9 +149,9 @@ class Connection:
         with contextlib.suppress(RuntimeError):  # the crawl is over
             self._loop.call_from_thread(function)
 
-    def _connected(self, workers: dict[str, bool]) -> None:
+    def _connected(self, workers: Iterable[str]) -> None:
         self._is_connected = True
-        self.workers |= workers
+        self.workers |= dict.fromkeys(workers)
         for listener in list(self._listeners):
             self._introduce(listener)
 
@@ -162,13 +160,14 @@ class Connection:
         for address in list(self.workers):
             listener.worker_came(address)
 
-    def _came(self, address: str, has_nanny: bool) -> None:
-        self.workers[address] = has_nanny
+    def _came(self, address: str) -> None:
+        self.workers[address] = None
         for listener in list(self._listeners):
             listener.worker_came(address)
 
     def _left(self, address: str, expected: bool) -> None:
-        if self.workers.pop(address, None) is not None:
+        if address in self.workers:
+            del self.workers[address]
             for listener in list(self._listeners):
                 listener.worker_left(address, expected)
 
@@ -178,6 +177,7 @@ class Connection:
             listener.lost(why)
 
     def _thread_ended(self) -> None:
+        self._has_ended = True
         while self._ended:
             self._ended.pop()()
 
@@ -210,10 +210,8 @@ class Connection:
                 await _in_time(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
-        self._seats.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for seat in list(self._tasks):
+            self._release(seat)
         await self._client.close()
 
     async def _serve(self) -> None:
@@ -237,21 +235,28 @@ class Connection:
             await gone
             raise ConnectionError("the scheduler does not answer any more")
         client.unsubscribe_topic("all")
+        await _in_time(self._answer_request(leaving, gone))
+
+    async def _answer_request(self, leaving: Any, gone: asyncio.Future[Any]) -> None:
+        """Not to leave an open request and an event behind."""
         await leaving.set()
         await gone
         await leaving.clear()
 
-    async def _present_workers(self) -> dict[str, bool]:
+    async def _has_nanny(self, address: str) -> bool:
         workers = (await self._client.scheduler.identity())["workers"]
-        found = {address: bool(one.get("nanny")) for address, one in workers.items()}
-        lonely = [address for address, has_nanny in found.items() if not has_nanny]
+        return bool(workers.get(address, {}).get("nanny"))
+
+    async def _present_workers(self) -> list[str]:
+        workers = (await self._client.scheduler.identity())["workers"]
+        lonely = [address for address, one in workers.items() if not one.get("nanny")]
         if lonely and self._needs_nannies:
             raise ConnectionError(
                 "MPWORKERS_ITEM_TIMEOUT kills the worker process of an item that takes too long, "
                 f"but the Dask worker {lonely[0]} has no nanny that would start it again; start "
                 "workers with one (dask worker does so unless told --no-nanny), or set no limit"
             )
-        return found
+        return list(workers)
 
     async def _on_event(self, event: tuple[float, Any]) -> None:
         message = event[1]
@@ -259,17 +264,29 @@ class Connection:
             return
         if message.get("action") == "add-worker":
             address = message["worker"]
-            has_nanny = (await self._present_workers()).get(address)
-            if has_nanny is not None:
-                self._tell(partial(self._came, address, has_nanny))
+            if not self._needs_nannies or await self._has_nanny(address):
+                self._tell(partial(self._came, address))
+            else:
+                logger.warning(
+                    "The Dask worker %s is not used: it has no nanny, and MPWORKERS_ITEM_TIMEOUT "
+                    "may have to kill it",
+                    address,
+                )
         elif message.get("action") == "remove-worker":
             expected = bool(message.get("expected"))
             self._tell(partial(self._left, message["worker"], expected))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], seat: str = "") -> None:
         task = self._dask_loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.setdefault(seat, set()).add(task)
+        task.add_done_callback(self._tasks[seat].discard)
+
+    def _release(self, seat: str) -> None:
+        """Forget a seat and what waits for it: a scheduler keeps what is wanted, and it would wait
+        for ever for a worker of that address."""
+        self._seats.pop(seat, None)
+        for task in self._tasks.pop(seat, ()):
+            task.cancel()
 
     async def _sit(self, address: str, key: str, order: bytes, done: Done) -> None:
         future = self._submit("sit", key, address, key, order)
@@ -318,6 +335,9 @@ class Connection:
         self._tell(partial(answered, hears))
 
     async def _end_worker(self, address: str) -> None:
+        if not await self._has_nanny(address):
+            logger.warning("The Dask worker %s has no nanny and is left alone", address)
+            return
         die = self._client.run(self._functions["die"], workers=[address], on_error="ignore")
         try:
             await asyncio.wait_for(die, _DEATH_SECONDS)
@@ -328,14 +348,19 @@ class Connection:
 
 
 def _import_dask() -> None:
+    import dask.config
     import distributed  # noqa: F401
 
     # Its handlers have no level: its loggers have, and let nothing else through. Workers are told
     # the lowest level that any handler wants, and would send us every DEBUG record.
-    dask = logging.getLogger("distributed")
-    for handler in dask.handlers:
+    # An item may be large, which is what it warns of.
+    dask.config.update_defaults(
+        {"distributed": {"admin": {"large-graph-warning-threshold": "1TiB"}}}
+    )
+    of_dask = logging.getLogger("distributed")
+    for handler in of_dask.handlers:
         if not handler.level:
-            handler.setLevel(dask.getEffectiveLevel())
+            handler.setLevel(of_dask.getEffectiveLevel())
 
 
 async def _in_time(work: Coroutine[Any, Any, Any]) -> None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds without any worker, or with none that has opened the pipelines, until that is the end.
 BOOT_SECONDS = 300.0
+#: Seconds within which a worker that was killed has left the cluster.
+DEATH_SECONDS = 30.0
 #: Items for each lane that may be pending, if nobody has set a bound. They are under way longer.
 _PENDING = 256
 _CRAWL = 0  # a pool here has one crawl
@@ -160,9 +162,16 @@ class DaskPool:
         """A task takes longer than it may."""
         self._limit.overdue(lane, task_id)
 
+    def is_killed(self, lane: DaskLane) -> None:
+        """Its worker is told to die. If nothing is heard of its end, it is taken for granted."""
+        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_killed(lane))
+
     def failed(self, lane: DaskLane, why: str) -> None:
         """A message was not answered. If the worker is gone, that is heard soon, and in order."""
-        if lane.address not in self._connection.workers or lane.closing:
+        if lane.address not in self._connection.workers or lane.killed:
+            return
+        if lane.closing:
+            self._let_go(lane)
             return
         logger.warning("Worker %s cannot be used: %s", lane.title, why)
         self._lose(lane, explained=True, why=why)
@@ -235,6 +244,10 @@ class DaskPool:
                 f"{lane.title}{', ' + why if why else ''}"
             )
         self._loop.call_soon(self._man)
+
+    def _lose_killed(self, lane: DaskLane) -> None:
+        if lane in self.lanes:
+            self._lose(lane, explained=True)
 
     def _look_for_lanes(self) -> None:
         """Again and again, as long as the crawl is: whether anybody works for it."""

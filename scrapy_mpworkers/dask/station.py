@@ -77,7 +77,7 @@ class Upload(WorkerPlugin):
                 del sys.modules[name]
 
 
-async def sit(seat: str, order: bytes) -> Answer:
+async def sit(seat: str, order: bytes) -> Answer | None:
     """Make a seat, whose name is the key of this very task, and open consumers there."""
     made = _seats[seat] = Seat(seat)
     made.put(Delivery(0, order, {}))

@@ -62,6 +62,7 @@ class Delivery:
         self.number = number
         self.order = order
         self.is_over = False
+        self.is_lost = False  #: its seat has ended before it was done
         self.running: Running | None = None
         self._limits = limits
         self._crawl = 0
@@ -159,13 +160,16 @@ class Seat:
         """Take an order. A network may deliver two in the wrong order."""
         self.deliveries[delivery.number] = delivery
         self._call(self._due.set)
+        if not self.thread.is_alive():
+            self._lose_all()
 
-    async def answer(self, number: int) -> Answer:
-        """What has come of a delivery."""
-        answer = await self.deliveries[number].answer()
+    async def answer(self, number: int) -> Answer | None:
+        """What has come of a delivery; ``None`` if the seat has ended without it."""
+        delivery = self.deliveries[number]
+        answer = await delivery.answer()
         if answer.is_last:
             del self.deliveries[number]
-        return answer
+        return None if delivery.is_lost else answer
 
     def end(self) -> None:
         """Nobody sends any more: close the consumers, when the order at work is done."""
@@ -190,11 +194,18 @@ class Seat:
             self._loop.run_until_complete(self._serve())
             self._loop.run_until_complete(_cancel_the_rest())
         finally:
-            for delivery in list(self.deliveries.values()):
-                delivery.end()
             executor.shutdown(wait=False)
             asyncio.set_event_loop(None)
             self._loop.close()
+            self._lose_all()
+
+    def _lose_all(self) -> None:
+        """The thread ends, or has: by the pill, or by a SystemExit of a task that a pipeline left
+        behind."""
+        for delivery in list(self.deliveries.values()):
+            if not delivery.is_over:
+                delivery.is_lost = True
+                delivery.end()
 
     def _become_guest(self) -> None:
         _guest.name = self._name
