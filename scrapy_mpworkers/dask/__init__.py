@@ -4,8 +4,9 @@ In Scrapy's process, in the crawl's thread:
     backend       checks the settings, and gives each level its pool
     pool, lane    a level's lanes: seats in worker processes of the cluster
     limits        when a task takes too long there
+    connection    what they share: calls to and from the client's thread
 There, in a thread with a loop of its own:
-    connection    the client
+    client        asks Dask, and hears it
     cluster       finds the scheduler, or starts a cluster on this machine
 In a process of its own:
     local_cluster such a cluster

@@ -13,6 +13,7 @@ from scrapy_mpworkers.backend import LevelPlan, setup_maker
 from scrapy_mpworkers.checks import Automatic, import_path
 from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import folders_to_import_from
+from scrapy_mpworkers.dask.client import Wanted
 from scrapy_mpworkers.dask.connection import Connection
 from scrapy_mpworkers.dask.pool import DaskPool
 from scrapy_mpworkers.errors import SettingError
@@ -54,11 +55,13 @@ class DaskBackend:
             self._refuse_level(plan)
         listed = sum(plan.settings.pool.workers for plan in manned if plan.hops)
         self._connection = Connection(
-            options.dask_address,
-            listed or options.pool.workers,
-            folders_to_import_from(crawler.spidercls),
-            options.dask_upload,
-            needs_nannies=any(plan.settings.pool.item_timeout for plan in manned),
+            Wanted(
+                options.dask_address,
+                listed or options.pool.workers,
+                folders_to_import_from(crawler.spidercls),
+                options.dask_upload,
+                nannies=any(plan.settings.pool.item_timeout for plan in manned),
+            )
         )
 
     @property

@@ -8,7 +8,8 @@ from functools import partial
 from time import monotonic
 from typing import Protocol
 
-from scrapy_mpworkers.dask.connection import Connection, Done
+from scrapy_mpworkers.dask.client import Done
+from scrapy_mpworkers.dask.connection import Connection
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Answer,

@@ -69,7 +69,7 @@ class DaskPool:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
         self._tenant = tenant
         logger.info("Connecting to %s…", self._connection.where)
-        self._connection.join(self, self._loop)
+        self._connection.connect(self, self._loop)
         self._loop.call_later(BOOT_SECONDS, self._look_for_lanes)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
