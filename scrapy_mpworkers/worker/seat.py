@@ -78,12 +78,12 @@ class Delivery:
         """A task begins."""
         self.running = Running(task_id, monotonic())
 
-    def add(self, crawl: int, outcome: Outcome) -> None:
-        """A task is over."""
+    def add(self, crawl: int, outcome: Outcome, is_last: bool = False) -> None:
+        """A task is over; the last one goes with the end that follows."""
         self.running = None
         self._crawl = crawl
         self._outcomes.append(outcome)
-        if self._is_late:
+        if self._is_late and not is_last:
             self._notify()
 
     def report(self, report: Report) -> None:
@@ -253,7 +253,7 @@ class Seat:
             return
         for task in tasks:
             delivery.begin(task.id)
-            delivery.add(batch.crawl, await consumers.consume(task))
+            delivery.add(batch.crawl, await consumers.consume(task), task is tasks[-1])
 
     async def _close(self, delivery: Delivery | None) -> None:
         for crawl in self._host.crawls:

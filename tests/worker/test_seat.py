@@ -1,0 +1,193 @@
+"""A seat in a process that is not ours: orders in, reports out."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from pool.consumers import Behaviour
+
+from scrapy_mpworkers.wire.messages import (
+    Answer,
+    Batch,
+    Boot,
+    Closed,
+    Opened,
+    Order,
+    Outcomes,
+    Setup,
+    decode,
+    pieces,
+)
+from scrapy_mpworkers.worker import seat as seats
+from scrapy_mpworkers.worker.seat import Delivery, Seat
+
+BOOT = Boot((Setup(0, (), "pool.consumers:build", pickle.dumps(Behaviour())),))
+
+
+def run(test: Callable[[Seat], Coroutine[Any, Any, None]]) -> None:
+    """Run *test* with a seat that is open, as the host's loop would; leave no thread behind."""
+
+    async def main() -> None:
+        seat = Seat("a seat")
+        try:
+            await test(seat)
+        finally:
+            seat.end()
+        await asyncio.to_thread(seat.thread.join, 10)
+        assert not seat.thread.is_alive()
+
+    async def in_time() -> None:
+        await asyncio.wait_for(main(), 30)
+
+    # In a thread: the reactor runs in this one.
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(lambda: asyncio.run(in_time())).result()
+
+
+def put(seat: Seat, number: int, order: Order, limits: dict[int, float] | None = None) -> None:
+    seat.put(Delivery(number, b"".join(pieces(order)), limits or {}))
+
+
+def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
+    rows = [(first + n, 0, pickle.dumps(function), ()) for n, function in enumerate(functions)]
+    return Batch(0, (), tuple(rows))
+
+
+def settled(answer: Answer | None) -> list[int]:
+    assert answer is not None
+    reports = [report for report in map(decode, answer.reports) if isinstance(report, Outcomes)]
+    return [outcome.task_id for report in reports for outcome in report.outcomes]
+
+
+def test_orders_are_obeyed_and_the_pill_closes() -> None:
+    async def test(seat: Seat) -> None:
+        put(seat, 0, BOOT)
+        opened = await seat.answer(0)
+        put(seat, 1, batch(int, str, list))
+        done = await seat.answer(1)
+        put(seat, 2, None)
+        closed = await seat.answer(2)
+
+        assert opened is not None and isinstance(decode(opened.reports[0]), Opened)
+        assert settled(done) == [0, 1, 2]
+        assert done is not None and done.is_last
+        assert closed is not None and isinstance(decode(closed.reports[0]), Closed)
+        assert seat.deliveries == {}
+
+    run(test)
+
+
+def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> None:
+    came: list[int] = []
+
+    async def test(seat: Seat) -> None:
+        put(seat, 2, batch(partial(print, end=""), first=20))
+        put(seat, 1, batch(int, first=10))
+        put(seat, 0, BOOT)
+        for number in (2, 1, 0):
+            came.append(number)
+            await seat.answer(number)
+
+    run(test)
+
+    assert came == [2, 1, 0]
+
+
+def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
+    monkeypatch.setattr(seats, "PATIENCE", 0.1)
+
+    async def test(seat: Seat) -> None:
+        put(seat, 0, BOOT)
+        await seat.answer(0)
+        put(seat, 1, batch(int, int, partial(time.sleep, 1.0)))
+
+        early = await seat.answer(1)
+        late = await seat.answer(1)
+
+        assert settled(early) == [0, 1]
+        assert early is not None and not early.is_last
+        assert settled(late) == [2]
+        assert late is not None and late.is_last
+
+    run(test)
+
+
+def test_a_task_that_takes_too_long_is_told_while_it_runs() -> None:
+    async def test(seat: Seat) -> None:
+        put(seat, 0, BOOT)
+        await seat.answer(0)
+        put(seat, 1, batch(int, partial(time.sleep, 1.0)), {0: 0.2, 1: 0.2})
+
+        answer = await seat.answer(1)
+
+        assert answer is not None and answer.overdue == 1
+        assert settled(answer) == [0]
+
+    run(test)
+
+
+def test_seats_of_one_process_take_turns() -> None:
+    at_once: list[int] = []
+
+    async def test(seat: Seat) -> None:
+        other = Seat("another")
+        for one in (seat, other):
+            put(one, 0, BOOT)
+            await one.answer(0)
+        for one in (seat, other):
+            put(one, 1, batch(*[partial(_note)] * 5))
+        answers = [await one.answer(1) for one in (seat, other)]
+        for answer in answers:
+            assert answer is not None
+            [report] = map(decode, answer.reports)
+            assert isinstance(report, Outcomes)
+            at_once.extend(pickle.loads(outcome.result) for outcome in report.outcomes)
+        other.end()
+        await asyncio.to_thread(other.thread.join, 10)
+
+    run(test)
+
+    assert at_once == [1] * 10
+
+
+def test_a_seat_whose_thread_ends_loses_what_it_had() -> None:
+    async def test(seat: Seat) -> None:
+        put(seat, 0, BOOT)
+        await seat.answer(0)
+        put(seat, 1, batch(_exit_later, partial(time.sleep, 0.1)))
+        await seat.answer(1)
+        await asyncio.to_thread(seat.thread.join, 10)
+
+        put(seat, 2, batch(int))
+
+        assert await seat.answer(2) is None
+
+    hook = threading.excepthook
+    threading.excepthook = lambda arguments: None
+    try:
+        run(test)
+    finally:
+        threading.excepthook = hook
+
+
+_working: list[int] = []
+
+
+def _note() -> int:
+    _working.append(1)
+    time.sleep(0.01)
+    count = len(_working)
+    _working.pop()
+    return count
+
+
+def _exit_later() -> None:
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
