@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -198,6 +199,43 @@ def test_a_worker_that_comes_during_the_crawl_works_for_it(
     assert ended.numbers == numbers(1500)
     assert len({item["pid"] for item in ended.items}) == 2
     assert_nothing_lost(ended, 1500)
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGINT twice"])
+def test_a_cluster_of_its_own_ends_with_scrapy(crawl: Start, tmp_path: Path, end: str) -> None:
+    with (tmp_path / "gate").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        running = crawl("Gated", GATE=str(tmp_path / "gate"), MPWORKERS_WORKERS=2)
+        running.wait_told("yielded", 20)
+        running.wait_told("opened", 2)
+
+        if end == "SIGKILL":
+            running.kill_main()
+        else:
+            running.signal_group(signal.SIGINT)
+            running.wait_for("Received SIGINT, shutting down gracefully")
+            running.signal_group(signal.SIGINT)
+        running.finish(grace=15)
+
+
+def test_items_of_30_mb_cross(crawl: Start, make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(workers=1)
+
+    ended = crawl("Measures", ITEMS=3, MEGABYTES=30, **scheduler_address(cluster)).finish()
+
+    assert [item["length"] for item in ended.items] == [30 << 20] * 3
+    assert "UserWarning" not in ended.log
+
+
+def test_functions_are_called_on_the_cluster(crawl: Start, make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(workers=1)
+
+    ended = crawl("Mark", ITEMS=1, CALLS=True, **scheduler_address(cluster)).finish()
+
+    assert ended.told("called") == [[6, "CallTimeout"]]
+    assert ended.stats["mpworkers/calls/done"] == 1
+    assert ended.stats["mpworkers/calls/dead_lettered"] == 1
+    assert ended.numbers == [1]
 
 
 def assert_nothing_lost(ended: Ended, count: int) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import scrapy
 from crawls.project.crawled.signs import tell
 
+from scrapy_mpworkers import WorkerExtension
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,9 +33,23 @@ class Numbers(scrapy.Spider):
         return spider
 
     async def start(self) -> AsyncIterator[Any]:
+        if self.settings.getbool("CALLS"):
+            await self.call()
+        filling = {"filling": "x" * (self.settings.getint("MEGABYTES") << 20)}
         for n in range(1, self.settings.getint("ITEMS", 100) + 1):
-            yield {"n": n}
+            yield {"n": n, **(filling if filling["filling"] else {})}
             tell("yielded", n)
+
+    async def call(self) -> None:
+        """Call a closure, and one that takes too long."""
+        workers = self.crawler.get_extension(WorkerExtension)
+        assert workers is not None
+        factor = 2
+        product = await workers.run(lambda number: factor * number, 3)
+        try:
+            await workers.run(time.sleep, 60, timeout=0.5)
+        except TimeoutError as error:
+            tell("called", product, type(error).__name__)
 
     def item_scraped(self, item: dict[str, Any]) -> None:
         tell("scraped", item["n"])
@@ -128,6 +144,14 @@ class Counts(Mark):
 
 class CountsToo(Counts):
     """The same, for another level."""
+
+
+class Measures(Mark):
+    """Replaces what is large by its length."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        item["length"] = len(item.pop("filling"))
+        return item
 
 
 class CannotOpen(Mark):
