@@ -16,7 +16,7 @@ from scrapy_mpworkers.wire.messages import Answer
 logger = logging.getLogger(__name__)
 
 #: Seconds that a client may take to say goodbye; a scheduler that is gone does not answer.
-_GOODBYE_SECONDS = 5.0
+_GOODBYE_SECONDS = 8.0
 #: Seconds after which a worker that was told to die is killed by its nanny.
 _DEATH_SECONDS = 3.0
 
@@ -96,6 +96,8 @@ class Session:
                 await _in_time(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
+        # Workers are still being killed, perhaps.
+        await asyncio.gather(*self._tasks.pop("", ()), return_exceptions=True)
         for seat in list(self._tasks):
             self.release(seat)
         await self._client.close()

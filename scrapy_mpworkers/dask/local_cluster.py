@@ -8,7 +8,6 @@ address, and ends when its standard input does: with Scrapy, however that ends.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 
 import dask.config
@@ -31,7 +30,7 @@ async def main(workers: int) -> None:
         n_workers=workers,
         threads_per_worker=1,
         asynchronous=True,
-        dashboard_address=os.environ.get("MPWORKERS_DASHBOARD", "127.0.0.1:0"),
+        dashboard_address="127.0.0.1:0",
     ) as cluster:
         print(cluster.scheduler_address, cluster.dashboard_link, flush=True)
         await asyncio.to_thread(sys.stdin.read)

@@ -21,7 +21,8 @@ import psutil
 from distributed import WorkerPlugin
 
 from scrapy_mpworkers.wire.messages import Answer
-from scrapy_mpworkers.worker.seat import Delivery, Seat
+from scrapy_mpworkers.worker.delivery import Delivery
+from scrapy_mpworkers.worker.seat import Seat
 
 #: Seconds that a worker which is told to close waits for the consumers in it.
 _CLOSE_SECONDS = 20.0
@@ -79,7 +80,7 @@ class Upload(WorkerPlugin):
 
 async def sit(seat: str, order: bytes) -> Answer | None:
     """Make a seat, whose name is the key of this very task, and open consumers there."""
-    made = _seats[seat] = Seat(seat)
+    made = _seats[seat] = Seat()
     made.put(Delivery(0, order, {}))
     return await made.answer(0)
 

@@ -8,5 +8,7 @@ loop        an asyncio loop that notices when an await can never end
 consumer    builds and runs the user's pipelines, a consumer for each hop
 watch       warns of pipelines that are wrong in several processes, by source and first items
 crawler     the crawler that a pipeline sees
+seat, delivery, guest
+            the same for a worker process that is not ours: a thread there instead of a process
 stats, logs collect the side effects of an item until its report leaves
 """

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from twisted.python.log import PythonLoggingObserver
 
@@ -17,7 +17,7 @@ from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.worker import consumer
 from scrapy_mpworkers.worker.logs import Records
-from scrapy_mpworkers.worker.seat import guest_of_thread
+from scrapy_mpworkers.worker.seat import Guest, guest_of_thread
 
 #: Loggers of the host, whose levels are not the crawl's to set.
 _OF_THE_HOST = ("distributed", "dask", "tornado", "bokeh")
@@ -31,13 +31,11 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.Consume
 class GuestRecords(Records):
     """The records of one seat."""
 
-    def __init__(self, dump: Callable[[Any], bytes]) -> None:
-        super().__init__(dump)
-        self._guest = guest_of_thread()
-
     def collect(self) -> None:
         """From now on what the seat's threads log is this crawl's."""
-        _collector.records[self._guest] = self
+        guest = guest_of_thread()
+        assert guest is not None
+        _collector.records[guest] = self
 
 
 class _Collector(logging.Handler):
@@ -45,13 +43,14 @@ class _Collector(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: dict[str, Records] = {}
+        self.records: WeakKeyDictionary[Guest, Records] = WeakKeyDictionary()
 
     def emit(self, record: logging.LogRecord) -> None:
         guest = guest_of_thread()
-        if guest in self.records:
+        if guest is not None:
             try:
-                self.records[guest].add(record)
+                if guest in self.records:
+                    self.records[guest].add(record)
             except Exception:
                 self.handleError(record)
         elif logging.root.handlers == [self] and _was_wanted(record):
@@ -65,7 +64,7 @@ class _AsBefore(logging.Filter):
     """Keeps from the host's handlers what guests log, and what was not logged before they came."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return guest_of_thread() not in _collector.records and _was_wanted(record)
+        return guest_of_thread() is None and _was_wanted(record)
 
 
 _collector = _Collector()
@@ -93,11 +92,9 @@ def log_as_guest(levels: LogLevels) -> None:
 def _lower(name: str, level: int) -> None:
     logger = logging.getLogger(name) if name else logging.root
     is_new = name not in _levels_before
-    before = _levels_before.setdefault(name, logger.level)
+    _levels_before.setdefault(name, logger.level)
     # The first crawl's levels are taken as they are; those of others may only show more.
     logger.setLevel(level if is_new else min(level, logger.level))
-    if not before and name:
-        return
 
 
 def _was_wanted(record: logging.LogRecord) -> bool:

@@ -26,8 +26,9 @@ from scrapy_mpworkers.wire.messages import (
     decode,
     pieces,
 )
-from scrapy_mpworkers.worker import seat as seats
-from scrapy_mpworkers.worker.seat import Delivery, Seat
+from scrapy_mpworkers.worker import delivery as deliveries
+from scrapy_mpworkers.worker.delivery import Delivery
+from scrapy_mpworkers.worker.seat import Seat
 
 BOOT = Boot((Setup(0, (), "pool.consumers:build", pickle.dumps(Behaviour())),))
 
@@ -36,7 +37,7 @@ def run(test: Callable[[Seat], Coroutine[Any, Any, None]]) -> None:
     """Run *test* with a seat that is open, as the host's loop would; leave no thread behind."""
 
     async def main() -> None:
-        seat = Seat("a seat")
+        seat = Seat()
         try:
             await test(seat)
         finally:
@@ -102,7 +103,7 @@ def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> No
 
 
 def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
-    monkeypatch.setattr(seats, "PATIENCE", 0.1)
+    monkeypatch.setattr(deliveries, "PATIENCE", 0.1)
 
     async def test(seat: Seat) -> None:
         put(seat, 0, BOOT)
@@ -138,7 +139,7 @@ def test_seats_of_one_process_take_turns() -> None:
     at_once: list[int] = []
 
     async def test(seat: Seat) -> None:
-        other = Seat("another")
+        other = Seat()
         for one in (seat, other):
             put(one, 0, BOOT)
             await one.answer(0)
