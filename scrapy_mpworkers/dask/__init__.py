@@ -3,6 +3,7 @@
 In Scrapy's process, in the crawl's thread:
     backend       checks the settings, and gives each level its pool
     pool, lane    a level's lanes: seats in worker processes of the cluster
+    places        which worker fills which place (pure)
     limits        when a task takes too long there
     connection    what they share: calls to and from the client's thread
 There, in a thread with a loop of its own:

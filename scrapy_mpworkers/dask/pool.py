@@ -15,6 +15,7 @@ from time import monotonic
 from scrapy_mpworkers.dask.connection import Connection
 from scrapy_mpworkers.dask.lane import DaskLane
 from scrapy_mpworkers.dask.limits import RemoteLimit
+from scrapy_mpworkers.dask.places import next_seating
 from scrapy_mpworkers.errors import PoolBroken, exit_label
 from scrapy_mpworkers.pool.figures import WorkerTime
 from scrapy_mpworkers.pool.interface import AnyLane, Death, Loop, PoolOptions
@@ -56,7 +57,7 @@ class DaskPool:
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._generations: Counter[int] = Counter()
         self._is_ending = False
-        self._manned_at = monotonic()
+        self._idle_since = monotonic()  # of use only while no lane is open
         self._left: Callable[[], None] | None = None
 
     # For the crawl
@@ -127,7 +128,12 @@ class DaskPool:
     def worker_left(self, address: str, expected: bool) -> None:
         """A worker process is gone, or on its way."""
         for lane in [lane for lane in self.lanes if lane.address == address]:
-            if not lane.closing:
+            if lane.closing and not expected and not lane.killed:
+                logger.error(
+                    "Worker %s is lost while it closed its pipelines: what they still held is lost",
+                    lane.title,
+                )
+            elif not lane.closing:
                 how = "has left the cluster" if expected else "is lost"
                 log = logger.info if expected else logger.warning
                 log("Worker %s %s; its items go to others", lane.title, how)
@@ -135,6 +141,8 @@ class DaskPool:
 
     def lost(self, why: str) -> None:
         """There is no connection any more, and there will be none."""
+        if self._is_ending and self.lanes:
+            logger.error("Nobody can tell whether the pipelines have been closed: %s", why)
         for lane in list(self.lanes):
             self._let_go(lane)
         if not self._is_ending:
@@ -184,25 +192,15 @@ class DaskPool:
 
     def _man(self) -> None:
         """A lane for each place that a worker can fill."""
-        while not self._is_ending and (place := self._free_place()) is not None:
-            address = self._free_worker()
-            if address is None:
+        while not self._is_ending:
+            taken = {lane.place: lane.address for lane in self.lanes}
+            connection, options = self._connection, self._options
+            found = next_seating(
+                taken, connection.workers, connection.seats, options.workers, options.keyed
+            )
+            if found is None:
                 return
-            self._start(place, address)
-
-    def _free_place(self) -> int | None:
-        taken = {lane.place for lane in self.lanes}
-        free = next(place for place in itertools.count() if place not in taken)
-        places = self._options.workers
-        return free if not places or free < places else None
-
-    def _free_worker(self) -> str | None:
-        """The worker with the fewest seats. Without keys each has one at most."""
-        seats = self._connection.seats
-        own = Counter(lane.address for lane in self.lanes)
-        several = self._options.keyed
-        free = [one for one in self._connection.workers if several or not own[one]]
-        return min(free, key=lambda address: (own[address], seats[address]), default=None)
+            self._start(*found)
 
     def _start(self, place: int, address: str) -> None:
         generation = self._generations[place]
@@ -213,13 +211,14 @@ class DaskPool:
         figures.started += 1
         figures.workers += [WorkerTime() for _ in range(place + 1 - len(figures.workers))]
         self.lanes.append(lane)
-        self._manned_at = monotonic()
         self._tenant.has_room(_PENDING * len(self.lanes))
         lane.sit(self._tenant.make_setup(_CRAWL))
 
     def _let_go(self, lane: DaskLane) -> None:
         lane.leave()
         self.lanes.remove(lane)
+        if not any(other.open_for for other in self.lanes):
+            self._idle_since = monotonic()
         if lane.open_for and not any(other.place == lane.place for other in self.lanes):
             self._tenant.not_ready(lane.place)
         self._leave_if_empty()
@@ -228,7 +227,7 @@ class DaskPool:
         """The books of a lane that is gone."""
         opened = bool(lane.open_for)
         self._let_go(lane)
-        if not explained and not lane.closing:
+        if not explained:
             self._tenant.figures.deaths[exit_label(None)] += 1
         blamed = None
         if lane.is_silent or (not explained and opened):
@@ -251,9 +250,10 @@ class DaskPool:
 
     def _look_for_lanes(self) -> None:
         """Again and again, as long as the crawl is: whether anybody works for it."""
-        idle = 0.0 if any(lane.open_for for lane in self.lanes) else monotonic() - self._manned_at
         if self._is_ending:
             return
+        is_idle = not any(lane.open_for for lane in self.lanes)
+        idle = monotonic() - self._idle_since if is_idle else 0.0
         if idle >= BOOT_SECONDS:
             what = "has opened the pipelines" if self.lanes else "was there"
             self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")

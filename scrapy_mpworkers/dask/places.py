@@ -1,0 +1,42 @@
+"""Which worker fills which place of a level. Pure: no cluster, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+
+class Seating(NamedTuple):
+    """A place of a level, and the address of the worker that is to fill it."""
+
+    place: int
+    address: str
+
+
+def next_seating(
+    taken: Mapping[int, str],
+    workers: Iterable[str],
+    seats: Mapping[str, int],
+    places: int,
+    keyed: bool,
+) -> Seating | None:
+    """What to fill next; ``None`` if there is nothing to be done.
+
+    Args:
+        taken: the places that are filled, and by whom.
+        workers: addresses of the workers that there are, the oldest first.
+        seats: how many seats each has, those of other levels included.
+        places: that the level has; 0: one for each worker.
+        keyed: whether each place must be filled, so that a worker may have to fill several: equal
+            keys belong to one place for good.
+    """
+    if places and len(taken) >= places:
+        return None
+    own = Counter(taken.values())
+    free = [address for address in workers if keyed or not own[address]]
+    if not free:
+        return None
+    place = min(set(range(len(taken) + 1)) - taken.keys())
+    least = min(free, key=lambda address: (own[address], seats.get(address, 0)))
+    return Seating(place, least)
