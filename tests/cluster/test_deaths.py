@@ -61,6 +61,29 @@ def test_a_killed_worker_process_with_1000_items_in_flight_costs_none(
     assert ended.stats["mpworkers/workers/deaths"] == 1
 
 
+def test_keys_of_a_killed_worker_move_to_another_and_keep_their_order(
+    crawl: Start, make_cluster: MakeCluster
+) -> None:
+    cluster = make_cluster()
+    level = {"name": "keyed", "pipelines": {"cluster.work.Mark": 300}, "workers": 3}
+    running = crawl(
+        MPWORKERS_LEVELS=[{**level, "key": "cluster.work.site_of"}],
+        ITEMS=400,
+        SECONDS=0.01,
+        MPWORKERS_DASK_ADDRESS=cluster.address,
+    )
+    running.wait_told("scraped", 30)
+
+    os.kill(cluster.worker_pids()[0], signal.SIGKILL)
+    ended = running.finish()
+
+    assert ended.numbers == numbers(400)
+    assert ended.stats["mpworkers/items/done"] == 400
+    for site in range(8):
+        came = [n for n in ended.told("scraped") if n % 8 == site]
+        assert came == sorted(came)
+
+
 def test_one_poison_item_among_500_is_one_dead_letter(
     crawl: Start, make_cluster: MakeCluster, tmp_path: Path
 ) -> None:

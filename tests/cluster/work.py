@@ -58,6 +58,11 @@ class Numbers(scrapy.Spider):
         tell("failed", item["n"], type(failure.value).__name__)
 
 
+def site_of(item: dict[str, Any]) -> int:
+    """A key that some items share."""
+    return item["n"] % 8
+
+
 class Mark:
     """Says where it ran; takes ``SECONDS``."""
 
