@@ -15,7 +15,8 @@ A lane is one worker with its own queue, pipe and dial, so a worker that dies ta
 along. A pool has the lanes; a tenant is one crawl there, for crawls of one process can share it.
 The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the modules
 beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``inspection/`` only
-reads source, on either side.
+reads source, on either side. All that is of this machine is one backend (``local.py``); ``dask/``
+is another, whose lanes are seats in the workers of a cluster.
 """
 
 from __future__ import annotations

@@ -28,4 +28,4 @@ class Placement(NamedTuple):
 def placement_of(level: LevelSettings) -> Placement:
     """Where the pipelines of *level* run."""
     batches = level.batch_size > 0
-    return Placement(level.pool.workers, level.key is not None, batches, level.wait)
+    return Placement(int(level.pool.workers), level.key is not None, batches, level.wait)
