@@ -20,6 +20,9 @@ _GOODBYE_SECONDS = 8.0
 #: Seconds after which a worker that was told to die is killed by its nanny.
 _DEATH_SECONDS = 3.0
 
+#: Seconds after which the workers are looked at once more.
+_LOOK_AGAIN = 2.0
+
 #: Told what has come of an order: an answer, ``None`` if the seat is gone, or an error.
 Done = Callable[["Answer | BaseException | None"], None]
 
@@ -65,10 +68,12 @@ class Session:
         self._loop = loop
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}  # by seat
         self._seats: dict[str, Any] = {}
+        self._known: set[str] = set()  # addresses of workers
 
     def run(self) -> None:
         """The thread."""
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_note)
         try:
             self._loop.run_until_complete(self._connect())
         except BaseException as error:
@@ -112,7 +117,10 @@ class Session:
         await client.register_plugin(Station())
         await upload(client, self._wanted.uploads)
         client.subscribe_topic("all", self._on_event)
-        self._news.connected(await self._present_workers())
+        self._known |= set(await self._present_workers())
+        self._news.connected(self._known)
+        # Whoever came or went before the scheduler had our subscription has told nobody.
+        self._loop.call_later(_LOOK_AGAIN, lambda: self.start("", self._look_again()))
         # A request that the scheduler does not answer before we leave, unless it is gone itself.
         leaving = Event(f"mpworkers-leaves-{client.id}", client=client)
         gone = asyncio.ensure_future(leaving.wait())
@@ -151,7 +159,13 @@ class Session:
         if not isinstance(message, dict):
             return
         if message.get("action") == "add-worker":
-            address = message["worker"]
+            await self._came(message["worker"])
+        elif message.get("action") == "remove-worker":
+            self._left(message["worker"], bool(message.get("expected")))
+
+    async def _came(self, address: str) -> None:
+        if address not in self._known:
+            self._known.add(address)
             if not self._wanted.nannies or await self._has_nanny(address):
                 self._news.came(address)
             else:
@@ -160,9 +174,18 @@ class Session:
                     "may have to kill it",
                     address,
                 )
-        elif message.get("action") == "remove-worker":
-            expected = bool(message.get("expected"))
-            self._news.left(message["worker"], expected)
+
+    def _left(self, address: str, expected: bool) -> None:
+        self._known.discard(address)
+        self._news.left(address, expected)
+
+    async def _look_again(self) -> None:
+        with contextlib.suppress(Exception):  # the scheduler is gone, which is heard otherwise
+            present = (await self._client.scheduler.identity())["workers"]
+            for address in present.keys() - self._known:
+                await self._came(address)
+            for address in self._known - present.keys():
+                self._left(address, expected=False)
 
     def start(self, seat: str, work: Coroutine[Any, Any, None]) -> None:
         """Begin *work*, which ends at last with its seat."""
@@ -259,6 +282,12 @@ def import_dask() -> None:
     for handler in of_dask.handlers:
         if not handler.level:
             handler.setLevel(of_dask.getEffectiveLevel())
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What Dask's client leaves behind, such as a timeout that nobody awaited any more: found by
+    the garbage collector, in the middle of another crawl perhaps."""
+    logger.debug("In Dask's client: %s", context["message"], exc_info=context.get("exception"))
 
 
 async def _in_time(work: Coroutine[Any, Any, Any]) -> None:
