@@ -44,12 +44,13 @@ class _Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: WeakKeyDictionary[Guest, Records] = WeakKeyDictionary()
+        self.wanted: WeakKeyDictionary[Guest, int] = WeakKeyDictionary()  # lowest levels
 
     def emit(self, record: logging.LogRecord) -> None:
         guest = guest_of_thread()
         if guest is not None:
             try:
-                if guest in self.records:
+                if guest in self.records and record.levelno >= self.wanted.get(guest, 0):
                     self.records[guest].add(record)
             except Exception:
                 self.handleError(record)
@@ -75,7 +76,10 @@ _changing = threading.Lock()
 
 def log_as_guest(levels: LogLevels) -> None:
     """Let loggers make the records that the crawl wants, and nobody else see them."""
+    guest = guest_of_thread()
+    assert guest is not None
     with _changing:
+        _collector.wanted[guest] = levels.wanted
         if _collector not in logging.root.handlers:
             for handler in logging.root.handlers:
                 handler.addFilter(_as_before)
