@@ -2,17 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crawls.harness import MODES, Crawl, Launcher
 
-if find_spec("distributed") is None:  # the extra "dask"; CI has it by the extra "test"
-    collect_ignore_glob = ["test_*.py"]
-else:
-    from .cluster import Cluster
+from .cluster import Cluster
 
 SCRIPT = Path(__file__).parent / "script.py"
 

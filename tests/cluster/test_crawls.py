@@ -15,6 +15,8 @@ from crawls.harness import MODES, Crawl, Ended
 
 from .cluster import TESTS, Cluster
 
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
 MakeCluster = Callable[..., Cluster]
 Start = Callable[..., Crawl]
 

@@ -16,6 +16,8 @@ from crawls.harness import Crawl
 
 from .cluster import TESTS, Cluster
 
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
 MakeCluster = Callable[..., Cluster]
 Start = Callable[..., Crawl]
 
@@ -130,6 +132,26 @@ def test_a_killed_scheduler_is_a_clear_error_and_dead_letters(
     assert "'finish_reason': 'mpworkers_broken'" in ended.log
     lost = int(ended.stats["mpworkers/items/dead_lettered"])
     assert 200 <= lost == ended.stats["mpworkers/items/submitted"] == len(dead_letters(letters))
+
+
+def test_a_killed_cluster_of_its_own_leaves_no_worker_behind(crawl: Start, tmp_path: Path) -> None:
+    with (tmp_path / "gate").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        running = crawl("Gated", ITEMS=50, GATE=str(tmp_path / "gate"), MPWORKERS_WORKERS=2)
+        running.wait_told("yielded", 50)
+        running.wait_told("opened", 2)
+
+        [cluster] = [
+            one
+            for one in running.processes()
+            if "scrapy_mpworkers.dask.local_cluster" in one.cmdline()
+        ]
+        cluster.kill()
+        ended = running.finish(grace=15)
+
+    assert "there is no connection to the Dask cluster (a Dask cluster on this" in ended.log
+    assert ended.stats["mpworkers/items/dead_lettered"] == 50
+    assert "'finish_reason': 'mpworkers_broken'" in ended.log
 
 
 def test_a_worker_that_retires_during_the_crawl_takes_no_item_along(

@@ -23,6 +23,8 @@ from .cluster import Cluster
 if TYPE_CHECKING:
     from _pytest.mark import ParameterSet
 
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
 PROTOCOLS = ("tcp", "tls")
 #: One case in so many is in the plain run, under TLS one in four of those.
 EVERY = 8

@@ -18,6 +18,8 @@ import pytest
 
 from .cluster import Cluster
 
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
 PROJECT = Path(__file__).parents[2] / "example_project"
 MODULES = ("bisect", "heapq", "sched", "textwrap", "fnmatch", "posixpath", "ntpath")
 

@@ -12,6 +12,8 @@ from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers import SettingError, WorkerExtension
 
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
 PIPELINE = "cluster.work.Mark"
 KEYED = {"name": "dedupe", "pipelines": {PIPELINE: 300}, "key": "site"}
 

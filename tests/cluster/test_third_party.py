@@ -11,6 +11,8 @@ from crawls.harness import Crawl
 
 from .cluster import Cluster
 
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
 DOCS = Path(__file__).parents[2] / "docs/backends.md"
 
 
