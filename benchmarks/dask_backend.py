@@ -21,7 +21,7 @@ from benchmarks.peers import OURS
 
 BACKENDS = ("local", "dask")
 #: Items at once, for each worker: as many as the Dask backend lets in.
-WINDOW = 256
+WINDOW = 512
 #: What a no-op item takes on the way, about.
 _NO_OP = 0.0001
 

@@ -27,7 +27,7 @@ from scrapy_mpworkers.wire.messages import CALL
 
 #: A message costs a scheduler about a millisecond and is under way for ten: so each carries more
 #: work, and more of them are with a worker. (10 ms items, 2 workers: docs/dask.md.)
-PACE = Pace(seconds=0.1, largest=256, ahead=3)
+PACE = Pace(seconds=0.2, largest=256, ahead=3)
 
 _FACTORY = "scrapy_mpworkers.worker.guest:build"
 

@@ -94,6 +94,8 @@ class Session:
 
         async with address_of(wanted.address, wanted.workers, wanted.folders) as where:
             options: dict[str, Any] = {"asynchronous": True, "set_as_default": False}
+            if wanted.address is None:
+                options["direct_to_workers"] = True  # elsewhere they may be out of reach
             self._client: Any = await Client(**where, **options, name="scrapy-mpworkers")
             try:
                 await self._serve()

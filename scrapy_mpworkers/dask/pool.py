@@ -31,7 +31,7 @@ BOOT_SECONDS = 300.0
 #: Seconds within which a worker that was killed has left the cluster.
 DEATH_SECONDS = 30.0
 #: Items for each lane that may be pending, if nobody has set a bound. They are under way longer.
-_PENDING = 256
+_PENDING = 512
 _CRAWL = 0  # a pool here has one crawl
 
 
