@@ -25,8 +25,8 @@ from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.messages import CALL
 
-#: A message costs a scheduler about a millisecond and is under way for ten: so each carries more
-#: work, and more of them are with a worker. (10 ms items, 2 workers: docs/dask.md.)
+#: A message costs Scrapy's process some 2.5 ms and is under way for ten: so each carries more work
+#: than here, and more of them are with a worker. (Measured: docs/dask.md.)
 PACE = Pace(seconds=0.2, largest=256, ahead=3)
 
 _FACTORY = "scrapy_mpworkers.worker.guest:build"
