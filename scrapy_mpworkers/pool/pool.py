@@ -68,7 +68,6 @@ class Pool:
         self._options = options
         self._processes = processes
         self._ended = ended
-        self._crawls = itertools.count()
         self._tenants: dict[int, Tenant] = {}
         self._leaving: dict[int, _Leaving] = {}
         self._hasty: set[int] = set()  # crawls that will not wait for their consumers' close
@@ -76,10 +75,6 @@ class Pool:
         self._suspects: set[int] = set()  # crawls that were being opened when a worker died
 
     # For the crawls
-
-    def number(self) -> int:
-        """The number of the next crawl here."""
-        return next(self._crawls)
 
     def join(self, crawl: int, tenant: Tenant) -> None:
         """A crawl wants its consumers opened, in workers that are started now or there already."""
@@ -95,7 +90,7 @@ class Pool:
             if lane.is_booted:
                 tenant.figures.started += 1
                 if not lane.closing:
-                    lane.set_up(self._setup(crawl))
+                    lane.set_up(tenant.setup())
                     self._supervisor.expect_opened(lane, crawl)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
@@ -161,7 +156,14 @@ class Pool:
 
     def setups(self) -> Sequence[Setup]:
         """What a new worker must know."""
-        return [self._setup(crawl) for crawl in self._tenants if crawl not in self._broken]
+        found = []
+        for crawl, tenant in self._tenants.items():
+            if crawl not in self._broken:
+                try:
+                    found.append(tenant.setup())
+                except Exception as error:  # classes of that crawl run their own code there
+                    self._break(crawl, f"a worker cannot be told of the crawl any more: {error!r}")
+        return found
 
     def all_figures(self) -> list[Figures]:
         """Those of each crawl, which all count what happens to the workers."""
@@ -343,9 +345,6 @@ class Pool:
     def _everybody(self) -> list[tuple[int, Tenant]]:
         leaving = [(crawl, one.tenant) for crawl, one in self._leaving.items()]
         return [*self._tenants.items(), *leaving]
-
-    def _setup(self, crawl: int) -> Setup:
-        return self._tenants[crawl].make_setup(crawl)
 
     def _is_at_abandoned_task(self, lane: Lane) -> bool:
         running = lane.running()

@@ -6,6 +6,7 @@ figures, what it is told. Nothing waits.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
@@ -40,12 +41,13 @@ class Tenant:
     Args:
         find_pool: called at the start: the pool to join.
         options: what that pool is made of.
-        make_setup: called for each lane with the crawl's number in the pool: what the worker must
-            know of the crawl.
+        make_setup: called for each lane with the crawl's number: what the worker must know.
         blobs: definitions by number, as tasks refer to them.
         events: told what is not the business of a single task.
         loop: the crawl's event loop, in whose thread all methods are called.
     """
+
+    _numbers = itertools.count()
 
     def __init__(
         self,
@@ -58,7 +60,9 @@ class Tenant:
     ) -> None:
         self.figures = Figures(workers=[WorkerTime() for _ in range(options.workers)])
         self.settled_at = monotonic()
-        self.make_setup = make_setup
+        self._make_setup = make_setup
+        self._first_setup: Setup | None = None
+        self._crawl = next(self._numbers)  # by which messages tell crawls apart
         self._find_pool = find_pool
         self._options = options
         self._blobs = blobs
@@ -69,9 +73,13 @@ class Tenant:
         self._given_up: Why | None = None
 
     def start(self) -> None:
-        """Join the pool; ``events.opened`` follows."""
+        """Join the pool; ``events.opened`` follows.
+
+        Raises:
+            Exception: what the first Setup costs to make. None of a later lane should fail then.
+        """
+        self._first_setup = self._make_setup(self._crawl)
         self._pool = pool = self._find_pool()
-        self._crawl = pool.number()
         self._books = Books(
             self._options,
             self._crawl,
@@ -184,6 +192,11 @@ class Tenant:
         self._pool.kill(self._crawl)
 
     # What the pool needs to know and to tell
+
+    def setup(self) -> Setup:
+        """What another worker must know of the crawl."""
+        first, self._first_setup = self._first_setup, None
+        return first or self._make_setup(self._crawl)
 
     def has(self, lane: Lane, task_id: int) -> bool:
         """Whether the lane has this task from this crawl, which waits for it."""
