@@ -15,7 +15,7 @@ from scrapy_mpworkers.checks import Entry
 from scrapy_mpworkers.cpus import thread_variables
 from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.inline import InProcessPool
-from scrapy_mpworkers.loops import CrawlLoop, current_loop
+from scrapy_mpworkers.loops import CrawlLoop, current_loop, is_closed
 from scrapy_mpworkers.pool.batching import Together, target
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
@@ -76,7 +76,7 @@ def manning(
 
 def launch_servers(several: Iterable[Manning]) -> None:
     """Let fork servers import what workers will need, where none are at work that can be shared."""
-    shared = {key for (key, _), pool in _at_work.items() if not pool.is_ending}
+    shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
     servers.prepare(
         [one.wanted for one in several if one.method == "forkserver" and _key(one) not in shared]
     )
@@ -113,9 +113,11 @@ def _find_pool(manning: Manning) -> Pool:
 
     def ended() -> None:
         loop.close()
-        if _at_work[place] is new:
+        if _at_work.get(place) is new:
             del _at_work[place]
 
+    for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
+        del _at_work[of_dead_loop]  # its crawl was torn down in the middle of its stop
     new = Pool(manning.options, Processes(manning.method, manning.wanted), loop, ended)
     _at_work[place] = new
     return new

@@ -59,7 +59,7 @@ class Tenant:
         loop: Loop,
     ) -> None:
         self.figures = Figures(workers=[WorkerTime() for _ in range(options.workers)])
-        self.settled_at = monotonic()
+        self._settled_at = monotonic()
         self._make_setup = make_setup
         self._first_setup: Setup | None = None
         self._crawl = next(self._numbers)  # by which messages tell crawls apart
@@ -97,10 +97,19 @@ class Tenant:
         """Tasks that are not settled."""
         return len(self._callbacks)
 
+    @property
+    def settled_at(self) -> float:
+        """When a task was settled, or at least could not be, since all workers were at consumers of
+        other crawls; ``time.monotonic()``."""
+        if self._pool.is_blocked(self._crawl):
+            self._settled_at = monotonic()
+        return self._settled_at
+
     def workers(self) -> tuple[int, int]:
-        """How many workers are busy, of how many that are ready."""
+        """How many workers are busy with this crawl, of how many that are ready."""
         ready = self._open_lanes()
-        return sum(lane.has_work for lane in ready), len(ready)
+        busy = sum(self._books.of(lane).ledger.open_messages(lane) > 0 for lane in ready)
+        return busy, len(ready)
 
     def overdue(self) -> list[tuple[int, str, float]]:
         """The tasks that workers hold: id, worker, seconds since they got it."""
@@ -238,8 +247,10 @@ class Tenant:
         waits: list[float] = []
         for outcome in outcomes:
             entry = dispatcher.ledger.settle(lane, outcome.task_id)
-            if entry is None:
-                continue  # given up meanwhile
+            if entry is None:  # given up meanwhile
+                if dispatcher.ledger.came_late(lane, outcome.task_id):
+                    lane.message_done()
+                continue
             assert entry.message is not None
             if not entry.message.unsettled:
                 lane.message_done()
@@ -289,7 +300,7 @@ class Tenant:
         time.manned, time.ready_at = time.lived(monotonic()), None
 
     def broken(self, error: PoolBroken) -> None:
-        """Workers die, or do not open the crawl's consumers: nothing comes of it any more."""
+        """Workers die, or cannot open the crawl's consumers: nothing comes of it any more."""
         logger.error("%s", error)
         self.give_up(lambda worker: error)
         self._events.broken(error)
@@ -302,7 +313,7 @@ class Tenant:
         self._settle(entry, Fate.DEAD_LETTERED, given_up)
 
     def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
-        self.settled_at = monotonic()
+        self._settled_at = monotonic()
         self.figures.of(entry.hop).settled[fate] += 1
         settle = self._callbacks.pop(entry.id)
         try:
