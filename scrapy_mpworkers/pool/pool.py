@@ -88,6 +88,7 @@ class Pool:
             for other in others:
                 other.tenant.look_for_room()
             return
+        self.is_ending = True
         self._members.leaving[crawl] = member
         if member.is_hasty:
             self._supervisor.kill_all()
@@ -198,7 +199,6 @@ class Pool:
     def _stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills, join, release everything. After *timeout* seconds: terminate, kill."""
         logger.info("Stopping workers…")
-        self.is_ending = True
 
         def all_ended() -> None:
             self._starter.do(release)

@@ -178,8 +178,8 @@ def test_a_worker_that_opens_for_another_is_not_taken_for_stuck_in_the_close(mak
     ).begin()
     third.until_said("opening")
 
-    second.stop(timeout=0.1)
-    third.wait_seconds(0.3)
+    second.stop(timeout=0.5)
+    third.wait_seconds(0.6)
     third.gate.open_for()
 
     assert third.run(Square(3)) == [9]
