@@ -49,6 +49,7 @@ class Openings:
         known = [member for member in sound if member.has_opened]
         setups = [self._setup(member) for member in known or sound]
         lane.boot([setup for setup in setups if setup is not None])
+        self.spread()
 
     def spread(self) -> None:
         """Have every crawl opened where it is not yet."""
@@ -79,7 +80,7 @@ class Openings:
             return crawl is not None  # it has left since
         if member.is_broken:
             return True
-        if not self._is_with_others(member):
+        if crawl not in lane.opening or not self._is_with_others(member):
             return False
         if lane.hung or not member.troubles.allows(monotonic()):
             self._break_off(member, f"a worker died of its pipelines' opening: {exit_in_words}")

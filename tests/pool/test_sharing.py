@@ -225,6 +225,17 @@ def test_a_crawl_that_joins_is_opened_in_one_worker_first(make_bench, method):
 
 
 @rotated()
+def test_a_crawl_may_join_while_the_only_worker_is_being_replaced(make_bench, method):
+    first = make_bench(method, workers=1).start()
+
+    os.kill(first.pids[0], signal.SIGKILL)
+    second = make_bench(method, workers=1, beside=first).begin()
+
+    assert second.run(Square(3)) == [9]
+    assert first.run(Square(4)) == [16]
+
+
+@rotated()
 def test_asyncio_tasks_of_a_crawl_end_with_it(make_bench, method):
     first = make_bench(method, workers=1).start()
     second = make_bench(method, workers=1, beside=first).join()
