@@ -36,7 +36,9 @@ class LevelPool(Protocol):
     """
 
     figures: Figures
-    settled_at: float
+
+    @property
+    def settled_at(self) -> float: ...
 
     def start(self) -> None:
         """Begin; the events' ``opened`` or ``boot_failed`` follows."""

@@ -43,7 +43,7 @@ class Closing:
 
     def _watch(self, since: float) -> None:
         pending, now = sum(level.backpressure.pending for level in self._levels), monotonic()
-        settled = max(level.pool.settled_at for level in self._levels)
+        settled = max((level.pool.settled_at for level in self._started()), default=since)
         idle = now - max(since, settled, *(one.backpressure.busy_since for one in self._levels))
         if pending and idle >= self._timeout:
             self._give_up_the_rest(idle)

@@ -14,7 +14,8 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 from scrapy.utils.misc import load_object
 
-from scrapy_mpworkers.checks import Entry
+from scrapy_mpworkers.checks import Entry, import_path
+from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.hops import Hop, keyed
 from scrapy_mpworkers.placement import Placement, placement_of
 from scrapy_mpworkers.settings import LevelSettings
@@ -43,7 +44,11 @@ class Crossing:
         )
 
     def state(self, level: int) -> Frame:
-        """The payload of a Setup for a worker of *level*, as things stand now."""
+        """The payload of a Setup for a worker of *level*, as things stand now.
+
+        Raises:
+            UnpicklableError: a pipeline, a key function or the spider's class cannot cross.
+        """
         needs: dict[int, None] = {}
         spider = self._spider_state(needs)
         state = CrawlState(
@@ -70,8 +75,22 @@ class Crossing:
         # What is named in __main__ crosses by value: a worker has another __main__.
         behind = [one for one in self._hops[hop.number + 1 :] if one.route == hop.route]
         wants = keyed(behind, self._levels) if self._levels[hop.level].wait else ()
-        keys = tuple(_out_of_main(self._levels[one.level].key) for one in wants)
-        return HopState(tuple(map(_out_of_main, hop.entries)), keys)
+        keys = tuple(self._sendable(self._levels[one.level].key) for one in wants)
+        return HopState(tuple(map(self._sendable, hop.entries)), keys)
+
+    def _sendable(self, entry: Any) -> Any:
+        """*entry*, or the class or function that it names in ``__main__``."""
+        found = _out_of_main(entry)
+        if not isinstance(found, str):
+            try:
+                self.codec.dump(found)
+            except UnpicklableError as error:
+                raise UnpicklableError(
+                    f"{import_path(found)} is in a place that workers cannot import from, so it "
+                    f"crosses as it is, and that fails: {error.__cause__}. Move it to a module, or "
+                    "make what cannot be pickled in open_spider."
+                ) from error
+        return found
 
     def failure(self, data: bytes) -> Exception:
         """An exception that a worker reported outside any item."""
@@ -146,7 +165,7 @@ class Crossing:
             else:
                 frames[name] = bytes(frame.data)
                 needs.update(dict.fromkeys(frame.needs))
-        return SpiderState(type(spider), frames, unpicklable)
+        return SpiderState(self._sendable(type(spider)), frames, unpicklable)
 
     def _picklable_stats(self) -> dict[str, Any]:
         stats = dict(self._crawler.stats.get_stats())

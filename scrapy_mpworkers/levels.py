@@ -57,10 +57,14 @@ class Level:
         return list(map(add, figures.items.settled, figures.calls.settled))
 
     def start(self) -> None:
-        """Start the workers. A second call does nothing."""
+        """Start the workers. A second call does nothing.
+
+        Raises:
+            UnpicklableError: a class of the crawl cannot cross. Nothing has been started then.
+        """
         if not self.has_started:
-            self.has_started = True
             self.pool.start()
+            self.has_started = True
 
     async def outcome(
         self,

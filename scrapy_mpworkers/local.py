@@ -16,7 +16,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.backend import LevelPlan, setup_maker
 from scrapy_mpworkers.cpus import thread_variables, usable_cpus
 from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
-from scrapy_mpworkers.loops import CrawlLoop, current_loop
+from scrapy_mpworkers.loops import CrawlLoop, current_loop, is_closed
 from scrapy_mpworkers.pool.batching import target
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
@@ -68,7 +68,7 @@ class LocalBackend:
     def prepare(self) -> None:
         """Let fork servers import what the hops' workers need while Scrapy goes on to start, where
         none are at work that can be shared."""
-        shared = {key for (key, _), pool in _at_work.items() if not pool.is_ending}
+        shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
         servers.prepare(
             [
                 one.wanted
@@ -122,9 +122,11 @@ def _find_pool(manning: Manning) -> Pool:
 
     def ended() -> None:
         loop.close()
-        if _at_work[place] is new:
+        if _at_work.get(place) is new:
             del _at_work[place]
 
+    for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
+        del _at_work[of_dead_loop]  # its crawl was torn down in the middle of its stop
     new = Pool(manning.options, Processes(manning.method, manning.wanted), loop, ended)
     _at_work[place] = new
     return new

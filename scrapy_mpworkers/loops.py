@@ -33,6 +33,11 @@ def current_loop() -> CrawlLoop:
     return _AsyncioLoop() if is_asyncio_available() else _ReactorLoop()
 
 
+def is_closed(under: Any) -> bool:
+    """Whether an asyncio loop will never run again; a reactor is never known to."""
+    return isinstance(under, asyncio.AbstractEventLoop) and under.is_closed()
+
+
 class Gate:
     """Opens once, with a value; any number may wait, before and after. A value that is an
     exception is raised."""

@@ -32,7 +32,6 @@ BOOT_SECONDS = 300.0
 DEATH_SECONDS = 30.0
 #: Items for each lane that may be pending, if nobody has set a bound. They are under way longer.
 _PENDING = 512
-_CRAWL = 0  # a pool here has one crawl
 
 
 class DaskPool:
@@ -61,10 +60,6 @@ class DaskPool:
         self._left: Callable[[], None] | None = None
 
     # For the crawl
-
-    def number(self) -> int:
-        """The number of the crawl here."""
-        return _CRAWL
 
     def join(self, crawl: int, tenant: Tenant) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
@@ -99,6 +94,10 @@ class DaskPool:
     def lanes_for(self, crawl: int) -> list[DaskLane]:
         """The lanes that may get work."""
         return [lane for lane in self.lanes if lane.open_for and not lane.closing]
+
+    def is_blocked(self, crawl: int) -> bool:
+        """Whether others keep all workers from the crawl: here are none."""
+        return False
 
     def watch_stuck(self) -> None:
         """Nothing: a scheduler removes workers that it does not hear."""
@@ -212,7 +211,7 @@ class DaskPool:
         figures.workers += [WorkerTime() for _ in range(place + 1 - len(figures.workers))]
         self.lanes.append(lane)
         self._tenant.has_room(_PENDING * len(self.lanes))
-        lane.sit(self._tenant.make_setup(_CRAWL))
+        lane.sit(self._tenant.setup())
 
     def _let_go(self, lane: DaskLane) -> None:
         lane.leave()
@@ -233,7 +232,7 @@ class DaskPool:
         if lane.is_silent or (not explained and opened):
             oldest = self._tenant.oldest_lease(lane)
             blamed = None if oldest is None else oldest.id
-        if self._tenant.lane_lost(lane, Death(None, blamed)):
+        if self._tenant.lane_lost(lane, Death(None, "is lost", blamed)):
             self._restarts.progress()
         is_fruitless = not lane.settled and (bool(why) or not explained)
         if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic()):

@@ -21,7 +21,7 @@ class Books:
 
     Args:
         options: of the pool.
-        crawl: its number there.
+        crawl: its number.
         blobs: definitions by number, as tasks refer to them.
         open_lanes: the lanes that may get work.
         is_shared: whether other crawls have them, too.

@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
+import time
 from collections.abc import Sequence
 from multiprocessing import connection, reduction, resource_tracker, util
 from typing import Any, NamedTuple
@@ -17,6 +19,12 @@ from scrapy_mpworkers.worker.process import Conditions
 
 #: Servers without a pool that are kept. Crawls of one program seldom differ in more ways.
 _KEPT = 4
+
+
+#: Where modules are that nobody edits between two crawls.
+_INSTALLED = tuple(
+    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 
 
 class Wanted(NamedTuple):
@@ -37,7 +45,8 @@ class ForkServer:
     def __init__(self, wanted: Wanted) -> None:
         self._preload = tuple(dict.fromkeys([*wanted.preload, *wanted.also]))
         self._conditions = wanted.conditions
-        self._environment = dict(os.environ)
+        self._surroundings = _surroundings()
+        self._made_at = time.time()
         self._process: subprocess.Popen[bytes] | None = None
         self._release: util.Finalize[Any] | None = None
         self._address = ""
@@ -45,8 +54,18 @@ class ForkServer:
 
     def fits(self, wanted: Wanted) -> bool:
         """Whether workers that want this server's like may come from it."""
-        is_alike = wanted.conditions == self._conditions and os.environ == self._environment
-        return is_alike and set(wanted.preload) <= set(self._preload)
+        return (
+            wanted.conditions == self._conditions
+            and set(wanted.preload) <= set(self._preload)
+            and _surroundings() == self._surroundings
+            and not any(map(self._is_older_than, _own_files()))
+        )
+
+    def _is_older_than(self, file: str) -> bool:
+        try:
+            return os.stat(file).st_mtime > self._made_at
+        except OSError:
+            return False
 
     @property
     def is_alive(self) -> bool:
@@ -170,7 +189,7 @@ class Servers:
                     self._idle.append(server)
                 else:
                     unassigned.remove(server)
-        self._close_surplus()
+        self._close_surplus(max(_KEPT, len(wanted)))
 
     def take(self, wanted: Wanted) -> ForkServer:
         """A server for a pool, which has it for itself. It may have to be launched yet."""
@@ -186,7 +205,7 @@ class Servers:
         if server.is_alive:
             with self._access:
                 self._idle.append(server)
-            self._close_surplus()
+            self._close_surplus(_KEPT)
         else:
             server.close()
 
@@ -198,9 +217,11 @@ class Servers:
             server.kill()
             server.close()
 
-    def _close_surplus(self) -> None:
+    def _close_surplus(self, kept: int) -> None:
         with self._access:
-            surplus, self._idle = self._idle[:-_KEPT], self._idle[-_KEPT:]
+            alive = [server for server in self._idle if server.is_alive]
+            surplus = [server for server in self._idle if server not in alive[-kept:]]
+            self._idle = alive[-kept:]
         for server in surplus:
             server.kill()
             threading.Thread(target=server.close, daemon=True).start()
@@ -213,6 +234,27 @@ def _fitting(servers: Sequence[ForkServer], wanted: Wanted) -> ForkServer | None
 servers = Servers()
 # Behind the pools' own finalizers (see there), before multiprocessing's.
 util.Finalize(None, servers.close, exitpriority=50)
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """What a process inherits when it is started, and workers from their server: environment,
+    output, CPUs."""
+    outputs = []
+    for fd in (1, 2):
+        try:
+            status = os.fstat(fd)
+        except OSError:  # closed
+            outputs.append((0, 0))
+        else:
+            outputs.append((status.st_dev, status.st_ino))
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return dict(os.environ), outputs, cpus
+
+
+def _own_files() -> list[str]:
+    """The source of what this process has imported, but for the installation."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return [file for file in files if file and not file.startswith(_INSTALLED)]
 
 
 def tracker_fd() -> int:

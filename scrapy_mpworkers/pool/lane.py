@@ -15,6 +15,7 @@ import signal
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
+from time import monotonic
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool.ledger import Message
@@ -25,9 +26,11 @@ from scrapy_mpworkers.worker import main as worker_side
 
 
 class Turn(NamedTuple):
-    """What a dial says: the running task (``None`` while idle) and its start, on a shared clock."""
+    """What a dial says: the running task, or the crawl whose consumers are being opened or closed
+    (both ``None`` while idle), and the start of that, on a shared clock."""
 
     task_id: int | None
+    crawl: int | None
     started: float
 
 
@@ -56,12 +59,15 @@ class Lane:
         self.opening: dict[int, Message] = {}  #: crawls whose consumers it has yet to open
         self.killed = False  #: by us: its end charges nobody
         self.overdue: int | None = None  #: the task for whose time it was killed
-        self.hung = False  #: it was killed because it did not become ready
+        self.hung = False  #: it was killed because it took too long to open consumers
+        self.asked_at = monotonic()  #: when it was last told to open some
         self.heard_at = 0.0  #: when its last report came, ``time.monotonic()``
         self.weighed_at = 0.0  #: when its memory was looked at, likewise
         self.settled = 0  #: tasks that it has settled
         self.known: set[int] = set()  #: numbers of the definitions that it has got
         self._dismissed: set[int] = set()  # crawls whose consumers it has yet to close
+        self._refused: set[int] = set()  # those that it could not open, a moment ago
+        self._told: set[int] = set()  # all crawls that it was ever told of
         self._gone = self._withdrawn = False
 
     @property
@@ -74,7 +80,7 @@ class Lane:
         context = processes.context
         self.orders = Orders(context)
         self.reports, reports_w = context.Pipe(duplex=False)
-        self.dial = context.RawArray("d", [0.0, -1.0, 0.0])
+        self.dial = context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
         # Whoever takes it first decides: the worker that it opens its consumers, or we that it
         # never will.
         self.permit = context.Lock()
@@ -117,19 +123,41 @@ class Lane:
         self._will_open(setups)
         self.send(Boot(tuple(setups)))
 
-    def set_up(self, setup: Setup) -> None:
-        """Tell it of a crawl that has joined."""
+    def set_up(self, setup: Setup) -> bool:
+        """Tell it of a crawl that has joined. Whether it hears of it for the first time."""
+        is_first = setup.crawl not in self._told
         self._will_open([setup])
         self.send(setup)
+        return is_first
 
     def _will_open(self, setups: Sequence[Setup]) -> None:
+        self.asked_at = monotonic()
         message = Message(len(setups))
         for setup in setups:
             self.opening[setup.crawl] = message
+            self._told.add(setup.crawl)
             self.known.update(definition.number for definition in setup.definitions)
 
-    def answered(self, crawl: int) -> None:
-        """It has opened the consumers of a crawl, or failed to."""
+    def may_open(self, crawl: int) -> bool:
+        """Whether it may be told of a crawl that has joined."""
+        is_there = self.is_booted and not self.closing
+        return is_there and not self.has_of(crawl) and crawl not in self._refused
+
+    def opened(self, crawl: int) -> None:
+        """It has opened the consumers of a crawl."""
+        self.open_for.add(crawl)
+        self._answered(crawl)
+
+    def refused(self, crawl: int) -> None:
+        """It could not open them."""
+        self._refused.add(crawl)
+        self._answered(crawl)
+
+    def may_retry(self, crawl: int) -> None:
+        """It may try again."""
+        self._refused.discard(crawl)
+
+    def _answered(self, crawl: int) -> None:
         message = self.opening.pop(crawl)
         message.unsettled -= 1
         if not message.unsettled:
@@ -140,8 +168,9 @@ class Lane:
         self._dismissed.add(crawl)
         self.send(Dismissal(crawl))
 
-    def was_dismissed(self, crawl: int) -> bool:
-        """It has closed the consumers of a crawl: whether that was all that it closes."""
+    def closed(self, crawl: int) -> bool:
+        """It has closed the consumers of a crawl: whether it lives on for others."""
+        self.open_for.discard(crawl)
         if crawl not in self._dismissed:
             return False
         self._dismissed.remove(crawl)
@@ -153,14 +182,9 @@ class Lane:
         return crawl in self.open_for or crawl in self.opening or crawl in self._dismissed
 
     @property
-    def closed(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no consumers are open in it."""
         return not self.open_for and not self.opening
-
-    @property
-    def is_at_consumers(self) -> bool:
-        """Whether it may be opening or closing consumers, which is no task on the dial."""
-        return bool(self.opening or self._dismissed)
 
     def message_done(self) -> None:
         """One message is over: its last task is settled."""
@@ -183,11 +207,20 @@ class Lane:
         return self.orders.open_messages
 
     def turn(self) -> Turn | None:
-        """The dial; ``None`` in the moment between two turns, where a task is not running."""
-        written, task_id, started = self.dial[0], self.dial[1], self.dial[2]
+        """The dial; ``None`` in the moment between two turns, and before it has any."""
+        if not hasattr(self, "dial"):
+            return None
+        written, task_id, started, crawl = self.dial
         if written % 2 or self.dial[0] != written:
             return None
-        return Turn(None if task_id < 0 else int(task_id), started)
+        return Turn(
+            None if task_id < 0 else int(task_id), None if crawl < 0 else int(crawl), started
+        )
+
+    def at_consumers_of(self) -> int | None:
+        """The crawl whose consumers the worker opens or closes, or did when it died."""
+        turn = self.turn()
+        return None if turn is None else turn.crawl
 
     def running(self) -> int | None:
         """The task that the worker runs, or was running when it died."""

@@ -76,6 +76,7 @@ class Ledger:
         self._leases: dict[Hashable, dict[int, Entry]] = {}
         self._open_messages: Counter[Hashable] = Counter()
         self._running_alone: set[Hashable] = set()
+        self._abandoned: dict[Hashable, dict[int, Message]] = {}  # given up, and still at a lane
 
     @property
     def waiting(self) -> int:
@@ -196,7 +197,7 @@ class Ledger:
         If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
         """
         accomplices = self.accomplices(lane, charged)
-        open_messages = self._open_messages.pop(lane, 0)
+        open_messages = self.forget(lane)
         self._running_alone.discard(lane)
         leases = self._leases.pop(lane, {})
         given_up = None
@@ -217,14 +218,29 @@ class Ledger:
                 self._waiting.appendleft(entry)
         return Lost(len(leases), given_up, open_messages)
 
+    def came_late(self, lane: Hashable, task_id: int) -> bool:
+        """The outcome of a task that was given up has come: whether its message is over now."""
+        message = self._abandoned.get(lane, {}).pop(task_id, None)
+        if message is None:
+            return False
+        message.unsettled -= 1
+        if message.unsettled:
+            return False
+        self._open_messages[lane] -= 1
+        return True
+
     def forget(self, lane: Hashable) -> int:
         """*lane* has nothing of these books any more, but lives on. Returns its open messages:
-        those whose tasks were given up."""
+        those of tasks that were given up."""
+        self._abandoned.pop(lane, None)
         return self._open_messages.pop(lane, 0)
 
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
         entries = [entry for leases in self._leases.values() for entry in leases.values()]
+        for lane, leases in self._leases.items():
+            messages = {n: entry.message for n, entry in leases.items() if entry.message}
+            self._abandoned.setdefault(lane, {}).update(messages)
         entries += [*self._alone, *self._waiting]
         self._alone.clear()
         self._alone_in_line = 0

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: Seconds after which a lane that has not taken up its lease, with an idle dial, counts as stuck.
 #: It is killed, and its leases go elsewhere uncharged.
 STUCK_SECONDS = 10.0
+#: Seconds that a worker may take to open the consumers of a crawl. Models are loaded then.
+BOOT_SECONDS = 300.0
 #: Seconds after which to look again at a dial that is just being written.
 _BLINK = 0.01
 
@@ -132,5 +134,69 @@ class StuckLanes:
         if oldest is None:
             return False
         self.watch()
-        is_idle = lane.running() is None and not lane.is_at_consumers and not lane.killed
-        return is_idle and monotonic() - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS
+        turn = lane.turn()
+        is_idle = turn is None or (turn.task_id is None and turn.crawl is None)
+        return (
+            is_idle
+            and not lane.killed
+            and monotonic() - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS
+        )
+
+
+class OpeningLimit:
+    """Kills lanes whose worker takes too long to start, or to open the consumers of a crawl.
+
+    Args:
+        lanes: the supervisor's, as they are at the moment.
+        hear: takes in what a lane has said so far.
+        kill_server: ends a fork server that hangs.
+        call_later: calls a function in the loop's thread after some seconds.
+    """
+
+    def __init__(
+        self,
+        lanes: Callable[[], Iterable[Lane]],
+        hear: Callable[[Lane], None],
+        kill_server: Callable[[], None],
+        call_later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self._lanes = lanes
+        self._hear = hear
+        self._kill_server = kill_server
+        self._call_later = call_later
+
+    def watch(self, lane: Lane) -> None:
+        """The lane is new, or has been told to open something."""
+        self._look_in(lane, BOOT_SECONDS)
+
+    def _look_in(self, lane: Lane, seconds: float) -> None:
+        self._call_later(seconds, while_it_lives(lane, self._look))
+
+    def _look(self, lane: Lane) -> None:
+        self._hear(lane)
+        is_done = lane.ready and not lane.opening
+        if lane not in self._lanes() or is_done or lane.killed:
+            return
+        left = self._since(lane) + BOOT_SECONDS - monotonic()
+        if left > 0:
+            self._look_in(lane, left)
+        else:
+            self._end(lane)
+
+    def _since(self, lane: Lane) -> float:
+        """When the worker began with what it is at, or has been silent since."""
+        turn = lane.turn()
+        if turn is None:
+            return lane.asked_at
+        if turn.task_id is not None:
+            return monotonic()  # of another crawl: however long that may take
+        if turn.crawl is not None:
+            return turn.started
+        return max(lane.asked_at, lane.heard_at)
+
+    def _end(self, lane: Lane) -> None:
+        logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
+        lane.hung = True
+        if lane.pid is None:
+            self._kill_server()  # its start waits for imports that do not end
+        lane.kill_for_good()

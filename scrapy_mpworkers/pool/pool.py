@@ -7,42 +7,32 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing import util
 from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.errors import PoolBroken
+from scrapy_mpworkers.pool.departures import Departures
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.pool.limits import StuckLanes, TimeLimit
+from scrapy_mpworkers.pool.limits import OpeningLimit, StuckLanes, TimeLimit
+from scrapy_mpworkers.pool.membership import Members, Membership
+from scrapy_mpworkers.pool.openings import Openings
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.supervisor import Supervisor
 from scrapy_mpworkers.pool.watcher import Watcher
-from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report, Setup
+from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.pool.tenant import Tenant
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Leaving:
-    """A crawl on its way out, until no lane has anything of it.
-
-    ``awaited``: lanes that have yet to close its consumers; ``left`` is called when none has.
-    """
-
-    tenant: Tenant
-    awaited: set[Lane]
-    left: Callable[[], None] | None
 
 
 class Pool:
@@ -68,35 +58,20 @@ class Pool:
         self._options = options
         self._processes = processes
         self._ended = ended
-        self._crawls = itertools.count()
-        self._tenants: dict[int, Tenant] = {}
-        self._leaving: dict[int, _Leaving] = {}
-        self._hasty: set[int] = set()  # crawls that will not wait for their consumers' close
-        self._broken: set[int] = set()
-        self._suspects: set[int] = set()  # crawls that were being opened when a worker died
+        self._members = Members()
 
     # For the crawls
 
-    def number(self) -> int:
-        """The number of the next crawl here."""
-        return next(self._crawls)
-
     def join(self, crawl: int, tenant: Tenant) -> None:
         """A crawl wants its consumers opened, in workers that are started now or there already."""
-        is_first = not self._tenants
-        self._tenants[crawl] = tenant
-        if is_first:
+        options, others = self._options, len(self._members.present)
+        troubles = RestartIntensity(options.intensity, options.period)
+        self._members.present[crawl] = Membership(crawl, tenant, troubles)
+        if not others:
             self._start()
             return
-        logger.info(
-            "Sharing %d workers with %d more crawls", self._options.workers, len(self._tenants) - 1
-        )
-        for lane in self.lanes:
-            if lane.is_booted:
-                tenant.figures.started += 1
-                if not lane.closing:
-                    lane.set_up(self._setup(crawl))
-                    self._supervisor.expect_opened(lane, crawl)
+        logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
+        self._openings.spread()
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """A crawl has ended: close its consumers. Behind the last one, end the workers.
@@ -105,31 +80,26 @@ class Pool:
             timeout: seconds that workers may take for it.
             left: called when they have done so.
         """
-        tenant = self._tenants.pop(crawl)
-        if not self._tenants:
-            self._leaving[crawl] = _Leaving(tenant, set(), None)
-            self._stop(timeout, left)
+        member = self._members.present.pop(crawl)
+        others = self._members.present.values()
+        if others:
+            logger.info("Leaving the workers to %s", _more_crawls(len(others)))
+            self._departures.begin(member, timeout, left)
+            for other in others:
+                other.tenant.look_for_room()
             return
-        logger.info("Leaving the workers to %d more crawls", len(self._tenants))
-        waits = crawl not in self._hasty
-        awaited = {lane for lane in self.lanes if crawl in lane.open_for and waits}
-        self._leaving[crawl] = _Leaving(tenant, awaited, left)
-        for lane in self.lanes:
-            if lane.has_of(crawl) and not lane.closing:
-                lane.dismiss(crawl)
-        for other in self._tenants.values():
-            other.look_for_room()
-        self.loop.call_later(timeout, lambda: self._leave_anyway(crawl))
-        self.loop.call_soon(lambda: self._leave_if_closed(crawl))
+        self.is_ending = True
+        self._members.leaving[crawl] = member
+        if member.is_hasty:
+            self._supervisor.kill_all()
+        self._stop(timeout, left)
 
     def kill(self, crawl: int) -> None:
         """End all workers at once; if other crawls have them, too, only those that are at a task
-        that nobody waits for any more."""
-        if self._tenants.keys() - {crawl} or any(one.awaited for one in self._leaving.values()):
-            self._hasty.add(crawl)
-            for lane in self.lanes:
-                if lane.is_booted and self._is_at_abandoned_task(lane):
-                    lane.kill_for_good()
+        that nobody waits for any more. The crawl that asks will not wait for its consumers."""
+        self._members.of(crawl).is_hasty = True
+        if self.is_shared or any(member.awaited for member in self._members):
+            self._departures.kill_abandoned()
         else:
             self.is_ending = True
             self._supervisor.kill_all()
@@ -146,7 +116,14 @@ class Pool:
     @property
     def is_shared(self) -> bool:
         """Whether there is more than one crawl."""
-        return len(self._tenants) > 1
+        return len(self._members.present) > 1
+
+    def is_blocked(self, crawl: int) -> bool:
+        """Whether every worker of a crawl is opening or closing the consumers of another."""
+        if not self.is_shared and not self._members.leaving:
+            return False
+        at = [lane.at_consumers_of() for lane in self.lanes_for(crawl)]
+        return bool(at) and all(other not in (None, crawl) for other in at)
 
     def time_limit(
         self,
@@ -167,63 +144,60 @@ class Pool:
         with suppress(RuntimeError):
             self.loop.call_from_thread(function)
 
-    def setups(self) -> Sequence[Setup]:
-        """What a new worker must know."""
-        return [self._setup(crawl) for crawl in self._tenants if crawl not in self._broken]
-
     def all_figures(self) -> list[Figures]:
         """Those of each crawl, which all count what happens to the workers."""
-        return [tenant.figures for _, tenant in self._everybody()]
+        return [member.tenant.figures for member in self._members]
 
-    def lane_lost(self, lane: Lane, death: Death) -> None:
-        """A lane is gone."""
-        if lane.opening and (lane.hung or not lane.killed):
-            self._suspects.add(next(iter(lane.opening)))
-        for crawl, tenant in self._everybody():
-            if tenant.lane_lost(lane, death):
+    def lane_made(self, lane: Lane) -> None:
+        """A worker is about to be started."""
+        self._opening_limit.watch(lane)
+
+    def lane_started(self, lane: Lane) -> None:
+        """It lives, and knows nothing."""
+        self._openings.boot(lane)
+
+    def lane_lost(self, lane: Lane, death: Death) -> bool:
+        """A lane is gone. Whether a crawl is to blame whose trouble is its own."""
+        is_ones_own = self._openings.blames(lane, death.in_words) and not self.is_ending
+        for member in self._members:
+            if member.tenant.lane_lost(lane, death):
                 self._restarts.progress()
-            if crawl in lane.open_for:
-                self._is_closed_in(lane, crawl, tenant)
-            self._leave_if_closed(crawl, lane)
-        self.loop.call_soon(self._look_for_stranded)  # when its replacement is there
-
-    def spare_others(self, lane: Lane, history: str) -> bool:
-        """Workers die without any progress, *lane* was the last. Break the crawls that they died
-        of while they opened their consumers, if that leaves others to go on for."""
-        sound = self._tenants.keys() - self._broken
-        if sound and next(iter(lane.opening), None) in self._broken:
-            return True  # it was at one that has been broken meanwhile
-        guilty = {crawl for crawl in sound & self._suspects if not self.lanes_for(crawl)}
-        if not guilty or guilty == sound:
-            return False
-        for crawl in guilty:
-            self._break(crawl, history)
-        return True
+            if member.crawl in lane.open_for:
+                self._is_closed_in(lane, member)
+            self._departures.closed_in(lane, member)
+        self.loop.call_soon(self._openings.spread)  # when its replacement is there
+        return is_ones_own
 
     def lanes_exhausted(self, history: str) -> None:
         """Workers die without any progress: the pool is broken."""
         self.is_ending = True
-        for crawl in self._tenants.keys() - self._broken:
-            self._break(crawl, history)
+        for member in self._members.sound:
+            self._break_off(member, history)
         self._supervisor.kill_all()
 
     # Start and end
 
     def _start(self) -> None:
-        options = self._options
+        options, members = self._options, self._members
         self._processes.take_server()
-        starter = self._starter = Starter()
+        self._starter = Starter()
         self._watcher = Watcher(
             self.loop, self._on_report, lambda *end: self._supervisor.ended(*end)
         )
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._supervisor = Supervisor(
-            self, self._processes, self._restarts, self._watcher, starter, options.name
+            self, self._processes, self._restarts, self._watcher, self._starter, options.name
         )
+
+        def lanes() -> list[Lane]:
+            return self.lanes
+
+        hear, later = self._watcher.hear, self.loop.call_later
+        self._opening_limit = OpeningLimit(lanes, hear, self._processes.kill_server, later)
+        self._openings = Openings(members, lanes, self._opening_limit, self._break_off, self.loop)
+        self._departures = Departures(members, lanes, self.loop)
         self._recycling = Recycling(options.max_items, options.memory_limit)
-        self._stuck = StuckLanes(
-            lambda: self.lanes, self._oldest_lease, self._watcher.hear, self.loop.call_later
-        )
+        self._stuck = StuckLanes(lanes, self._oldest_lease, hear, later)
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
         self._at_exit = util.Finalize(None, self._supervisor.exit_now, exitpriority=100)
@@ -233,7 +207,6 @@ class Pool:
     def _stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills, join, release everything. After *timeout* seconds: terminate, kill."""
         logger.info("Stopping workers…")
-        self.is_ending = True
 
         def all_ended() -> None:
             self._starter.do(release)
@@ -255,112 +228,62 @@ class Pool:
     # Events
 
     def _on_report(self, lane: Lane, report: Report, size: int) -> None:
-        tenant = self._tenant(report.crawl)
+        member = self._members.of(report.crawl)
         if self.is_shared:
-            self._take_turns(report.crawl)
+            self._take_turns(member)
         if isinstance(report, Outcomes):
-            self._restarts.progress()
-            tenant.took(lane, report.outcomes, size)
-            if (why := self._recycling.reason(lane)) is not None:
-                self._supervisor.recycle(lane, why)
+            self._on_outcomes(lane, member, report, size)
         elif isinstance(report, Opened):
-            lane.answered(report.crawl)
-            lane.open_for.add(report.crawl)
-            self._suspects.discard(report.crawl)
+            self._openings.opened(lane, member)
             self._look_if_booted(lane)
-            tenant.opened(lane, report)
+            member.tenant.opened(lane, report)
         elif isinstance(report, OpenFailed):
-            lane.answered(report.crawl)
+            self._openings.failed(lane, member)
             self._look_if_booted(lane)
-            tenant.open_failed(lane, report)
-            self._look_for_stranded()
+            member.tenant.open_failed(lane, report)
         elif isinstance(report, Closed):
-            tenant.closed(lane, report)
-            self._is_closed_in(lane, report.crawl, tenant)
-            self._leave_if_closed(report.crawl, lane)
-            self._look_for_stranded()
+            member.tenant.closed(lane, report)
+            self._is_closed_in(lane, member)
+            self._departures.closed_in(lane, member)
 
-    def _take_turns(self, crawl: int) -> None:
-        """A lane has done with something: it is the turn of the others, *crawl* comes last."""
-        if crawl in self._tenants:
-            self._tenants[crawl] = self._tenants.pop(crawl)
-        for other, tenant in self._tenants.items():
-            if other != crawl:
-                tenant.look_for_room()
+    def _on_outcomes(self, lane: Lane, member: Membership, report: Outcomes, size: int) -> None:
+        self._restarts.progress()
+        member.troubles.progress()
+        member.tenant.took(lane, report.outcomes, size)
+        if (why := self._recycling.reason(lane)) is not None:
+            self._supervisor.recycle(lane, why)
+
+    def _take_turns(self, member: Membership) -> None:
+        """A lane has done with something: it is the turn of the others, ahead of this crawl."""
+        self._members.comes_last(member.crawl)
+        for other in self._members.present.values():
+            if other is not member:
+                other.tenant.look_for_room()
 
     def _look_if_booted(self, lane: Lane) -> None:
         if lane.open_for and not lane.opening and not lane.ready:
             self._supervisor.became_ready(lane)
             self._recycling.weigh_new(lane)
 
-    def _look_for_stranded(self) -> None:
-        """Break crawls that none of the workers serves, though they work for others."""
-        if self.is_ending or not any(lane.open_for for lane in self.lanes):
-            return  # those that could open nothing exit, and are replaced
-        for crawl in self._tenants.keys() - self._broken:
-            if not any(lane.has_of(crawl) or not lane.is_booted for lane in self.lanes):
-                self._break(crawl, "none of its workers could open the crawl's pipelines")
+    def _is_closed_in(self, lane: Lane, member: Membership) -> None:
+        if lane.closed(member.crawl):
+            member.tenant.left(lane)
+        others = (other for other in self.lanes if other.place == lane.place)
+        if not any(member.crawl in other.open_for for other in others):
+            member.tenant.not_ready(lane.place)
 
-    def _is_closed_in(self, lane: Lane, crawl: int, tenant: Tenant) -> None:
-        lane.open_for.discard(crawl)
-        if lane.was_dismissed(crawl):
-            tenant.left(lane)
-        if not any(crawl in other.open_for for other in self.lanes if other.place == lane.place):
-            tenant.not_ready(lane.place)
-
-    def _break(self, crawl: int, history: str) -> None:
-        self._broken.add(crawl)
+    def _break_off(self, member: Membership, history: str) -> None:
+        member.is_broken = True
         error = PoolBroken(
             f"the worker pool is broken: {history}. Look for the first error of a worker in the "
             "log, or run in one process to see it: -s MPWORKERS_WORKERS=0"
         )
-        self._tenants[crawl].broken(error)
-
-    # Who leaves
-
-    def _leave_if_closed(self, crawl: int, lane: Lane | None = None) -> None:
-        """*lane* need not be waited for any more."""
-        leaving = self._leaving.get(crawl)
-        if leaving is None:
-            return
-        if lane is not None:
-            leaving.awaited.discard(lane)
-        if not leaving.awaited and leaving.left is not None:
-            left, leaving.left = leaving.left, None
-            left()
-        if self._tenants and not any(one.has_of(crawl) for one in self.lanes):
-            del self._leaving[crawl]
-
-    def _leave_anyway(self, crawl: int) -> None:
-        """The time is up. A worker that is at no task must be stuck in the close."""
-        leaving = self._leaving.get(crawl)
-        if leaving is None or leaving.left is None:
-            return
-        for lane in leaving.awaited:
-            if lane.running() is None or self._is_at_abandoned_task(lane):
-                logger.warning("Worker %s did not close in time and is killed", lane.title)
-                lane.kill_for_good()
-        leaving.awaited.clear()
-        self._leave_if_closed(crawl)
-
-    # Whose
-
-    def _tenant(self, crawl: int) -> Tenant:
-        return self._tenants[crawl] if crawl in self._tenants else self._leaving[crawl].tenant
-
-    def _everybody(self) -> list[tuple[int, Tenant]]:
-        leaving = [(crawl, one.tenant) for crawl, one in self._leaving.items()]
-        return [*self._tenants.items(), *leaving]
-
-    def _setup(self, crawl: int) -> Setup:
-        return self._tenants[crawl].make_setup(crawl)
-
-    def _is_at_abandoned_task(self, lane: Lane) -> bool:
-        running = lane.running()
-        return running is not None and not any(
-            one.has(lane, running) for _, one in self._everybody()
-        )
+        member.tenant.broken(error)
 
     def _oldest_lease(self, lane: Lane) -> Entry | None:
-        leases = [tenant.oldest_lease(lane) for _, tenant in self._everybody()]
+        leases = [member.tenant.oldest_lease(lane) for member in self._members]
         return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)
+
+
+def _more_crawls(count: int) -> str:
+    return f"{count} more crawl" + "s" * (count > 1)

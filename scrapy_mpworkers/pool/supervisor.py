@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
 from scrapy_mpworkers.errors import exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import Death, Loop
-from scrapy_mpworkers.pool.lane import Lane, while_it_lives
+from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.watcher import Watcher
-from scrapy_mpworkers.wire.messages import POISON_PILL, Setup
+from scrapy_mpworkers.wire.messages import POISON_PILL
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a worker may take to become ready. Models are loaded then.
-BOOT_SECONDS = 300.0
 #: Seconds between SIGTERM and SIGKILL of a worker that does not end.
 GRACE_SECONDS = 2.0
 
@@ -34,10 +31,10 @@ class Owner(Protocol):
     loop: Loop
 
     def call_in_loop(self, function: Callable[[], None]) -> None: ...
-    def setups(self) -> Sequence[Setup]: ...
+    def lane_made(self, lane: Lane) -> None: ...
+    def lane_started(self, lane: Lane) -> None: ...
     def all_figures(self) -> Iterable[Figures]: ...
-    def lane_lost(self, lane: Lane, death: Death) -> None: ...
-    def spare_others(self, lane: Lane, history: str) -> bool: ...
+    def lane_lost(self, lane: Lane, death: Death) -> bool: ...
     def lanes_exhausted(self, history: str) -> None: ...
 
 
@@ -83,11 +80,6 @@ class Supervisor:
             relieved.closing = True
             self._let_go(relieved)
 
-    def expect_opened(self, lane: Lane, crawl: int) -> None:
-        """A crawl has joined: its consumers are to be opened in *lane* in time."""
-        late = partial(self._kill_unless_opened, crawl)
-        self._owner.loop.call_later(BOOT_SECONDS, while_it_lives(lane, late))
-
     def recycle(self, lane: Lane, why: str) -> None:
         """Replace a worker that has served its time: its relief first."""
         if lane.retiring or lane.closing or self._stopped is not None or self._retired:
@@ -106,11 +98,14 @@ class Supervisor:
         explained = lane.killed or exitcode == SERVER_GONE
         is_oom = exitcode == -signal.SIGKILL and not explained and self._oom.any_since_last_look()
         running = lane.running()
-        if not lane.closing or not (lane.closed or explained):
+        if not lane.closing or not (lane.is_empty or explained):
             self._note_death(lane, exitcode, is_oom, running)
-        self._owner.lane_lost(lane, Death(exitcode, None if explained else running, is_oom))
+        words = exit_in_words(exitcode, is_oom)
+        death = Death(exitcode, words, None if explained else running, is_oom)
+        is_ones_own = self._owner.lane_lost(lane, death)
         self._starter.do(lane.discard)
-        self._replace(lane, fruitless=lane.hung or not (lane.settled or explained))
+        is_fruitless = lane.hung or not (lane.settled or explained)
+        self._replace(lane, is_fruitless and not is_ones_own)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
@@ -136,9 +131,9 @@ class Supervisor:
     def _start(self, place: int, relieves: Lane | None = None) -> None:
         generation = self._generations[place] = self._generations.get(place, -1) + 1
         lane = Lane(self._name, place, generation, relieves)
-        self._owner.loop.call_later(BOOT_SECONDS, while_it_lives(lane, self._kill_unless_ready))
         siblings = list(self.lanes)
         self.lanes.append(lane)
+        self._owner.lane_made(lane)
 
         def start() -> None:
             try:
@@ -165,42 +160,31 @@ class Supervisor:
         if self._stopped is not None or self._retired:
             self._let_go(lane)
             return
-        lane.boot(self._owner.setups())
+        self._owner.lane_started(lane)
 
     def _start_failed(self, lane: Lane, error: Exception) -> None:
         logger.error("Worker %s could not be started: %r", lane.name, error)
         self._last_exit = f"{lane.name} could not be started: {error!r}"
         if lane.hung:
-            self._last_exit = f"{lane.name} could not be started within {BOOT_SECONDS:.0f} s"
+            self._last_exit = f"{lane.name} could not be started in time"
         self.lanes.remove(lane)
         self._starter.do(lane.discard)
-        self._replace(lane, fruitless=True)
+        self._replace(lane, is_fruitless=True)
 
-    def _replace(self, lane: Lane, fruitless: bool) -> None:
+    def _replace(self, lane: Lane, is_fruitless: bool) -> None:
         if self._stopped is not None:
             self._finish_if_empty()
         elif self._retired or lane.closing or self._is_being_relieved(lane):
             return
-        elif lane.hung and self._owner.spare_others(lane, f"a worker hung: {self._last_exit}"):
-            self._start(lane.place, relieves=lane.relieves)
-        elif lane.hung and not self.open_lanes():
+        elif is_fruitless and lane.hung and not self.open_lanes():
             self._exhausted(f"no worker became ready; the last: {self._last_exit}")
-        elif not fruitless or self._restarts.allows(monotonic()) or self._can_go_on(lane):
+        elif not is_fruitless or self._restarts.allows(monotonic()):
             self._start(lane.place, relieves=lane.relieves)
         else:
-            self._exhausted(self._history())
-
-    def _can_go_on(self, lane: Lane) -> bool:
-        spares_others = self._owner.spare_others(lane, self._history())
-        if spares_others:
-            self._restarts.progress()
-        return spares_others
-
-    def _history(self) -> str:
-        return (
-            f"{self._restarts.intensity + 1} workers died within {self._restarts.period:g} s "
-            f"before they settled anything; the last: {self._last_exit}"
-        )
+            self._exhausted(
+                f"{self._restarts.intensity + 1} workers died within {self._restarts.period:g} s "
+                f"before they settled anything; the last: {self._last_exit}"
+            )
 
     def _is_being_relieved(self, lane: Lane) -> bool:
         return any(other.relieves is lane for other in self.lanes)
@@ -208,23 +192,6 @@ class Supervisor:
     def _exhausted(self, history: str) -> None:
         self._retired = True
         self._owner.lanes_exhausted(history)
-
-    def _kill_unless_ready(self, lane: Lane) -> None:
-        self._watcher.hear(lane)
-        if lane in self.lanes and not lane.ready:
-            self._kill_hung(lane)
-
-    def _kill_unless_opened(self, crawl: int, lane: Lane) -> None:
-        self._watcher.hear(lane)
-        if lane in self.lanes and crawl in lane.opening:
-            self._kill_hung(lane)
-
-    def _kill_hung(self, lane: Lane) -> None:
-        logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
-        lane.hung = True
-        if lane.pid is None:
-            self._processes.kill_server()  # its start waits for imports that do not end
-        lane.kill_for_good()
 
     def _let_go(self, lane: Lane) -> None:
         if not lane.ready and lane.withdraw():
@@ -257,7 +224,7 @@ class Supervisor:
             words = "went with its fork server"
         self._last_exit = f"{lane.title} {words}"
         if lane.hung:
-            self._last_exit += f", since it was not ready after {BOOT_SECONDS:.0f} s"
+            self._last_exit += ", since it was not ready in time"
         if lane.closing and lane.ready and running is None:
             logger.error(
                 "Worker %s while it closed its pipelines: what they still held is lost",

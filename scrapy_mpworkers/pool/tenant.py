@@ -6,6 +6,7 @@ figures, what it is told. Nothing waits.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
@@ -39,12 +40,13 @@ class Tenant:
     Args:
         find_pool: called at the start: the pool to join.
         options: what that pool is made of.
-        make_setup: called for each lane with the crawl's number in the pool: what the worker must
-            know of the crawl.
+        make_setup: called for each lane with the crawl's number: what the worker must know.
         blobs: definitions by number, as tasks refer to them.
         events: told what is not the business of a single task.
         loop: the crawl's event loop, in whose thread all methods are called.
     """
+
+    _numbers = itertools.count()
 
     def __init__(
         self,
@@ -56,8 +58,10 @@ class Tenant:
         loop: Loop,
     ) -> None:
         self.figures = Figures(workers=[WorkerTime() for _ in range(options.workers)])
-        self.settled_at = monotonic()
-        self.make_setup = make_setup
+        self._settled_at = monotonic()
+        self._make_setup = make_setup
+        self._first_setup: Setup | None = None
+        self._crawl = next(self._numbers)  # by which messages tell crawls apart
         self._find_pool = find_pool
         self._options = options
         self._blobs = blobs
@@ -68,9 +72,13 @@ class Tenant:
         self._given_up: Why | None = None
 
     def start(self) -> None:
-        """Join the pool; ``events.opened`` follows."""
+        """Join the pool; ``events.opened`` follows.
+
+        Raises:
+            Exception: what the first Setup costs to make. None of a later lane should fail then.
+        """
+        self._first_setup = self._make_setup(self._crawl)
         self._pool = pool = self._find_pool()
-        self._crawl = pool.number()
         self._books = Books(
             self._options,
             self._crawl,
@@ -88,10 +96,19 @@ class Tenant:
         """Tasks that are not settled."""
         return len(self._callbacks)
 
+    @property
+    def settled_at(self) -> float:
+        """When a task was settled, or at least could not be, since all workers were at consumers of
+        other crawls; ``time.monotonic()``."""
+        if self._pool.is_blocked(self._crawl):
+            self._settled_at = monotonic()
+        return self._settled_at
+
     def workers(self) -> tuple[int, int]:
-        """How many workers are busy, of how many that are ready."""
+        """How many workers are busy with this crawl, of how many that are ready."""
         ready = self._open_lanes()
-        return sum(lane.has_work for lane in ready), len(ready)
+        busy = sum(self._books.of(lane).ledger.open_messages(lane) > 0 for lane in ready)
+        return busy, len(ready)
 
     def overdue(self) -> list[tuple[int, str, float]]:
         """The tasks that workers hold: id, worker, seconds since they got it."""
@@ -184,6 +201,11 @@ class Tenant:
 
     # What the pool needs to know and to tell
 
+    def setup(self) -> Setup:
+        """What another worker must know of the crawl."""
+        first, self._first_setup = self._first_setup, None
+        return first or self._make_setup(self._crawl)
+
     def has(self, lane: AnyLane, task_id: int) -> bool:
         """Whether the lane has this task from this crawl, which waits for it."""
         return self._books.entry(lane, task_id) is not None
@@ -228,8 +250,10 @@ class Tenant:
         waits: list[float] = []
         for outcome in outcomes:
             entry = dispatcher.ledger.settle(lane, outcome.task_id)
-            if entry is None:
-                continue  # given up meanwhile
+            if entry is None:  # given up meanwhile
+                if dispatcher.ledger.came_late(lane, outcome.task_id):
+                    lane.message_done()
+                continue
             assert entry.message is not None
             if not entry.message.unsettled:
                 lane.message_done()
@@ -279,7 +303,7 @@ class Tenant:
         time.manned, time.ready_at = time.lived(monotonic()), None
 
     def broken(self, error: PoolBroken) -> None:
-        """Workers die, or do not open the crawl's consumers: nothing comes of it any more."""
+        """Workers die, or cannot open the crawl's consumers: nothing comes of it any more."""
         logger.error("%s", error)
         # One for each task: raised again and again, an error would gather their tracebacks.
         self.give_up(lambda worker: PoolBroken(*error.args))
@@ -293,7 +317,7 @@ class Tenant:
         self._settle(entry, Fate.DEAD_LETTERED, given_up)
 
     def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
-        self.settled_at = monotonic()
+        self._settled_at = monotonic()
         self.figures.of(entry.hop).settled[fate] += 1
         settle = self._callbacks.pop(entry.id)
         try:

@@ -1,7 +1,7 @@
 """The messages. Down: Boot, Setup, Batch, Dismissal, POISON_PILL. Up: Opened, OpenFailed, Outcomes,
 Closed.
 
-A worker serves one crawl or several: all but the pill say which, by its number in the pool.
+A worker serves one crawl or several: all but the pill say which, by its number.
 
 The pool reads ids and kinds only. Whatever is ``bytes`` here is opened by the one it is meant for:
 the consumer in the worker, the pipeline or the extension in Scrapy's process.

@@ -9,6 +9,7 @@ from typing import Any
 
 from scrapy.http import Response
 
+from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import (
@@ -38,6 +39,7 @@ class WorkerCodec:
         self._shared: dict[str, Any] = {}
         self._names: dict[int, str] = {}
         self._defined: dict[int, Any] = {}
+        self._undefined: dict[int, BaseException] = {}
         self._numbers: dict[int, int] = {}
         self.handles = Handles()
         self._idle: list[Pickler] = []
@@ -48,14 +50,26 @@ class WorkerCodec:
         self._names = {id(obj): name for name, obj in self._shared.items()}
 
     def define(self, definitions: Iterable[Definition]) -> None:
-        """Learn what the coming frames refer to."""
+        """Learn what the coming frames refer to; what cannot be loaded is an error of theirs."""
         for definition in definitions:
-            self.learn(definition.number, pickle.loads(definition.blob))
+            try:
+                self.learn(definition.number, pickle.loads(definition.blob))
+            except BaseException as error:  # code of the user: SystemExit would end the worker
+                self._undefined[definition.number] = error
 
     def learn(self, number: int, obj: Any) -> None:
         """What frames mean by *number*."""
         self._defined[number] = obj
         self._numbers[id(obj)] = number
+
+    def _definition(self, number: int) -> Any:
+        if number in self._undefined:
+            error = self._undefined[number]
+            raise UnpicklableError(
+                "a class or function of __main__ cannot be made in a worker "
+                f"({type(error).__name__}: {error}). Move it to a module that workers can import."
+            ) from error
+        return self._defined[number]
 
     def load(self, data: bytes | memoryview) -> Any:
         """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
@@ -70,7 +84,7 @@ class WorkerCodec:
             "shared": self._shared.__getitem__,
             "response": self._response,
             "handle": self.handles.responses.__getitem__,
-            "defined": self._defined.__getitem__,
+            "defined": self._definition,
         }
         return loads(data, tokens.__name__, resolvers)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from scrapy_mpworkers.wire.messages import (
     Closed,
@@ -37,16 +40,47 @@ class Withdrawn(Exception):
     """The pool has no use for this worker any more, and kills it this very moment."""
 
 
+class OwnTasks:
+    """Which crawl each asyncio task is of: that of the task that made it.
+
+    Args:
+        loop: of the worker; its task factory is replaced.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._crawl: ContextVar[int | None] = ContextVar("crawl", default=None)
+        self._tasks: WeakKeyDictionary[asyncio.Future[Any], int | None] = WeakKeyDictionary()
+        loop.set_task_factory(self._make)
+
+    def begin(self, crawl: int) -> None:
+        """What the running task makes from now on is of this crawl."""
+        self._crawl.set(crawl)
+
+    async def cancel(self, crawl: int) -> None:
+        """End those of a crawl, as ``asyncio.run`` does at its end."""
+        left = [task for task, of in list(self._tasks.items()) if of == crawl and not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
+        self._tasks[task] = self._crawl.get()
+        return task
+
+
 class Host:
     """The consumers by crawl. What is logged in between belongs to the one that is at work.
 
     Args:
         guard: awaits what the user's pipelines do.
         may_open: asked before the first of them is opened.
+        tasks: asyncio's, by crawl.
     """
 
-    def __init__(self, guard: Guard, may_open: Callable[[], bool]) -> None:
+    def __init__(self, guard: Guard, may_open: Callable[[], bool], tasks: OwnTasks) -> None:
         self._guard = guard
+        self._tasks = tasks
         self._may_open = may_open
         self._consumers: dict[int, Consumers] = {}
         self._at_work: int | None = None
@@ -60,7 +94,7 @@ class Host:
         """Those of *crawl*, at work from now on."""
         found = self._consumers[crawl]
         if crawl != self._at_work:
-            self._at_work = crawl
+            self._begin(crawl)
             found.take_over()
         return found
 
@@ -70,7 +104,7 @@ class Host:
         Raises:
             Withdrawn: nothing of the user's may be opened here any more.
         """
-        self._at_work = setup.crawl
+        self._begin(setup.crawl)
         try:
             consumers = _build(setup)
             if not self._may_open():
@@ -96,10 +130,15 @@ class Host:
             failure = _describe(error)
         closed = Closed(crawl, consumers.effects(), failure)
         del consumers
+        await self._tasks.cancel(crawl)
         if self._consumers:
             self.consumers(next(iter(self._consumers)))
             gc.collect()  # a crawler and its pipelines refer to each other, and models are large
         return closed
+
+    def _begin(self, crawl: int) -> None:
+        self._at_work = crawl
+        self._tasks.begin(crawl)
 
 
 def _build(setup: Setup) -> Consumers:

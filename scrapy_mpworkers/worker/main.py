@@ -21,7 +21,7 @@ from scrapy_mpworkers.wire.messages import (
     Setup,
     Task,
 )
-from scrapy_mpworkers.worker.host import Consumers, Host, Withdrawn
+from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker
@@ -29,10 +29,11 @@ from scrapy_mpworkers.worker.reporter import Reporter
 
 
 class Dial(Protocol):
-    """Shared memory: [sequence number, id of the running task or -1, its start].
+    """Shared memory: [sequence number, running task or -1, start, crawl or -1].
 
-    The sequence number is odd while the other two are written. The start is ``time.monotonic()``,
-    a clock that all processes of a machine share.
+    The crawl is the one whose consumers are being opened or closed. The sequence number is odd
+    while the others are written. The start is ``time.monotonic()``, a clock that all processes of a
+    machine share.
     """
 
     def __getitem__(self, index: int) -> float: ...
@@ -74,7 +75,7 @@ class Worker:
         self._dial = ends.dial
         self._permit = ends.permit
         self._has_permit = False
-        self._host = Host(loop.guard, self._may_open)
+        self._host = Host(loop.guard, self._may_open, OwnTasks(loop))
 
     async def run(self) -> None:
         boot = await self._next_order()
@@ -88,11 +89,20 @@ class Worker:
             return
         await self._serve()
         for crawl in self._host.crawls:
-            self._reporter.send(await self._host.close(crawl))
+            await self._close(crawl)
 
     async def _open(self, setups: Iterable[Setup]) -> None:
         for setup in setups:
-            self._reporter.send(await self._host.open(setup))
+            _turn(self._dial, -1, monotonic(), setup.crawl)
+            report = await self._host.open(setup)
+            _turn(self._dial, -1, 0.0)
+            self._reporter.send(report)
+
+    async def _close(self, crawl: int) -> None:
+        _turn(self._dial, -1, monotonic(), crawl)
+        report = await self._host.close(crawl)
+        _turn(self._dial, -1, 0.0)
+        self._reporter.send(report)
 
     def _may_open(self) -> bool:
         self._has_permit = self._has_permit or self._permit.acquire(block=False)
@@ -106,7 +116,7 @@ class Worker:
             elif isinstance(order, Setup):
                 await self._open([order])
             elif isinstance(order, Dismissal):
-                self._reporter.send(await self._host.close(order.crawl))
+                await self._close(order.crawl)
             else:
                 assert order is POISON_PILL
                 return
@@ -115,6 +125,8 @@ class Worker:
         consumers = self._host.consumers(batch.crawl)
         self._reporter.begin(batch.crawl)
         if batch.definitions:
+            # Code of the first task's item, as far as anybody can tell.
+            _turn(self._dial, batch.rows[0][0], monotonic())
             consumers.define(batch.definitions)
         if batch.together:
             self._reporter.flush(*await self._consume_together(consumers, batch.tasks))
@@ -164,8 +176,9 @@ async def _cancel_the_rest() -> None:
     await asyncio.gather(*rest, return_exceptions=True)
 
 
-def _turn(dial: Dial, task_id: int, started: float) -> None:
+def _turn(dial: Dial, task_id: int, started: float, crawl: int = -1) -> None:
     dial[0] += 1
     dial[1] = task_id
     dial[2] = started
+    dial[3] = crawl
     dial[0] += 1

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from scrapy_mpworkers.wire.messages import Answer, Batch, Boot, decode_order
 from scrapy_mpworkers.worker.delivery import Delivery
-from scrapy_mpworkers.worker.host import Consumers, Host
+from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 
 #: Threads that a cluster may start at any time, and that never wake a seat's loop.
@@ -43,7 +43,7 @@ class Seat:
         self._is_ending = False
         bystanders = {thread.name for thread in threading.enumerate()}
         self._loop = WatchfulLoop((*bystanders, *_OF_THE_HOST))
-        self._host = Host(self._loop.guard, lambda: not self._is_ending)
+        self._host = Host(self._loop.guard, lambda: not self._is_ending, OwnTasks(self._loop))
         self._due = asyncio.Event()
         self.thread = threading.Thread(target=self._run, name="mpworkers-seat", daemon=True)
         self.thread.start()

@@ -71,7 +71,7 @@ class Cluster:
                 stderr=log,
                 env=os.environ
                 | {
-                    "PYTHONPATH": str(TESTS),
+                    "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]),
                     "CLUSTER_TAG": self._tag,
                     # Pipelines may start processes of their own.
                     "DASK_DISTRIBUTED__WORKER__DAEMON": "False",

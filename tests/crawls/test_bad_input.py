@@ -216,3 +216,14 @@ def test_media_pipeline_is_refused(refusals: list[dict[str, Any]]) -> None:
     assert not files["started"]
     for name in ("Files", "MPWORKERS_PIPELINES", "ITEM_PIPELINES"):
         assert name in files["error"]
+
+
+@worlds(2)
+def test_class_that_can_neither_be_imported_nor_sent_stops_the_crawl(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.script("unsendable.py", world=world).finish()
+
+    assert "UnpicklableError: __main__.Locks is in a place that workers cannot import" in ended.log
+    assert "Move it to a module" in ended.log
+    assert ended.items == []

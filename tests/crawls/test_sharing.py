@@ -57,6 +57,21 @@ def test_five_spiders_in_turn_have_two_workers_each_and_leave_none(
     assert ended.exit_code == 0
 
 
+@worlds(0)
+def test_a_crawl_that_begins_while_the_last_one_stops_its_workers_has_new_ones(
+    launch: Launcher, world: World
+) -> None:
+    names = ("closes_slowly", "spider0")
+    ended = launch.script("many_spiders.py", "one_behind", *names, world=world).finish()
+
+    assert {end["name"]: end["stats"]["item_scraped_count"] for end in tale(ended)["ends"]} == {
+        "closes_slowly": 6,
+        "spider0": 6,
+    }
+    assert ended.log.count("Starting 2 workers") == 2
+    assert ended.log.count("Workers stopped.") == 2
+
+
 @pytest.mark.parametrize("broken", ["cannot_open", "dies_while_opening", "dies_of_items"])
 @pytest.mark.parametrize("order", ["first", "last"])
 @worlds(0, 1)

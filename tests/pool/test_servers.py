@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
+import sys
+import time
 
 import pytest
 
@@ -14,7 +17,7 @@ from scrapy_mpworkers.worker.process import Conditions
 from .consumers import Behaviour
 from .harness import PRELOAD, await_end, children, comes_true
 from .saboteurs import ExitsWithCode
-from .work import Environment, Square
+from .work import Environment, Print, Square
 
 CONDITIONS = Conditions(0, (), None)
 
@@ -87,6 +90,56 @@ def test_workers_see_what_the_user_has_put_into_the_environment_meanwhile(make_b
     bench = make_bench("forkserver").start()
 
     assert bench.run(Environment("SINCE_THE_LAST_CRAWL")) == ["set"]
+
+
+def test_workers_run_the_code_of_today(make_bench, monkeypatch, tmp_path):
+    module = tmp_path / "edited_meanwhile.py"
+    module.write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("edited_meanwhile")
+    make_bench("forkserver").start().stop()
+    (old,) = server_pids()
+
+    later = time.time() + 10
+    os.utime(module, (later, later))
+    make_bench("forkserver").start()
+
+    del sys.modules["edited_meanwhile"]  # or no server would fit for ten seconds
+    assert server_pids() != [old]
+
+
+def test_workers_write_where_the_parent_does_now(make_bench, tmp_path):
+    make_bench("forkserver").start().stop()
+    kept = os.dup(2)
+    with (tmp_path / "log").open("w") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        bench = make_bench("forkserver").start()
+        bench.run(Print("here"))
+        bench.stop()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+    assert (tmp_path / "log").read_text() == "here"
+
+
+def test_servers_that_have_died_push_no_living_one_out():
+    servers.prepare([wanted(nice=nice) for nice in range(4)])
+    first, *others = server_pids()
+    for server in others:
+        os.kill(server, signal.SIGKILL)
+    await_end(others)
+
+    servers.prepare([wanted(nice=7)])
+
+    assert first in server_pids()
+
+
+def test_as_many_servers_are_kept_as_one_crawl_wants():
+    servers.prepare([wanted(nice=nice) for nice in range(6)])
+
+    assert len(server_pids()) == 6
 
 
 def test_each_of_two_levels_gets_a_server_though_they_want_the_same():

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import os
-import random
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
-
-from scrapy_mpworkers.errors import PoolBroken, PoolClosed, WorkerDied
-from scrapy_mpworkers.pool import supervisor
+from scrapy_mpworkers.errors import PoolClosed, WorkerDied
+from scrapy_mpworkers.pool.interface import because_stopped
 
 from .consumers import Behaviour
 from .harness import every_method, rotated
-from .saboteurs import ExitsWithCode, NeverOpens, RaisesAtBoot
 from .work import Pid, Say, Square, TakeSeconds
 
 if TYPE_CHECKING:
     from .harness import Bench
+
+
+@dataclass(frozen=True)
+class SayWhenCancelled:
+    """Starts an asyncio task that waits for ever, and says when it is cancelled."""
+
+    path: str
+
+    def __call__(self) -> None:
+        task = asyncio.ensure_future(asyncio.sleep(1000))
+        task.add_done_callback(lambda task: Say(self.path, "cancelled")())
 
 
 @dataclass(frozen=True)
@@ -167,105 +174,6 @@ def test_pending_tasks_of_a_crawl_that_leaves_are_given_up_and_those_of_others_a
 
 
 @rotated()
-def test_consumers_that_cannot_be_opened_are_no_business_of_the_other_crawls(make_bench, method):
-    first = make_bench(method).start()
-    pids = first.pids
-    broken = make_bench(
-        method, behaviour=lambda bench: Behaviour(open=RaisesAtBoot()), beside=first
-    ).begin()
-    waiting = broken.submit(Square(1))
-
-    broken.until_settled()
-
-    assert len(broken.events.boot_failures) == 2
-    assert isinstance(broken.error(waiting[0]), PoolBroken)
-    assert len(broken.events.errors) == 1
-    assert first.run(*(Square(n) for n in range(10))) == [n**2 for n in range(10)]
-    broken.pool.kill()
-    broken.stop().assert_books()
-    assert first.pids == pids
-    assert first.events.errors == []
-    first.stop().assert_books()
-
-
-@rotated()
-def test_a_crawl_whose_opening_ends_workers_is_broken_and_the_others_go_on(make_bench, method):
-    first = make_bench(method, intensity=3).start()
-    ids = first.submit(*(TakeSeconds(0.005) for _ in range(50)))
-    deadly = make_bench(
-        method, behaviour=lambda bench: Behaviour(open=ExitsWithCode(5)), beside=first
-    ).begin()
-
-    deadly.until(lambda: bool(deadly.events.errors), "it is broken")
-
-    first.until_settled(ids)
-    first.until_manned()
-    assert first.run(Square(4)) == [16]
-    assert first.events.errors == []
-    deadly.stop()
-    first.stop().assert_books()
-
-
-@rotated()
-def test_a_crawl_whose_opening_hangs_is_broken_and_the_others_go_on(
-    make_bench, method, monkeypatch
-):
-    first = make_bench(method).start()
-    monkeypatch.setattr(supervisor, "BOOT_SECONDS", 1.0)
-    hanging = make_bench(
-        method, behaviour=lambda bench: Behaviour(open=NeverOpens()), beside=first
-    ).begin()
-    monkeypatch.setattr(supervisor, "BOOT_SECONDS", 20.0)
-    ids = first.submit(*(Square(n) for n in range(10)))
-
-    hanging.until(lambda: bool(hanging.events.errors), "it is broken")
-
-    first.until_settled(ids)
-    assert first.events.errors == []
-    assert sum(first.figures.deaths.values()) == 2
-    hanging.stop()
-    first.stop().assert_books()
-
-
-@rotated()
-def test_a_close_that_hangs_costs_its_worker_and_no_item_of_others(make_bench, method):
-    first = make_bench(method, workers=1).start()
-    second = make_bench(
-        method, workers=1, behaviour=lambda bench: Behaviour(close=NeverOpens()), beside=first
-    ).begin()
-    second.run(Square(1))
-    pids = first.pids
-
-    second.stop(timeout=0.3)
-
-    assert first.run(Square(5)) == [25]
-    assert first.pids != pids
-    first.stop().assert_books()
-
-
-@rotated()
-def test_kill_ends_only_workers_that_are_at_a_task_of_the_crawl(make_bench, method):
-    first = make_bench(method).start()
-    second = make_bench(method, beside=first).join()
-    (mine,) = first.submit(first.say_and_wait())
-    (kept,) = first.until_said("running")
-    second.submit(second.say_and_wait())
-    (hanging,) = second.until_said("running")
-
-    second.pool.kill()
-    second.stop()
-    first.until(lambda: bool(first.figures.deaths), "one has been killed").until_manned()
-
-    assert kept in first.pids
-    assert hanging not in first.pids
-    first.gate.open_for()
-    first.until_settled()
-    assert first.result(mine) == kept
-    second.assert_books()
-    first.stop().assert_books()
-
-
-@rotated()
 def test_a_replacement_serves_every_crawl_that_is_there(make_bench, method):
     first = make_bench(method, workers=1).start()
     gone = make_bench(method, workers=1, beside=first).begin()
@@ -300,36 +208,74 @@ def test_keys_and_batches_are_each_crawls_own(make_bench, method):
         bench.stop().assert_books()
 
 
-@pytest.mark.parametrize(
-    ("method", "rounds"),
-    [
-        pytest.param("forkserver", 12),
-        pytest.param("spawn", 4),
-        pytest.param("fork", 12),
-        *(pytest.param(m, 100, marks=pytest.mark.full) for m in ("forkserver", "fork")),
-    ],
-)
-def test_crawls_come_and_go_while_workers_are_killed(make_bench, method, rounds):
-    """The first stays; others join, work and leave, and each gets one outcome for each task."""
-    chance = random.Random(rounds)
-    first = make_bench(method, workers=3, redeliver_times=50, intensity=40).start()
-    for _ in range(rounds):
-        guests = [
-            make_bench(method, workers=3, redeliver_times=50, beside=first).begin()
-            for _ in range(chance.randint(1, 3))
-        ]
-        for bench in (first, *guests):
-            bench.submit(*(Square(n) for n in range(chance.randint(0, 60))))
-        for _ in range(chance.randint(0, 2)):
-            if first.pids:
-                with contextlib.suppress(ProcessLookupError):  # dead, but that is not known yet
-                    os.kill(chance.choice(first.pids), signal.SIGKILL)
-            first.wait_seconds(chance.random() * 0.02)
-        for guest in guests:
-            if chance.random() < 0.8:
-                guest.until_settled()
-            guest.stop().assert_books()
-            assert guest.events.errors == []
-    first.until_settled()
-    assert first.events.errors == []
-    first.stop().assert_books()
+@rotated()
+def test_a_crawl_that_joins_is_opened_in_one_worker_first(make_bench, method):
+    first = make_bench(method).start()
+    second = make_bench(
+        method, behaviour=lambda bench: Behaviour(open=bench.say_and_wait("opening")), beside=first
+    ).begin()
+    second.until_said("opening")
+
+    for n in range(10):
+        assert first.run(Square(n)) == [n**2]
+
+    assert second.said.count("opening") <= 1
+    second.gate.open_for(2)
+    second.until(lambda: len(second.events.speakers) == 2, "both have opened")
+
+
+@rotated()
+def test_a_crawl_may_join_while_the_only_worker_is_being_replaced(make_bench, method):
+    first = make_bench(method, workers=1).start()
+
+    os.kill(first.pids[0], signal.SIGKILL)
+    second = make_bench(method, workers=1, beside=first).begin()
+
+    assert second.run(Square(3)) == [9]
+    assert first.run(Square(4)) == [16]
+
+
+@rotated()
+def test_asyncio_tasks_of_a_crawl_end_with_it(make_bench, method):
+    first = make_bench(method, workers=1).start()
+    second = make_bench(method, workers=1, beside=first).join()
+    second.run(SayWhenCancelled(second.voice.path))
+
+    second.stop()
+
+    second.until_said("cancelled")
+    assert first.run(Square(3)) == [9]
+
+
+@rotated()
+def test_messages_of_tasks_that_were_given_up_leave_room(make_bench, method):
+    first = make_bench(method, workers=1).start()
+    second = make_bench(method, workers=1, beside=first).join()
+    second.submit(second.say_and_wait())
+    second.until_said("running")
+    second.submit(Square(1), Square(1), Square(1))
+    second.wait_seconds(0.05)
+
+    second.pool.give_up(because_stopped)
+    second.gate.open_for()
+
+    assert first.run(Square(5)) == [25]
+    first.until(lambda: not first.lanes[0].has_work, "no message is open")
+
+
+@rotated()
+def test_a_worker_that_is_on_its_way_out_is_not_counted_for_a_crawl_that_joins(make_bench, method):
+    first = make_bench(
+        method,
+        workers=1,
+        behaviour=lambda bench: Behaviour(close=bench.say_and_wait("closing")),
+        max_items=3,
+    ).start()
+    first.run(*(Square(n) for n in range(4)))
+    first.until_said("closing")
+    second = make_bench(method, workers=1, beside=first, max_items=3).join()
+
+    second.run(Square(1))
+
+    assert second.figures.started == 1
+    first.gate.open_for(3)

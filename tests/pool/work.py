@@ -110,6 +110,16 @@ class Say:
 
 
 @dataclass(frozen=True)
+class Print:
+    """Writes to the worker's own stderr."""
+
+    text: str
+
+    def __call__(self) -> None:
+        os.write(2, self.text.encode())
+
+
+@dataclass(frozen=True)
 class SayAndWait:
     """Says that it runs, then goes on when the test opens the gate."""
 

@@ -1,5 +1,6 @@
-"""Five spiders in one process, and some that break. Arguments: at_once or in_turn, and the names of
-spiders. Tells, as JSON, what became of each, which processes worked, and how long workers took.
+"""Five spiders in one process, and some that break. Arguments: at_once, in_turn or one_behind (the
+second begins while the first stops its workers), and the names of spiders. Tells, as JSON, what
+became of each, which processes worked, and how long workers took.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from scrapy.crawler import AsyncCrawlerRunner, CrawlerRunner
 from scrapy.exceptions import DropItem
 from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from scrapy.utils.log import configure_logging
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 
 settings = {
     "ADDONS": {"scrapy_mpworkers.Addon": 500},
@@ -76,6 +77,11 @@ class DiesOfItems(Work):
         os._exit(9)
 
 
+class ClosesSlowly(Work):
+    def close_spider(self):
+        time.sleep(1)
+
+
 class Many(scrapy.Spider):
     count = 10
 
@@ -103,6 +109,7 @@ spiders = {
     **{f"spider{n}": many(f"spider{n}", 10 + n) for n in range(5)},
     "cannot_open": many("cannot_open", pipeline="CannotOpen"),
     "dies_while_opening": many("dies_while_opening", pipeline="DiesWhileOpening"),
+    "closes_slowly": many("closes_slowly", pipeline="ClosesSlowly"),
     "dies_of_items": many("dies_of_items", pipeline="DiesOfItems"),
 }
 # Classes that a module names can be imported from there, and so they cross.
@@ -131,8 +138,11 @@ class Notes(logging.Handler):
     def __init__(self):
         super().__init__()
         self.seconds = []
+        self.stopping = Deferred()
 
     def emit(self, record):
+        if record.getMessage().startswith("Stopping workers") and not self.stopping.called:
+            self.stopping.callback(None)
         if record.name == "work":
             messages.append((record.spider.name, record.getMessage()))
         elif found := re.search("ready after ([0-9.]+) s", record.getMessage()):
@@ -151,9 +161,13 @@ async def crawl(runner, name):
     return {"name": name, "error": error, "left": left, "stats": crawler.stats.get_stats()}
 
 
-async def crawl_all(runner, turn, names):
+async def crawl_all(runner, turn, names, notes):
     if turn == "in_turn":
         return [await crawl(runner, name) for name in names]
+    if turn == "one_behind":
+        first = deferred_from_coro(crawl(runner, names[0]))
+        await maybe_deferred_to_future(notes.stopping)
+        return [await crawl(runner, names[1]), await maybe_deferred_to_future(first)]
     if without_reactor:
         return list(await asyncio.gather(*(crawl(runner, name) for name in names)))
     under_way = [deferred_from_coro(crawl(runner, name)) for name in names]
@@ -167,11 +181,11 @@ def main():
     logging.root.addHandler(notes)
     ends = []
     if without_reactor:
-        ends += asyncio.run(crawl_all(AsyncCrawlerRunner(settings), turn, names))
+        ends += asyncio.run(crawl_all(AsyncCrawlerRunner(settings), turn, names, notes))
     else:
         from twisted.internet import reactor
 
-        done = deferred_from_coro(crawl_all(CrawlerRunner(settings), turn, names))
+        done = deferred_from_coro(crawl_all(CrawlerRunner(settings), turn, names, notes))
         done.addCallback(ends.extend).addBoth(lambda _: reactor.stop())
         reactor.run()
     told = {

@@ -1,0 +1,96 @@
+"""How a crawl leaves a pool that goes on for others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+
+from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.membership import Members, Membership
+
+logger = logging.getLogger(__name__)
+
+
+class Departures:
+    """Has consumers closed, and sees to it that no worker stays stuck with what is left.
+
+    Args:
+        members: of the pool.
+        lanes: the supervisor's, as they are at the moment.
+        loop: the pool's.
+    """
+
+    def __init__(self, members: Members, lanes: Callable[[], list[Lane]], loop: Loop) -> None:
+        self._members = members
+        self._lanes = lanes
+        self._loop = loop
+
+    def begin(self, member: Membership, timeout: float, left: Callable[[], None]) -> None:
+        """Have the consumers of a crawl closed; call *left* then, or after *timeout* seconds."""
+        crawl = member.crawl
+        self._members.leaving[crawl] = member
+        member.left = left
+        lanes = [lane for lane in self._lanes() if lane.has_of(crawl)]
+        if not member.is_hasty:
+            member.awaited = {lane for lane in lanes if crawl in lane.open_for}
+        for lane in lanes:
+            if not lane.closing:
+                lane.dismiss(crawl)
+        self._loop.call_later(timeout, lambda: self._see_off(member, timeout))
+        self._loop.call_soon(lambda: self._proceed(member))
+
+    def closed_in(self, lane: Lane, member: Membership) -> None:
+        """Nothing of a crawl has to be waited for in *lane* any more."""
+        if member.crawl in self._members.leaving:
+            member.awaited.discard(lane)
+            self._proceed(member)
+
+    def kill_abandoned(self) -> None:
+        """End workers that are at a task that was given up."""
+        for lane in self._lanes():
+            if self._is_at_abandoned_task(lane):
+                logger.warning(
+                    "Worker %s is at a task that was given up, and is killed", lane.title
+                )
+                lane.kill_for_good()
+
+    def _proceed(self, member: Membership) -> None:
+        if not member.awaited and member.left is not None:
+            left, member.left = member.left, None
+            left()
+        is_alive = bool(self._members.present)  # else it ends soon, and all its figures count
+        if is_alive and not any(lane.has_of(member.crawl) for lane in self._lanes()):
+            self._members.leaving.pop(member.crawl, None)
+
+    def _see_off(self, member: Membership, timeout: float) -> None:
+        """The time is up. The crawl goes; what it has left is looked after until it is gone.
+
+        A worker may be busy with others for long before it gets there.
+        """
+        if member.crawl not in self._members.leaving:
+            return
+        member.awaited.clear()
+        self._proceed(member)
+        self.kill_abandoned()
+        waits = [self._seconds_left(lane, member.crawl, timeout) for lane in self._lanes()]
+        again = min([timeout, *waits])
+        self._loop.call_later(max(again, 0.05), lambda: self._see_off(member, timeout))
+
+    def _seconds_left(self, lane: Lane, crawl: int, timeout: float) -> float:
+        """What a worker has left for opening or closing the consumers of *crawl*."""
+        turn = lane.turn()
+        if turn is None or turn.crawl != crawl:
+            return inf
+        left = turn.started + timeout - monotonic()
+        if left > 0:
+            return left
+        logger.warning("Worker %s did not close in time and is killed", lane.title)
+        lane.kill_for_good()
+        return inf
+
+    def _is_at_abandoned_task(self, lane: Lane) -> bool:
+        running = lane.running()
+        return running is not None and not self._members.want(running, lane)

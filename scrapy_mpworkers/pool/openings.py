@@ -1,0 +1,115 @@
+"""Where consumers get opened, so that the trouble of one crawl with that stays its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.limits import OpeningLimit
+from scrapy_mpworkers.pool.membership import Members, Membership
+from scrapy_mpworkers.wire.messages import Setup
+
+#: Seconds after which a worker that serves other crawls tries again to open the consumers of one.
+RETRY_SECONDS = 0.5
+
+
+class Openings:
+    """Tells lanes which consumers to open.
+
+    A crawl that joins is opened in one lane first: the others go on for the rest, should it take
+    long, or end the worker. A new worker is told of the crawls that have been open anywhere.
+
+    Args:
+        members: of the pool.
+        lanes: the supervisor's, as they are at the moment.
+        limit: for the time that a worker takes.
+        break_off: called with a crawl that cannot be opened, and why.
+        loop: the pool's.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        lanes: Callable[[], list[Lane]],
+        limit: OpeningLimit,
+        break_off: Callable[[Membership, str], None],
+        loop: Loop,
+    ) -> None:
+        self._members = members
+        self._lanes = lanes
+        self._limit = limit
+        self._break_off = break_off
+        self._loop = loop
+
+    def boot(self, lane: Lane) -> None:
+        """A worker has been started."""
+        sound = self._members.sound
+        known = [member for member in sound if member.has_opened]
+        setups = [self._setup(member) for member in known or sound]
+        lane.boot([setup for setup in setups if setup is not None])
+        self.spread()
+
+    def spread(self) -> None:
+        """Have every crawl opened where it is not yet."""
+        for member in self._members.sound:
+            self._spread(member)
+
+    def opened(self, lane: Lane, member: Membership) -> None:
+        """A worker has opened the consumers of a crawl."""
+        lane.opened(member.crawl)
+        member.has_opened = True
+        self._spread(member)
+
+    def failed(self, lane: Lane, member: Membership) -> None:
+        """It could not. If it lives on it tries again; one that has opened nothing exits."""
+        lane.refused(member.crawl)
+        if lane.is_empty and not lane.ready:
+            return
+        if member.troubles.allows(monotonic()):
+            self._loop.call_later(RETRY_SECONDS, lambda: self._retry(lane, member))
+        else:
+            self._break_off(member, "its pipelines cannot be opened in workers; see the log")
+
+    def blames(self, lane: Lane, exit_in_words: str) -> bool:
+        """A worker has ended. Whether one crawl is to blame, and the others are not."""
+        crawl = lane.at_consumers_of()
+        member = None if crawl is None else self._members.present.get(crawl)
+        if member is None:
+            return crawl is not None  # it has left since
+        if member.is_broken:
+            return True
+        if crawl not in lane.opening or not self._is_with_others(member):
+            return False
+        if lane.hung or not member.troubles.allows(monotonic()):
+            self._break_off(member, f"a worker died of its pipelines' opening: {exit_in_words}")
+        return True
+
+    def _retry(self, lane: Lane, member: Membership) -> None:
+        lane.may_retry(member.crawl)
+        if self._members.present.get(member.crawl) is member and not member.is_broken:
+            self._spread(member)
+
+    def _spread(self, member: Membership) -> None:
+        lanes = [lane for lane in self._lanes() if lane.may_open(member.crawl)]
+        if not any(member.crawl in lane.open_for for lane in self._lanes()):
+            if any(member.crawl in lane.opening for lane in self._lanes()):
+                return
+            lanes = sorted(lanes, key=lambda lane: lane.open_messages)[:1]
+        for lane in lanes:
+            setup = self._setup(member)
+            if setup is not None:
+                if lane.set_up(setup):
+                    member.tenant.figures.started += 1
+                self._limit.watch(lane)
+
+    def _setup(self, member: Membership) -> Setup | None:
+        try:
+            return member.tenant.setup()
+        except Exception as error:  # classes of that crawl run their own code there
+            self._break_off(member, f"a worker cannot be told of the crawl any more: {error!r}")
+            return None
+
+    def _is_with_others(self, member: Membership) -> bool:
+        return any(other is not member for other in self._members.sound)
