@@ -47,8 +47,13 @@ class Openings:
         """A worker has been started."""
         sound = self._members.sound
         known = [member for member in sound if member.has_opened]
-        setups = [self._setup(member) for member in known or sound]
-        lane.boot([setup for setup in setups if setup is not None])
+        setups = []
+        for member in known or sound:
+            # Whoever is told later counts the worker then.
+            member.tenant.figures.started += 1
+            if (setup := self._setup(member)) is not None:
+                setups.append(setup)
+        lane.boot(setups)
         self.spread()
 
     def spread(self) -> None:

@@ -153,11 +153,11 @@ class Supervisor:
             self._starter.do(start)
 
     def _started(self, lane: Lane) -> None:
-        for figures in self._owner.all_figures():
-            figures.started += 1
         logger.debug("Worker %s started, pid %s", lane.name, lane.pid)
         self._watcher.add(lane)
         if self._stopped is not None or self._retired:
+            for figures in self._owner.all_figures():
+                figures.started += 1
             self._let_go(lane)
             return
         self._owner.lane_started(lane)

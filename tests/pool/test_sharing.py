@@ -233,6 +233,7 @@ def test_a_crawl_may_join_while_the_only_worker_is_being_replaced(make_bench, me
 
     assert second.run(Square(3)) == [9]
     assert first.run(Square(4)) == [16]
+    assert (first.figures.started, second.figures.started) == (2, 2)  # the dead one, too
 
 
 @rotated()
