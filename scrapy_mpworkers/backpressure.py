@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
@@ -28,7 +28,7 @@ class Backpressure:
         self._max_count, self._max_bytes = max_count, max_bytes
         self._count = self._bytes = 0
         self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
-        self._waiting: deque[tuple[int, Callable[[Any], None]]] = deque()
+        self._waiting: deque[tuple[int, Awaitable[Any]]] = deque()
         self._when_drained: list[Callable[[], None]] = []
 
     @property
@@ -52,7 +52,8 @@ class Backpressure:
         """The item has its outcome."""
         self._count -= 1
         self._bytes -= size
-        self._let_in()
+        if self._waiting:
+            self._let_in()
         if not self._count:
             for callback in self._when_drained:
                 # In a turn of its own: this one is in the middle of settling.
@@ -80,13 +81,14 @@ class Backpressure:
 
     def _let_in(self) -> None:
         while self._waiting and self._has_room(self._waiting[0][0]):
-            size, let_in = self._waiting.popleft()
+            size, turn = self._waiting.popleft()
             self._take(size)
-            let_in(None)
+            self._loop.end(turn)
 
     def _has_room(self, size: int) -> bool:
-        fits = self._count < self._max_count and self._bytes + size <= self._max_bytes
-        return fits or not self._count
+        if self._count < self._max_count and self._bytes + size <= self._max_bytes:
+            return True
+        return not self._count
 
     def _take(self, size: int) -> None:
         if not self._count:
@@ -95,8 +97,8 @@ class Backpressure:
         self._bytes += size
 
     async def _turn(self, size: int) -> None:
-        turn, let_in = self._loop.waiter()
-        place = (size, let_in)
+        turn = self._loop.waiter()
+        place = (size, turn)
         self._waiting.append(place)
         try:
             await turn

@@ -43,15 +43,16 @@ class Calls:
         except UnpicklableError:
             level.pool.figures.refused(CALL)
             raise
-        outcome = await level.outcome(CALL, shipment, limit=timeout)
+        outcome = await level.outcome_of_call(shipment, timeout)
         if isinstance(outcome, GivenUp):
             raise _of_call(outcome.error, function)
         if outcome.effects is not None:
             self._crossing.take_effect(outcome.effects)
         if outcome.fate != Fate.DONE:
             raise read_result(level, CALL, outcome, lambda: shipment.error(outcome))
-        shipment.passed(outcome)
-        return read_result(level, CALL, outcome, shipment.item)
+        if outcome.result:
+            shipment.passed(outcome.result)
+        return read_result(level, CALL, outcome, shipment.returned)
 
 
 async def in_order(

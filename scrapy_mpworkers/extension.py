@@ -74,13 +74,10 @@ class WorkerExtension:
             await self._abandon()
             raise
 
-    def process(self, route: int, item: Any) -> Awaitable[Any]:
-        """Run *item* through the pipelines of *route* in workers; gives the item as they return it.
-
-        Raises:
-            Exception: what they raised, or why the item was given up.
-        """
-        return self._routing.process(route, item)
+    def route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
+        """What takes an item through the pipelines of a route, in workers that have been started:
+        gives the item as they return it, or raises what they raised, or why it was given up."""
+        return partial(self._routing.process, number)
 
     async def run(
         self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any

@@ -107,13 +107,15 @@ class InProcessPool:
     def hurry(self) -> None:
         """Nothing, likewise."""
 
-    def withdraw(self, task_id: int) -> None:
-        """Nobody waits for a task any more; if it has not begun, it never does."""
+    def withdraw(self, task_id: int) -> bool:
+        """Nobody waits for a task any more; if it has not begun, it never does: whether that is
+        so."""
         for number, (task, *_) in enumerate(self._tasks):
             if task.id == task_id and task is not self._at_work:
                 del self._tasks[number]
                 self.figures.of(task.hop).cancelled += 1
-                return
+                return True
+        return False
 
     def workers(self) -> tuple[int, int]:
         """Busy and ready workers; this process counts as one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -66,6 +67,11 @@ class Keeping:
         return self._resumption.items(self._kept)
 
     @property
+    def has_journal(self) -> bool:
+        """Whether items are kept while they are at a hop."""
+        return self._journal is not None
+
+    @property
     def has_resumed(self) -> bool:
         """Whether any kept item was resumed."""
         return self._resumption.has_begun
@@ -81,9 +87,9 @@ class Keeping:
         if isinstance(kept, LeftEntry):
             return JournaledTask(self._journal, kept.number, None)
         assert self._loop is not None
-        committed, end = self._loop.waiter()
+        committed = self._loop.waiter()
         frame = self._codec.stored(shipment.frame, shipment.results)
-        number = self._journal.add(hop.paths, frame, lambda: end(None))
+        number = self._journal.add(hop.paths, frame, partial(self._loop.end, committed))
         return JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:
@@ -118,7 +124,7 @@ class Keeping:
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame: what kills a worker as it is loaded must not be loaded here.
-            item=readable(shipment.fields),
+            item=readable(shipment.content),
             frame=self._codec.stored(shipment.frame, shipment.results),
             hop=hop.paths,
             deaths=given_up.deaths,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from operator import add
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.news import PoolNews
-from scrapy_mpworkers.pool.interface import GivenUp
+from scrapy_mpworkers.pool.interface import GivenUp, Settle
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.messages import CALL, Outcome
@@ -66,40 +67,47 @@ class Level:
             self.pool.start()
             self.has_started = True
 
-    async def outcome(
-        self,
-        hop: int,
-        shipment: Shipment,
-        key: Any = None,
-        committed: Awaitable[None] | None = None,
-        limit: float | None = None,
-    ) -> Outcome | GivenUp:
-        """Send an item to a worker and wait for what becomes of it.
+    def outcome(
+        self, hop: int, shipment: Shipment, key: Any, committed: Awaitable[None] | None
+    ) -> Awaitable[Outcome | GivenUp]:
+        """Send an item to a worker; to be awaited: what becomes of it.
 
         Args:
-            hop: where it goes, or ``CALL``.
+            hop: where it goes.
             key: of the item, if the level has keys.
             committed: goes first.
+        """
+        if committed is not None or not self.backpressure.enter_at_once(shipment.size):
+            return self._outcome_later(hop, shipment, key, committed)
+        # The way of nearly every item, so without a coroutine of its own.
+        waiter = self._loop.waiter()
+        self._submit(hop, shipment, key, partial(self._end, waiter, shipment.size))
+        return waiter
+
+    async def _outcome_later(
+        self, hop: int, shipment: Shipment, key: Any, committed: Awaitable[None] | None
+    ) -> Outcome | GivenUp:
+        await self._enter(shipment.size, committed)
+        waiter = self._loop.waiter()
+        self._submit(hop, shipment, key, partial(self._end, waiter, shipment.size))
+        return await waiter  # type: ignore[no-any-return]
+
+    async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:
+        """The same for a call, which is begun for nobody if the wait is cancelled. An item goes on
+        all the same, as it would inline.
+
+        Args:
             limit: seconds that it may take, if not those of the level.
         """
-        size = shipment.size
-        if not self.backpressure.enter_at_once(size):
-            await self._enter(size)
-        task_id = None
+        await self._enter(call.size)
+        waiter = self._loop.waiter()
+        task_id = self._submit(CALL, call, None, partial(self._end, waiter, call.size), limit)
         try:
-            if committed is not None:
-                await committed
-            outcome, settle = self._loop.waiter()
-            task_id = self._submit(hop, shipment, key, settle, limit)
-            return await outcome  # type: ignore[no-any-return]
+            return await waiter  # type: ignore[no-any-return]
         except BaseException:
-            # The wait was cancelled. An item goes on all the same, as it would inline, and is
-            # counted; a call is begun for nobody else.
-            if task_id is not None and hop == CALL:
-                self.pool.withdraw(task_id)
+            if self.pool.withdraw(task_id):
+                self.backpressure.leave(call.size)
             raise
-        finally:
-            self.backpressure.leave(size)
 
     async def take(
         self,
@@ -107,12 +115,17 @@ class Level:
         shipment: Shipment,
         key: Any,
         committed: Awaitable[None] | None,
-        settled: Callable[[Outcome | GivenUp], None],
+        settled: Settle,
     ) -> None:
         """Wait for room only; *settled* is called with what becomes of the item."""
-        size = shipment.size
+        await self._enter(shipment.size, committed)
+        self._submit(hop, shipment, key, partial(self._pass_on, settled, shipment.size))
+
+    async def _enter(self, size: int, committed: Awaitable[None] | None = None) -> None:
         if not self.backpressure.enter_at_once(size):
-            await self._enter(size)
+            # Those inside might wait for others to go with, and none can come in any more.
+            self.pool.flush()
+            await self.backpressure.enter(size)
         try:
             if committed is not None:
                 await committed
@@ -120,29 +133,25 @@ class Level:
             self.backpressure.leave(size)
             raise
 
-        def settle(outcome: Outcome | GivenUp) -> None:
-            try:
-                settled(outcome)
-            finally:
-                self.backpressure.leave(size)
-
-        self._submit(hop, shipment, key, settle)
-
-    async def _enter(self, size: int) -> None:
-        # Those inside might wait for others to go with, and none can come in any more.
-        self.pool.flush()
-        await self.backpressure.enter(size)
-
     def _submit(
-        self,
-        hop: int,
-        shipment: Shipment,
-        key: Any,
-        settle: Callable[[Outcome | GivenUp], None],
-        limit: float | None = None,
+        self, hop: int, shipment: Shipment, key: Any, settle: Settle, limit: float | None = None
     ) -> int:
-        frame, results = shipment.frame, shipment.results
-        return self.pool.submit(hop, frame.data, frame.needs, settle, results, key, limit)
+        data, needs, _ = shipment.frame
+        try:
+            return self.pool.submit(hop, data, needs, settle, shipment.results, key, limit)
+        except BaseException:
+            self.backpressure.leave(shipment.size)
+            raise
+
+    def _end(self, waiter: Awaitable[Any], size: int, outcome: Outcome | GivenUp) -> None:
+        self._loop.end(waiter, outcome)
+        self.backpressure.leave(size)
+
+    def _pass_on(self, settled: Settle, size: int, outcome: Outcome | GivenUp) -> None:
+        try:
+            settled(outcome)
+        finally:
+            self.backpressure.leave(size)
 
 
 def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]) -> _T:

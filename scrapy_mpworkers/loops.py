@@ -24,8 +24,11 @@ class CrawlLoop(Loop, Protocol):
     def close(self) -> None:
         """Forget what was to be called later: a timer would keep its crawl in memory."""
 
-    def waiter(self) -> tuple[Awaitable[Any], Callable[[Any], None]]:
-        """Something to await once, and the function that ends the wait with a value."""
+    def waiter(self) -> Awaitable[Any]:
+        """Something to await once, until :meth:`end`."""
+
+    def end(self, waiter: Awaitable[Any], value: Any = None) -> None:
+        """End the wait for *waiter* with a value, unless the wait was cancelled."""
 
 
 def current_loop() -> CrawlLoop:
@@ -45,7 +48,7 @@ class Gate:
     def __init__(self, loop: CrawlLoop) -> None:
         self._loop = loop
         self._value: list[Any] = []
-        self._waiting: list[Callable[[Any], None]] = []
+        self._waiting: list[Awaitable[Any]] = []
 
     @property
     def is_open(self) -> bool:
@@ -56,15 +59,15 @@ class Gate:
         """End all waits; a second call does nothing."""
         if not self._value:
             self._value.append(value)
-            for end in self._waiting:
-                end(None)
+            for waiter in self._waiting:
+                self._loop.end(waiter)
 
     async def wait(self) -> Any:
         """The value, when the gate is open."""
         if not self._value:
-            awaitable, end = self._loop.waiter()
-            self._waiting.append(end)
-            await awaitable
+            waiter = self._loop.waiter()
+            self._waiting.append(waiter)
+            await waiter
         value = self._value[0]
         if isinstance(value, BaseException):
             raise value
@@ -100,6 +103,7 @@ class _AsyncioLoop(_Timers):
     def __init__(self) -> None:
         super().__init__()
         self.under = self._loop = asyncio.get_event_loop()
+        self.waiter = self._loop.create_future
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)
@@ -116,14 +120,9 @@ class _AsyncioLoop(_Timers):
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
         return self._loop.call_later(seconds, function)
 
-    def waiter(self) -> tuple[Awaitable[Any], Callable[[Any], None]]:
-        future = self._loop.create_future()
-
-        def end(value: Any) -> None:
-            if not future.done():  # a wait may have been cancelled
-                future.set_result(value)
-
-        return future, end
+    def end(self, waiter: Any, value: Any = None) -> None:
+        if not waiter.done():
+            waiter.set_result(value)
 
 
 class _ReactorLoop(_Timers):
@@ -151,14 +150,12 @@ class _ReactorLoop(_Timers):
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
         return self._reactor.callLater(seconds, function)
 
-    def waiter(self) -> tuple[Awaitable[Any], Callable[[Any], None]]:
-        deferred: Deferred[Any] = Deferred()
+    def waiter(self) -> Awaitable[Any]:
+        return Deferred()
 
-        def end(value: Any) -> None:
-            if not deferred.called:
-                deferred.callback(value)
-
-        return deferred, end
+    def end(self, waiter: Any, value: Any = None) -> None:
+        if not waiter.called:
+            waiter.callback(value)
 
 
 @implementer(IReadDescriptor)

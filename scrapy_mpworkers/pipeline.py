@@ -48,10 +48,11 @@ class WorkerPipeline:
     async def open_spider(self) -> None:
         """Wait until a worker is ready. What keeps it from that stops the crawl here."""
         await self._extension.ensure_started()
+        self._process = self._extension.route(self.route_number)
 
     def process_item(self, item: Any) -> Awaitable[Any]:
         """The item as its pipelines return it, or the exception that they raise."""
-        return self._extension.process(self.route_number, item)
+        return self._process(item)
 
     async def close_spider(self) -> None:
         """Wait until all items are settled and the workers have closed their pipelines."""

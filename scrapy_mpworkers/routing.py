@@ -70,15 +70,19 @@ class Routing:
         last: tuple[Hop, Outcome] | None = None  # that was waited for
         try:
             for hop in hops:
-                if shipment.must_be_opened:
+                level = self._levels[hop.level]
+                if last is not None and shipment.must_be_opened:
                     shipment = self._ship(self._back(shipment, last), hop)
                 key = keys.get(hop.number) if keys else None
-                if not self._levels[hop.level].waits:
+                if not level.waits:
                     await self._leave(hop, shipment, key)
                     continue
-                if journaled is None:
+                if journaled is None and self._keeping.has_journal:
                     journaled = self._keeping.take(hop, shipment, kept)
-                outcome = await self._visit(hop, shipment, key, journaled)
+                committed = None if journaled is None else journaled.committed
+                outcome = self._done(
+                    hop, shipment, await level.outcome(hop.number, shipment, key, committed)
+                )
                 last = hop, outcome
                 if outcome.keys:
                     wanting = (one.number for one in self._keyed_behind[hop.number])
@@ -102,31 +106,28 @@ class Routing:
                 return self._rest(self._hops[begin]), kept
         return self._routes[route], None
 
-    async def _visit(
-        self, hop: Hop, shipment: Shipment, key: Any, journaled: JournaledTask | None
-    ) -> Outcome:
-        """Wait until the workers of *hop* have done with an item.
+    def _done(self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp) -> Outcome:
+        """Take in what the workers of *hop* have made of an item.
 
         Raises:
             Exception: what they raised, or why the item was given up.
         """
-        level = self._levels[hop.level]
-        committed = None if journaled is None else journaled.committed
-        outcome = await level.outcome(hop.number, shipment, key, committed)
         self._take_in(hop, shipment, outcome)
         if isinstance(outcome, GivenUp):
             raise outcome.error
         if outcome.fate != _DONE:
+            level = self._levels[hop.level]
             raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
-        shipment.passed(outcome)
+        if outcome.result:
+            shipment.passed(outcome.result)
         return outcome
 
     def _back(self, shipment: Shipment, last: tuple[Hop, Outcome] | None) -> Any:
         """The item as the hops so far returned it; *last*: the one that was waited for."""
-        if last is None:
-            return shipment.item()
+        if last is None or not shipment.results:
+            return shipment.returned()
         hop, outcome = last
-        return read_result(self._levels[hop.level], hop.number, outcome, shipment.item)
+        return read_result(self._levels[hop.level], hop.number, outcome, shipment.returned)
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, as far as the crawl has to wait for them."""
@@ -188,7 +189,7 @@ class Routing:
             "Dropped" if is_drop else "Failed",
             level.settings.name,
             error,
-            shown(readable(shipment.fields)),
+            shown(readable(shipment.content)),
             exc_info=None if is_drop else error,
             extra={"spider": self._crawler.spider},
         )

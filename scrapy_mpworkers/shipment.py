@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.wire.changes import UNCHANGED, Change, Product, Snapshot, unpack
+from scrapy_mpworkers.wire.changes import Change, Product, Snapshot, unpack
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.failures import Failure, put_together
 from scrapy_mpworkers.wire.messages import Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home
 
 
-class Shipment:
-    """An item that has been pickled, with what has become of it so far.
+class Shipment(Snapshot):
+    """An item as it was pickled, with what has become of it so far.
 
     Between two hops that follow one another, frame and results travel on as they are: nobody opens
     them here before the item is back.
@@ -23,45 +23,41 @@ class Shipment:
         UnpicklableError: it cannot be pickled; the message names the field.
     """
 
+    results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
+
     def __init__(
         self, item: Any, codec: ParentCodec, dump: Callable[[Any], Frame] | None = None
     ) -> None:
+        super().__init__(item)
         self._codec = codec
-        self._snapshot = Snapshot(item)
         self.frame: Frame = (dump or codec.dump)(item)
-        self.results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
+        self.size = len(self.frame.data)  #: bytes that cross
 
     @property
-    def size(self) -> int:
-        """Bytes that cross."""
-        size = len(self.frame.data)
-        return size + sum(map(len, self.results)) if self.results else size
-
-    @property
-    def fields(self) -> Any:
+    def content(self) -> Any:
         """The fields that were shipped, or the item itself if it is of a type without any."""
-        return self._snapshot.item if self._snapshot.fields is None else self._snapshot.fields
+        return self.item if self.fields is None else self.fields
 
-    def passed(self, outcome: Outcome) -> None:
-        """A hop has done with it."""
-        if outcome.result:
-            self.results = (*self.results, outcome.result)
+    def passed(self, result: bytes) -> None:
+        """A hop has changed it."""
+        self.results = (*self.results, result)
+        self.size += len(result)
 
     @property
     def must_be_opened(self) -> bool:
         """Whether no other worker could load what the last hop has made of it."""
         return bool(self.results) and is_for_home(self.results[-1])
 
-    def item(self) -> Any:
+    def returned(self) -> Any:
         """The item as the hops so far returned it.
 
         Raises:
             UnreadableError: it cannot be loaded here.
         """
         if not self.results:
-            return self._snapshot.outcome(UNCHANGED)
+            return self.unchanged()
         first, *others = self.results
-        item = self._snapshot.outcome(self._opened(first))
+        item = self.outcome(self._opened(first))
         for result in others:
             item = Snapshot(item).outcome(self._opened(result))
         return item
@@ -72,7 +68,7 @@ class Shipment:
         Raises:
             UnreadableError: it cannot be loaded here.
         """
-        snapshot = Snapshot(self.item()) if self.results else self._snapshot
+        snapshot = Snapshot(self.returned()) if self.results else self
         failure, change = self._ended(outcome)
         if change is not None:
             snapshot.apply(change)

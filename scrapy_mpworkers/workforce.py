@@ -190,8 +190,8 @@ class Workforce:
             if self._stopped is not None:
                 await self._stopped.wait()
                 return
-            turn, end = self._loop.waiter()
-            self._loop.call_later(_LOOK_AGAIN, partial(end, None))
+            turn = self._loop.waiter()
+            self._loop.call_later(_LOOK_AGAIN, partial(self._loop.end, turn))
             await turn
             has_items = any(level.backpressure.pending for level in self.levels)
             patience = _PATIENCE if has_items else patience - _LOOK_AGAIN

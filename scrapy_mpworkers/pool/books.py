@@ -63,9 +63,7 @@ class Books:
         """A new task; it is dispatched soon."""
         # In a tuple: the hash of an int is itself, and even ones would meet at one of two places.
         place = hash((key,)) % len(self._dispatchers) if self._keyed else 0
-        dispatcher = self._dispatchers[place]
-        dispatcher.ledger.add(entry)
-        dispatcher.soon()
+        self._dispatchers[place].add(entry)
 
     def of(self, lane: AnyLane) -> Dispatcher:
         """Where the tasks of *lane* come from."""

@@ -52,6 +52,12 @@ class Dispatcher:
         self._is_due = self._timer_runs = False
         self._rest_is_due = False
 
+    def add(self, entry: Entry) -> None:
+        """A new task; it is dispatched soon."""
+        self.ledger.add(entry)
+        if not self._is_due:
+            self.soon()
+
     def soon(self) -> None:
         """Dispatch in the next turn of the loop: what is submitted in one turn travels together."""
         if not self._is_due:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from math import exp, log
-from operator import add, truediv
+from operator import add
 
 from scrapy_mpworkers.wire.messages import Fate
 
@@ -51,9 +51,14 @@ class Distribution:
         self._total += other._total
 
     def _sort_in(self) -> None:
-        positive = map(max, self._new, repeat(_LEAST))
-        self._buckets.update(map(round, map(truediv, map(log, positive), repeat(_STEP))))
-        self._total += sum(self._new)
+        # Sorted, those of a bucket are found at once: half the time of a logarithm for each.
+        new, first = sorted(self._new), 0
+        while first < len(new):
+            bucket = round(log(max(new[first], _LEAST)) / _STEP)
+            behind = bisect_left(new, exp((bucket + 0.5) * _STEP), first + 1)
+            self._buckets[bucket] += behind - first
+            first = behind
+        self._total += sum(new)
         self._new.clear()
 
     def percentile(self, percent: float) -> float:

@@ -156,14 +156,16 @@ class Ledger:
 
         The last task of a queue message leaves ``entry.message.unsettled`` at 0.
         """
-        entry = self._leases.get(lane, {}).pop(task_id, None)
+        leases = self._leases.get(lane)
+        entry = leases.pop(task_id, None) if leases else None
         if entry is None:
             return None
-        assert entry.message is not None
+        message = entry.message
+        assert message is not None
         if entry.alone:
             self._running_alone.discard(lane)
-        entry.message.unsettled -= 1
-        if not entry.message.unsettled:
+        message.unsettled -= 1
+        if not message.unsettled:
             self._open_messages[lane] -= 1
         return entry
 

@@ -142,7 +142,8 @@ class Tenant:
             the id of the task.
         """
         task_id = next(self._pool.task_ids)
-        self.figures.of(hop).submitted += 1
+        figures = self.figures
+        (figures.items if hop >= 0 else figures.calls).submitted += 1
         self._callbacks[task_id] = settle
         seconds = self._options.item_timeout if limit is None else limit
         if seconds:
@@ -152,16 +153,19 @@ class Tenant:
             late = self._given_up(None)
             self._loop.call_soon(lambda: self._give_up(entry, late, None))
             return task_id
-        self.figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
+        figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
         self._books.add(entry, key)
         return task_id
 
-    def withdraw(self, task_id: int) -> None:
-        """Nobody waits for a task any more. If no worker has it yet, none will get it."""
+    def withdraw(self, task_id: int) -> bool:
+        """Nobody waits for a task any more. If no worker has it yet, none will get it: whether that
+        is so."""
         entry = self._books.withdraw(task_id)
-        if entry is not None:
-            self.figures.of(entry.hop).cancelled += 1
-            self._callbacks.pop(task_id)
+        if entry is None:
+            return False
+        self.figures.of(entry.hop).cancelled += 1
+        self._callbacks.pop(task_id)
+        return True
 
     def flush(self) -> None:
         """What waits for others to go with goes soon without them."""
@@ -247,17 +251,18 @@ class Tenant:
         figures.workers[lane.place].busy += seconds
         dispatcher = self._books.of(lane)
         dispatcher.took(seconds, len(outcomes))
+        ledger, heard_at = dispatcher.ledger, lane.heard_at
+        self._settled_at = monotonic()
         waits: list[float] = []
         for outcome in outcomes:
-            entry = dispatcher.ledger.settle(lane, outcome.task_id)
+            entry = ledger.settle(lane, outcome.task_id)
             if entry is None:  # given up meanwhile
-                if dispatcher.ledger.came_late(lane, outcome.task_id):
+                if ledger.came_late(lane, outcome.task_id):
                     lane.message_done()
                 continue
-            assert entry.message is not None
-            if not entry.message.unsettled:
+            if not entry.message.unsettled:  # type: ignore[union-attr]
                 lane.message_done()
-            waits.append(lane.heard_at - entry.submitted_at - outcome.seconds)
+            waits.append(heard_at - entry.submitted_at - outcome.seconds)
             self._settle(entry, outcome.fate, outcome)
         lane.settled += len(waits)
         figures.service.extend(times)
@@ -314,11 +319,11 @@ class Tenant:
 
     def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
         given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
+        self._settled_at = monotonic()
         self._settle(entry, Fate.DEAD_LETTERED, given_up)
 
     def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
-        self._settled_at = monotonic()
-        self.figures.of(entry.hop).settled[fate] += 1
+        self.figures.of(entry.row[1]).settled[fate] += 1
         settle = self._callbacks.pop(entry.id)
         try:
             settle(outcome)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
-from operator import is_
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.wire.fields import IMMUTABLE, build, fields_of, is_immutable, write_fields
@@ -53,7 +52,7 @@ def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
 
     Pickle would look up the classes of named tuples, on both sides and for each item.
     """
-    if product == UNCHANGED:
+    if product is UNCHANGED or product == UNCHANGED:
         return b""
     body = product.body
     return dump((product.shape, tuple(body) if isinstance(body, Change) else body), product)
@@ -84,6 +83,8 @@ class Snapshot:
 
     def product(self, returned: Any) -> Product:
         """In the worker: what goes back for *returned*."""
+        if returned is self.item and self._is_untouched() and self._is_plain():
+            return UNCHANGED  # found sooner than by a comparison field by field
         if self.fields is not None and type(returned) is type(self.item):
             fields = fields_of(returned)
             if fields is not None:
@@ -96,10 +97,12 @@ class Snapshot:
         product = self.product(self.item)
         return product.body if product.shape == Shape.SAME else None
 
+    def unchanged(self) -> Any:
+        """In the parent: the item, if the consumer returned it as it was."""
+        return self.item if self._is_untouched() else self.outcome(UNCHANGED)
+
     def outcome(self, product: Product) -> Any:
         """In the parent: the item that the consumer returned."""
-        if product is UNCHANGED and self._is_untouched():
-            return self.item
         if product.shape == Shape.WHOLE:
             return product.body
         if product.shape == Shape.SAME and self.apply(product.body):
@@ -118,13 +121,15 @@ class Snapshot:
 
     def _is_untouched(self) -> bool:
         now, shipped = fields_of(self.item), self.fields
-        return (
-            now is not None
-            and shipped is not None
-            and len(now) == len(shipped)
-            and all(map(is_, now.values(), shipped.values()))
-            and list(now) == list(shipped)
-        )
+        if now is None or shipped is None or [*now] != [*shipped]:
+            return False
+        for name, value in shipped.items():  # noqa: SIM110 - all() and a generator take longer
+            if now[name] is not value:
+                return False
+        return True
+
+    def _is_plain(self) -> bool:
+        return self.fields is not None and IMMUTABLE.issuperset(map(type, self.fields.values()))
 
     def _rebuilt(self, change: Change) -> Any:
         assert self.fields is not None

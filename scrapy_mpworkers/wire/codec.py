@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -37,6 +38,10 @@ class Frame(NamedTuple):
     data: bytes | Large
     needs: tuple[int, ...] = ()
     handles: tuple[Response, ...] = ()
+
+
+# As Frame(data), which is written in Python.
+_plain_frame = partial(tuple.__new__, Frame)
 
 
 class StoredFrame(NamedTuple):
@@ -97,13 +102,13 @@ class ParentCodec:
         # Taken out while it works: classes of the user may dump something from within.
         pickler = self._idle.pop() if self._idle else self._pickler()
         try:
-            data = pickler.dump_frame(obj)
+            frame = pickler.frame(obj)
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
-        if len(data) <= KEPT:
+        if len(frame[0]) <= KEPT:
             self._idle.append(pickler)
-        return pickler.frame(data)
+        return frame
 
     def dump_call(self, call: tuple[Any, ...]) -> Frame:
         """Pickle a call: (function, positional arguments, keyword arguments).
@@ -113,10 +118,9 @@ class ParentCodec:
         """
         pickler = self._call_pickler()
         try:
-            data = pickler.dump_frame(call)
+            return pickler.frame(call)
         except BaseException as error:  # as in dump()
             raise uncallable(call, error, self._call_pickler) from error
-        return pickler.frame(data)
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
@@ -193,10 +197,11 @@ class _ParentPickler(Pickler):
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
 
-    def frame(self, data: bytes | Large) -> Frame:
-        """The frame of the last object, whose pickle is *data*."""
+    def frame(self, obj: Any) -> Frame:
+        """The frame of *obj*. After an error this pickler must not be used again."""
+        data = self.dump_pieces(obj)
         if not self._needs and not self._handles:
-            return Frame(data)
+            return _plain_frame((data, (), ()))
         frame = Frame(data, tuple(self._needs), tuple(self._handles))
         self._needs, self._handles = {}, []
         return frame

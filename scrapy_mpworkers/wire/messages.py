@@ -53,6 +53,10 @@ class Task(NamedTuple):
     results: tuple[bytes, ...] = ()
 
 
+# As Task._make, which is written in Python.
+_as_task = partial(tuple.__new__, Task)
+
+
 #: A Task as a plain tuple. On its way a large frame is behind the message, and here is its size.
 TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 
@@ -71,7 +75,7 @@ class Batch(NamedTuple):
     @property
     def tasks(self) -> list[Task]:
         """The tasks, in their order."""
-        return list(map(Task._make, self.rows))
+        return list(map(_as_task, self.rows))
 
 
 class Setup(NamedTuple):
@@ -121,8 +125,8 @@ class Outcome(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-# As Outcome._make, which is written in Python.
-_as_outcome = partial(tuple.__new__, Outcome)
+#: As ``Outcome._make``, which is written in Python.
+as_outcome = partial(tuple.__new__, Outcome)
 
 
 class Opened(NamedTuple):
@@ -153,7 +157,7 @@ class Outcomes(NamedTuple):
     @property
     def outcomes(self) -> list[Outcome]:
         """The outcomes, in their order."""
-        return list(map(_as_outcome, self.rows))
+        return list(map(as_outcome, self.rows))
 
 
 class Closed(NamedTuple):

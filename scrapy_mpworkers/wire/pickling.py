@@ -55,28 +55,21 @@ class Pickler(pickle.Pickler):
 
     def dumps(self, obj: Any) -> bytes:
         """Pickle *obj*. After an error this pickler must not be used again."""
-        parts = self._pickled(obj)
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.clear()
-        return data
+        return bytes(self.dump_pieces(obj))
 
-    def dump_frame(self, obj: Any) -> bytes | Large:
+    def dump_pieces(self, obj: Any) -> bytes | Large:
         """The same, not joined if it is large."""
-        parts = self._pickled(obj)
-        if len(parts) > 1 and sum(map(len, parts)) >= LARGE:
-            frame: bytes | Large = Large(parts.copy())
-        else:
-            frame = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.clear()
-        return frame
-
-    def _pickled(self, obj: Any) -> list[bytes]:
         self.dump(obj)
         self.clear_memo()  # it would keep the object alive
+        parts = self._parts
         if self._mark is not None:
-            self._parts.append(self._mark)
+            parts.append(self._mark)
             self._mark = None
-        return self._parts
+        if len(parts) == 1:
+            return parts.pop()
+        pieces = parts.copy()
+        parts.clear()
+        return Large(pieces) if sum(map(len, pieces)) >= LARGE else b"".join(pieces)
 
 
 class CallPickler(Pickler, cloudpickle.Pickler):  # type: ignore[misc]

@@ -32,6 +32,9 @@ class Handles:
         self.responses: dict[int, Response] = {}  # an id is unique only while its object lives
 
 
+_NONE = Handles()  # of items without any
+
+
 class WorkerCodec:
     """A worker's side of the wall."""
 
@@ -73,13 +76,15 @@ class WorkerCodec:
 
     def load(self, data: bytes | memoryview) -> Any:
         """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
-        self.handles = Handles()
+        self.handles = _NONE
         return self.load_more(data)
 
     def load_more(self, data: bytes | memoryview) -> Any:
         """Unpickle what a worker has made of the item in the last frame."""
         if not has_tokens(data):
             return pickle.loads(data)
+        if self.handles is _NONE:
+            self.handles = Handles()
         resolvers: Resolvers = {
             "shared": self._shared.__getitem__,
             "response": self._response,

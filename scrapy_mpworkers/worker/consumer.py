@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from scrapy import signals
 from scrapy.exceptions import DropItem
@@ -18,7 +18,7 @@ from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack
 from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
-from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task
+from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task, as_outcome
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
 from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
@@ -28,6 +28,12 @@ from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
 from scrapy_mpworkers.worker.watch import warn_and_watch
 
 logger = logging.getLogger(__name__)
+
+_DONE = int(Fate.DONE)
+_LOOK_EVERY = 1.0  # seconds; to look at each attribute takes as long as half a small item
+
+#: How an item ended: fate, result and keys of its Outcome.
+_End: TypeAlias = tuple[int, bytes, tuple[Any, ...]]
 
 
 class Runs(Protocol):
@@ -83,6 +89,7 @@ class Consumers:
         self._hops = {
             number: hop_pipelines(hop.entries, self._crawler) for number, hop in state.hops.items()
         }
+        self._look_at = 0.0  # when to look at the spider's attributes again, perf_counter()
         self._runs: dict[int, Runs] = {CALL: CallHop(), **self._hops}
         self._keys = {
             number: tuple(map(key_function, hop.keys)) for number, hop in state.hops.items()
@@ -112,6 +119,7 @@ class Consumers:
         """Close the pipelines, then send ``spider_closed`` to their handlers."""
         for hop in self._hops.values():
             await hop.close_spider_async()
+        self._crawler.warn_of_lost_attributes()
         await self._crawler.send(signals.spider_closed, reason="finished")
 
     def define(self, definitions: Sequence[Definition]) -> None:
@@ -121,10 +129,19 @@ class Consumers:
     async def consume(self, task: Task) -> Outcome:
         """Run one item through the pipelines of its hop. Whatever happens is an outcome."""
         started = perf_counter()
-        fate, result, keys = await self._run(task)
-        seconds = perf_counter() - started
-        self._crawler.warn_of_lost_attributes()
-        return Outcome(task.id, int(fate), result, self.effects(), seconds, keys)
+        arrived: Snapshot | None = None
+        try:
+            arrived = self._arrived(task)
+            returned = await self._runs[task.hop].process(arrived.item, self._guard)
+            end = self._done(task, arrived, returned)
+        except BaseException as error:
+            end = self._ended(arrived, error)
+        ended = perf_counter()
+        if ended >= self._look_at:
+            self._look_at = ended + _LOOK_EVERY
+            self._crawler.warn_of_lost_attributes()
+        fate, result, keys = end
+        return as_outcome((task.id, fate, result, self.effects(), ended - started, keys))
 
     async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Run the items of each hop through its pipelines as one, in the order of the hops."""
@@ -153,34 +170,21 @@ class Consumers:
 
     # One by one
 
-    async def _run(self, task: Task) -> tuple[Fate, bytes, tuple[Any, ...]]:
-        arrived: Snapshot | None = None
-        try:
-            arrived = self._arrived(task)
-            returned = await self._runs[task.hop].process(arrived.item, self._guard)
-            return self._done(task, arrived, returned)
-        except BaseException as error:
-            return self._ended(arrived, error)
-
     def _arrived(self, task: Task) -> Snapshot:
         item = self._codec.load(task.frame)
         if task.results:
             item = followed(item, task.results, self._codec.load_more)
         return Snapshot(item)
 
-    def _done(
-        self, task: Task, arrived: Snapshot, returned: Any
-    ) -> tuple[Fate, bytes, tuple[Any, ...]]:
+    def _done(self, task: Task, arrived: Snapshot, returned: Any) -> _End:
         keys = self._keys[task.hop]
         found = tuple(key(returned) for key in keys) if keys else ()
-        return Fate.DONE, pack(arrived.product(returned), self._codec.dump), found
+        return _DONE, pack(arrived.product(returned), self._codec.dump), found
 
-    def _ended(
-        self, arrived: Snapshot | None, error: BaseException
-    ) -> tuple[Fate, bytes, tuple[Any, ...]]:
+    def _ended(self, arrived: Snapshot | None, error: BaseException) -> _End:
         fate = Fate.DROPPED if isinstance(error, DropItem) else Fate.FAILED
         failure = take_apart(error, self._codec.dump)
-        return fate, self._codec.dump((failure, self._portable_change(arrived))), ()
+        return int(fate), self._codec.dump((failure, self._portable_change(arrived))), ()
 
     def _portable_change(self, arrived: Snapshot | None) -> Change | None:
         """What was done to the item before it was dropped or failed, if that can be pickled."""
@@ -241,7 +245,7 @@ class Consumers:
                 fate, result, keys = self._done(task, snapshot, end)
             except BaseException as error:
                 fate, result, keys = self._ended(snapshot, error)
-        return Outcome(task.id, int(fate), result, None, 0.0, keys)
+        return Outcome(task.id, fate, result, None, 0.0, keys)
 
 
 def _hop_of(task: Task) -> int:

@@ -53,6 +53,8 @@ class WorkerCrawler:
 
     def take_stat_changes(self) -> tuple[StatChange, ...]:
         """What pipelines did to the stats since the last call."""
+        if not self._stat_changes:
+            return ()
         changes = tuple(self._stat_changes)
         self._stat_changes.clear()
         return changes

@@ -33,6 +33,8 @@ class Records:
 
     def take(self) -> tuple[WireRecord, ...]:
         """The records since the last call."""
+        if not self._records:
+            return ()
         records, self._records = self._records, []
         return tuple(records)
 

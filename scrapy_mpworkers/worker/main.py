@@ -131,16 +131,15 @@ class Worker:
         if batch.together:
             self._reporter.flush(*await self._consume_together(consumers, batch.tasks))
             return
+        # From one task to the next the dial is not idle for a moment.
         *tasks, last = batch.tasks
         for task in tasks:
-            self._reporter.add(await self._consume(consumers, task))
-        self._reporter.flush(await self._consume(consumers, last))
-
-    async def _consume(self, consumers: Consumers, task: Task) -> Outcome:
-        _turn(self._dial, task.id, monotonic())
-        outcome = await consumers.consume(task)
+            _turn(self._dial, task.id, monotonic())
+            self._reporter.add(await consumers.consume(task))
+        _turn(self._dial, last.id, monotonic())
+        outcome = await consumers.consume(last)
         _turn(self._dial, -1, 0.0)
-        return outcome
+        self._reporter.flush(outcome)
 
     async def _consume_together(self, consumers: Consumers, tasks: Sequence[Task]) -> list[Outcome]:
         _turn(self._dial, tasks[0].id, monotonic())  # it stands for all of them

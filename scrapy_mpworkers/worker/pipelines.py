@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from scrapy.pipelines import ItemPipelineManager
@@ -44,15 +45,18 @@ class HopPipelines(ItemPipelineManager):
 
     async def process(self, item: Any, guard: Guard) -> Any:
         """As ``process_item_async``, but a chain that never awaits does not pay for awaiting."""
-        for method in self.methods["process_item"]:
-            assert method is not None
-            needs_spider = method in self._mw_methods_requiring_spider
+        for method, needs_spider in self._chain:
             returned = method(item, self._spider) if needs_spider else method(item)
             if returned is not item:
                 name = global_object_name(method)
                 returned = await guard(ensure_awaitable(returned, _warn=name))
             item = returned
         return item
+
+    @cached_property
+    def _chain(self) -> list[tuple[Callable[..., Any], bool]]:
+        methods = filter(None, self.methods["process_item"])
+        return [(method, method in self._mw_methods_requiring_spider) for method in methods]
 
     async def process_together(self, items: Sequence[Any], guard: Guard) -> list[Any]:
         """Run *items* through the pipelines at once, those without ``process_batch`` one by one.
