@@ -63,12 +63,8 @@ class LevelPool(Protocol):
             limit: seconds that it may take, if not those of the level.
         """
 
-    def withdraw(self, task_id: int) -> bool:
-        """Nobody waits for a task any more: if it has not begun, it need not.
-
-        Returns:
-            whether it never will, and is not settled either.
-        """
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more: if it has not begun, it need not."""
 
     def flush(self) -> None:
         """What waits for others to go with goes soon without them."""

@@ -107,15 +107,13 @@ class InProcessPool:
     def hurry(self) -> None:
         """Nothing, likewise."""
 
-    def withdraw(self, task_id: int) -> bool:
-        """Nobody waits for a task any more; if it has not begun, it never does: whether that is
-        so."""
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more; if it has not begun, it never does."""
         for number, (task, *_) in enumerate(self._tasks):
             if task.id == task_id and task is not self._at_work:
                 del self._tasks[number]
                 self.figures.of(task.hop).cancelled += 1
-                return True
-        return False
+                return
 
     def workers(self) -> tuple[int, int]:
         """Busy and ready workers; this process counts as one."""

@@ -80,34 +80,40 @@ class Level:
         if committed is not None or not self.backpressure.enter_at_once(shipment.size):
             return self._outcome_later(hop, shipment, key, committed)
         # The way of nearly every item, so without a coroutine of its own.
-        waiter = self._loop.waiter()
-        self._submit(hop, shipment, key, partial(self._end, waiter, shipment.size))
-        return waiter
+        return self._sent(hop, shipment, key)
 
     async def _outcome_later(
         self, hop: int, shipment: Shipment, key: Any, committed: Awaitable[None] | None
     ) -> Outcome | GivenUp:
         await self._enter(shipment.size, committed)
+        return await self._sent(hop, shipment, key)
+
+    def _sent(self, hop: int, shipment: Shipment, key: Any) -> Awaitable[Outcome | GivenUp]:
+        # Should the wait be cancelled, the item goes on all the same, as it would inline.
         waiter = self._loop.waiter()
         self._submit(hop, shipment, key, partial(self._end, waiter, shipment.size))
-        return await waiter  # type: ignore[no-any-return]
+        return waiter
+
+    def _end(self, waiter: Awaitable[Any], size: int, outcome: Outcome | GivenUp) -> None:
+        self._loop.end(waiter, outcome)
+        self.backpressure.leave(size)
 
     async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:
-        """The same for a call, which is begun for nobody if the wait is cancelled. An item goes on
-        all the same, as it would inline.
+        """The same for a call. If the wait is cancelled its place is free, and it is not begun.
 
         Args:
             limit: seconds that it may take, if not those of the level.
         """
         await self._enter(call.size)
         waiter = self._loop.waiter()
-        task_id = self._submit(CALL, call, None, partial(self._end, waiter, call.size), limit)
+        task_id = self._submit(CALL, call, None, partial(self._loop.end, waiter), limit)
         try:
             return await waiter  # type: ignore[no-any-return]
         except BaseException:
-            if self.pool.withdraw(task_id):
-                self.backpressure.leave(call.size)
+            self.pool.withdraw(task_id)
             raise
+        finally:
+            self.backpressure.leave(call.size)
 
     async def take(
         self,
@@ -118,8 +124,16 @@ class Level:
         settled: Settle,
     ) -> None:
         """Wait for room only; *settled* is called with what becomes of the item."""
-        await self._enter(shipment.size, committed)
-        self._submit(hop, shipment, key, partial(self._pass_on, settled, shipment.size))
+        size = shipment.size
+        await self._enter(size, committed)
+
+        def settle(outcome: Outcome | GivenUp) -> None:
+            try:
+                settled(outcome)
+            finally:
+                self.backpressure.leave(size)
+
+        self._submit(hop, shipment, key, settle)
 
     async def _enter(self, size: int, committed: Awaitable[None] | None = None) -> None:
         if not self.backpressure.enter_at_once(size):
@@ -137,21 +151,7 @@ class Level:
         self, hop: int, shipment: Shipment, key: Any, settle: Settle, limit: float | None = None
     ) -> int:
         data, needs, _ = shipment.frame
-        try:
-            return self.pool.submit(hop, data, needs, settle, shipment.results, key, limit)
-        except BaseException:
-            self.backpressure.leave(shipment.size)
-            raise
-
-    def _end(self, waiter: Awaitable[Any], size: int, outcome: Outcome | GivenUp) -> None:
-        self._loop.end(waiter, outcome)
-        self.backpressure.leave(size)
-
-    def _pass_on(self, settled: Settle, size: int, outcome: Outcome | GivenUp) -> None:
-        try:
-            settled(outcome)
-        finally:
-            self.backpressure.leave(size)
+        return self.pool.submit(hop, data, needs, settle, shipment.results, key, limit)
 
 
 def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]) -> _T:

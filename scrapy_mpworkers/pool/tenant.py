@@ -157,15 +157,12 @@ class Tenant:
         self._books.add(entry, key)
         return task_id
 
-    def withdraw(self, task_id: int) -> bool:
-        """Nobody waits for a task any more. If no worker has it yet, none will get it: whether that
-        is so."""
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more. If no worker has it yet, none will get it."""
         entry = self._books.withdraw(task_id)
-        if entry is None:
-            return False
-        self.figures.of(entry.hop).cancelled += 1
-        self._callbacks.pop(task_id)
-        return True
+        if entry is not None:
+            self.figures.of(entry.hop).cancelled += 1
+            self._callbacks.pop(task_id)
 
     def flush(self) -> None:
         """What waits for others to go with goes soon without them."""
