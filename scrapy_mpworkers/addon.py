@@ -1,20 +1,30 @@
-"""Switches the components on: ``ADDONS = {"scrapy_mpworkers.Addon": 500}``."""
+"""Switches the components on: ``ADDONS = {"scrapy_mpworkers.Addon": 500}``.
+
+Imports little: a fork server is to be launched first, and imports beside us then.
+"""
 
 from __future__ import annotations
 
+from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
-from scrapy_mpworkers.extension import WorkerExtension
+from scrapy_mpworkers.backend import foresee
 from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.hops import add_routes
-from scrapy_mpworkers.middleware import WorkerSpiderMiddleware
-from scrapy_mpworkers.pipeline import route_class
+from scrapy_mpworkers.hops import add_component, add_routes, hops_of, is_contract_check
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
 
 
 class Addon:
     """The add-on. What the user has already set for a component, ``None`` included, stays."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Addon:
+        """The add-on of this crawl."""
+        return cls(crawler)
 
     def update_settings(self, settings: BaseSettings) -> None:
         """Enable extension, spider middleware and a pipeline for each route.
@@ -27,11 +37,11 @@ class Addon:
         if not options.enabled:
             _put_back(settings, options)
         elif options.levels:
-            add_routes(settings, options, route_class)
-        settings.setdefault_in_component_priority_dict("EXTENSIONS", WorkerExtension, 0)
-        settings.setdefault_in_component_priority_dict(
-            "SPIDER_MIDDLEWARES", WorkerSpiderMiddleware, 0
-        )
+            add_routes(settings, options)
+            if self._crawler.crawling and not is_contract_check():  # not for a look at settings
+                foresee(options, hops_of(settings, options), self._crawler.spidercls)
+        add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)
+        add_component(settings, "SPIDER_MIDDLEWARES", "middleware.WorkerSpiderMiddleware", 0)
 
 
 def _put_back(settings: BaseSettings, options: WorkerSettings) -> None:

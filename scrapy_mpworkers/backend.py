@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from scrapy import Spider
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.checks import BACKENDS, Entry
@@ -18,10 +19,12 @@ from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions, Settle, Why
-from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
-from scrapy_mpworkers.wire.codec import Frame, ParentCodec
+from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
 from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Definition, Setup
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 
 #: Builds a crawl's consumers in a process of ours.
 IN_OUR_PROCESS = "scrapy_mpworkers.worker.consumer:build"
@@ -119,6 +122,16 @@ class LevelPlan(NamedTuple):
         return PoolOptions(**given | changes)
 
 
+def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPlan], int]:
+    """The levels of a crawl, and the index of the one that takes calls of functions."""
+    levels, calls_at = levels_with_calls(options, bool(hops))
+    plans = [
+        LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
+        for number, level in enumerate(levels)
+    ]
+    return plans, calls_at
+
+
 class Backend(Protocol):
     """What has the workers of one crawl.
 
@@ -159,6 +172,14 @@ def find_backend(name: str) -> MakeBackend:
     (found,) = entry_points(group=BACKENDS, name=name)
     make: MakeBackend = found.load()
     return make
+
+
+def foresee(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
+    """A crawl will start, and Scrapy has hardly begun to build it: let its backend begin what takes
+    long, if it has a function for that, ``foresee(options, plans, spidercls)``."""
+    begin = getattr(find_backend(options.backend), "foresee", None)
+    if begin is not None:
+        begin(options, plans_of(options, hops)[0], spidercls)
 
 
 def setup_maker(

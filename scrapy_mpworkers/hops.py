@@ -8,17 +8,20 @@ its first pipeline.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from scrapy.settings import BaseSettings
 from scrapy.utils.conf import build_component_list
-from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
+
+#: What stands for a route, as ``pipeline`` names it.
+_ROUTE = re.compile(r"scrapy_mpworkers\.(pipeline\.)?(WorkerPipeline|Route[1-9][0-9]*)")
 
 
 class Hop(NamedTuple):
@@ -39,13 +42,8 @@ class Hop(NamedTuple):
         return tuple(map(import_path, self.entries))
 
 
-def add_routes(
-    settings: BaseSettings, options: WorkerSettings, route_class: Callable[[int], type]
-) -> None:
+def add_routes(settings: BaseSettings, options: WorkerSettings) -> None:
     """Put an entry for each route into ITEM_PIPELINES, unless the user has placed one by hand.
-
-    Args:
-        route_class: gives the class that stands for the route of a number.
 
     Raises:
         SettingError: a pipeline is in both settings.
@@ -55,7 +53,20 @@ def add_routes(
     if any(_is_route(entry) for entry in reactor_side):
         return
     for number, order in enumerate(_first_orders(reactor_side, options)):
-        settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", route_class(number), order)
+        add_component(settings, "ITEM_PIPELINES", _route_name(number), order)
+
+
+def add_component(settings: BaseSettings, setting: str, name: str, order: int) -> None:
+    """Add a component of ours by its name in this package, unless the user has listed it, if only
+    to switch it off.
+
+    As a path, not as a class: settings are pickled for the workers, which would import it.
+    """
+    path = f"{__package__}.{name}"
+    known = {path, f"{__package__}.{name.rpartition('.')[2]}"}
+    components = settings.getdict(setting)
+    if not any(import_path(entry) in known for entry in components):
+        settings.set(setting, {**components, path: order}, settings.getpriority(setting) or 0)
 
 
 def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
@@ -142,10 +153,14 @@ def _reactor_pipelines(settings: BaseSettings) -> dict[Any, Any]:
     return {entry: order for entry, order in composed.items() if order is not None}
 
 
+def _route_name(number: int) -> str:
+    return "pipeline.WorkerPipeline" if number == 0 else f"pipeline.Route{number + 1}"
+
+
 def _is_route(entry: Any) -> bool:
-    if isinstance(entry, str) and not entry.startswith("scrapy_mpworkers."):
-        return False
-    return getattr(load_object(entry), "route_number", None) is not None
+    if isinstance(entry, str):
+        return _ROUTE.fullmatch(entry) is not None
+    return getattr(entry, "route_number", None) is not None
 
 
 def _refuse_twice(reactor_side: dict[Any, Any], options: WorkerSettings) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from itemadapter import ItemAdapter
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.errors import KeyMissingError
@@ -39,6 +38,8 @@ def key_function(key: Any) -> KeyFunction:
 
 
 def _field(name: str) -> KeyFunction:
+    from itemadapter import ItemAdapter  # late, as in wire/fields.py
+
     def value(item: Any) -> Any:
         try:
             return ItemAdapter(item)[name]

@@ -1,6 +1,7 @@
 """The backend of this machine: worker processes, level by level.
 
-Crawls of this process that run at the same time and want the same workers share them.
+Crawls of this process that run at the same time and want the same workers share them. The pool is
+imported late: first the fork server is launched, and imports beside us.
 """
 
 from __future__ import annotations
@@ -9,23 +10,26 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scrapy import Spider
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backend import LevelPlan, setup_maker
 from scrapy_mpworkers.cpus import thread_variables, usable_cpus
-from scrapy_mpworkers.crossing import folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.loops import CrawlLoop, current_loop, is_closed
 from scrapy_mpworkers.pool.batching import target
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
-from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.pool.tenant import Tenant
+from scrapy_mpworkers.preloading import folders_to_import_from, modules_to_preload
 from scrapy_mpworkers.settings import WorkerSettings
-from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.worker.process import Conditions
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.pool.pool import Pool
+    from scrapy_mpworkers.pool.tenant import Tenant
+    from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 
 
 class Manning(NamedTuple):
@@ -58,25 +62,20 @@ class LocalBackend:
     def __init__(
         self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
     ) -> None:
-        # Of those that will be there: calls seldom have workers of their own.
-        listed = sum(level.pool.workers for level in options.levels)
-        everybody = listed or options.pool.workers
-        method = options.start_method
+        self._mannings = _mannings(options, plans, crawler.spidercls)
         self._plans = plans
-        self._manning = [manning(method, plan, crawler.spidercls, everybody) for plan in plans]
+
+    @staticmethod
+    def foresee(
+        options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
+    ) -> None:
+        """Launch fork servers: they import Scrapy and the pipelines while Scrapy's process imports
+        the rest of this package, and builds the crawl."""
+        _prepare(_mannings(options, plans, spidercls), plans)
 
     def prepare(self) -> None:
-        """Let fork servers import what the hops' workers need while Scrapy goes on to start, where
-        none are at work that can be shared."""
-        shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
-        servers.prepare(
-            [
-                one.wanted
-                for one, plan in zip(self._manning, self._plans, strict=True)
-                if plan.settings.pool.workers and plan.hops
-                if one.method == "forkserver" and _key(one) not in shared
-            ]
-        )
+        """The same, unless it has been foreseen."""
+        _prepare(self._mannings, self._plans)
 
     def pool(
         self,
@@ -87,11 +86,36 @@ class LocalBackend:
         loop: CrawlLoop,
     ) -> Tenant:
         """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
-        manning = self._manning[number]
+        from scrapy_mpworkers.pool.tenant import Tenant
+
+        manning = self._mannings[number]
         make_setup = setup_maker(make_state, codec)
         blobs = codec.definitions.blobs
         find = partial(_find_pool, manning)
         return Tenant(find, manning.options, make_setup, blobs, events, loop)
+
+
+def _mannings(
+    options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
+) -> list[Manning]:
+    # Of those that will be there: calls seldom have workers of their own.
+    listed = sum(level.pool.workers for level in options.levels)
+    everybody = listed or options.pool.workers
+    return [manning(options.start_method, plan, spidercls, everybody) for plan in plans]
+
+
+def _prepare(mannings: Sequence[Manning], plans: Sequence[LevelPlan]) -> None:
+    """Let fork servers import what the hops' workers need, where none are at work that can be
+    shared."""
+    shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
+    servers.prepare(
+        [
+            one.wanted
+            for one, plan in zip(mannings, plans, strict=True)
+            if plan.settings.pool.workers and plan.hops
+            if one.method == "forkserver" and _key(one) not in shared
+        ]
+    )
 
 
 def manning(method: str, plan: LevelPlan, spidercls: type, everybody: int) -> Manning:
@@ -114,6 +138,8 @@ def manning(method: str, plan: LevelPlan, spidercls: type, everybody: int) -> Ma
 
 
 def _find_pool(manning: Manning) -> Pool:
+    from scrapy_mpworkers.pool.pool import Pool
+
     loop = current_loop()  # not the crawl's, which ends with it
     place = _key(manning), loop.under
     pool = _at_work.get(place)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import is_contract_check
-from scrapy_mpworkers.inline import InlineHop
 from scrapy_mpworkers.settings import read_settings
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.extension import WorkerExtension
 
 
 class WorkerPipeline:
@@ -31,6 +32,10 @@ class WorkerPipeline:
             NotConfigured: there is nothing to do for it.
             SettingError: the extension is missing.
         """
+        # Late: Scrapy loads this module while the add-on has yet to launch a fork server.
+        from scrapy_mpworkers.extension import WorkerExtension
+        from scrapy_mpworkers.inline import InlineHop
+
         options = read_settings(crawler.settings)
         if not options.pipelines or is_contract_check():
             raise NotConfigured
@@ -59,19 +64,10 @@ class WorkerPipeline:
         await self._extension.stop()
 
 
-def route_class(number: int) -> type[WorkerPipeline]:
-    """The class that stands for a route; settings need a different one for each."""
-    return WorkerPipeline if number == 0 else _route_classes(f"Route{number + 1}")
-
-
 def __getattr__(name: str) -> type[WorkerPipeline]:
-    # Route2, Route3, … can be imported and pickled by name, as settings may be.
-    if name.startswith("Route") and name[5:].isdigit() and int(name[5:]) > 1:
-        return _route_classes(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _route_classes(name: str) -> type[WorkerPipeline]:
+    # Route2, Route3, …: settings need a different class for each route.
+    if not (name.startswith("Route") and name[5:].isdigit() and int(name[5:]) > 1):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     namespace = {"route_number": int(name[5:]) - 1, "__module__": __name__}
     cls = type(name, (WorkerPipeline,), namespace)
     return globals().setdefault(name, cls)  # type: ignore[no-any-return]

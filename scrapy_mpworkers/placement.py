@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scrapy_mpworkers.settings import LevelSettings
+if TYPE_CHECKING:  # workers import this module, and have no use for that one
+    from scrapy_mpworkers.settings import LevelSettings
 
 
 class Placement(NamedTuple):

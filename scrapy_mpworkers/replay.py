@@ -15,7 +15,7 @@ from scrapy.exceptions import DropItem
 from scrapy_mpworkers.dead_letters import DeadLetter, DeadLetterFile, history, read_letters
 from scrapy_mpworkers.errors import HopGoneError, NotReplayedError
 from scrapy_mpworkers.extension import WorkerExtension
-from scrapy_mpworkers.middleware import WorkerSpiderMiddleware
+from scrapy_mpworkers.hops import add_component
 from scrapy_mpworkers.resume import KeptItem
 
 
@@ -43,9 +43,7 @@ class Replay:
         # A replay must not go on with the requests of a paused crawl.
         settings.set("JOBDIR", None, priority="cmdline")
         settings.set("MPWORKERS_JOURNAL", False, priority="cmdline")
-        settings.setdefault_in_component_priority_dict(
-            "SPIDER_MIDDLEWARES", WorkerSpiderMiddleware, 0
-        )
+        add_component(settings, "SPIDER_MIDDLEWARES", "middleware.WorkerSpiderMiddleware", 0)
         # Between the building of the extension and the first item of start().
         crawler.signals.connect(self._begin, signals.engine_started)
 

@@ -10,20 +10,19 @@ from time import monotonic
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers import summary
-from scrapy_mpworkers.backend import Backend, LevelPlan, LevelPool, find_backend
+from scrapy_mpworkers.backend import Backend, LevelPool, find_backend, plans_of
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.checks import Automatic
 from scrapy_mpworkers.closing import Closing
 from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.inline import InProcessPool
 from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.loops import CrawlLoop, Gate
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
-from scrapy_mpworkers.settings import WorkerSettings, levels_with_calls
+from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.stats import publish
 
 logger = logging.getLogger(__name__)
@@ -43,11 +42,8 @@ class Workforce:
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
         self._options = options
-        self.settings, self.calls_at = levels_with_calls(options, bool(hops))
-        self._plans = [
-            LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
-            for number, level in enumerate(self.settings)
-        ]
+        self._plans, self.calls_at = plans_of(options, hops)
+        self.settings = [plan.settings for plan in self._plans]
         self._backend: Backend | None = None
         if any(level.pool.workers for level in self.settings):
             self._backend = find_backend(options.backend)(crawler, options, self._plans)
@@ -139,6 +135,9 @@ class Workforce:
         make_state = partial(crossing.state, number)
         pool: LevelPool
         if self._backend is None or not settings.pool.workers:
+            # Late: it brings a worker's modules along.
+            from scrapy_mpworkers.inline import InProcessPool
+
             pool = InProcessPool(make_state, crossing.codec, news, loop.call_soon)
         else:
             pool = self._backend.pool(number, make_state, crossing.codec, news, loop)

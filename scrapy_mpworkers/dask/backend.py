@@ -12,7 +12,6 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.backend import LevelPlan, setup_maker
 from scrapy_mpworkers.checks import Automatic, import_path
 from scrapy_mpworkers.cpus import usable_cpus
-from scrapy_mpworkers.crossing import folders_to_import_from
 from scrapy_mpworkers.dask.client import Wanted
 from scrapy_mpworkers.dask.connection import Connection
 from scrapy_mpworkers.dask.pool import DaskPool
@@ -21,6 +20,7 @@ from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.batching import Pace
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.pool.tenant import Tenant
+from scrapy_mpworkers.preloading import folders_to_import_from
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.messages import CALL

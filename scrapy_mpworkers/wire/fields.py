@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from itemadapter import ItemAdapter
 from scrapy import Item
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
@@ -100,6 +99,9 @@ def is_immutable(value: Any) -> bool:
 def _keeps_state_in_python(cls: type) -> bool:
     verdict = _plain.get(cls)
     if verdict is None:
+        # Late: it imports pydantic, where that is installed, and many items are dicts.
+        from itemadapter import ItemAdapter
+
         verdict = _plain[cls] = ItemAdapter.is_item_class(cls) and all(
             base.__flags__ & _HEAP_TYPE for base in cls.__mro__[:-1]
         )

@@ -13,7 +13,6 @@ from scrapy.settings import Settings
 from scrapy_mpworkers.cpus import cgroup_quota, thread_variables, usable_cpus
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import Hop, add_routes, hops_of, routes_of
-from scrapy_mpworkers.pipeline import route_class
 from scrapy_mpworkers.settings import LevelSettings, read_settings, warn_of_unknown_names
 
 
@@ -149,7 +148,7 @@ def line_of(reactor: dict[str, int], *levels: dict[str, int]) -> list[str]:
     settings = Settings({"ITEM_PIPELINES": reactor, "MPWORKERS_LEVELS": described})
     options = read_settings(settings)
     if options.levels:
-        add_routes(settings, options, route_class)
+        add_routes(settings, options)
     routes = routes_of(hops_of(settings, options))
     placed = sorted(settings.getdict("ITEM_PIPELINES").items(), key=lambda pair: pair[1])
     line: list[str] = []
@@ -170,7 +169,7 @@ def test_a_run_of_offloaded_neighbours_is_one_hop() -> None:
     )
     options = read_settings(settings)
 
-    add_routes(settings, options, route_class)
+    add_routes(settings, options)
 
     assert hops_of(settings, options) == (
         Hop(0, 0, 0, (PATHS[1], PATHS[2])),
@@ -186,7 +185,7 @@ def test_neighbours_of_different_levels_are_hops_of_one_route() -> None:
     settings = Settings({"ITEM_PIPELINES": {PATHS[0]: 500}, "MPWORKERS_LEVELS": levels})
     options = read_settings(settings)
 
-    add_routes(settings, options, route_class)
+    add_routes(settings, options)
 
     assert hops_of(settings, options) == (
         Hop(0, 0, 0, (PATHS[1],)),
@@ -221,7 +220,7 @@ def test_a_hop_placed_by_hand_takes_all_pipelines() -> None:
     )
     options = read_settings(settings)
 
-    add_routes(settings, options, route_class)
+    add_routes(settings, options)
 
     assert hops_of(settings, options) == (Hop(0, 0, 0, (PATHS[1], PATHS[2])),)
 
