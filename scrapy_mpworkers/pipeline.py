@@ -32,15 +32,16 @@ class WorkerPipeline:
             NotConfigured: there is nothing to do for it.
             SettingError: the extension is missing.
         """
-        # Late: Scrapy loads this module while the add-on has yet to launch a fork server.
-        from scrapy_mpworkers.extension import WorkerExtension
-        from scrapy_mpworkers.inline import InlineHop
-
         options = read_settings(crawler.settings)
         if not options.pipelines or is_contract_check():
             raise NotConfigured
+        # Late: Scrapy loads this module while the add-on has yet to launch a fork server.
         if not options.enabled:
+            from scrapy_mpworkers.inline import InlineHop
+
             return InlineHop(crawler, [entry for entry, _ in options.pipelines])
+        from scrapy_mpworkers.extension import WorkerExtension
+
         extension = crawler.get_extension(WorkerExtension)
         if extension is None:
             raise SettingError(
