@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -190,11 +191,18 @@ def _log_levels() -> LogLevels:
         for logger in logging.root.manager.loggerDict.values()
         if isinstance(logger, logging.Logger)
     ]
-    handlers = [handler for logger in [logging.root, *known] for handler in logger.handlers]
+    wanted = {logger.name: _least_taken(logger) for logger in known if logger.handlers}
     return LogLevels(
-        wanted=min((handler.level for handler in handlers), default=logging.WARNING),
+        wanted={**wanted, "": _least_taken(logging.root, logging.WARNING)},
         root=logging.root.level,
         named={logger.name: logger.level for logger in known if logger.level},
         # Whether logging.captureWarnings is on; there is no public way to ask (3.10-3.13).
         capture_warnings=logging._warnings_showwarning is not None,  # type: ignore[attr-defined]
     )
+
+
+def _least_taken(logger: logging.Logger, without: int = sys.maxsize) -> int:
+    """The lowest level that a handler of *logger* itself takes; *without* any: that."""
+    # Libraries give their loggers a NullHandler, which takes all and does nothing.
+    real = [one for one in logger.handlers if not isinstance(one, logging.NullHandler)]
+    return min((handler.level for handler in real), default=without)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from logging import LogRecord
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.placement import Placement
@@ -10,13 +12,23 @@ from scrapy_mpworkers.placement import Placement
 class LogLevels(NamedTuple):
     """The parent's logging, so that records nobody wants never cross.
 
-    ``wanted`` is the lowest level that any of the parent's handlers takes.
+    ``wanted``: by the name of a logger that has handlers (``""``: the root), the lowest level that
+    any of these takes; ``root``, ``named``: the levels of the loggers themselves.
     """
 
-    wanted: int
+    wanted: dict[str, int]
     root: int
     named: dict[str, int]
     capture_warnings: bool
+
+    def want(self, record: LogRecord) -> bool:
+        """Whether a handler of the record's logger, or of one above it, takes it."""
+        name = record.name
+        while name:
+            if record.levelno >= self.wanted.get(name, sys.maxsize):
+                return True
+            name = name.rpartition(".")[0]
+        return record.levelno >= self.wanted[""]
 
 
 class SpiderState(NamedTuple):

@@ -44,13 +44,13 @@ class _Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: WeakKeyDictionary[Guest, Records] = WeakKeyDictionary()
-        self.wanted: WeakKeyDictionary[Guest, int] = WeakKeyDictionary()  # lowest levels
+        self.levels: WeakKeyDictionary[Guest, LogLevels] = WeakKeyDictionary()
 
     def emit(self, record: logging.LogRecord) -> None:
         guest = guest_of_thread()
         if guest is not None:
             try:
-                if guest in self.records and record.levelno >= self.wanted.get(guest, 0):
+                if guest in self.records and self.levels[guest].want(record):
                     self.records[guest].add(record)
             except Exception:
                 self.handleError(record)
@@ -79,7 +79,7 @@ def log_as_guest(levels: LogLevels) -> None:
     guest = guest_of_thread()
     assert guest is not None
     with _changing:
-        _collector.wanted[guest] = levels.wanted
+        _collector.levels[guest] = levels
         if _collector not in logging.root.handlers:
             for handler in logging.root.handlers:
                 handler.addFilter(_as_before)

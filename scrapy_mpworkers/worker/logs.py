@@ -43,11 +43,12 @@ class RecordCollector(logging.Handler):
     """The one handler of a worker."""
 
     records: Records | None = None
+    levels: LogLevels | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called with the handler's lock held, from any thread."""
         try:
-            if self.records is not None:
+            if self.records is not None and self.levels is not None and self.levels.want(record):
                 self.records.add(record)
         except Exception:
             self.handleError(record)
@@ -67,7 +68,7 @@ def log_like_parent(levels: LogLevels) -> None:
     logging.root.setLevel(levels.root)
     for name, level in levels.named.items():
         logging.getLogger(name).setLevel(level)
-    collector.setLevel(levels.wanted)
+    collector.levels = levels
     logging.captureWarnings(levels.capture_warnings)
 
 
