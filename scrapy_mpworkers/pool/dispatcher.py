@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from operator import attrgetter
 from time import monotonic
 
-from scrapy_mpworkers.pool.batching import Pace, ServiceTime, Together, plan, plan_together
+from scrapy_mpworkers.pool.batching import (
+    MOST_BYTES,
+    Pace,
+    ServiceTime,
+    Together,
+    plan,
+    plan_together,
+)
 from scrapy_mpworkers.pool.interface import AnyLane, Loop
 from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.wire.messages import Batch, Definition
@@ -42,6 +50,7 @@ class Dispatcher:
         self.ledger = ledger
         self._crawl = crawl
         self._together = together
+        self._most_bytes = MOST_BYTES if together is None else inf
         self._pace = pace
         self._blobs = blobs
         self._open_lanes = open_lanes
@@ -83,8 +92,13 @@ class Dispatcher:
         self._is_due = False
         self._dispatch_alone()
         lanes = self._with_room(self.ledger.not_alone(self._open_lanes()))
-        for index, count in self._plan(self.ledger.open_messages_of(lanes)):
-            self._send(lanes[index], self.ledger.lease(lanes[index], count, monotonic()))
+        is_short = True
+        while is_short:
+            is_short = False
+            for index, count in self._plan(self.ledger.open_messages_of(lanes)):
+                entries = self.ledger.lease(lanes[index], count, monotonic(), self._most_bytes)
+                is_short = is_short or len(entries) < count
+                self._send(lanes[index], entries)
 
     def _with_room(self, lanes: Sequence[AnyLane]) -> Sequence[AnyLane]:
         """*lanes* as they take a message if other crawls have them, too: those with least before

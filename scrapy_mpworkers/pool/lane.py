@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from scrapy_mpworkers.pool.ledger import Message
 from scrapy_mpworkers.pool.orders import Orders, widen
 from scrapy_mpworkers.pool.processes import Processes, inherited_by_fork
+from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import Boot, Dismissal, Order, Setup
 from scrapy_mpworkers.worker import main as worker_side
 
@@ -84,11 +85,13 @@ class Lane:
         # Whoever takes it first decides: the worker that it opens its consumers, or we that it
         # never will.
         self.permit = context.Lock()
-        ends = worker_side.Ends(self.orders.queue, reports_w, self.dial, self.permit)
+        ends = worker_side.Ends(
+            self.orders.queue, self.orders.arena, reports_w, self.dial, self.permit
+        )
         arguments: tuple[Any, ...] = (ends, processes.conditions)
         target: Any = worker_side.main
         if processes.method == "fork":
-            arguments = (_held_by([*siblings, self]), *arguments)
+            arguments = (_inherited_from(siblings, self), *arguments)
             target = _forked_main
         self.process = processes.process(target, arguments, self.name)
         try:
@@ -279,26 +282,37 @@ def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[],
     return call
 
 
-def _held_by(lanes: Iterable[Lane]) -> tuple[list[Connection], list[int]]:
-    """What a forked worker inherits and must close."""
-    connections, fds = [], []
-    for lane in lanes:
+class _Inherited(NamedTuple):
+    """What a forked worker has no use for."""
+
+    connections: list[Connection]
+    fds: list[int]
+    arenas: list[Arena]
+
+
+def _inherited_from(siblings: Iterable[Lane], own: Lane) -> _Inherited:
+    connections, fds, arenas = [own.orders.writer, own.reports], [], []
+    for lane in siblings:
+        if hasattr(lane, "reports"):
+            connections += [lane.orders.writer, lane.reports]
+            arenas += [lane.orders.arena] if lane.orders.arena is not None else []
         if lane.pid is not None:
-            connections += [lane.orders.writer, lane.reports]
             fds += inherited_by_fork(lane.process)
-        elif hasattr(lane, "reports"):
-            connections += [lane.orders.writer, lane.reports]
-    return connections, fds
+    if own.orders.arena is not None:
+        fds.append(own.orders.arena.fd)
+    return _Inherited(connections, fds, arenas)
 
 
-def _forked_main(inherited: tuple[list[Connection], list[int]], *arguments: Any) -> None:
+def _forked_main(inherited: _Inherited, *arguments: Any) -> None:
     """Under fork: close the ends of other lanes, or a dead sibling would never give EOF."""
-    connections, fds = inherited
+    connections, fds, arenas = inherited
     atexit._clear()  # what the parent has registered is the parent's
     # Until the setup says how to log: the parent's handlers are the parent's.
     logging.root.handlers.clear()
     for end in connections:
         end.close()
+    for arena in arenas:
+        arena.close()
     for fd in fds:
         with contextlib.suppress(OSError):
             os.close(fd)

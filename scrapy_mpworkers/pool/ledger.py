@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple, TypeVar
 
 from scrapy_mpworkers.wire.messages import TaskRow
@@ -129,10 +130,20 @@ class Ledger:
         """Whether any other lane than these has a lease."""
         return any(held and lane not in lanes for lane, held in self._leases.items())
 
-    def lease(self, lane: Hashable, count: int, now: float) -> list[Entry]:
-        """Give *lane* up to *count* waiting tasks as one message."""
-        count = min(count, self.waiting)
-        return self._lease(lane, [self._waiting.popleft() for _ in range(count)], now)
+    def lease(self, lane: Hashable, count: int, now: float, most_bytes: float = inf) -> list[Entry]:
+        """Give *lane* up to *count* waiting tasks as one message.
+
+        Args:
+            most_bytes: of their frames together; one alone may have more.
+        """
+        waiting, size = self._waiting, 0
+        entries: list[Entry] = []
+        for _ in range(min(count, self.waiting)):
+            size += len(waiting[0].row[2])  # type: ignore[arg-type]
+            if size > most_bytes and entries:
+                break
+            entries.append(waiting.popleft())
+        return self._lease(lane, entries, now)
 
     def lease_alone(self, lane: Hashable, now: float) -> list[Entry]:
         """Give *lane* the first of the tasks that travel alone, as a message of its own."""

@@ -24,6 +24,7 @@ from multiprocessing.queues import JoinableQueue
 from queue import SimpleQueue
 from typing import Any
 
+from scrapy_mpworkers.wire.arena import Arena, make_arena
 from scrapy_mpworkers.wire.messages import Order, pieces
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
@@ -36,9 +37,13 @@ _PIECES = 1024
 
 
 class Orders:
-    """Puts messages, and counts those that are open: put, with a task that is not settled."""
+    """Puts messages, and counts those that are open: put, with a task that is not settled.
+
+    ``arena``: where large frames are put, if there is one.
+    """
 
     def __init__(self, context: BaseContext) -> None:
+        self.arena = make_arena()
         self.queue: JoinableQueue[Any] = context.JoinableQueue()
         self._capacity = widen(self.writer.fileno())
         self._feeder: _Feeder | None = None
@@ -60,7 +65,7 @@ class Orders:
             self._fed = False  # all has arrived
         self.open_messages += 1
         self._count()
-        message = _message(order)
+        message = _message(order, self.arena)
         if self._fed or sum(map(len, message)) > self._room():
             self._fed = True
             if self._feeder is None:
@@ -75,14 +80,18 @@ class Orders:
         self.queue.task_done()
 
     def close_reader(self) -> None:
-        """Close the worker's end, which this process has no use for."""
+        """Close the worker's ends, which this process has no use for."""
         self._internals._reader.close()
+        if self.arena is not None:
+            self.arena.close_fd()
 
     def discard(self) -> None:
         """Release everything. Waits for nobody."""
         while self.open_messages:
             self.task_done()
         self.queue.join()  # never waits: it proves the books
+        if self.arena is not None:
+            self.arena.close()
         if self._feeder is None:
             self.writer.close()
         else:
@@ -143,9 +152,9 @@ def widen(pipe: int) -> int:
     return 0
 
 
-def _message(order: Order) -> list[bytes]:
+def _message(order: Order, arena: Arena | None) -> list[bytes]:
     """*order* as ``Connection.send_bytes`` would write it, in pieces."""
-    body = pieces(order)
+    body = pieces(order, arena)
     size = sum(map(len, body))
     head = struct.pack("!i", size) if size < 1 << 31 else struct.pack("!iQ", -1, size)
     return [head, *body]

@@ -15,6 +15,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.large import FrameData, Large
 from scrapy_mpworkers.wire.sink import Sink
 
@@ -57,7 +58,7 @@ class Task(NamedTuple):
 _as_task = partial(tuple.__new__, Task)
 
 
-#: A Task as a plain tuple. On its way a large frame is behind the message, and here is its size.
+#: A Task as a plain tuple. On its way a large frame is elsewhere, and here is its size.
 TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 
 
@@ -185,43 +186,50 @@ Report: TypeAlias = Opened | OpenFailed | Outcomes | Closed
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.
 
 
-def pieces(order: Order) -> list[bytes]:
-    """The bytes of one message of a queue. Large frames among them are no copies."""
+def pieces(order: Order, arena: Arena | None = None) -> list[bytes]:
+    """The bytes of one message of a queue. Its large frames are in the *arena*, if there is room
+    for them; else they are among these bytes, and no copies."""
     found: list[bytes] = []
     pickler = pickle.Pickler(Sink(found.append), protocol=5)
     if not isinstance(order, Batch):
         pickler.dump(order)
         return found
-    large = [row[2] for row in order.rows if type(row[2]) is Large]
-    rows = order.rows
+    rows, place = order.rows, None
+    large = [row[2] for row in rows if type(row[2]) is Large]
+    behind: list[bytes] = []
     if large:
+        behind = [piece for frame in large for piece in frame.pieces]
+        if arena is not None:
+            place = arena.put(behind, sum(map(len, large)))
         rows = tuple(
             (id, hop, len(frame) if type(frame) is Large else frame, results)
             for id, hop, frame, results in rows
         )
-    pickler.dump((order.crawl, order.definitions, rows, order.together))
-    return found + [piece for frame in large for piece in frame.pieces]
+    pickler.dump((order.crawl, order.definitions, rows, order.together, place))
+    return found + behind if place is None else found
 
 
-def decode_order(data: bytes | memoryview) -> Order:
-    """The order in one message of a queue. Large frames in it are views of *data*."""
+def decode_order(data: bytes | memoryview, arena: Arena | None = None) -> Order:
+    """The order in one message of a queue. Large frames are views of the *arena* or of *data*."""
     order = pickle.loads(data)
     if type(order) is not tuple:
         return order  # type: ignore[no-any-return]
-    crawl, definitions, rows, together = order
-    sizes = [frame for _, _, frame, _ in rows if type(frame) is int]
-    if sizes:
+    crawl, definitions, rows, together, place = order
+    if place is not None:
+        assert arena is not None
+        rows = _with_frames(rows, arena.frames(place))
+    elif sizes := [row[2] for row in rows if type(row[2]) is int]:
         rows = _with_frames(rows, memoryview(data)[len(data) - sum(sizes) :])
     return Batch(crawl, definitions, rows, together)
 
 
-def _with_frames(rows: Iterable[TaskRow], behind: memoryview) -> tuple[TaskRow, ...]:
-    """*rows* with the frames that came behind their message."""
+def _with_frames(rows: Iterable[TaskRow], frames: memoryview) -> tuple[TaskRow, ...]:
+    """*rows* with their large frames, which are one behind the other."""
     whole: list[TaskRow] = []
     for id, hop, frame, results in rows:
         if isinstance(frame, int):
             size = frame
-            frame, behind = behind[:size], behind[size:]
+            frame, frames = frames[:size], frames[size:]
         whole.append((id, hop, frame, results))
     return tuple(whole)
 

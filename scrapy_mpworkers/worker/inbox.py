@@ -8,6 +8,7 @@ import struct
 from multiprocessing.queues import JoinableQueue
 from typing import Any
 
+from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import Order, decode_order
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
@@ -22,8 +23,9 @@ class Inbox:
     the format that of ``Connection.send_bytes``.)
     """
 
-    def __init__(self, queue: JoinableQueue[Any]) -> None:
+    def __init__(self, queue: JoinableQueue[Any], arena: Arena | None = None) -> None:
         internals: Any = queue
+        self._arena = arena
         self._queue = internals
         self.fd: int = internals._reader.fileno()
         self._buffer = memoryview(bytearray(1 << 16))
@@ -35,7 +37,7 @@ class Inbox:
         return bool(self._arrivals.poll(0))
 
     def get(self) -> Order:
-        """The next message; waits for it. Its large frames are good until the one after it.
+        """The next message; waits for it. Its large frames are good until :meth:`release`.
 
         Raises:
             EOFError: the pipe has ended, under ``fork`` with the parent. Else the worker has a copy
@@ -44,7 +46,12 @@ class Inbox:
         with self._queue._rlock:
             message = self._message()
             self._queue._sem.release()
-        return decode_order(message)
+        return decode_order(message, self._arena)
+
+    def release(self) -> None:
+        """The large frames so far are of no use any more."""
+        if self._arena is not None:
+            self._arena.release()
 
     def _message(self) -> memoryview:
         (size,) = struct.unpack("!i", self._read(4))

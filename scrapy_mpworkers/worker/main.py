@@ -11,6 +11,7 @@ from multiprocessing.synchronize import Lock
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
+from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Batch,
@@ -44,6 +45,7 @@ class Ends(NamedTuple):
     """A worker's ends of its lane. ``permit``: to be taken before the consumers are opened."""
 
     orders: JoinableQueue[Any]
+    arena: Arena | None
     reports: Connection
     dial: Dial
     permit: Lock
@@ -70,7 +72,7 @@ class Worker:
 
     def __init__(self, loop: WatchfulLoop, ends: Ends, batch_seconds: float) -> None:
         self._loop = loop
-        self._inbox = Inbox(ends.orders)
+        self._inbox = Inbox(ends.orders, ends.arena)
         self._reporter = Reporter(ends.reports, batch_seconds)
         self._dial = ends.dial
         self._permit = ends.permit
@@ -152,6 +154,7 @@ class Worker:
 
         They get a turn between two messages as well.
         """
+        self._inbox.release()
         if self._inbox.has_message():
             if self._loop.has_company():
                 await asyncio.sleep(0)

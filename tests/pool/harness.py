@@ -31,6 +31,7 @@ from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.pool import Pool
 from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.tenant import Tenant
+from scrapy_mpworkers.wire.large import LARGE, Large
 from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
@@ -229,7 +230,9 @@ class Bench:
         ids = []
         for one in works:
             heard: list[Outcome | GivenUp] = []
-            task_id = self.pool.submit(0, pickle.dumps(one), needs, heard.append, key=key)
+            data = pickle.dumps(one)
+            frame = Large([data]) if len(data) >= LARGE else data  # as the codec has it
+            task_id = self.pool.submit(0, frame, needs, heard.append, key=key)
             self.settled[task_id] = heard
             ids.append(task_id)
         return ids

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 import signal
 import threading
 
@@ -25,7 +27,7 @@ from .saboteurs import (
     ReturnsWhatDiesWhenPickled,
     Segfaults,
 )
-from .work import Carry, FirstTime, ForkChild, InTurn, Square, StartSleep
+from .work import Carry, Digest, FirstTime, ForkChild, InTurn, Square, StartSleep
 
 DEADLY = {
     "killed": (KillsItself(), -signal.SIGKILL),
@@ -120,6 +122,25 @@ def test_all_workers_killed_at_once_are_all_replaced(make_bench, method):
     bench.until(lambda: bench.figures.deaths == {"SIGKILL": 3}, "all deaths are known")
 
     assert bench.until_manned().run(Square(4)) == [16]
+    bench.stop().assert_books()
+
+
+@every_method
+def test_large_frames_come_as_they_were_while_workers_are_killed(make_bench, method):
+    bench = make_bench(method, redeliver_times=100).start()
+    chance = random.Random(1)
+    frames = [chance.randbytes(chance.choice([100, 70_000, 600_000, 3_000_000])) for _ in range(60)]
+
+    ids: list[int] = []
+    for deaths in range(1, 4):
+        ids += bench.submit(*(Digest(frame) for frame in frames))
+        bench.until(lambda: any(bench.settled[n] for n in ids[-60:]), "some are settled")  # noqa: B023
+        os.kill(bench.pids[0], signal.SIGKILL)
+        bench.until(lambda: bench.figures.deaths == {"SIGKILL": deaths}, "the death is known")  # noqa: B023
+    bench.until_settled()
+
+    digests = [hashlib.sha256(frame).hexdigest() for frame in frames]
+    assert [bench.result(n) for n in ids] == digests * 3
     bench.stop().assert_books()
 
 

@@ -149,14 +149,14 @@ def line_of(reactor: dict[str, int], *levels: dict[str, int]) -> list[str]:
     options = read_settings(settings)
     if options.levels:
         add_routes(settings, options)
-    routes = routes_of(hops_of(settings, options))
+    routes = iter(routes_of(hops_of(settings, options)).values())
     placed = sorted(settings.getdict("ITEM_PIPELINES").items(), key=lambda pair: pair[1])
     line: list[str] = []
     for entry, _ in placed:
-        if isinstance(entry, str):
-            line.append(entry)
+        if entry.startswith("scrapy_mpworkers."):
+            line += [path for hop in next(routes) for path in hop.entries]
         else:
-            line += [path for hop in routes[entry.route_number] for path in hop.entries]
+            line.append(entry)
     return line
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
+from scrapy_mpworkers.wire.arena import ARENA_BYTES
 from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, Setup
 from scrapy_mpworkers.worker.inbox import Inbox
@@ -50,8 +51,16 @@ def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
     assert not inbox.has_message()
 
 
-def test_large_frames_come_behind_their_message_whole_and_in_order(orders: Orders) -> None:
-    inbox = Inbox(orders.queue)
+@pytest.mark.parametrize("where", ["arena", "full arena", "pipe"])
+def test_large_frames_come_whole_and_in_order(orders: Orders, where: str) -> None:
+    arena = orders.arena
+    if where == "pipe":
+        orders.arena = arena = None
+    elif arena is None:
+        pytest.skip("only Linux has such memory")
+    elif where == "full arena":
+        arena.put([], ARENA_BYTES - 100_000)
+    inbox = Inbox(orders.queue, arena)
     large = [Large([bytes([n]) * 70_000, b"end" * n]) for n in (1, 2)]
     rows = ((7, 0, large[0], ()), (8, 1, b"small", (b"result",)), (9, 0, large[1], ()))
 
@@ -63,6 +72,8 @@ def test_large_frames_come_behind_their_message_whole_and_in_order(orders: Order
         assert arrived.together
         tasks = [(task.id, task.hop, bytes(task.frame), task.results) for task in arrived.tasks]
         assert tasks == [(id, hop, bytes(frame), more) for id, hop, frame, more in rows]
+        if where == "arena":
+            inbox.release()
 
 
 def test_a_message_above_two_gigabytes_says_its_size_in_another_way(orders: Orders) -> None:
