@@ -15,7 +15,7 @@ from time import monotonic
 from scrapy_mpworkers.dask.lane import DaskLane
 from scrapy_mpworkers.pool.interface import AnyLane
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.wire.messages import CALL
+from scrapy_mpworkers.pool.limits import end_overdue
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +60,8 @@ class RemoteLimit:
     def overdue(self, lane: DaskLane, task_id: int) -> None:
         """The seat says that this task takes too long."""
         entry = self._entry(lane, task_id)
-        if entry is None or lane.killed:
-            return
-        logger.warning(
-            "%s %d takes longer than %g s%s; its worker %s is killed",
-            "Call" if entry.hop == CALL else "Item",
-            entry.id,
-            entry.limit,
-            "" if entry.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
-            lane.title,
-        )
-        lane.overdue = entry.id
-        lane.kill_for_good()
+        if entry is not None and not lane.killed:
+            end_overdue(lane, entry)
 
     def _look_in(self, lane: DaskLane, seconds: float) -> None:
         self._call_later(seconds, lambda: self._look(lane))

@@ -20,7 +20,6 @@ from scrapy_mpworkers.worker.process import Conditions
 #: Servers without a pool that are kept. Crawls of one program seldom differ in more ways.
 _KEPT = 4
 
-
 #: Where modules are that nobody edits between two crawls.
 _INSTALLED = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")

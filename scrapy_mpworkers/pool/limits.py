@@ -11,6 +11,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
+from typing import Protocol
 
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.ledger import Entry
@@ -25,6 +26,30 @@ STUCK_SECONDS = 10.0
 BOOT_SECONDS = 300.0
 #: Seconds after which to look again at a dial that is just being written.
 _BLINK = 0.01
+
+
+class Killable(Protocol):
+    """A lane whose worker can be ended from outside."""
+
+    overdue: int | None
+
+    @property
+    def title(self) -> str: ...
+    def kill_for_good(self) -> None: ...
+
+
+def end_overdue(lane: Killable, entry: Entry) -> None:
+    """A task takes longer than it may: end its worker, and say so."""
+    logger.warning(
+        "%s %d takes longer than %g s%s; its worker %s is killed",
+        "Call" if entry.hop == CALL else "Item",
+        entry.id,
+        entry.limit,
+        "" if entry.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
+        lane.title,
+    )
+    lane.overdue = entry.id
+    lane.kill_for_good()
 
 
 class TimeLimit:
@@ -75,20 +100,7 @@ class TimeLimit:
         elif (left := turn.started + running.limit - monotonic()) > 0:
             self._look_in(lane, left)
         else:
-            self._end(lane, running)
-
-    def _end(self, lane: Lane, running: Entry) -> None:
-        logger.warning(
-            "%s %d takes longer than %g s%s; its worker %s (pid %s) is killed",
-            "Call" if running.hop == CALL else "Item",
-            running.id,
-            running.limit,
-            "" if running.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
-            lane.name,
-            lane.pid,
-        )
-        lane.overdue = running.id
-        lane.kill_for_good()
+            end_overdue(lane, running)
 
 
 class StuckLanes:

@@ -3,6 +3,7 @@
 Nothing outside this package imports pickle.
 
 messages    what travels: tasks and batches down, outcomes and reports up
+arena       shared memory where large frames cross
 pickling    picklers with a say in what travels; the error that names the field
 codec       items, settings, spiders: dumps and loads
 fields      the fields of an item, read and written beneath the hooks of its class
