@@ -29,7 +29,7 @@ from scrapy import signals
 from scrapy.crawler import CrawlerProcess
 
 from benchmarks.drive import Spec, settings_of, watch_lag
-from benchmarks.groups import CORES
+from benchmarks.groups import CORES, LIMIT
 from benchmarks.measure import percentile
 from benchmarks.peers import OURS, PEERS
 
@@ -130,7 +130,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crawl")
     parser.add_argument(
-        "peers", nargs="*", default=[OURS, *(p for p in PEERS if p != "Dask local")]
+        "peers", nargs="*", default=[OURS, *(p for p in PEERS if p not in ("Dask local", LIMIT))]
     )
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)

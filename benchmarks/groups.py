@@ -13,7 +13,8 @@ from benchmarks.work import make_items
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-ALL = (OURS, *PEERS)
+LIMIT = "pickle, copy, unpickle"
+ALL = tuple(name for name in (OURS, *PEERS) if name != LIMIT)
 POOLS = tuple(name for name in ALL if name not in ("to_thread", "inline"))
 #: Peers that need a small number of items to end within the hour.
 SLOW = {"Dask local": 0.05}
@@ -62,7 +63,7 @@ def payload(title: str, size: int, count: int, window: int) -> Group:
     """Items that carry much and change little."""
     options: dict[str, Any] = {"size": size}
     spec = Spec("", "add_field", "pages", count, options, CORES, window, count // 10, lag=True)
-    return Group("payload", title, spec, POOLS, shares={"Dask local": 0.2})
+    return Group("payload", title, spec, (*POOLS, LIMIT), shares={"Dask local": 0.2})
 
 
 def scale(workers: int) -> Group:

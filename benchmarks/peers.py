@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import pickle
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -41,6 +42,23 @@ class Inline(Peer):
 
 class OurWork(Inline):
     """The same class, listed in ``MPWORKERS_PIPELINES``."""
+
+
+class OneCopy(Peer):
+    """No peer but a limit: an item is pickled, copied once and unpickled, here and at once. Only
+    then has the loop a turn, or nobody could tell how late it is."""
+
+    def open_spider(self) -> None:
+        self.memory = memoryview(bytearray())
+
+    async def process_item(self, item: Any) -> Any:
+        data = pickle.dumps(item, protocol=5)
+        if len(data) > len(self.memory):
+            self.memory = memoryview(bytearray(len(data)))
+        self.memory[: len(data)] = data
+        returned = self.work(pickle.loads(self.memory[: len(data)]))
+        await asyncio.sleep(0)
+        return returned
 
 
 class Threads(Peer):
@@ -201,5 +219,6 @@ PEERS: dict[str, type[Peer]] = {
     "Dask local": Dask,
     "to_thread": Threads,
     "inline": Inline,
+    "pickle, copy, unpickle": OneCopy,
 }
 OURS = "scrapy_mpworkers"

@@ -8,9 +8,14 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import pytest
+from scrapy import Spider
+from scrapy.crawler import Crawler
+from scrapy.settings import Settings
 
+from scrapy_mpworkers import Addon, WorkerExtension
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.worker.process import Conditions
 
@@ -186,3 +191,34 @@ def test_few_are_kept():
         servers.prepare([wanted(nice=nice)])
 
     assert comes_true(lambda: len(server_pids()) == 4), server_pids()
+
+
+class Offloaded:
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
+def crawler_with_addon() -> Crawler:
+    settings = {"ADDONS": {Addon: 500}, "MPWORKERS_PIPELINES": {Offloaded: 300}}
+    return Crawler(Spider, Settings(settings))
+
+
+def test_the_addon_launches_the_one_server_of_the_crawl():
+    crawler = crawler_with_addon()
+    crawler.crawling = True  # as Crawler.crawl has it when it applies the settings
+
+    crawler.addons.load_settings(crawler.settings)
+    launched = server_pids()
+    WorkerExtension.from_crawler(crawler)
+
+    assert len(launched) == 1
+    assert server_pids() == launched
+
+
+def test_nothing_is_launched_for_a_look_at_the_settings():
+    crawler = crawler_with_addon()
+
+    crawler.addons.load_settings(crawler.settings)
+
+    assert server_pids() == []
+    assert crawler.settings["ITEM_PIPELINES"] == {"scrapy_mpworkers.pipeline.WorkerPipeline": 300}

@@ -35,6 +35,16 @@ class TestLedger:
         assert ids(ledger.lease("b", 2, 0.0)) == [2, 3]
         assert (ledger.waiting, ledger.pending) == (1, 5)
 
+    def test_a_message_has_no_more_bytes_than_it_may_unless_a_single_task_has(self) -> None:
+        ledger = Ledger()
+        for number, size in enumerate((300, 60, 40, 1)):
+            ledger.add(Entry(number, (number, 0, bytes(size), ()), (), 0.0))
+
+        messages = [ids(ledger.lease("a", 4, 0.0, most_bytes=100)) for _ in range(3)]
+
+        assert messages == [[0], [1, 2], [3]]
+        assert ledger.open_messages("a") == 3
+
     def test_the_last_task_of_a_message_closes_it(self) -> None:
         ledger = ledger_of(2)
         ledger.lease("a", 2, 0.0)

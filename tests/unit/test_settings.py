@@ -12,7 +12,8 @@ from scrapy.settings import Settings
 
 from scrapy_mpworkers.cpus import cgroup_quota, thread_variables, usable_cpus
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.hops import Hop, add_routes, hops_of, routes_of
+from scrapy_mpworkers.extension import WorkerExtension
+from scrapy_mpworkers.hops import Hop, add_component, add_routes, hops_of, routes_of
 from scrapy_mpworkers.settings import LevelSettings, read_settings, warn_of_unknown_names
 
 
@@ -158,6 +159,33 @@ def line_of(reactor: dict[str, int], *levels: dict[str, int]) -> list[str]:
         else:
             line.append(entry)
     return line
+
+
+OUR_EXTENSION = "scrapy_mpworkers.extension.WorkerExtension"
+
+
+@pytest.mark.parametrize(
+    ("listed", "then"),
+    [
+        ({}, {OUR_EXTENSION: 0}),
+        ({"a.B": 5}, {"a.B": 5, OUR_EXTENSION: 0}),
+        ({OUR_EXTENSION: 7}, {OUR_EXTENSION: 7}),
+        ({OUR_EXTENSION: None}, {OUR_EXTENSION: None}),
+        (
+            {"scrapy_mpworkers.WorkerExtension": None},
+            {"scrapy_mpworkers.WorkerExtension": None},
+        ),
+        ({WorkerExtension: 3}, {WorkerExtension: 3}),
+    ],
+)
+def test_what_the_user_has_set_for_a_component_stays(
+    listed: dict[Any, Any], then: dict[Any, Any]
+) -> None:
+    settings = Settings({"EXTENSIONS": listed})
+
+    add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)
+
+    assert settings.getdict("EXTENSIONS") == then
 
 
 def test_a_run_of_offloaded_neighbours_is_one_hop() -> None:
