@@ -13,11 +13,13 @@ import pickle
 from collections.abc import Iterable
 from enum import IntEnum
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.large import FrameData, Large
 from scrapy_mpworkers.wire.sink import Sink
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.wire.arena import Arena
 
 
 class Fate(IntEnum):
