@@ -177,9 +177,11 @@ def find_backend(name: str) -> MakeBackend:
 def foresee(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
     """A crawl will start, and Scrapy has hardly begun to build it: let its backend begin what takes
     long, if it has a function for that, ``foresee(options, plans, spidercls)``."""
-    begin = getattr(find_backend(options.backend), "foresee", None)
-    if begin is not None:
-        begin(options, plans_of(options, hops)[0], spidercls)
+    plans, _ = plans_of(options, hops)
+    if any(plan.hops and plan.settings.pool.workers for plan in plans):
+        begin = getattr(find_backend(options.backend), "foresee", None)
+        if begin is not None:
+            begin(options, plans, spidercls)
 
 
 def setup_maker(

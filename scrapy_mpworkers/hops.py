@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from scrapy.settings import BaseSettings
 from scrapy.utils.conf import build_component_list
+from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import SettingError
@@ -63,10 +64,20 @@ def add_component(settings: BaseSettings, setting: str, name: str, order: int) -
     As a path, not as a class: settings are pickled for the workers, which would import it.
     """
     path = f"{__package__}.{name}"
-    known = {path, f"{__package__}.{name.rpartition('.')[2]}"}
     components = settings.getdict(setting)
-    if not any(import_path(entry) in known for entry in components):
+    if not any(_is_named(entry, path) for entry in components):
         settings.set(setting, {**components, path: order}, settings.getpriority(setting) or 0)
+
+
+def _is_named(entry: Any, path: str) -> bool:
+    """Whether *entry* is the class of ours at *path*, as a class or under any name."""
+    name = path.rpartition(".")[2]
+    if not isinstance(entry, str):
+        return f"{entry.__module__}.{getattr(entry, '__qualname__', '')}" == path
+    if entry in (path, f"{__package__}.{name}"):
+        return True
+    # Elsewhere it may be imported from here; only then is it loaded.
+    return entry.endswith(f".{name}") and _is_named(load_object(entry), path)
 
 
 def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:

@@ -99,7 +99,8 @@ class Level:
         self.backpressure.leave(size)
 
     async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:
-        """The same for a call. If the wait is cancelled its place is free, and it is not begun.
+        """The same for a call. If the wait is cancelled its place is free, and it is not begun
+        unless a worker has it already.
 
         Args:
             limit: seconds that it may take, if not those of the level.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from math import inf
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -27,7 +28,7 @@ from scrapy_mpworkers.wire.messages import CALL
 
 #: A message costs Scrapy's process some 2.5 ms and is under way for ten: so each carries more work
 #: than here, and more of them are with a worker. (Measured: docs/dask.md.)
-PACE = Pace(seconds=0.2, largest=256, ahead=3)
+PACE = Pace(seconds=0.2, largest=256, ahead=3, bytes=inf)
 
 _FACTORY = "scrapy_mpworkers.worker.guest:build"
 

@@ -29,11 +29,13 @@ PREFETCH = 2
 
 class Pace(NamedTuple):
     """How full messages are, and how many are under way: ``seconds`` of work that one carries at
-    least, ``largest``: tasks in it at most, ``ahead``: messages in a lane at once."""
+    least, ``largest``: tasks in it at most, ``ahead``: messages in a lane at once, ``bytes``: of
+    frames in one message, unless a single one has more."""
 
     seconds: float = TARGET
     largest: int = LARGEST
     ahead: int = PREFETCH
+    bytes: float = MOST_BYTES
 
 
 #: Between processes of one machine.

@@ -8,7 +8,6 @@ from operator import attrgetter
 from time import monotonic
 
 from scrapy_mpworkers.pool.batching import (
-    MOST_BYTES,
     Pace,
     ServiceTime,
     Together,
@@ -50,7 +49,7 @@ class Dispatcher:
         self.ledger = ledger
         self._crawl = crawl
         self._together = together
-        self._most_bytes = MOST_BYTES if together is None else inf
+        self._most_bytes = pace.bytes if together is None else inf
         self._pace = pace
         self._blobs = blobs
         self._open_lanes = open_lanes

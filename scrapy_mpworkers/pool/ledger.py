@@ -134,12 +134,14 @@ class Ledger:
         """Give *lane* up to *count* waiting tasks as one message.
 
         Args:
-            most_bytes: of their frames together; one alone may have more.
+            most_bytes: of their frames and results together; one alone may have more.
         """
         waiting, size = self._waiting, 0
         entries: list[Entry] = []
         for _ in range(min(count, self.waiting)):
-            size += len(waiting[0].row[2])  # type: ignore[arg-type]
+            _, _, frame, results = waiting[0].row
+            size += len(frame)  # type: ignore[arg-type]
+            size += sum(map(len, results)) if results else 0
             if size > most_bytes and entries:
                 break
             entries.append(waiting.popleft())

@@ -43,8 +43,8 @@ class Orders:
     """
 
     def __init__(self, context: BaseContext) -> None:
-        self.arena = make_arena()
         self.queue: JoinableQueue[Any] = context.JoinableQueue()
+        self.arena = make_arena()
         self._capacity = widen(self.writer.fileno())
         self._feeder: _Feeder | None = None
         self._fed = False  #: whether the feeder may still have something

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from multiprocessing import reduction
 from typing import Any
 
-#: Bytes that the frames of the messages in a lane can take; only what they do take is memory. What
-#: does not fit goes through the pipe: 10 MB are written there by a thread, where to copy them here
-#: would keep the loop for milliseconds.
+#: Bytes that the frames of the messages in a lane can take; only what they ever took is memory.
+#: What does not fit goes through the pipe: 10 MB are written there by a thread, where to copy them
+#: here would keep the loop for milliseconds.
 ARENA_BYTES = 1 << 23
 _MARGIN = 64  # in front of the frames: how many messages the reader has done with
 
@@ -32,8 +32,12 @@ class Arena:
 
     def __init__(self, size: int = ARENA_BYTES) -> None:
         self.fd = os.memfd_create("mpworkers-frames")
-        os.ftruncate(self.fd, _MARGIN + size)
-        self._map(self.fd, size)
+        try:
+            os.ftruncate(self.fd, _MARGIN + size)
+            self._map(self.fd, size)
+        except BaseException:
+            self.close_fd()
+            raise
 
     def _map(self, fd: int, size: int) -> None:
         self._size = size

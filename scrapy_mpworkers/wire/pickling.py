@@ -66,8 +66,9 @@ class Pickler(pickle.Pickler):
             parts.append(self._mark)
             self._mark = None
         if len(parts) == 1:
-            return parts.pop()
-        pieces = parts.copy()
+            return bytes(parts.pop())
+        # What can be changed (bytearray, the buffer of an array) is the object's own memory still.
+        pieces = [bytes(part) for part in parts]
         parts.clear()
         return Large(pieces) if sum(map(len, pieces)) >= LARGE else b"".join(pieces)
 

@@ -48,10 +48,8 @@ class Reporter:
 
     def add(self, outcome: Outcome) -> None:
         """An outcome that may wait for the rest of its batch."""
-        if self._finished:
-            self._finished.append(outcome)
-            return
-        self._since = time.monotonic()
+        if not self._finished:
+            self._since = time.monotonic()
         self._finished.append(outcome)
         if self._thread is None:
             self._thread = threading.Thread(

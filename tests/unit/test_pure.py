@@ -37,8 +37,10 @@ class TestLedger:
 
     def test_a_message_has_no_more_bytes_than_it_may_unless_a_single_task_has(self) -> None:
         ledger = Ledger()
-        for number, size in enumerate((300, 60, 40, 1)):
-            ledger.add(Entry(number, (number, 0, bytes(size), ()), (), 0.0))
+        sizes: list[tuple[int, tuple[bytes, ...]]]
+        sizes = [(300, ()), (60, ()), (20, (bytes(20),)), (1, ())]
+        for number, (size, results) in enumerate(sizes):
+            ledger.add(Entry(number, (number, 0, bytes(size), results), (), 0.0))
 
         messages = [ids(ledger.lease("a", 4, 0.0, most_bytes=100)) for _ in range(3)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -176,16 +177,19 @@ OUR_EXTENSION = "scrapy_mpworkers.extension.WorkerExtension"
             {"scrapy_mpworkers.WorkerExtension": None},
         ),
         ({WorkerExtension: 3}, {WorkerExtension: 3}),
+        ({f"{__name__}.WorkerExtension": None}, {f"{__name__}.WorkerExtension": None}),
+        ({partial(A): 3}, None),
     ],
 )
 def test_what_the_user_has_set_for_a_component_stays(
-    listed: dict[Any, Any], then: dict[Any, Any]
+    listed: dict[Any, Any], then: dict[Any, Any] | None
 ) -> None:
     settings = Settings({"EXTENSIONS": listed})
 
     add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)
 
-    assert settings.getdict("EXTENSIONS") == then
+    expected = {**listed, OUR_EXTENSION: 0} if then is None else then
+    assert settings.getdict("EXTENSIONS") == expected
 
 
 def test_a_run_of_offloaded_neighbours_is_one_hop() -> None:

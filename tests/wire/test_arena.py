@@ -81,3 +81,16 @@ def test_without_such_memory_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module.os, "memfd_create", refuse)
 
     assert make_arena() is None
+
+
+def test_what_was_opened_is_closed_when_there_can_be_no_arena(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(fd: int, size: int) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(module.os, "ftruncate", refuse)
+    before = os.listdir("/proc/self/fd")
+
+    assert make_arena() is None
+    assert os.listdir("/proc/self/fd") == before

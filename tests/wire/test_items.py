@@ -225,3 +225,39 @@ def test_a_class_local_to_a_function_comes_back_as_the_very_same_class() -> None
     outcome = Trip({"it": Local(1)}, lambda item: item).outcome()
 
     assert type(outcome["it"]) is Local
+
+
+class Picture:
+    """Pickles as an array of numpy does: its buffer as it is."""
+
+    def __init__(self, pixels: bytearray) -> None:
+        self.pixels = pixels
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Picture, (pickle.PickleBuffer(self.pixels),)
+
+
+LARGE_BUFFERS = [bytearray, Picture]
+
+
+@pytest.mark.parametrize("cls", LARGE_BUFFERS)
+def test_a_large_buffer_comes_back_from_a_worker(cls: Any) -> None:
+    def work(item: Any) -> Any:
+        item["buffer"] = cls(bytearray(b"x" * 200_000))
+        return item
+
+    (buffer,) = Trip({}, work).outcome().values()
+
+    assert bytes(getattr(buffer, "pixels", buffer)) == b"x" * 200_000
+
+
+@pytest.mark.parametrize("cls", LARGE_BUFFERS)
+def test_a_large_buffer_crosses_as_it_was_when_it_was_sent(cls: Any) -> None:
+    buffer = bytearray(b"x" * 200_000)
+    frame = ParentCodec({}).dump({"buffer": cls(buffer), "n": 1})
+
+    buffer[:] = b"another, and shorter"
+
+    item = WorkerCodec().load(bytes(frame.data))
+    assert bytes(getattr(item["buffer"], "pixels", item["buffer"])) == b"x" * 200_000
+    assert item["n"] == 1
