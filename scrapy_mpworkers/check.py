@@ -14,15 +14,13 @@ from scrapy.utils.misc import load_object
 from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.hops import Hop, hops_of, on_the_reactor
+from scrapy_mpworkers.hops import Hop, hops_of, is_component, on_the_reactor
 from scrapy_mpworkers.inspection import Failure, Report, inspect_pipeline
 from scrapy_mpworkers.inspection.advice import name_of, suggestion, warnings
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.placement import placement_of
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
-
-_EXTENSIONS = ("scrapy_mpworkers.WorkerExtension", "scrapy_mpworkers.extension.WorkerExtension")
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,8 @@ def _failures_of_level(level: LevelSettings) -> Iterator[str]:
 
 def _has_extension(settings: BaseSettings) -> bool:
     enabled = settings.getdict("EXTENSIONS").items()
-    return any(import_path(entry) in _EXTENSIONS for entry, order in enabled if order is not None)
+    name = "extension.WorkerExtension"
+    return any(is_component(entry, name) for entry, order in enabled if order is not None)
 
 
 def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:

@@ -63,21 +63,21 @@ def add_component(settings: BaseSettings, setting: str, name: str, order: int) -
 
     As a path, not as a class: settings are pickled for the workers, which would import it.
     """
-    path = f"{__package__}.{name}"
     components = settings.getdict(setting)
-    if not any(_is_named(entry, path) for entry in components):
+    if not any(is_component(entry, name) for entry in components):
+        path = f"{__package__}.{name}"
         settings.set(setting, {**components, path: order}, settings.getpriority(setting) or 0)
 
 
-def _is_named(entry: Any, path: str) -> bool:
-    """Whether *entry* is the class of ours at *path*, as a class or under any name."""
-    name = path.rpartition(".")[2]
+def is_component(entry: Any, name: str) -> bool:
+    """Whether *entry* is our class of that name in this package, itself or under any path."""
+    path, cls = f"{__package__}.{name}", name.rpartition(".")[2]
     if not isinstance(entry, str):
         return f"{entry.__module__}.{getattr(entry, '__qualname__', '')}" == path
-    if entry in (path, f"{__package__}.{name}"):
+    if entry in (path, f"{__package__}.{cls}"):
         return True
     # Elsewhere it may be imported from here; only then is it loaded.
-    return entry.endswith(f".{name}") and _is_named(load_object(entry), path)
+    return entry.endswith(f".{cls}") and is_component(load_object(entry), name)
 
 
 def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+import psutil
 import pytest
 from scrapy import Spider
 from scrapy.crawler import Crawler
@@ -35,7 +36,14 @@ def leave_none(kept_by_multiprocessing):
 
 
 def server_pids() -> list[int]:
-    return [p.pid for p in children() if p.ppid() == os.getpid() and p.cmdline()[1:2] != ["-u"]]
+    return [process.pid for process in children() if is_server(process)]
+
+
+def is_server(process: psutil.Process) -> bool:
+    try:
+        return process.ppid() == os.getpid() and process.cmdline()[1:2] != ["-u"]
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):  # it has died since it was listed
+        return False
 
 
 def wanted(*modules: str, also: tuple[str, ...] = (), nice: int = 0) -> Wanted:
