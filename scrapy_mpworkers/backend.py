@@ -18,9 +18,8 @@ from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.pool.figures import Figures
-from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions, Settle, Why
+from scrapy_mpworkers.pool.interface import Parcel, PoolEvents, PoolOptions, Settle, Why
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
-from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Definition, Setup
 
 if TYPE_CHECKING:
@@ -49,18 +48,15 @@ class LevelPool(Protocol):
     def submit(
         self,
         hop: int,
-        frame: bytes | Large,
-        needs: tuple[int, ...],
+        parcel: Parcel,
         settle: Settle,
-        results: tuple[bytes, ...] = (),
         key: Any = None,
         limit: float | None = None,
     ) -> int:
         """Take a task and give it a number.
 
         Args:
-            hop, frame, results: of the :class:`~scrapy_mpworkers.wire.messages.Task`.
-            needs: the definitions that the frame refers to.
+            hop: where it goes.
             settle: is called once, later, with what became of it.
             key: what shares it meets the same worker, if the level has keys.
             limit: seconds that it may take, if not those of the level.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
-from scrapy_mpworkers.loops import CrawlLoop
+from scrapy_mpworkers.loops import CrawlLoop, Waiter, end
 
 
 class Backpressure:
@@ -28,7 +27,7 @@ class Backpressure:
         self._max_count, self._max_bytes = max_count, max_bytes
         self._count = self._bytes = 0
         self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
-        self._waiting: deque[tuple[int, Awaitable[Any]]] = deque()
+        self._waiting: deque[tuple[int, Waiter]] = deque()
         self._when_drained: list[Callable[[], None]] = []
 
     @property
@@ -38,9 +37,12 @@ class Backpressure:
 
     def enter_at_once(self, size: int) -> bool:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
-        if self._waiting or not self._has_room(size):
+        count, total = self._count, self._bytes + size
+        if self._waiting or (count and (count >= self._max_count or total > self._max_bytes)):
             return False
-        self._take(size)
+        if not count:
+            self.busy_since = monotonic()
+        self._count, self._bytes = count + 1, total
         return True
 
     async def enter(self, size: int) -> None:
@@ -83,7 +85,7 @@ class Backpressure:
         while self._waiting and self._has_room(self._waiting[0][0]):
             size, turn = self._waiting.popleft()
             self._take(size)
-            self._loop.end(turn)
+            end(turn)
 
     def _has_room(self, size: int) -> bool:
         if self._count < self._max_count and self._bytes + size <= self._max_bytes:

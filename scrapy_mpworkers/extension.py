@@ -77,7 +77,7 @@ class WorkerExtension:
     def route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
         """What takes an item through the pipelines of a route, in workers that have been started:
         gives the item as they return it, or raises what they raised, or why it was given up."""
-        return partial(self._routing.process, number)
+        return self._routing.way(number)
 
     async def run(
         self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any

@@ -12,12 +12,18 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.pool.figures import Figures, WorkerTime
-from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, Settle, Why, because_stopped
+from scrapy_mpworkers.pool.interface import (
+    GivenUp,
+    Parcel,
+    PoolEvents,
+    Settle,
+    Why,
+    because_stopped,
+)
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
-from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Fate, Task
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import Consumers
@@ -82,17 +88,16 @@ class InProcessPool:
     def submit(
         self,
         hop: int,
-        frame: bytes | Large,
-        needs: tuple[int, ...],
+        parcel: Parcel,
         settle: Settle,
-        results: tuple[bytes, ...] = (),
         key: Any = None,
         limit: float | None = None,
     ) -> int:
         """Take a task; they run one after the other. No limit can be enforced here."""
         self._count += 1
         self.figures.of(hop).submitted += 1
-        task = Task(self._count, hop, bytes(frame), results)
+        frame, needs, _ = parcel.frame
+        task = Task(self._count, hop, bytes(frame), parcel.results)
         self._tasks.append((task, needs, settle, monotonic()))
         if self._given_up is not None:
             self._call_soon(partial(self.give_up, self._given_up))

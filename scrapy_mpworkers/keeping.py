@@ -16,7 +16,7 @@ from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.journal import Entry as JournalEntry
 from scrapy_mpworkers.journal import Journal
-from scrapy_mpworkers.loops import CrawlLoop, Gate
+from scrapy_mpworkers.loops import CrawlLoop, Gate, end
 from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.resume import KeptItem, Resumed, Resumption
 from scrapy_mpworkers.settings import WorkerSettings
@@ -89,7 +89,7 @@ class Keeping:
         assert self._loop is not None
         committed = self._loop.waiter()
         frame = self._codec.stored(shipment.frame, shipment.results)
-        number = self._journal.add(hop.paths, frame, partial(self._loop.end, committed))
+        number = self._journal.add(hop.paths, frame, partial(end, committed))
         return JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from scrapy_mpworkers.backend import LevelPool
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.keys import key_function
-from scrapy_mpworkers.loops import CrawlLoop
+from scrapy_mpworkers.loops import CrawlLoop, Waiter, end
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import GivenUp, Settle
 from scrapy_mpworkers.settings import LevelSettings
@@ -68,7 +68,11 @@ class Level:
             self.has_started = True
 
     def outcome(
-        self, hop: int, shipment: Shipment, key: Any, committed: Awaitable[None] | None
+        self,
+        hop: int,
+        shipment: Shipment,
+        key: Any = None,
+        committed: Awaitable[None] | None = None,
     ) -> Awaitable[Outcome | GivenUp]:
         """Send an item to a worker; to be awaited: what becomes of it.
 
@@ -91,11 +95,12 @@ class Level:
     def _sent(self, hop: int, shipment: Shipment, key: Any) -> Awaitable[Outcome | GivenUp]:
         # Should the wait be cancelled, the item goes on all the same, as it would inline.
         waiter = self._loop.waiter()
-        self._submit(hop, shipment, key, partial(self._end, waiter, shipment.size))
+        self.pool.submit(hop, shipment, partial(self._end, waiter, shipment.size), key)
         return waiter
 
-    def _end(self, waiter: Awaitable[Any], size: int, outcome: Outcome | GivenUp) -> None:
-        self._loop.end(waiter, outcome)
+    def _end(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
+        if not waiter.done():
+            waiter.set_result(outcome)
         self.backpressure.leave(size)
 
     async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:
@@ -107,7 +112,7 @@ class Level:
         """
         await self._enter(call.size)
         waiter = self._loop.waiter()
-        task_id = self._submit(CALL, call, None, partial(self._loop.end, waiter), limit)
+        task_id = self.pool.submit(CALL, call, partial(end, waiter), None, limit)
         try:
             return await waiter  # type: ignore[no-any-return]
         except BaseException:
@@ -134,7 +139,7 @@ class Level:
             finally:
                 self.backpressure.leave(size)
 
-        self._submit(hop, shipment, key, settle)
+        self.pool.submit(hop, shipment, settle, key)
 
     async def _enter(self, size: int, committed: Awaitable[None] | None = None) -> None:
         if not self.backpressure.enter_at_once(size):
@@ -147,12 +152,6 @@ class Level:
         except BaseException:
             self.backpressure.leave(size)
             raise
-
-    def _submit(
-        self, hop: int, shipment: Shipment, key: Any, settle: Settle, limit: float | None = None
-    ) -> int:
-        data, needs, _ = shipment.frame
-        return self.pool.submit(hop, data, needs, settle, shipment.results, key, limit)
 
 
 def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]) -> _T:

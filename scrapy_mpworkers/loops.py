@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import select
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Generator
 from typing import Any, Protocol, cast
 
 from scrapy.utils.asyncio import is_asyncio_available
@@ -24,11 +24,25 @@ class CrawlLoop(Loop, Protocol):
     def close(self) -> None:
         """Forget what was to be called later: a timer would keep its crawl in memory."""
 
-    def waiter(self) -> Awaitable[Any]:
-        """Something to await once, until :meth:`end`."""
+    def waiter(self) -> Waiter:
+        """Something to await once, until :func:`end`."""
 
-    def end(self, waiter: Awaitable[Any], value: Any = None) -> None:
-        """End the wait for *waiter* with a value, unless the wait was cancelled."""
+
+class Waiter(Protocol):
+    """What is awaited once, until it gets a value."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def done(self) -> bool:
+        """Whether it has got one, or the wait was cancelled."""
+
+    def set_result(self, value: Any, /) -> None:
+        """Give it one."""
+
+
+def end(waiter: Waiter, value: Any = None) -> None:
+    """End the wait for *waiter* with a value, unless the wait was cancelled."""
+    if not waiter.done():
+        waiter.set_result(value)
 
 
 def current_loop() -> CrawlLoop:
@@ -48,7 +62,7 @@ class Gate:
     def __init__(self, loop: CrawlLoop) -> None:
         self._loop = loop
         self._value: list[Any] = []
-        self._waiting: list[Awaitable[Any]] = []
+        self._waiting: list[Waiter] = []
 
     @property
     def is_open(self) -> bool:
@@ -60,7 +74,7 @@ class Gate:
         if not self._value:
             self._value.append(value)
             for waiter in self._waiting:
-                self._loop.end(waiter)
+                end(waiter)
 
     async def wait(self) -> Any:
         """The value, when the gate is open."""
@@ -120,10 +134,6 @@ class _AsyncioLoop(_Timers):
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
         return self._loop.call_later(seconds, function)
 
-    def end(self, waiter: Any, value: Any = None) -> None:
-        if not waiter.done():
-            waiter.set_result(value)
-
 
 class _ReactorLoop(_Timers):
     def __init__(self) -> None:
@@ -150,12 +160,18 @@ class _ReactorLoop(_Timers):
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
         return self._reactor.callLater(seconds, function)
 
-    def waiter(self) -> Awaitable[Any]:
-        return Deferred()
+    def waiter(self) -> Waiter:
+        return _DeferredWaiter()
 
-    def end(self, waiter: Any, value: Any = None) -> None:
-        if not waiter.called:
-            waiter.callback(value)
+
+class _DeferredWaiter(Deferred[Any]):
+    """A Deferred, as a future has it."""
+
+    def done(self) -> bool:
+        return bool(self.called)
+
+    def set_result(self, value: Any) -> None:
+        self.callback(value)
 
 
 @implementer(IReadDescriptor)

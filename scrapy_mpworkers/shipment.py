@@ -9,6 +9,7 @@ from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire.changes import Change, Product, Snapshot, unpack
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.failures import Failure, put_together
+from scrapy_mpworkers.wire.fields import copy_of_fields
 from scrapy_mpworkers.wire.messages import Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home
 
@@ -28,10 +29,11 @@ class Shipment(Snapshot):
     def __init__(
         self, item: Any, codec: ParentCodec, dump: Callable[[Any], Frame] | None = None
     ) -> None:
-        super().__init__(item)
+        # As a Snapshot, without the call.
+        self.item, self.fields = item, copy_of_fields(item)
         self._codec = codec
-        self.frame: Frame = (dump or codec.dump)(item)
-        self.size = len(self.frame.data)  #: bytes that cross
+        self.frame = frame = (dump or codec.dump)(item)
+        self.size = len(frame[0])  #: bytes that cross
 
     @property
     def content(self) -> Any:

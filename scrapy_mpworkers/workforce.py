@@ -18,7 +18,7 @@ from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.levels import Level
-from scrapy_mpworkers.loops import CrawlLoop, Gate
+from scrapy_mpworkers.loops import CrawlLoop, Gate, end
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
@@ -190,7 +190,7 @@ class Workforce:
                 await self._stopped.wait()
                 return
             turn = self._loop.waiter()
-            self._loop.call_later(_LOOK_AGAIN, partial(self._loop.end, turn))
+            self._loop.call_later(_LOOK_AGAIN, partial(end, turn))
             await turn
             has_items = any(level.backpressure.pending for level in self.levels)
             patience = _PATIENCE if has_items else patience - _LOOK_AGAIN

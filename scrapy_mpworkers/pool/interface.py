@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
 from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Batch, Outcome
 
 if TYPE_CHECKING:
@@ -27,6 +28,20 @@ class GivenUp:
     attempts: int = 0
     deaths: int = 0
     worker: str | None = None
+
+
+class Parcel(Protocol):
+    """What crosses of an item or a call.
+
+    ``frame``: its bytes, the definitions that they refer to, and what is of no use here;
+    ``results``: of the hops that it has passed; ``size``: bytes of both.
+    """
+
+    results: tuple[bytes, ...]
+    size: int
+
+    @property
+    def frame(self) -> tuple[bytes | Large, tuple[int, ...], Any]: ...
 
 
 #: Called once for each task.

@@ -9,10 +9,10 @@ that ran together when their worker died: one of them is to blame, and alone it 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from scrapy_mpworkers.wire.messages import TaskRow
 
@@ -21,34 +21,49 @@ LaneT = TypeVar("LaneT", bound=Hashable)
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """A queue message. ``unsettled``: how many of its tasks are."""
+    """A queue message. ``unsettled``: how many of its tasks are; ``leased_at``: when it went."""
 
     unsettled: int
+    leased_at: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """A task with its history. ``row``: the task as it crosses; ``needs``: the definitions that its
-    frame refers to.
+    frame refers to; ``settle``: to be called with its end.
 
-    ``limit``: seconds that it may take, 0: any; ``alone``: whether it travels and runs alone.
+    ``size``: bytes that cross; ``limit``: seconds that it may take, 0: any; ``message``: that it is
+    leased with; ``returned``: how often it has come back from a lost lane; ``alone``: whether it
+    travels and runs alone.
     """
 
     id: int
     row: TaskRow
     needs: tuple[int, ...]
+    settle: Callable[[Any], None]
+    size: int
     submitted_at: float
     limit: float = 0.0
-    leased_at: float = 0.0
-    attempts: int = 0
+    message: Message | None = None
+    returned: int = 0
     deaths: int = 0
     alone: bool = False
-    message: Message | None = None
 
     @property
     def hop(self) -> int:
         """Where the task goes."""
         return self.row[1]
+
+    @property
+    def attempts(self) -> int:
+        """How often it was leased."""
+        return self.returned + (self.message is not None)
+
+    @property
+    def leased_at(self) -> float:
+        """When its lane got it."""
+        assert self.message is not None
+        return self.message.leased_at
 
 
 class Lost(NamedTuple):
@@ -78,6 +93,8 @@ class Ledger:
         self._open_messages: Counter[Hashable] = Counter()
         self._running_alone: set[Hashable] = set()
         self._abandoned: dict[Hashable, dict[int, Message]] = {}  # given up, and still at a lane
+        #: a new task waits
+        self.add: Callable[[Entry], None] = self._waiting.append
 
     @property
     def waiting(self) -> int:
@@ -116,10 +133,6 @@ class Ledger:
         """The unsettled entries that *lane* holds, oldest first."""
         return iter(self._leases.get(lane, {}).values())
 
-    def add(self, entry: Entry) -> None:
-        """A new task waits."""
-        self._waiting.append(entry)
-
     def not_alone(self, lanes: Sequence[LaneT]) -> Sequence[LaneT]:
         """*lanes* without those that run a task alone and must not get another one behind it."""
         if not self._running_alone:
@@ -134,14 +147,12 @@ class Ledger:
         """Give *lane* up to *count* waiting tasks as one message.
 
         Args:
-            most_bytes: of their frames and results together; one alone may have more.
+            most_bytes: that they may have together; one alone may have more.
         """
         waiting, size = self._waiting, 0
         entries: list[Entry] = []
         for _ in range(min(count, self.waiting)):
-            _, _, frame, results = waiting[0].row
-            size += len(frame)  # type: ignore[arg-type]
-            size += sum(map(len, results)) if results else 0
+            size += waiting[0].size
             if size > most_bytes and entries:
                 break
             entries.append(waiting.popleft())
@@ -156,31 +167,34 @@ class Ledger:
 
     def _lease(self, lane: Hashable, entries: list[Entry], now: float) -> list[Entry]:
         leases = self._leases.setdefault(lane, {})
-        message = Message(len(entries))
+        message = Message(len(entries), now)
         for entry in entries:
-            entry.message, entry.leased_at = message, now
-            entry.attempts += 1
+            entry.message = message
             leases[entry.id] = entry
         self._open_messages[lane] += bool(entries)
         return entries
 
-    def settle(self, lane: Hashable, task_id: int) -> Entry | None:
-        """The outcome of a task has come; ``None`` if nobody waits for it any more.
+    def settle(self, lane: Hashable, task_ids: Sequence[int]) -> tuple[list[Entry | None], int]:
+        """The outcomes of some tasks have come.
 
-        The last task of a queue message leaves ``entry.message.unsettled`` at 0.
+        Returns:
+            the entry of each, ``None`` if nobody waits for it any more; and how many messages of
+            *lane* are over.
         """
-        leases = self._leases.get(lane)
-        entry = leases.pop(task_id, None) if leases else None
-        if entry is None:
-            return None
-        message = entry.message
-        assert message is not None
-        if entry.alone:
-            self._running_alone.discard(lane)
-        message.unsettled -= 1
-        if not message.unsettled:
-            self._open_messages[lane] -= 1
-        return entry
+        leases, over = self._leases.get(lane, {}), 0
+        entries = [leases.pop(task_id, None) for task_id in task_ids]
+        for task_id, entry in zip(task_ids, entries, strict=True):
+            if entry is None:
+                over += self._came_late(lane, task_id)
+                continue
+            message = entry.message
+            message.unsettled -= 1  # type: ignore[union-attr]
+            if not message.unsettled:  # type: ignore[union-attr]
+                over += 1
+            if entry.alone:
+                self._running_alone.discard(lane)
+        self._open_messages[lane] -= over
+        return entries, over
 
     def entry(self, lane: Hashable, task_id: int) -> Entry | None:
         """The unsettled entry of a task that *lane* holds."""
@@ -226,6 +240,8 @@ class Ledger:
             if blamed.deaths > deaths_allowed:
                 given_up = leases.pop(blamed.id)
         for entry in reversed(leases.values()):
+            entry.message = None
+            entry.returned += 1
             if entry.alone and not self._in_order:
                 self._alone.appendleft(entry)
             else:
@@ -233,16 +249,13 @@ class Ledger:
                 self._waiting.appendleft(entry)
         return Lost(len(leases), given_up, open_messages)
 
-    def came_late(self, lane: Hashable, task_id: int) -> bool:
+    def _came_late(self, lane: Hashable, task_id: int) -> bool:
         """The outcome of a task that was given up has come: whether its message is over now."""
         message = self._abandoned.get(lane, {}).pop(task_id, None)
         if message is None:
             return False
         message.unsettled -= 1
-        if message.unsettled:
-            return False
-        self._open_messages[lane] -= 1
-        return True
+        return not message.unsettled
 
     def forget(self, lane: Hashable) -> int:
         """*lane* has nothing of these books any more, but lives on. Returns its open messages:

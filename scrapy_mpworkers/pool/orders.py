@@ -16,8 +16,7 @@ import os
 import struct
 import termios
 import threading
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
@@ -65,8 +64,8 @@ class Orders:
             self._fed = False  # all has arrived
         self.open_messages += 1
         self._count()
-        message = _message(order, self.arena)
-        if self._fed or sum(map(len, message)) > self._room():
+        message, size = _message(order, self.arena)
+        if self._fed or size > self._room():
             self._fed = True
             if self._feeder is None:
                 self._feeder = _Feeder(self.writer)
@@ -152,21 +151,28 @@ def widen(pipe: int) -> int:
     return 0
 
 
-def _message(order: Order, arena: Arena | None) -> list[bytes]:
-    """*order* as ``Connection.send_bytes`` would write it, in pieces."""
+def _message(order: Order, arena: Arena | None) -> tuple[list[bytes], int]:
+    """*order* as ``Connection.send_bytes`` would write it: in pieces, and its size."""
     body = pieces(order, arena)
     size = sum(map(len, body))
     head = struct.pack("!i", size) if size < 1 << 31 else struct.pack("!iQ", -1, size)
-    return [head, *body]
+    return [head, *body], len(head) + size
 
 
-def _write(writer: Connection, message: Iterable[bytes]) -> None:
-    rest: deque[memoryview] = deque(memoryview(piece) for piece in message)
+def _write(writer: Connection, message: Sequence[bytes]) -> None:
+    rest: Sequence[bytes | memoryview] = message
     # The worker is dead, and its exit handle will tell.
     with contextlib.suppress(BrokenPipeError):
         while rest:
-            written = os.writev(writer.fileno(), [*rest][:_PIECES])
-            while rest and written >= len(rest[0]):
-                written -= len(rest.popleft())
-            if written:
-                rest[0] = rest[0][written:]
+            rest = _behind(rest, os.writev(writer.fileno(), rest[:_PIECES]))
+
+
+def _behind(message: Sequence[bytes | memoryview], written: int) -> Sequence[bytes | memoryview]:
+    """What is left of a message of which so many bytes are written."""
+    if written == sum(map(len, message)):
+        return ()  # nearly always
+    for number, piece in enumerate(message):
+        if written < len(piece):
+            return [memoryview(piece)[written:], *message[number + 1 :]]
+        written -= len(piece)
+    return ()

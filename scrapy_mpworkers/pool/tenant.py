@@ -21,6 +21,7 @@ from scrapy_mpworkers.pool.interface import (
     Death,
     GivenUp,
     Loop,
+    Parcel,
     PoolEvents,
     PoolOptions,
     Settle,
@@ -28,7 +29,6 @@ from scrapy_mpworkers.pool.interface import (
     because_stopped,
 )
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Closed, Fate, Opened, OpenFailed, Outcome, Setup
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,6 @@ class Tenant:
         self._blobs = blobs
         self._events = events
         self._loop = loop
-        self._callbacks: dict[int, Settle] = {}
         self._opened = self._closed = self._stopping = False
         self._given_up: Why | None = None
 
@@ -94,7 +93,7 @@ class Tenant:
     @property
     def pending(self) -> int:
         """Tasks that are not settled."""
-        return len(self._callbacks)
+        return self._books.pending
 
     @property
     def settled_at(self) -> float:
@@ -122,18 +121,15 @@ class Tenant:
     def submit(
         self,
         hop: int,
-        frame: bytes | Large,
-        needs: tuple[int, ...],
+        parcel: Parcel,
         settle: Settle,
-        results: tuple[bytes, ...] = (),
         key: Any = None,
         limit: float | None = None,
     ) -> int:
         """Take a task.
 
         Args:
-            hop, frame, results: of the :class:`Task`.
-            needs: the definitions that the frame refers to.
+            hop: where it goes.
             settle: is called once, in this thread, never from within this call.
             key: what shares it meets the same worker, if the pool is keyed.
             limit: seconds that it may take, if not those of the options.
@@ -144,16 +140,17 @@ class Tenant:
         task_id = next(self._pool.task_ids)
         figures = self.figures
         (figures.items if hop >= 0 else figures.calls).submitted += 1
-        self._callbacks[task_id] = settle
         seconds = self._options.item_timeout if limit is None else limit
         if seconds:
             self._time_limit.is_used = True
-        entry = Entry(task_id, (task_id, hop, frame, results), needs, monotonic(), seconds)
+        frame, needs, _ = parcel.frame
+        row = task_id, hop, frame, parcel.results
+        entry = Entry(task_id, row, needs, settle, parcel.size, monotonic(), seconds)
         if self._given_up is not None:
             late = self._given_up(None)
             self._loop.call_soon(lambda: self._give_up(entry, late, None))
             return task_id
-        figures.bytes_shipped += len(frame) + (sum(map(len, results)) if results else 0)
+        figures.bytes_shipped += entry.size
         self._books.add(entry, key)
         return task_id
 
@@ -162,7 +159,6 @@ class Tenant:
         entry = self._books.withdraw(task_id)
         if entry is not None:
             self.figures.of(entry.hop).cancelled += 1
-            self._callbacks.pop(task_id)
 
     def flush(self) -> None:
         """What waits for others to go with goes soon without them."""
@@ -248,19 +244,16 @@ class Tenant:
         figures.workers[lane.place].busy += seconds
         dispatcher = self._books.of(lane)
         dispatcher.took(seconds, len(outcomes))
-        ledger, heard_at = dispatcher.ledger, lane.heard_at
+        entries, over = dispatcher.ledger.settle(lane, [outcome.task_id for outcome in outcomes])
+        for _ in range(over):
+            lane.message_done()
         self._settled_at = monotonic()
         waits: list[float] = []
-        for outcome in outcomes:
-            entry = ledger.settle(lane, outcome.task_id)
-            if entry is None:  # given up meanwhile
-                if ledger.came_late(lane, outcome.task_id):
-                    lane.message_done()
-                continue
-            if not entry.message.unsettled:  # type: ignore[union-attr]
-                lane.message_done()
-            waits.append(heard_at - entry.submitted_at - outcome.seconds)
-            self._settle(entry, outcome.fate, outcome)
+        heard_at = lane.heard_at
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if entry is not None:  # else given up meanwhile
+                waits.append(heard_at - entry.submitted_at - outcome.seconds)
+                self._settle(entry, outcome.fate, outcome)
         lane.settled += len(waits)
         figures.service.extend(times)
         figures.wait.extend(waits)
@@ -282,7 +275,7 @@ class Tenant:
             charged = lane.overdue  # which of those that ran as one took too long?
         elif lane.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.
-            late = ledger.settle(lane, lane.overdue)
+            [late], _ = ledger.settle(lane, [lane.overdue])
             if late is not None:
                 self._give_up(late, ItemTimeout(lane.title, late.limit), lane.name)
         lost = ledger.lose(lane, charged, self._options.redeliver_times)
@@ -321,9 +314,8 @@ class Tenant:
 
     def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
         self.figures.of(entry.row[1]).settled[fate] += 1
-        settle = self._callbacks.pop(entry.id)
         try:
-            settle(outcome)
+            entry.settle(outcome)
         except Exception:
             logger.exception("Settling a task failed")
 

@@ -132,7 +132,7 @@ class _Assembly:
 
     def messages(self) -> Iterator[bytes]:
         """The messages that are complete."""
-        while (span := self._span()) is not None:
+        while self._buffer and (span := self._span()) is not None:
             message = bytes(memoryview(self._buffer)[span])
             del self._buffer[: span.stop]
             yield message

@@ -10,9 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
+from operator import is_
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.wire.fields import IMMUTABLE, build, fields_of, is_immutable, write_fields
+from scrapy_mpworkers.wire.fields import (
+    IMMUTABLE,
+    build,
+    copy_of_fields,
+    fields_of,
+    is_immutable,
+    write_fields,
+)
 
 _MISSING = object()
 
@@ -77,13 +85,11 @@ class Snapshot:
     """An item and its fields at one moment, kept to tell later what has changed since."""
 
     def __init__(self, item: Any) -> None:
-        self.item = item
-        fields = fields_of(item)
-        self.fields = None if fields is None else dict(fields)
+        self.item, self.fields = item, copy_of_fields(item)
 
     def product(self, returned: Any) -> Product:
         """In the worker: what goes back for *returned*."""
-        if returned is self.item and self._is_untouched() and self._is_plain():
+        if returned is self.item and self.is_untouched() and self._is_plain():
             return UNCHANGED  # found sooner than by a comparison field by field
         if self.fields is not None and type(returned) is type(self.item):
             fields = fields_of(returned)
@@ -99,7 +105,7 @@ class Snapshot:
 
     def unchanged(self) -> Any:
         """In the parent: the item, if the consumer returned it as it was."""
-        return self.item if self._is_untouched() else self.outcome(UNCHANGED)
+        return self.item if self.is_untouched() else self.outcome(UNCHANGED)
 
     def outcome(self, product: Product) -> Any:
         """In the parent: the item that the consumer returned."""
@@ -111,7 +117,7 @@ class Snapshot:
 
     def apply(self, change: Change) -> bool:
         """In the parent: change the live item, if its fields are still the ones shipped."""
-        if not self._is_untouched():
+        if not self.is_untouched():
             return False
         write_fields(self.item, change.values, change.deleted)
         fields = fields_of(self.item)
@@ -119,14 +125,12 @@ class Snapshot:
             _reorder(fields, change.order)
         return True
 
-    def _is_untouched(self) -> bool:
+    def is_untouched(self) -> bool:
+        """Whether the live item's fields are still the very objects that they were."""
         now, shipped = fields_of(self.item), self.fields
         if now is None or shipped is None or [*now] != [*shipped]:
             return False
-        for name, value in shipped.items():  # noqa: SIM110 - all() and a generator take longer
-            if now[name] is not value:
-                return False
-        return True
+        return all(map(is_, now.values(), shipped.values()))
 
     def _is_plain(self) -> bool:
         return self.fields is not None and IMMUTABLE.issuperset(map(type, self.fields.values()))

@@ -102,13 +102,13 @@ class ParentCodec:
         # Taken out while it works: classes of the user may dump something from within.
         pickler = self._idle.pop() if self._idle else self._pickler()
         try:
-            frame = pickler.frame(obj)
+            data = pickler.dump_pieces(obj)
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
-        if len(frame[0]) <= KEPT:
+        if len(data) <= KEPT:
             self._idle.append(pickler)
-        return frame
+        return pickler.frame(data) if pickler.has_noted else _plain_frame((data, (), ()))
 
     def dump_call(self, call: tuple[Any, ...]) -> Frame:
         """Pickle a call: (function, positional arguments, keyword arguments).
@@ -118,7 +118,7 @@ class ParentCodec:
         """
         pickler = self._call_pickler()
         try:
-            return pickler.frame(call)
+            return pickler.frame(pickler.dump_pieces(call))
         except BaseException as error:  # as in dump()
             raise uncallable(call, error, self._call_pickler) from error
 
@@ -196,19 +196,18 @@ class _ParentPickler(Pickler):
         self._names = names
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
+        self.has_noted = False  #: whether there is anything
 
-    def frame(self, obj: Any) -> Frame:
-        """The frame of *obj*. After an error this pickler must not be used again."""
-        data = self.dump_pieces(obj)
-        if not self._needs and not self._handles:
-            return _plain_frame((data, (), ()))
+    def frame(self, data: bytes | Large) -> Frame:
+        """The frame of what was pickled last."""
         frame = Frame(data, tuple(self._needs), tuple(self._handles))
-        self._needs, self._handles = {}, []
+        self._needs, self._handles, self.has_noted = {}, [], False
         return frame
 
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, Response):
             self._handles.append(part)
+            self.has_noted = True
             return tokens.response, (
                 len(self._handles) - 1,
                 type(part),
@@ -217,6 +216,7 @@ class _ParentPickler(Pickler):
         if isinstance(part, (type, FunctionType)) and tokens.crosses_by_value(part):
             number = self._definitions.number(part)
             self._needs[number] = None
+            self.has_noted = True
             return tokens.defined, (number,)
         return tokens.reduce_common(part, self._names)
 

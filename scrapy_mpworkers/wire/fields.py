@@ -35,6 +35,12 @@ def fields_of(item: Any) -> dict[Any, Any] | None:
     return None
 
 
+def copy_of_fields(item: Any) -> dict[Any, Any] | None:
+    """The same, as they are at this moment."""
+    fields = item if type(item) is dict else fields_of(item)
+    return None if fields is None else dict(fields)
+
+
 def write_fields(item: Any, values: Mapping[Any, Any], deleted: tuple[Any, ...]) -> None:
     """Set *values* and delete *deleted* in place."""
     if type(item) is dict or isinstance(item, Item):

@@ -13,6 +13,7 @@ import pickle
 from collections.abc import Iterable
 from enum import IntEnum
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from scrapy_mpworkers.wire.large import FrameData, Large
@@ -59,6 +60,8 @@ class Task(NamedTuple):
 # As Task._make, which is written in Python.
 _as_task = partial(tuple.__new__, Task)
 
+
+_frame_of = itemgetter(2)
 
 #: A Task as a plain tuple. On its way a large frame is elsewhere, and here is its size.
 TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
@@ -197,9 +200,9 @@ def pieces(order: Order, arena: Arena | None = None) -> list[bytes]:
         pickler.dump(order)
         return found
     rows, place = order.rows, None
-    large = [row[2] for row in rows if type(row[2]) is Large]
     behind: list[bytes] = []
-    if large:
+    if Large in map(type, map(_frame_of, rows)):
+        large = [frame for frame in map(_frame_of, rows) if type(frame) is Large]
         behind = [piece for frame in large for piece in frame.pieces]
         if arena is not None:
             place = arena.put(behind, sum(map(len, large)))

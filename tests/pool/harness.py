@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def rotated(*methods: str) -> pytest.MarkDecorator:
 
 
 every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@dataclass
+class Parcel:
+    """What a crawl submits."""
+
+    frame: tuple[bytes | Large, tuple[int, ...], Any]
+    results: tuple[bytes, ...]
+    size: int
 
 
 class Events(PoolEvents):
@@ -232,7 +242,8 @@ class Bench:
             heard: list[Outcome | GivenUp] = []
             data = pickle.dumps(one)
             frame = Large([data]) if len(data) >= LARGE else data  # as the codec has it
-            task_id = self.pool.submit(0, frame, needs, heard.append, key=key)
+            parcel = Parcel((frame, needs, ()), (), len(frame))
+            task_id = self.pool.submit(0, parcel, heard.append, key)
             self.settled[task_id] = heard
             ids.append(task_id)
         return ids

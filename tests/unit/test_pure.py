@@ -16,10 +16,14 @@ from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.wire.messages import Fate
 
 
+def task(number: int, size: int = 0) -> Entry:
+    return Entry(number, (number, 0, b"", ()), (), lambda outcome: None, size, 0.0)
+
+
 def ledger_of(count: int) -> Ledger:
     ledger = Ledger()
     for number in range(count):
-        ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
+        ledger.add(task(number))
     return ledger
 
 
@@ -37,10 +41,8 @@ class TestLedger:
 
     def test_a_message_has_no_more_bytes_than_it_may_unless_a_single_task_has(self) -> None:
         ledger = Ledger()
-        sizes: list[tuple[int, tuple[bytes, ...]]]
-        sizes = [(300, ()), (60, ()), (20, (bytes(20),)), (1, ())]
-        for number, (size, results) in enumerate(sizes):
-            ledger.add(Entry(number, (number, 0, bytes(size), results), (), 0.0))
+        for number, size in enumerate([300, 60, 40, 1]):
+            ledger.add(task(number, size))
 
         messages = [ids(ledger.lease("a", 4, 0.0, most_bytes=100)) for _ in range(3)]
 
@@ -51,18 +53,19 @@ class TestLedger:
         ledger = ledger_of(2)
         ledger.lease("a", 2, 0.0)
 
-        left = [ledger.settle("a", n).message.unsettled for n in (1, 0)]  # type: ignore[union-attr]
+        over = [ledger.settle("a", [n])[1] for n in (1, 0)]
 
-        assert left == [1, 0]
+        assert over == [0, 1]
         assert ledger.open_messages("a") == 0
 
     def test_a_task_is_settled_once_and_only_by_its_own_lane(self) -> None:
         ledger = ledger_of(1)
         ledger.lease("a", 1, 0.0)
 
-        assert ledger.settle("b", 0) is None
-        assert ledger.settle("a", 0) is not None
-        assert ledger.settle("a", 0) is None
+        assert ledger.settle("b", [0]) == ([None], 0)
+        entries, over = ledger.settle("a", [0])
+        assert (entries != [None], over) == (True, 1)
+        assert ledger.settle("a", [0]) == ([None], 0)
 
     def test_a_lost_lane_charges_one_task_and_gives_the_others_back_to_the_front(self) -> None:
         ledger = ledger_of(4)
@@ -110,7 +113,7 @@ class TestLedger:
     def test_a_charge_for_a_task_that_has_settled_is_no_charge(self) -> None:
         ledger = ledger_of(2)
         ledger.lease("a", 2, 0.0)
-        ledger.settle("a", 0)
+        ledger.settle("a", [0])
 
         lost = ledger.lose("a", charged=0, deaths_allowed=0)
 
@@ -124,14 +127,16 @@ class TestLedger:
 
         assert ids(ledger.clear()) == [0, 1, 2, 3]
         assert ledger.pending == 0
-        assert ledger.settle("a", 0) is None
+        # The lane has two of them still, and says so one day: then its message is over.
+        assert ledger.settle("a", [0]) == ([None], 0)
+        assert ledger.settle("a", [2]) == ([None], 1)
 
 
 class TestTogether:
     def ledger(self) -> Ledger:
         ledger = Ledger(together=True)
         for number in range(5):
-            ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
+            ledger.add(task(number))
         ledger.lease("a", 3, 0.0)
         return ledger
 
@@ -166,7 +171,7 @@ class TestInOrder:
     def test_a_blamed_task_waits_for_those_before_it(self) -> None:
         ledger = Ledger(in_order=True)
         for number in range(5):
-            ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
+            ledger.add(task(number))
         ledger.lease("a", 4, 0.0)
         ledger.lose("a", charged=2, deaths_allowed=2)
 
@@ -179,7 +184,7 @@ class TestInOrder:
     def test_tasks_in_line_that_travel_alone_can_be_withdrawn_or_given_up(self) -> None:
         ledger = Ledger(in_order=True)
         for number in range(3):
-            ledger.add(Entry(number, (number, 0, b"", ()), (), 0.0))
+            ledger.add(task(number))
         ledger.lease("a", 2, 0.0)
         ledger.lose("a", charged=1, deaths_allowed=2)
 
