@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
+from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -51,19 +52,24 @@ class Product(NamedTuple):
     body: Any
 
 
+_SAME, _WHOLE = int(Shape.SAME), int(Shape.WHOLE)  # plain numbers compare faster
+# As Change._make and Product._make, which are written in Python.
+_as_change, _as_product = partial(tuple.__new__, Change), partial(tuple.__new__, Product)
+
 #: What came back as it was.
 UNCHANGED = Product(Shape.SAME, Change({}, (), None))
 
 
 def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
-    """*product* in its wire form: nothing at all for the commonest, else plain tuples.
+    """*product* in its wire form: nothing at all for the commonest, else plain tuples and numbers.
 
-    Pickle would look up the classes of named tuples, on both sides and for each item.
+    Pickle would look up the classes of named tuples and enums, on both sides and for each item.
     """
     if product is UNCHANGED or product == UNCHANGED:
         return b""
     body = product.body
-    return dump((product.shape, tuple(body) if isinstance(body, Change) else body), product)
+    plain = int(product.shape), tuple(body) if isinstance(body, Change) else body
+    return dump(plain, product)
 
 
 def unpack(data: bytes, load: Callable[[bytes], Any]) -> Product:
@@ -71,7 +77,7 @@ def unpack(data: bytes, load: Callable[[bytes], Any]) -> Product:
     if not data:
         return UNCHANGED
     shape, body = load(data)
-    return Product(shape, body if shape == Shape.WHOLE else Change(*body))
+    return _as_product((shape, body if shape == _WHOLE else _as_change(body)))
 
 
 def followed(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) -> Any:
@@ -109,9 +115,9 @@ class Snapshot:
 
     def outcome(self, product: Product) -> Any:
         """In the parent: the item that the consumer returned."""
-        if product.shape == Shape.WHOLE:
+        if product.shape == _WHOLE:
             return product.body
-        if product.shape == Shape.SAME and self.apply(product.body):
+        if product.shape == _SAME and self.apply(product.body):
             return self.item
         return self._rebuilt(product.body)
 

@@ -106,7 +106,7 @@ class ParentCodec:
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
-        if len(data) <= KEPT:
+        if pickler.__sizeof__() <= KEPT:
             self._idle.append(pickler)
         return pickler.frame(data) if pickler.has_noted else _plain_frame((data, (), ()))
 

@@ -112,7 +112,7 @@ class WorkerCodec:
             data = pickler.dumps(obj)
         except BaseException as error:
             raise unpicklable(obj if shown is None else shown, error, self._pickler) from error
-        if len(data) <= KEPT:
+        if pickler.__sizeof__() <= KEPT:
             self._idle.append(pickler)
         return data
 
