@@ -11,8 +11,9 @@ from scrapy_mpworkers.backend import LevelPool
 from scrapy_mpworkers.backpressure import Backpressure
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.keys import key_function
-from scrapy_mpworkers.loops import CrawlLoop, Waiter, end
+from scrapy_mpworkers.loops import CrawlLoop, OneATurn, Waiter, end
 from scrapy_mpworkers.news import PoolNews
+from scrapy_mpworkers.pool.batching import MOST_BYTES
 from scrapy_mpworkers.pool.interface import GivenUp, Settle
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.shipment import Shipment
@@ -43,6 +44,7 @@ class Level:
         self.news = news
         self.has_started = False
         self._loop = loop
+        self._large = OneATurn(loop)
         #: computes the key of an item, if the level has keys
         self.key = None if settings.key is None else key_function(settings.key)
 
@@ -95,13 +97,18 @@ class Level:
     def _sent(self, hop: int, shipment: Shipment, key: Any) -> Awaitable[Outcome | GivenUp]:
         # Should the wait be cancelled, the item goes on all the same, as it would inline.
         waiter = self._loop.waiter()
-        self.pool.submit(hop, shipment, partial(self._end, waiter, shipment.size), key)
+        settled = self._end if shipment.size <= MOST_BYTES else self._end_in_turn
+        self.pool.submit(hop, shipment, partial(settled, waiter, shipment.size), key)
         return waiter
 
     def _end(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
         if not waiter.done():
             waiter.set_result(outcome)
         self.backpressure.leave(size)
+
+    def _end_in_turn(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
+        # In its place the crawl makes and pickles another one, which takes milliseconds.
+        self._large.call(partial(self._end, waiter, size, outcome))
 
     async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:
         """The same for a call. If the wait is cancelled its place is free, and it is not begun

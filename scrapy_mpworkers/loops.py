@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import select
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, cast
 
@@ -86,6 +87,29 @@ class Gate:
         if isinstance(value, BaseException):
             raise value
         return value
+
+
+class OneATurn:
+    """Calls functions in their order, each in another turn of the loop."""
+
+    def __init__(self, loop: CrawlLoop) -> None:
+        self._loop = loop
+        self._due: deque[Callable[[], None]] = deque()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call *function* in a turn to come."""
+        self._due.append(function)
+        if len(self._due) == 1:
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        function = self._due[0]
+        try:
+            function()
+        finally:
+            self._due.popleft()
+            if self._due:
+                self._loop.call_soon(self._next)
 
 
 class _Timers:

@@ -22,9 +22,9 @@ Resolvers = Mapping[str, Callable[..., Any]]
 #: ignored (documentation of ``pickle.loads``).
 _MARK, _HOME_MARK = b"#", b"!"
 _MARKS = _MARK + _HOME_MARK
-#: Bytes of a pickler that is kept, at most. The table of its memo grows with the objects in an item,
-#: never shrinks, and is cleared as a whole for each item; when larger, that takes as long as to make
-#: a new pickler, 2 µs.
+#: Bytes that a pickler may take and still be kept. The table of its memo grows with the objects in
+#: an item, never shrinks, and is cleared as a whole for each item; when larger, that takes as long
+#: as to make a new pickler, 2 µs.
 KEPT = 1 << 14
 
 

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scrapy_mpworkers.loops import current_loop
+from scrapy_mpworkers.loops import OneATurn, current_loop
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -51,3 +51,39 @@ def test_a_loop_calls_later_what_it_is_told_to() -> None:
         return called
 
     assert run(crawl()) == [1, 2]
+
+
+def test_between_two_that_have_a_turn_each_the_loop_has_its_own() -> None:
+    async def crawl() -> list[Any]:
+        seen: list[Any] = []
+        ended = asyncio.Event()
+        loop = current_loop()
+        one_a_turn = OneATurn(loop)
+        for number in range(3):
+            one_a_turn.call(lambda number=number: (seen.append(number), loop.call_soon(turn)))
+
+        def turn() -> None:
+            seen.append("turn")
+            if len(seen) == 6:
+                ended.set()
+
+        await ended.wait()
+        return seen
+
+    assert run(crawl()) == [0, "turn", 1, "turn", 2, "turn"]
+
+
+def test_one_that_fails_in_its_turn_does_not_keep_the_next_from_theirs() -> None:
+    async def crawl() -> list[str]:
+        failed: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: failed.append(str(context["exception"]))
+        )
+        ended = asyncio.Event()
+        one_a_turn = OneATurn(current_loop())
+        one_a_turn.call(Crawl().alarm)
+        one_a_turn.call(ended.set)
+        await ended.wait()
+        return failed
+
+    assert run(crawl()) == ["the crawl is over"]
