@@ -57,6 +57,7 @@ class LevelPool(Protocol):
 
         Args:
             hop: where it goes.
+            parcel: what crosses.
             settle: is called once, later, with what became of it.
             key: what shares it meets the same worker, if the level has keys.
             limit: seconds that it may take, if not those of the level.

@@ -37,6 +37,7 @@ class Backpressure:
 
     def enter_at_once(self, size: int) -> bool:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
+        # As _has_room() and _take(), without the calls: the way of nearly every item.
         count, total = self._count, self._bytes + size
         if self._waiting or (count and (count >= self._max_count or total > self._max_bytes)):
             return False

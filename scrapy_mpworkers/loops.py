@@ -94,21 +94,20 @@ class OneATurn:
 
     def __init__(self, loop: CrawlLoop) -> None:
         self._loop = loop
-        self._due: deque[Callable[[], None]] = deque()
+        self.due: deque[Callable[[], None]] = deque()  #: that wait, and the one that is called
 
     def call(self, function: Callable[[], None]) -> None:
         """Call *function* in a turn to come."""
-        self._due.append(function)
-        if len(self._due) == 1:
+        self.due.append(function)
+        if len(self.due) == 1:
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        function = self._due[0]
         try:
-            function()
+            self.due[0]()
         finally:
-            self._due.popleft()
-            if self._due:
+            self.due.popleft()
+            if self.due:
                 self._loop.call_soon(self._next)
 
 

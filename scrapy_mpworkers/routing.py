@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.dead_letters import readable, shown
-from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
+from scrapy_mpworkers.errors import SettingError, UnpicklableError, UnreadableError
 from scrapy_mpworkers.hops import Hop, keyed, routes_of
 from scrapy_mpworkers.keeping import JournaledTask, Keeping
 from scrapy_mpworkers.levels import Level, read_result
@@ -56,16 +56,28 @@ class Routing:
 
     def way(self, route: int) -> Callable[[Any], Awaitable[Any]]:
         """What takes an item along a route: gives it as the last of its pipelines returned it, or
-        raises what they raised, or why the item was given up."""
+        raises what they raised, or why the item was given up.
+
+        Raises:
+            SettingError: nothing is offloaded there.
+        """
+        if route not in self._routes:
+            raise SettingError(
+                f"Route{route + 1} in ITEM_PIPELINES has nothing to do: all that is offloaded "
+                "belongs to another route. Remove it, or replace what was placed by hand by "
+                'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
+            )
         first, *others = self._routes[route]
-        has_more = others or self._keyed_from[first.number] or self._keeping.has_journal
-        if has_more or not self._levels[first.level].waits:
-            return partial(self._along, route)
-        return partial(self._direct, first)
+        is_plain = not others and not self._keyed_from[first.number]
+        if is_plain and self._levels[first.level].waits and not self._keeping.has_journal:
+            return partial(self._direct, first)
+        return partial(self._along, route)
 
     async def _direct(self, hop: Hop, item: Any) -> Any:
         """The only hop of a route, with nothing to remember on the way: the same as
         :meth:`_along`, with two thirds of the work."""
+        if self._keeping.has_resumed:
+            self._keeping.arrived(item)  # or it would seem to, at the next route
         shipment = self._ship(item, hop)
         outcome = await self._levels[hop.level].outcome(hop.number, shipment)
         done = self._done(hop, shipment, outcome)
@@ -178,7 +190,8 @@ class Routing:
     def _error_elsewhere(
         self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp
     ) -> Exception | None:
-        """The same for an item that nobody waits for: what it raised is said in the log."""
+        """Take in what the workers have made of an item that nobody waits for: what they raised
+        is said in the log."""
         if isinstance(outcome, GivenUp):
             self._keeping.bury(hop, shipment, outcome)
             return outcome.error

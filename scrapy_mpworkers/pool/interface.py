@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
 from scrapy_mpworkers.pool.ledger import Entry
-from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.messages import Batch, Outcome
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.pool.tenant import Tenant
+    from scrapy_mpworkers.wire.large import Large
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Ledger:
         self._open_messages: Counter[Hashable] = Counter()
         self._running_alone: set[Hashable] = set()
         self._abandoned: dict[Hashable, dict[int, Message]] = {}  # given up, and still at a lane
-        #: a new task waits
+        #: A new task waits. No method, as it is called for every item.
         self.add: Callable[[Entry], None] = self._waiting.append
 
     @property

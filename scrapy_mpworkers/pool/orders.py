@@ -171,8 +171,8 @@ def _behind(message: Sequence[bytes | memoryview], written: int) -> Sequence[byt
     """What is left of a message of which so many bytes are written."""
     if written == sum(map(len, message)):
         return ()  # nearly always
-    for number, piece in enumerate(message):
-        if written < len(piece):
-            return [memoryview(piece)[written:], *message[number + 1 :]]
-        written -= len(piece)
-    return ()
+    first = 0
+    while written >= len(message[first]):
+        written -= len(message[first])
+        first += 1
+    return [memoryview(message[first])[written:], *message[first + 1 :]]

@@ -130,6 +130,7 @@ class Tenant:
 
         Args:
             hop: where it goes.
+            parcel: what crosses.
             settle: is called once, in this thread, never from within this call.
             key: what shares it meets the same worker, if the pool is keyed.
             limit: seconds that it may take, if not those of the options.
@@ -316,7 +317,8 @@ class Tenant:
         self.figures.of(entry.row[1]).settled[fate] += 1
         try:
             entry.settle(outcome)
-        except Exception:
+        # Code of the user may run here, and the rest of the report must be settled all the same.
+        except BaseException:
             logger.exception("Settling a task failed")
 
     def _watch_time(self, lane: AnyLane) -> None:

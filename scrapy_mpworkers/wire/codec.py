@@ -106,9 +106,10 @@ class ParentCodec:
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unpicklable(obj, error, self._pickler) from error
+        frame = pickler.frame(data) if pickler.has_noted else _plain_frame((data, (), ()))
         if pickler.__sizeof__() <= KEPT:
             self._idle.append(pickler)
-        return pickler.frame(data) if pickler.has_noted else _plain_frame((data, (), ()))
+        return frame
 
     def dump_call(self, call: tuple[Any, ...]) -> Frame:
         """Pickle a call: (function, positional arguments, keyword arguments).
@@ -196,7 +197,7 @@ class _ParentPickler(Pickler):
         self._names = names
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
-        self.has_noted = False  #: whether there is anything
+        self.has_noted = False  #: whether the frame needs definitions, or something stayed here
 
     def frame(self, data: bytes | Large) -> Frame:
         """The frame of what was pickled last."""

@@ -36,8 +36,8 @@ def fields_of(item: Any) -> dict[Any, Any] | None:
 
 
 def copy_of_fields(item: Any) -> dict[Any, Any] | None:
-    """The same, as they are at this moment."""
-    fields = item if type(item) is dict else fields_of(item)
+    """The fields of an item as they are at this moment; ``None`` as for :func:`fields_of`."""
+    fields = item if type(item) is dict else fields_of(item)  # without the call: nearly every item
     return None if fields is None else dict(fields)
 
 

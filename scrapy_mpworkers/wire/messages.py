@@ -59,9 +59,8 @@ class Task(NamedTuple):
 
 # As Task._make, which is written in Python.
 _as_task = partial(tuple.__new__, Task)
+_frame_of = itemgetter(2)  # of a task or its row
 
-
-_frame_of = itemgetter(2)
 
 #: A Task as a plain tuple. On its way a large frame is elsewhere, and here is its size.
 TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]

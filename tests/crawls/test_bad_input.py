@@ -92,6 +92,23 @@ def test_pipeline_that_cannot_start_stops_the_crawl_before_its_first_request(
     assert "Traceback" in ended.log
 
 
+@worlds(1, 1)
+def test_route_that_leads_nowhere_stops_the_crawl(launch: Launcher, world: World) -> None:
+    by_hand = {
+        "ADDONS": {},
+        "EXTENSIONS": {"scrapy_mpworkers.WorkerExtension": 0},
+        "ITEM_PIPELINES": {
+            "scrapy_mpworkers.WorkerPipeline": 300,
+            "scrapy_mpworkers.pipeline.Route2": 500,
+        },
+    }
+
+    ended = launch.crawl("pages", world, **offload("Mark"), **by_hand).finish()
+
+    assert ended.numbers == []
+    assert "SettingError: Route2 in ITEM_PIPELINES has nothing to do" in ended.log
+
+
 CAUSES = ("no_module_of_this_name", "no open_spider today", "no from_crawler today", "Missing")
 
 

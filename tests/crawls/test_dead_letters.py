@@ -213,6 +213,31 @@ def test_letter_of_a_second_hop_goes_on_there(
     assert ended.stats["mpworkers/items/submitted"] == 1
 
 
+@worlds(1, 1)
+def test_replayed_item_goes_on_through_every_hop_of_a_later_route(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    pipelines = {"crawled.kept.Poison": 300, "crawled.kept.MarkBehind": 500}
+    first, second = ({"name": name, "pipelines": {}} for name in ("first", "second"))
+    first["pipelines"] = pipelines
+    second["pipelines"] = {path("Tells"): 600}
+    settings = poisoned(dead, SeenBehind=400) | {
+        "MPWORKERS_PIPELINES": None,
+        "MPWORKERS_LEVELS": [first, second],
+    }
+    launch.crawl("pages", world, **settings).finish()
+    repaired()
+
+    ended = replay(launch, dead, world, **settings)
+
+    assert ended.exit_code == 0
+    assert ended.told("behind") == [3]
+    assert ended.told("marked") == [3]
+    assert ended.told("processed") == [3]
+    assert ended.stats["mpworkers/first/items/done"] == 2
+    assert ended.stats["mpworkers/second/items/done"] == 1
+
+
 @worlds(0, 1)
 def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
     launch: Launcher, world: World, dead: Path

@@ -41,6 +41,14 @@ class SeenBehind:
         return item
 
 
+class MarkBehind(Mark):
+    """In a worker, behind the first hop; tells of each item that it meets."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("marked", item["n"])
+        return super().process_item(item)
+
+
 class FailsBehind:
     """Stays on the reactor, behind the workers, and fails there until it has been repaired."""
 

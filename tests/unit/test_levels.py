@@ -1,0 +1,99 @@
+"""Outcomes of a level's items, on their way back into the crawl."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from scrapy_mpworkers.backpressure import Backpressure
+from scrapy_mpworkers.levels import LONG, Level
+from scrapy_mpworkers.loops import current_loop
+from scrapy_mpworkers.settings import LevelSettings
+from scrapy_mpworkers.shipment import Shipment
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.messages import Fate, Outcome
+
+
+class Shelf:
+    """A pool that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.settle: list[Callable[[Outcome], None]] = []
+
+    def submit(self, hop: int, parcel: Any, settle: Callable[[Outcome], None], key: Any) -> int:
+        self.settle.append(settle)
+        return len(self.settle)
+
+
+class Bench:
+    """A level with items of these sizes at work, and the order in which they go on."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.shelf = Shelf()
+        self.went_on: list[int | str] = []
+        loop = current_loop()
+        self.backpressure = Backpressure(loop, 100, 100 << 20, lambda: None)
+        settings = cast(LevelSettings, _Settings())
+        pool, news = cast(Any, self.shelf), cast(Any, None)
+        level = Level(settings, loop, pool, self.backpressure, news)
+        codec = ParentCodec({})
+        shipments = [Shipment({"html": "x" * size}, codec) for size in sizes]
+        self.trips = [
+            asyncio.ensure_future(self.trip(number, level.outcome(0, shipment)))
+            for number, shipment in enumerate(shipments)
+        ]
+
+    async def trip(self, number: int, outcome: Awaitable[Any]) -> None:
+        await outcome
+        self.went_on.append(number)
+        asyncio.get_running_loop().call_soon(self.went_on.append, "turn")
+
+    async def settle_all(self) -> list[int | str]:
+        await asyncio.sleep(0)
+        for number, settle in enumerate(self.shelf.settle):
+            settle(Outcome(number, int(Fate.DONE), b"", None, 0.0))
+        await asyncio.gather(*self.trips, return_exceptions=True)
+        return self.went_on
+
+
+class _Settings:
+    wait, key = True, None
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """In a thread, since pytest-twisted's own loop runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work()).result(20)
+
+
+def test_small_items_go_on_in_one_turn() -> None:
+    async def work() -> list[int | str]:
+        return await Bench(10, 10, 10).settle_all()
+
+    assert run(work)[:3] == [0, 1, 2]
+
+
+def test_large_items_go_on_in_a_turn_each_and_none_overtakes_another() -> None:
+    async def work() -> list[int | str]:
+        return await Bench(10, 2 * LONG, 2 * LONG, 10, 2 * LONG).settle_all()
+
+    went_on = run(work)
+
+    assert [one for one in went_on if one != "turn"] == [0, 1, 2, 3, 4]
+    for first, second in ((1, 2), (3, 4)):
+        assert "turn" in went_on[went_on.index(first) : went_on.index(second)]
+
+
+def test_large_item_whose_wait_is_cancelled_leaves_its_place_once() -> None:
+    async def work() -> int:
+        bench = Bench(2 * LONG, 2 * LONG)
+        await asyncio.sleep(0)
+        bench.trips[1].cancel()
+        await bench.settle_all()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return bench.backpressure.pending
+
+    assert run(work) == 0
