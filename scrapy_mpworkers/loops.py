@@ -7,6 +7,7 @@ import itertools
 import select
 from collections import deque
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Protocol, cast
 
 from scrapy.utils.asyncio import is_asyncio_available
@@ -140,7 +141,8 @@ class _AsyncioLoop(_Timers):
     def __init__(self) -> None:
         super().__init__()
         self.under = self._loop = asyncio.get_event_loop()
-        self.waiter = self._loop.create_future
+        # As create_future(), of which there is one for each item, without its frame.
+        self.waiter = partial(asyncio.Future, loop=self._loop)
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)

@@ -76,8 +76,6 @@ class Routing:
     async def _direct(self, hop: Hop, item: Any) -> Any:
         """The only hop of a route, with nothing to remember on the way: the same as
         :meth:`_along`, with two thirds of the work."""
-        if self._keeping.has_resumed:
-            self._keeping.arrived(item)  # or it would seem to, at the next route
         shipment = self._ship(item, hop)
         outcome = await self._levels[hop.level].outcome(hop.number, shipment)
         done = self._done(hop, shipment, outcome)
@@ -125,7 +123,7 @@ class Routing:
         """The hops that *item* has before it, and the kept item that it was made of."""
         if self._keeping.has_resumed:
             kept, begin = self._keeping.arrived(item)
-            if begin is not None:
+            if begin is not None and self._hops[begin].route == route:
                 return self._rest(self._hops[begin]), kept
         return self._routes[route], None
 

@@ -7,21 +7,18 @@ queue's lock, takes nothing but its own lane with it. Only the parent puts into 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import logging
 import os
 import signal
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.pool.forked import forked_main, inherited_from
 from scrapy_mpworkers.pool.ledger import Message
 from scrapy_mpworkers.pool.orders import Orders, widen
-from scrapy_mpworkers.pool.processes import Processes, inherited_by_fork
-from scrapy_mpworkers.wire.arena import Arena
+from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.wire.messages import Boot, Dismissal, Order, Setup
 from scrapy_mpworkers.worker import main as worker_side
 
@@ -91,8 +88,8 @@ class Lane:
         arguments: tuple[Any, ...] = (ends, processes.conditions)
         target: Any = worker_side.main
         if processes.method == "fork":
-            arguments = (_inherited_from(siblings, self), *arguments)
-            target = _forked_main
+            arguments = (inherited_from(siblings, self), *arguments)
+            target = forked_main
         self.process = processes.process(target, arguments, self.name)
         try:
             self.process.start()
@@ -280,40 +277,3 @@ def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[],
             function(lane)
 
     return call
-
-
-class _Inherited(NamedTuple):
-    """What a forked worker has no use for."""
-
-    connections: list[Connection]
-    fds: list[int]
-    arenas: list[Arena]
-
-
-def _inherited_from(siblings: Iterable[Lane], own: Lane) -> _Inherited:
-    connections, fds, arenas = [own.orders.writer, own.reports], [], []
-    for lane in siblings:
-        if hasattr(lane, "reports"):
-            connections += [lane.orders.writer, lane.reports]
-            arenas += [lane.orders.arena] if lane.orders.arena is not None else []
-        if lane.pid is not None:
-            fds += inherited_by_fork(lane.process)
-    if own.orders.arena is not None:
-        fds.append(own.orders.arena.fd)
-    return _Inherited(connections, fds, arenas)
-
-
-def _forked_main(inherited: _Inherited, *arguments: Any) -> None:
-    """Under fork: close the ends of other lanes, or a dead sibling would never give EOF."""
-    connections, fds, arenas = inherited
-    atexit._clear()  # what the parent has registered is the parent's
-    # Until the setup says how to log: the parent's handlers are the parent's.
-    logging.root.handlers.clear()
-    for end in connections:
-        end.close()
-    for arena in arenas:
-        arena.close()
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-    worker_side.main(*arguments)
