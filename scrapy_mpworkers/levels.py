@@ -111,7 +111,8 @@ class Level:
             self._end(waiter, size, outcome)
 
     def _end(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
-        end(waiter, outcome)
+        if not waiter.done():
+            waiter.set_result(outcome)
         self.backpressure.leave(size)
 
     async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:

@@ -76,7 +76,11 @@ class Routing:
     async def _direct(self, hop: Hop, item: Any) -> Any:
         """The only hop of a route, with nothing to remember on the way: the same as
         :meth:`_along`, with two thirds of the work."""
-        shipment = self._ship(item, hop)
+        try:
+            shipment = Shipment(item, self._crossing.codec)
+        except UnpicklableError:
+            self._refused(hop)
+            raise
         outcome = await self._levels[hop.level].outcome(hop.number, shipment)
         done = self._done(hop, shipment, outcome)
         if not done.result and shipment.is_untouched():
@@ -226,8 +230,11 @@ class Routing:
         try:
             return Shipment(item, self._crossing.codec)
         except UnpicklableError:
-            self._levels[hop.level].pool.figures.refused(hop.number)
+            self._refused(hop)
             raise
+
+    def _refused(self, hop: Hop) -> None:
+        self._levels[hop.level].pool.figures.refused(hop.number)
 
     def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
         """The keys of *item* as it comes to *first*, by the number of the hop that wants it."""
@@ -238,7 +245,7 @@ class Routing:
             try:
                 keys[hop.number] = level.key(item)
             except Exception:
-                self._levels[first.level].pool.figures.refused(first.number)
+                self._refused(first)
                 raise
         return keys
 

@@ -67,7 +67,7 @@ class Pickler(pickle.Pickler):
             parts.append(self._mark)
             self._mark = None
         if len(parts) == 1:
-            return bytes(parts.pop())
+            return parts.pop()
         # What can be changed (bytearray, the buffer of an array) is the object's own memory still.
         pieces = tuple(map(bytes, parts))
         parts.clear()
