@@ -111,8 +111,7 @@ class Level:
             self._end(waiter, size, outcome)
 
     def _end(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
-        if not waiter.done():
-            waiter.set_result(outcome)
+        end(waiter, outcome)
         self.backpressure.leave(size)
 
     async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:

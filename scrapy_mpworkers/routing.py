@@ -76,11 +76,7 @@ class Routing:
     async def _direct(self, hop: Hop, item: Any) -> Any:
         """The only hop of a route, with nothing to remember on the way: the same as
         :meth:`_along`, with two thirds of the work."""
-        try:
-            shipment = Shipment(item, self._crossing.codec)
-        except UnpicklableError:
-            self._refused(hop)
-            raise
+        shipment = self._ship(item, hop)
         outcome = await self._levels[hop.level].outcome(hop.number, shipment)
         done = self._done(hop, shipment, outcome)
         if not done.result and shipment.is_untouched():

@@ -53,18 +53,16 @@ class Books:
                     *(leased, loop),
                 )
             )
-        #: A new task, and its key; it is dispatched soon.
-        self.add: Callable[[Entry, Any], None]
-        self.add = self._add_by_key if options.keyed else self._dispatchers[0].add
 
     @property
     def pending(self) -> int:
         """Tasks that are not settled."""
         return sum(dispatcher.ledger.pending for dispatcher in self._dispatchers)
 
-    def _add_by_key(self, entry: Entry, key: Any) -> None:
+    def add(self, entry: Entry, key: Any) -> None:
+        """A new task; it is dispatched soon."""
         # In a tuple: the hash of an int is itself, and even ones would meet at one of two places.
-        place = hash((key,)) % len(self._dispatchers)
+        place = hash((key,)) % len(self._dispatchers) if self._keyed else 0
         self._dispatchers[place].add(entry)
 
     def of(self, lane: AnyLane) -> Dispatcher:

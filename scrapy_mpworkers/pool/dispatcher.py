@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from operator import attrgetter
 from time import monotonic
-from typing import Any
 
 from scrapy_mpworkers.pool.batching import Pace, ServiceTime, Together, plan, plan_together
 from scrapy_mpworkers.pool.interface import AnyLane, Loop
@@ -55,8 +54,8 @@ class Dispatcher:
         self._is_due = self._timer_runs = False
         self._rest_is_due = False
 
-    def add(self, entry: Entry, key: Any = None) -> None:
-        """A new task; it is dispatched soon. Its key is of no matter any more."""
+    def add(self, entry: Entry) -> None:
+        """A new task; it is dispatched soon."""
         self.ledger.add(entry)
         if not self._is_due:
             self.soon()

@@ -314,8 +314,7 @@ class Tenant:
         self._settle(entry, Fate.DEAD_LETTERED, given_up)
 
     def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
-        figures = self.figures
-        (figures.items if entry.row[1] >= 0 else figures.calls).settled[fate] += 1
+        self.figures.of(entry.row[1]).settled[fate] += 1
         try:
             entry.settle(outcome)
         # Code of the user may run here, and the rest of the report must be settled all the same.
