@@ -7,13 +7,12 @@ A backend is made once for each crawl that has workers, and gives each level its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scrapy import Spider
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.checks import BACKENDS, Entry
+from scrapy_mpworkers.checks import Entry, backends
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.batching import Together
@@ -166,8 +165,7 @@ MakeBackend = Callable[[Crawler, WorkerSettings, Sequence[LevelPlan]], Backend]
 
 def find_backend(name: str) -> MakeBackend:
     """The backend that is registered under *name*."""
-    (found,) = entry_points(group=BACKENDS, name=name)
-    make: MakeBackend = found.load()
+    make: MakeBackend = backends()[name].load()
     return make
 
 

@@ -8,17 +8,15 @@ import multiprocessing
 import numbers
 import os
 import re
-from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from scrapy.settings import BaseSettings
 
 from scrapy_mpworkers.cpus import usable_cpus
-
-#: The group of entry points where backends are registered.
-BACKENDS = "scrapy_mpworkers.backends"
 
 Entry = Any  # an import path, a class or a function
 Pipelines = tuple[tuple[Entry, Any], ...]  # (entry, order), in order
@@ -68,10 +66,15 @@ def path(value: Any) -> Path | None:
     return Path(value).absolute()
 
 
+@cache  # to look into all that is installed takes 10 ms, and a crawl asks three times
+def backends() -> Mapping[str, EntryPoint]:
+    """What makes a backend, by the name under which it is registered."""
+    return {found.name: found for found in entry_points(group="scrapy_mpworkers.backends")}
+
+
 def backend(value: Any) -> str:
-    registered = {found.name for found in entry_points(group=BACKENDS)}
-    if value not in registered:
-        raise Unacceptable(f"one of those that are installed: {', '.join(sorted(registered))}")
+    if value not in backends():
+        raise Unacceptable(f"one of those that are installed: {', '.join(sorted(backends()))}")
     return str(value)
 
 

@@ -1,4 +1,8 @@
-"""``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``."""
+"""``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``.
+
+Imports little: Scrapy loads all commands for any of them, and ``crawl`` is to launch a fork server
+first of all.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrapy import Spider
 from scrapy.addons import AddonManager
@@ -16,11 +20,10 @@ from scrapy.exceptions import UsageError
 from scrapy.spiderloader import get_spider_loader
 from scrapy.utils.project import inside_project
 
-from scrapy_mpworkers.check import check_settings
-from scrapy_mpworkers.dead_letters import DeadLetterFile, read_letters
 from scrapy_mpworkers.errors import NotPrivateError
-from scrapy_mpworkers.picture import picture
-from scrapy_mpworkers.replay import Replay, next_free
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.replay import Replay
 
 
 class MPWorkersCommand(BaseRunSpiderCommand):
@@ -61,6 +64,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
             self.exitcode = 2
 
     def _check(self, name: str | None) -> None:
+        from scrapy_mpworkers.check import check_settings
+        from scrapy_mpworkers.picture import picture
+
         assert self.settings is not None
         if not inside_project():
             raise _Refused("run it inside the Scrapy project whose settings it shall check")
@@ -82,6 +88,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         self.exitcode = 1 if check.would_fail else 0
 
     def _replay(self, path: Path, opts: argparse.Namespace) -> None:
+        from scrapy_mpworkers.dead_letters import DeadLetterFile
+        from scrapy_mpworkers.replay import Replay, next_free
+
         again = DeadLetterFile(next_free(path.absolute()))
         replays = [Replay(path, spider, again) for spider in self._spiders(path)]
         self._crawl_in_turn(iter(replays), opts.spargs)
@@ -97,6 +106,8 @@ class MPWorkersCommand(BaseRunSpiderCommand):
 
     def _spiders(self, path: Path) -> list[str]:
         """The names of the spiders that have letters in the file; each is one of the project."""
+        from scrapy_mpworkers.dead_letters import read_letters
+
         assert self.crawler_process is not None
         if not inside_project():
             raise _Refused("run it inside the Scrapy project that has the spider of the letters")

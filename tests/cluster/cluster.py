@@ -120,10 +120,11 @@ class Cluster:
 
     def close(self) -> None:
         """Leave no process behind."""
-        for process in [*self.nannies, self.scheduler]:
-            if process.poll() is None:
+        # One after the other: a worker whose scheduler is gone says goodbye to it for 8 seconds.
+        for processes in (self.nannies, [self.scheduler]):
+            for process in processes:
                 process.send_signal(signal.SIGTERM)
-        await_exits(self._processes(), 10)
+            await_exits([psutil.Process(one.pid) for one in processes if one.poll() is None], 3)
         for left in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
