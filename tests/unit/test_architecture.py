@@ -1,8 +1,11 @@
-"""What import-linter cannot see: nothing that runs in the event loop's thread can block it."""
+"""What import-linter cannot see: nothing that runs in the event loop's thread can block it, and
+Scrapy's commands do not import ours."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +99,19 @@ def test_the_check_finds_what_blocks() -> None:
 
     assert any(".join(" in call for call in found)
     assert any(".wait(" in call for call in found)
+
+
+def test_scrapys_other_commands_load_hardly_anything_of_ours() -> None:
+    code = (
+        "import sys, scrapy_mpworkers.commands\n"
+        "print(*(name for name in sys.modules if name.startswith('scrapy_mpworkers')))"
+    )
+    command = [sys.executable, "-c", code]
+
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert set(loaded.split()) == {
+        "scrapy_mpworkers",
+        "scrapy_mpworkers.commands",
+        "scrapy_mpworkers.errors",
+    }
