@@ -1,7 +1,7 @@
-"""Everything, or some sections of it: a table in Markdown, and plots where matplotlib is there.
+"""Everything, or some sections of it: tables in Markdown, and plots where matplotlib is there.
 
-    pip install -e '.[bench]'
-    python -m benchmarks [overhead] [payload] [scale] [--runs 5] [--out FOLDER]
+    pip install -e '.[bench,example]'
+    python -m benchmarks [overhead] [payload] [scale] [crawl] [long_run] [--runs 5] [--out FOLDER]
 
 Run it on a machine that does nothing else. Times are not stable: compare within one run, by ratios.
 """
@@ -9,20 +9,34 @@ Run it on a machine that does nothing else. Times are not stable: compare within
 from __future__ import annotations
 
 import argparse
-import platform
-import sys
-from collections.abc import Sequence
-from datetime import date
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.groups import CORES, GROUPS, Group
+from benchmarks import crawl, long_run
+from benchmarks.groups import GROUPS, Group
 from benchmarks.measure import Row, measure
 from benchmarks.peers import OURS
-from benchmarks.plot import plot
+from benchmarks.plot import Bars, plot
+from benchmarks.versions import heading
 
-PACKAGES = ("scrapy", "twisted", "loky", "pebble", "mpire", "distributed")
-SECTIONS = tuple(dict.fromkeys(group.section for group in GROUPS))
+GROUPED = tuple(dict.fromkeys(group.section for group in GROUPS))
+SECTIONS = (*GROUPED, "crawl", "long_run")
+
+
+class Report:
+    """The table of a section: printed and kept as it grows."""
+
+    def __init__(self, section: str, runs: int, out: Path) -> None:
+        self._file = out / f"{section}.md"
+        self._file.write_text("", "utf-8")
+        self.add(f"## {section}\n")
+        self.add(heading(runs))
+
+    def add(self, text: str) -> None:
+        """Some more lines."""
+        print(text, flush=True)
+        with self._file.open("a", encoding="utf-8") as file:
+            print(text, file=file)
 
 
 def table(group: Group, rows: Sequence[Row]) -> str:
@@ -47,20 +61,22 @@ def table(group: Group, rows: Sequence[Row]) -> str:
     return "\n".join([*lines, ""])
 
 
-def heading(runs: int) -> str:
-    """What was run, and on what."""
-    packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    return (
-        f"Measured on {date.today()}: medians of {runs} interleaved runs; CPython "
-        f"{platform.python_version()}, {CORES} cores; {packages}.\n"
-    )
+def bars(section: str, found: Mapping[str, Sequence[Row]]) -> tuple[Mapping[str, Bars], str]:
+    """What to draw of a section, and in which unit."""
+    if section == "scale":
+        busy = {title: 100 * rows[0].busy for title, rows in found.items()}
+        return {"how busy they are": busy}, "% of their time"
+    return {
+        f"{section}: {title}": {row.peer: row.items_per_second for row in rows}
+        for title, rows in found.items()
+    }, "items/s"
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", help=" ".join(SECTIONS))
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=5, help="of each peer; a long run is one")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
@@ -71,27 +87,24 @@ def main() -> None:
 
 
 def _run(section: str, runs: int, out: Path) -> None:
-    found: dict[str, list[Row]] = {}
-    with (out / f"{section}.md").open("w", encoding="utf-8") as file:
-        for text in (f"## {section}\n", heading(runs)):
-            print(text, file=file)
-        for group in (group for group in GROUPS if group.section == section):
-            found[group.title] = list(measure(group, runs))
-            text = table(group, found[group.title])
-            print(text, file=file, flush=True)
-            print(text, file=sys.stdout, flush=True)
-    plot(section, found, out / f"{section}.svg")
+    if section == "long_run":
+        Report(section, 1, out).add(long_run.report())
+        return
+    report = Report(section, runs, out)
+    if section == "crawl":
+        text, shares = crawl.report(crawl.ALL, crawl.PAGES, runs)
+        report.add(text)
+        plot({"crawl": shares}, "of the ideal", out / "crawl.svg")
+        return
+    found: dict[str, Sequence[Row]] = {}
+    for group in (group for group in GROUPS if group.section == section):
+        found[group.title] = list(measure(group, runs))
+        report.add(table(group, found[group.title]))
+    plot(*bars(section, found), out / f"{section}.svg")
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Pages come from ``file://``, so no second process serves them. The ideal is the larger of Scrapy's
 own CPU and all CPU shared among the cores; both are measured in the same run, by a crawl whose
-pipeline does nothing and by an inline one.
+pipeline does nothing and by an inline one. Times and CPU are those since the start of the process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import resource
 import statistics
@@ -19,21 +20,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import scrapy
 from scrapy import signals
 from scrapy.crawler import CrawlerProcess
 
 from benchmarks.drive import Spec, settings_of, watch_lag
 from benchmarks.groups import CORES, LIMIT
-from benchmarks.measure import percentile
+from benchmarks.measure import in_turn, percentile
 from benchmarks.peers import OURS, PEERS
+from benchmarks.versions import heading
 
-STARTED = time.monotonic()
+ALONE, INLINE = "scrapy alone", "inline"
+ALL = (OURS, *(peer for peer in PEERS if peer not in (INLINE, LIMIT)))
+PAGES = 1000
+MIB = 1 << 20
+STARTED = psutil.Process().create_time()
 WORDS = (
     *("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world"),
     *("school", "state", "family", "student", "group", "country", "problem", "hand", "part"),
@@ -42,13 +49,17 @@ WORDS = (
 
 @dataclass
 class Trip:
-    """One crawl. Seconds; ``first``: from the start of the process to the first item out."""
+    """One crawl. Seconds since the start of the process, and bytes.
+
+    ``first``: to the first item out; ``cpu``: of this process; ``memory``: its peak;
+    ``worker_memory``: resident in all processes below it, when half of the items were out.
+    """
 
     wall: float
     first: float
     cpu: float
-    worker_cpu: float
-    peak: int
+    memory: int
+    worker_memory: int
     lags: list[float] = field(default_factory=list)
 
 
@@ -62,6 +73,8 @@ class ArticleSpider(scrapy.Spider):
         self.start_urls = [path.as_uri() for path in sorted(Path(folder).glob("*.html"))]
         self.lags: list[float] = []
         self.first: float | None = None
+        self.items = 0
+        self.worker_memory = 0
 
     @classmethod
     def from_crawler(cls, crawler: Any, *args: Any, **kwargs: Any) -> ArticleSpider:
@@ -74,8 +87,12 @@ class ArticleSpider(scrapy.Spider):
         self.ticker = asyncio.ensure_future(watch_lag(self.lags))
 
     def item_out(self) -> None:
+        self.items += 1
         if self.first is None:
-            self.first = time.monotonic() - STARTED
+            self.first = time.time() - STARTED
+        if self.items == len(self.start_urls) // 2:
+            below = psutil.Process().children(recursive=True)
+            self.worker_memory = sum(child.memory_info().rss for child in below)
 
     def parse(self, response: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         title = response.css("title::text").get()
@@ -104,15 +121,13 @@ def crawl(peer: str, work: str, folder: str) -> Trip:
     process.crawl(crawler, folder=folder)
     process.start()
     spider: Any = crawler.spider
-    own, others = (
-        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    used = resource.getrusage(resource.RUSAGE_SELF)
     return Trip(
-        wall=time.monotonic() - STARTED,
+        wall=time.time() - STARTED,
         first=spider.first,
-        cpu=own.ru_utime + own.ru_stime,
-        worker_cpu=others.ru_utime + others.ru_stime,
-        peak=own.ru_maxrss,
+        cpu=used.ru_utime + used.ru_stime,
+        memory=used.ru_maxrss * 1024,
+        worker_memory=spider.worker_memory,
         lags=spider.lags,
     )
 
@@ -129,43 +144,50 @@ def run(peer: str, work: str, folder: Path) -> Trip:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crawl")
-    parser.add_argument(
-        "peers", nargs="*", default=[OURS, *(p for p in PEERS if p not in ("Dask local", LIMIT))]
-    )
-    parser.add_argument("--pages", type=int, default=1000)
+    parser.add_argument("peers", nargs="*", default=ALL)
+    parser.add_argument("--pages", type=int, default=PAGES)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_pages(folder, options.pages)
-        compare(options.peers, options.runs, folder)
+    text, _ = report(options.peers, options.pages, options.runs)
+    print(heading(options.runs))
+    print(text)
 
 
-def compare(peers: Sequence[str], runs: int, folder: Path) -> None:
-    """Interleaved crawls of all peers, and what would be ideal."""
-    trips: dict[str, list[Trip]] = {name: [] for name in ("scrapy alone", "inline", *peers)}
-    for _ in range(runs):
-        for name, found in trips.items():
-            alone = name == "scrapy alone"
-            peer, work = ("inline", "nothing") if alone else (name, "extract")
-            found.append(run(peer, work, folder))
-    alone, whole = (
-        statistics.median(trip.cpu for trip in trips[name]) for name in ("scrapy alone", "inline")
-    )
+def report(peers: Sequence[str], pages: int, runs: int) -> tuple[str, Mapping[str, float]]:
+    """Interleaved crawls of all peers: a table, and which share of the ideal each has reached."""
+    trips: dict[str, list[Trip]] = {name: [] for name in (ALONE, INLINE, *peers)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_pages(Path(folder), pages)
+        for name in in_turn(list(trips), runs):
+            peer, work = (INLINE, "nothing") if name == ALONE else (name, "extract")
+            trips[name].append(run(peer, work, Path(folder)))
+    alone, whole = (statistics.median(trip.cpu for trip in trips[name]) for name in (ALONE, INLINE))
     ideal = max(alone, whole / CORES)
-    print(f"{CORES} cores; CPU of Scrapy alone {alone:.1f} s, of extraction {whole - alone:.1f} s")
-    print("| | wall, s | of the ideal | first item, s | lag p99, ms | max, ms | parent peak, MiB |")
-    print("| --- " * 7 + "|")
+    lines = [
+        f"{pages:,} pages, {CORES} cores; CPU of Scrapy alone {alone:.1f} s, of extraction "
+        f"{whole - alone:.1f} s",
+        "",
+        "| | wall, s | of ours | of the ideal | first item, s | lag p50, ms | p99 | max "
+        "| parent, MiB | workers, MiB |",
+        "| --- " * 10 + "|",
+    ]
+    walls = {name: statistics.median(trip.wall for trip in found) for name, found in trips.items()}
+    ours = walls.get(OURS, math.nan)
     for name, found in trips.items():
-        wall = statistics.median(trip.wall for trip in found)
-        first = statistics.median(trip.first for trip in found)
-        p99 = statistics.median(percentile(trip.lags, 99) for trip in found)
-        most = statistics.median(max(trip.lags) for trip in found)
-        peak = statistics.median(trip.peak for trip in found) / 1024
-        print(
-            f"| {name} | {wall:.1f} | {ideal / wall:.2f} | {first:.2f} | {p99 * 1e3:.1f} | "
-            f"{most * 1e3:.1f} | {peak:.0f} |"
+        lines.append(
+            f"| {name} | {walls[name]:.1f} | {walls[name] / ours:.2f} | {ideal / walls[name]:.2f} |"
+            f" {_median(trip.first for trip in found):.2f} |"
+            f" {_median(percentile(trip.lags, 50) for trip in found) * 1e3:.1f} |"
+            f" {_median(percentile(trip.lags, 99) for trip in found) * 1e3:.1f} |"
+            f" {_median(max(trip.lags) for trip in found) * 1e3:.1f} |"
+            f" {_median(trip.memory for trip in found) / MIB:.0f} |"
+            f" {_median(trip.worker_memory for trip in found) / MIB:.0f} |"
         )
+    return "\n".join([*lines, ""]), {n: ideal / wall for n, wall in walls.items() if n != ALONE}
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
 
 
 if __name__ == "__main__":

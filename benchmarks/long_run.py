@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -78,6 +80,12 @@ def table(memory: dict[str, list[int]]) -> str:
         above = max(sizes) - first
         lines.append(f"| {name} | {slope:.3f} | {first / 2**20:.0f} | {above / 2**20:.1f} |")
     return "\n".join(lines)
+
+
+def report() -> str:
+    """The table of a long run in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.long_run"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main() -> None:

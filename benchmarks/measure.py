@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,33 +35,42 @@ class Row:
     lag_max: float | None
 
 
-def run(spec: Spec, tree: Path = ROOT) -> Figures:
-    """One run, with the code of *tree*.
+def run(spec: Spec, folder: Path = ROOT) -> Figures:
+    """One run, with the package as it lies in *folder*, and with these benchmarks.
 
     Raises:
         RuntimeError: it failed; the message holds what it wrote.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.drive", json.dumps(asdict(spec))],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tree, ROOT)))},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    # Elsewhere: python -m looks first where it is started, and would find this package there.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.drive", json.dumps(asdict(spec))],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT)))},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
     if done.returncode:
         raise RuntimeError(f"{spec} failed:\n{done.stderr[-2000:]}")
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def in_turn(names: Sequence[str], runs: int) -> Iterator[str]:
+    """All *names* so many times, and each time another one first: none has always the same one
+    before it, which may have left the machine hot."""
+    for n in range(runs):
+        first = n % len(names)
+        yield from (*names[first:], *names[:first])
 
 
 def measure(group: Group, runs: int) -> Iterator[Row]:
     """Interleaved runs of all peers, and the median of each."""
     specs = {peer: group.spec_of(peer) for peer in group.peers}
     found: Mapping[str, list[Figures]] = {peer: [] for peer in specs}
-    for _ in range(runs):
-        for peer, spec in specs.items():
-            found[peer].append(run(spec))
+    for peer in in_turn(list(specs), runs):
+        found[peer].append(run(specs[peer]))
     for peer, spec in specs.items():
         yield row(peer, spec, found[peer])
 

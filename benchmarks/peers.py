@@ -1,9 +1,11 @@
 """The same work by what a competent user would write instead, each as a short honest pipeline.
 
 Every class is an item pipeline for ``ITEM_PIPELINES``. Work and number of workers come from the
-settings ``BENCH_WORK`` (a name of :data:`benchmarks.work.WORK`) and ``BENCH_WORKERS``. Items come
-as a stream, one by one, so ``map`` and its ``chunksize``, which some of these libraries advise for
-speed, cannot be used.
+settings ``BENCH_WORK`` (a name of :data:`benchmarks.work.WORK`) and ``BENCH_WORKERS``.
+
+Items come as a stream, one by one. ``imap`` of a generator with a ``chunksize``, which some of
+these libraries advise for speed, would wait for a chunk to fill: the last items of a crawl, which
+closes when it has them back, would wait for ever.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Draws a section: a panel for each group, a bar for each peer."""
+"""Draws a section: bars, ours in a colour."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.measure import Row
 from benchmarks.peers import OURS
 
+#: What the bars of a panel are called, and how long they are.
+Bars = Mapping[str, float]
 
-def plot(title: str, groups: Mapping[str, Sequence[Row]], file: Path) -> None:
+
+def plot(panels: Mapping[str, Bars], unit: str, file: Path) -> None:
     """Write an SVG; nothing where matplotlib is missing."""
     try:
         import matplotlib
@@ -19,15 +21,13 @@ def plot(title: str, groups: Mapping[str, Sequence[Row]], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(groups), squeeze=False, figsize=(4 * len(groups), 3.5))
-    for panel, (name, rows) in zip(panels[0], groups.items(), strict=True):
-        shown = rows[::-1]
-        colours = ["tab:orange" if row.peer == OURS else "tab:gray" for row in shown]
-        panel.barh(
-            [row.peer for row in shown], [row.items_per_second for row in shown], color=colours
-        )
-        panel.set_title(f"{title}: {name}")
-        panel.set_xlabel("items/s")
+    figure, axes = pyplot.subplots(1, len(panels), squeeze=False, figsize=(4 * len(panels), 3.5))
+    for panel, (title, bars) in zip(axes[0], panels.items(), strict=True):
+        names = list(bars)[::-1]
+        colours = ["tab:orange" if name == OURS else "tab:gray" for name in names]
+        panel.barh(names, [bars[name] for name in names], color=colours)
+        panel.set_title(title)
+        panel.set_xlabel(unit)
     figure.tight_layout()
     figure.savefig(file)
     pyplot.close(figure)

@@ -1,38 +1,40 @@
 """Compares revisions of our own code: what did a change win, what did it cost?
 
-    python -m benchmarks.revisions REVISION [REVISION ...] [--runs 5]
+    python -m benchmarks.revisions REVISION [REVISION ...] [--runs 5] [--only GROUP ...]
 
-Each is checked out into a folder of its own; ``.`` is the code as it lies here. Runs are
-interleaved.
+``.`` is the code as it lies here. Runs are interleaved; the ratios are to the first revision. The
+benchmarks themselves are those that lie here, whatever the revision.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.groups import GROUPS
-from benchmarks.measure import ROOT, row, run
+from benchmarks.drive import Figures
+from benchmarks.groups import GROUPS, Group
+from benchmarks.measure import ROOT, in_turn, row, run
 from benchmarks.peers import OURS
+from benchmarks.versions import heading
 
 
 @contextmanager
 def checkout(revision: str) -> Iterator[Path]:
-    """A folder with the code of *revision*."""
+    """A folder with the package as it was in *revision*."""
     if revision == ".":
         yield ROOT
         return
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        subprocess.run(["git", "worktree", "add", "-q", "--detach", tree, revision], check=True)
-        try:
-            yield tree
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", tree], check=True)
+        archive = Path(folder) / "package.tar"
+        command = ["git", "archive", "-o", str(archive), revision, "scrapy_mpworkers"]
+        subprocess.run(command, cwd=ROOT, check=True)
+        shutil.unpack_archive(archive, folder)
+        yield Path(folder)
 
 
 def main() -> None:
@@ -40,22 +42,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.revisions", description=__doc__)
     parser.add_argument("revisions", nargs="+")
     parser.add_argument("--runs", type=int, default=5)
+    titles = [group.title for group in GROUPS]
+    parser.add_argument("--only", nargs="+", choices=titles, default=titles, metavar="GROUP")
     options = parser.parse_args()
+    print(heading(options.runs))
     with ExitStack() as stack:
-        trees = {name: stack.enter_context(checkout(name)) for name in options.revisions}
+        folders = {name: stack.enter_context(checkout(name)) for name in options.revisions}
         for group in GROUPS:
-            spec = group.spec_of(OURS)
-            found = {name: [] for name in trees}
-            for _ in range(options.runs):
-                for name, tree in trees.items():
-                    found[name].append(run(spec, tree))
-            print(f"{group.section}, {group.title}")
-            for name, figures in found.items():
-                medians = row(name, spec, figures)
-                print(
-                    f"  {name:<12} {medians.items_per_second:10,.0f} items/s, parent "
-                    f"{medians.cpu * 1e6:8,.1f} µs, workers {medians.worker_cpu * 1e6:10,.1f} µs"
-                )
+            if group.title in options.only:
+                compare(group, folders, options.runs)
+
+
+def compare(group: Group, folders: Mapping[str, Path], runs: int) -> None:
+    """One group of runs, with the code of each folder."""
+    spec = group.spec_of(OURS)
+    found: dict[str, list[Figures]] = {name: [] for name in folders}
+    for name in in_turn(list(folders), runs):
+        found[name].append(run(spec, folders[name]))
+    rows = {name: row(name, spec, figures) for name, figures in found.items()}
+    first = next(iter(rows.values()))
+    print(f"{group.section}, {group.title}")
+    for name, medians in rows.items():
+        lag = "" if medians.lag_p99 is None else f", lag p99 {medians.lag_p99 * 1e3:.1f} ms"
+        print(
+            f"  {name:<12} {medians.items_per_second:10,.0f} items/s "
+            f"({medians.items_per_second / first.items_per_second:.2f}), parent "
+            f"{medians.cpu * 1e6:8,.1f} µs ({medians.cpu / first.cpu:.2f}), workers "
+            f"{medians.worker_cpu * 1e6:10,.1f} µs{lag}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
