@@ -127,7 +127,9 @@ class Cluster:
             await_exits([psutil.Process(one.pid) for one in processes if one.poll() is None], 3)
         for left in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
+                # Resource trackers end by themselves, and remove what the others have left.
+                if "multiprocessing.resource_tracker" not in " ".join(left.cmdline()):
+                    left.kill()
         for process in [*self.nannies, self.scheduler]:
             process.wait(10)
         assert not await_exits(self._processes(), 5)
