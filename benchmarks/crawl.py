@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from scrapy.crawler import CrawlerProcess
 
 from benchmarks.drive import Spec, settings_of, watch_lag
 from benchmarks.groups import CORES, LIMIT
-from benchmarks.measure import in_turn, percentile
+from benchmarks.measure import DEADLINE, in_turn, percentile
 from benchmarks.peers import OURS, PEERS
 from benchmarks.versions import heading
 
@@ -134,7 +134,7 @@ def crawl(peer: str, work: str, folder: str) -> Trip:
 def run(peer: str, work: str, folder: Path) -> Trip:
     """One crawl in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.crawl", "--one", peer, work, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     if done.returncode:
         raise RuntimeError(f"{peer} failed:\n{done.stderr[-2000:]}")
     return Trip(**json.loads(done.stdout.splitlines()[-1]))
@@ -175,18 +175,14 @@ def report(peers: Sequence[str], pages: int, runs: int) -> tuple[str, Mapping[st
     for name, found in trips.items():
         lines.append(
             f"| {name} | {walls[name]:.1f} | {walls[name] / ours:.2f} | {ideal / walls[name]:.2f} |"
-            f" {_median(trip.first for trip in found):.2f} |"
-            f" {_median(percentile(trip.lags, 50) for trip in found) * 1e3:.1f} |"
-            f" {_median(percentile(trip.lags, 99) for trip in found) * 1e3:.1f} |"
-            f" {_median(max(trip.lags) for trip in found) * 1e3:.1f} |"
-            f" {_median(trip.memory for trip in found) / MIB:.0f} |"
-            f" {_median(trip.worker_memory for trip in found) / MIB:.0f} |"
+            f" {statistics.median(trip.first for trip in found):.2f} |"
+            f" {statistics.median(percentile(trip.lags, 50) for trip in found) * 1e3:.1f} |"
+            f" {statistics.median(percentile(trip.lags, 99) for trip in found) * 1e3:.1f} |"
+            f" {statistics.median(max(trip.lags) for trip in found) * 1e3:.1f} |"
+            f" {statistics.median(trip.memory for trip in found) / MIB:.0f} |"
+            f" {statistics.median(trip.worker_memory for trip in found) / MIB:.0f} |"
         )
     return "\n".join([*lines, ""]), {n: ideal / wall for n, wall in walls.items() if n != ALONE}
-
-
-def _median(values: Iterable[float]) -> float:
-    return statistics.median(values)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from scrapy.crawler import CrawlerProcess
 
 from benchmarks.drive import Spec, run, settings_of
 from benchmarks.groups import CORES
+from benchmarks.measure import DEADLINE
 from benchmarks.peers import OURS
 from benchmarks.work import make_items
 
@@ -85,7 +86,8 @@ def table(memory: dict[str, list[int]]) -> str:
 def report() -> str:
     """The table of a long run in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.long_run"]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=DEADLINE)
+    return ran.stdout
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ class DaskPool:
 
     # For the crawl
 
-    def join(self, crawl: int, tenant: Tenant) -> None:
+    def admit(self, crawl: int, tenant: Tenant) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
         self._tenant = tenant
         logger.info("Connecting to %s…", self._connection.where)

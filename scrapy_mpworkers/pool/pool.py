@@ -62,7 +62,7 @@ class Pool:
 
     # For the crawls
 
-    def join(self, crawl: int, tenant: Tenant) -> None:
+    def admit(self, crawl: int, tenant: Tenant) -> None:
         """A crawl wants its consumers opened, in workers that are started now or there already."""
         options, others = self._options, len(self._members.present)
         troubles = RestartIntensity(options.intensity, options.period)

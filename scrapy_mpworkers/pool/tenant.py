@@ -88,7 +88,7 @@ class Tenant:
             self._loop,
         )
         self._time_limit = pool.time_limit(self._books.leases, self._books.entry)
-        pool.join(self._crawl, self)
+        pool.admit(self._crawl, self)
 
     @property
     def pending(self) -> int:

@@ -76,7 +76,8 @@ async def crawl(case: Case, side: str, mode: str, method: str, folder: Path) -> 
     with LogTap(crawler) as tap:
         await runner.crawl(crawler, **case.spider_arguments)
         gc.collect()  # what the crawl left unclosed is logged now, as its own
-        gc.freeze()  # and what it left for good is not looked at again, 0.1 s each time
+        if not gc.get_freeze_count():
+            gc.freeze()  # what the first has imported is not looked at again, 0.1 s each time
     return outcome(crawler, tap, feed)
 
 

@@ -48,6 +48,7 @@ IN_THE_LOOP = [
     "pool/recycling.py",
     "pool/restarts.py",
     "pool/supervisor.py",
+    "pool/tenant.py",
     "pool/watcher.py",
 ]
 #: Methods and functions that wait for a process, a thread, a lock or the clock.
