@@ -115,6 +115,19 @@ def start_method(value: Any) -> str:
     return str(value)
 
 
+def initializer(value: Any) -> str | None:
+    if value is None:
+        return None
+    path = import_path(value) if inspect.isroutine(value) else value
+    is_path = isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)
+    if not is_path or path.startswith("__main__."):
+        raise Unacceptable(
+            "None, or the import path of a function without arguments, such as "
+            "'myproject.workers.begin' (workers cannot import from __main__)"
+        )
+    return str(path)
+
+
 def nice(value: Any) -> int:
     return _integer(value, 0, "a whole number from 0 to 19", 19)
 

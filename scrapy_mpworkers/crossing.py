@@ -25,6 +25,8 @@ from scrapy_mpworkers.wire.failures import put_together
 
 logger = logging.getLogger(__name__)
 
+_said_at_import: set[str] = set()  # of this process, whichever crawl it was
+
 
 class Crossing:
     """One crawl's side of the wall."""
@@ -123,6 +125,12 @@ class Crossing:
             deferred_from_coro(engine.close_spider_async(reason=came.close_reason))
 
     def _log(self, record: logging.LogRecord) -> None:
+        at_import = record.__dict__.pop("at_import", None)
+        if at_import is not None:
+            # A module is imported once in Scrapy's process, and in workers many times.
+            if at_import in _said_at_import:
+                return
+            _said_at_import.add(at_import)
         if record.name.startswith("scrapy_mpworkers.worker"):
             # A warning of ours: every worker finds the same fault, once is enough.
             line = getattr(record, "said_once", record.getMessage())

@@ -22,8 +22,14 @@ from scrapy_mpworkers.pool.batching import target
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.preloading import folders_to_import_from, modules_to_preload
+from scrapy_mpworkers.preloading import (
+    OWN,
+    folders_to_import_from,
+    modules_to_preload,
+    prelude_of,
+)
 from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.worker.prelude import IN_WORKER, Prelude
 from scrapy_mpworkers.worker.process import Conditions
 
 if TYPE_CHECKING:
@@ -101,7 +107,8 @@ def _mannings(
     # Of those that will be there: calls seldom have workers of their own.
     listed = sum(level.pool.workers for level in options.levels)
     everybody = listed or options.pool.workers
-    return [manning(options.start_method, plan, spidercls, everybody) for plan in plans]
+    prelude = prelude_of(options.initializer)
+    return [manning(options.start_method, plan, spidercls, everybody, prelude) for plan in plans]
 
 
 def _prepare(mannings: Sequence[Manning], plans: Sequence[LevelPlan]) -> None:
@@ -118,23 +125,28 @@ def _prepare(mannings: Sequence[Manning], plans: Sequence[LevelPlan]) -> None:
     )
 
 
-def manning(method: str, plan: LevelPlan, spidercls: type, everybody: int) -> Manning:
+def manning(
+    method: str, plan: LevelPlan, spidercls: type, everybody: int, prelude: Prelude
+) -> Manning:
     """What a level has for workers.
 
     Args:
         method: the start method.
         everybody: workers of all levels, which share the CPUs.
+        prelude: what runs before the pipelines.
     """
     pool = plan.settings.pool
+    environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
     conditions = Conditions(
         nice=pool.nice,
-        environment=tuple(sorted(thread_variables(everybody, os.environ).items())),
+        environment=tuple(sorted(environment.items())),
         start_method=multiprocessing.get_start_method(allow_none=True),
         paths=folders_to_import_from(spidercls),
         batch_seconds=target(pool.workers),
+        prelude=prelude,
     )
-    preload, also = modules_to_preload(plan.entries, spidercls)
-    return Manning(method, plan.options(), Wanted(preload, also, conditions))
+    preload, also = modules_to_preload(plan.entries, spidercls, prelude)
+    return Manning(method, plan.options(), Wanted(OWN, preload, also, conditions))
 
 
 def _find_pool(manning: Manning) -> Pool:

@@ -1,4 +1,4 @@
-"""What workers import before they have anything to do."""
+"""What workers run and import before they have anything to do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,39 @@ import sys
 from collections.abc import Iterable
 
 from scrapy_mpworkers.checks import Entry
+from scrapy_mpworkers.worker.prelude import Prelude
+
+#: Modules of ours that every worker needs.
+OWN = ("scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer")
+
+
+def prelude_of(initializer: str | None) -> Prelude:
+    """What workers of this process's crawls run before the pipelines."""
+    return Prelude(imported_settings_module(), initializer)
+
+
+def imported_settings_module() -> str | None:
+    """The settings module of the project, if this process has imported it.
+
+    The variable alone proves nothing: it is set in a project's folder also for a script that has
+    its settings in a dict.
+    """
+    name = os.environ.get("SCRAPY_SETTINGS_MODULE")
+    return name if name in sys.modules and name != "__main__" else None
 
 
 def modules_to_preload(
-    entries: Iterable[Entry], spidercls: type
+    entries: Iterable[Entry], spidercls: type, prelude: Prelude
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What every worker imports anyway, and the fork server once for all: what the pipelines need,
-    and what the spider needs."""
-    modules = ["scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer"]
-    modules += [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in entries]
+    """What the fork server imports of the user's, once for all workers: what the pipelines need,
+    and what the spider needs.
+
+    Nothing, if an initializer must run before that. It runs in workers alone, for it may start
+    threads or connect to something.
+    """
+    if prelude.initializer is not None:
+        return (), ()
+    modules = [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in entries]
     of_spider = spidercls.__module__
     preload = tuple(name for name in dict.fromkeys(modules) if name and name != "__main__")
     return preload, () if of_spider == "__main__" else (of_spider,)

@@ -80,6 +80,7 @@ class WorkerSettings:
     close_timeout: float
     dead_letters: Path | None
     journal: bool
+    initializer: str | None
 
     @property
     def pipelines(self) -> Pipelines:
@@ -106,6 +107,7 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         close_timeout=read("CLOSE_TIMEOUT", 60, checks.seconds),
         dead_letters=read("DEAD_LETTERS", None, checks.path),
         journal=read("JOURNAL", False, checks.flag_with(settings, "JOBDIR")),
+        initializer=read("INITIALIZER", None, checks.initializer),
     )
 
 

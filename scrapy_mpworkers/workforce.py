@@ -24,6 +24,7 @@ from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.stats import publish
+from scrapy_mpworkers.worker.prelude import initialize
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Workforce:
             self._backend = find_backend(options.backend)(crawler, options, self._plans)
         self.levels: list[Level] = []
         self._stopped: Gate | None = None
-        self._is_over = False
+        self._is_over = self._is_initialized = False
 
     def prepare(self) -> None:
         """Let the backend begin what takes long while Scrapy goes on to start."""
@@ -76,10 +77,22 @@ class Workforce:
         """
         self.expect_open()
         wanted = [self.levels[number] for number in numbers]
+        self._initialize_here(wanted)
         for level in wanted:
             level.start()
         for level in wanted:
             await level.news.started.wait()
+
+    def _initialize_here(self, wanted: Iterable[Level]) -> None:
+        """Run the user's initializer, once, if this process does a worker's job.
+
+        Raises:
+            WorkerStartError: the initializer failed.
+        """
+        is_needed = self._options.enabled and any(not one.settings.pool.workers for one in wanted)
+        if is_needed and not self._is_initialized:
+            initialize(self._options.initializer)
+            self._is_initialized = True
 
     def expect_open(self) -> None:
         """Nobody would stop workers that are started behind the stop.

@@ -21,7 +21,7 @@ from scrapy_mpworkers.loops import CrawlLoop
 from scrapy_mpworkers.pool.batching import Pace
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.pool.tenant import Tenant
-from scrapy_mpworkers.preloading import folders_to_import_from
+from scrapy_mpworkers.preloading import folders_to_import_from, prelude_of
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.messages import CALL
@@ -62,6 +62,7 @@ class DaskBackend:
                 folders_to_import_from(crawler.spidercls),
                 options.dask_upload,
                 nannies=any(plan.settings.pool.item_timeout for plan in manned),
+                prelude=prelude_of(options.initializer),
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import uuid
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.dask.cluster import address_of, upload
 from scrapy_mpworkers.wire.messages import Answer
+from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Wanted(NamedTuple):
     ``address``: of the scheduler, or the path of its file; ``None``: a cluster on this machine with
     so many ``workers``, which import from ``folders``. ``uploads``: sent to the workers.
     ``nannies``: whether workers may have to be killed, so that one without is no use.
+    ``prelude``: what runs in each worker process before the pipelines.
     """
 
     address: str | None
@@ -40,6 +43,7 @@ class Wanted(NamedTuple):
     folders: Sequence[str]
     uploads: Sequence[Path]
     nannies: bool
+    prelude: Prelude = NO_PRELUDE
 
 
 class News(Protocol):
@@ -64,6 +68,7 @@ class Session:
     def __init__(self, wanted: Wanted, news: News, loop: asyncio.AbstractEventLoop) -> None:
         self.closing = asyncio.Event()  #: set to say goodbye
         self._wanted = wanted
+        self._crawl = uuid.uuid4().hex
         self._news = news
         self._loop = loop
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}  # by seat
@@ -204,7 +209,7 @@ class Session:
 
     async def sit(self, address: str, key: str, order: bytes, done: Done) -> None:
         """Make a seat, and send it its first order."""
-        future = self._submit("sit", key, address, key, order)
+        future = self._submit("sit", key, address, key, order, self._wanted.prelude, self._crawl)
         self._seats[key] = future  # the seat ends when nobody holds it
         await self._answer(future, done)
 

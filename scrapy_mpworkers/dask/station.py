@@ -22,6 +22,7 @@ from distributed import WorkerPlugin
 
 from scrapy_mpworkers.wire.messages import Answer
 from scrapy_mpworkers.worker.delivery import Delivery
+from scrapy_mpworkers.worker.prelude import Prelude
 from scrapy_mpworkers.worker.seat import Seat
 
 #: Seconds that a worker which is told to close waits for the consumers in it.
@@ -78,9 +79,13 @@ class Upload(WorkerPlugin):
                 del sys.modules[name]
 
 
-async def sit(seat: str, order: bytes) -> Answer | None:
-    """Make a seat, whose name is the key of this very task, and open consumers there."""
-    made = _seats[seat] = Seat()
+async def sit(seat: str, order: bytes, prelude: Prelude, crawl: str) -> Answer | None:
+    """Make a seat, whose name is the key of this very task, and open consumers there.
+
+    Args:
+        prelude: what runs before them, once in this process for each *crawl*.
+    """
+    made = _seats[seat] = Seat(prelude, crawl)
     made.put(Delivery(0, order, {}))
     return await made.answer(0)
 

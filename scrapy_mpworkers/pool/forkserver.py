@@ -27,12 +27,14 @@ _INSTALLED = tuple(
 
 
 class Wanted(NamedTuple):
-    """What a fork server is to import, and how.
+    """What a fork server is to import, and how its workers live.
 
-    Modules in ``preload`` must be there, or each worker imports them itself and the start takes
-    seconds; those in ``also`` are light: a server without them is as good.
+    ``own``: modules of this package. Modules in ``preload``, which are the user's, must be there,
+    or each worker imports them itself and the start takes seconds; those in ``also`` are light: a
+    server without them is as good.
     """
 
+    own: tuple[str, ...]
     preload: tuple[str, ...]
     also: tuple[str, ...]
     conditions: Conditions
@@ -42,6 +44,7 @@ class ForkServer:
     """A server of our own that forks workers: a second user of multiprocessing's would get ours."""
 
     def __init__(self, wanted: Wanted) -> None:
+        self._own = wanted.own
         self._preload = tuple(dict.fromkeys([*wanted.preload, *wanted.also]))
         self._conditions = wanted.conditions
         self._surroundings = _surroundings()
@@ -55,6 +58,7 @@ class ForkServer:
         """Whether workers that want this server's like may come from it."""
         return (
             wanted.conditions == self._conditions
+            and wanted.own == self._own
             and set(wanted.preload) <= set(self._preload)
             and _surroundings() == self._surroundings
             and not any(map(self._is_older_than, _own_files()))
@@ -155,9 +159,11 @@ class ForkServer:
         code = server_side.program(
             listener_fd,
             alive_fd,
-            self._preload,
             dict(self._conditions.environment),
             self._conditions.paths,
+            self._own,
+            self._preload,
+            self._conditions.prelude.settings_module,
         )
         flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
         return subprocess.Popen(

@@ -98,14 +98,19 @@ class Host:
             found.take_over()
         return found
 
-    async def open(self, setup: Setup) -> Opened | OpenFailed:
+    async def open(self, setup: Setup, unfit: Exception | None = None) -> Opened | OpenFailed:
         """Build and open the consumers of a crawl.
+
+        Args:
+            unfit: why that cannot work in this process.
 
         Raises:
             Withdrawn: nothing of the user's may be opened here any more.
         """
         self._begin(setup.crawl)
         try:
+            if unfit is not None:
+                raise unfit
             consumers = _build(setup)
             if not self._may_open():
                 raise Withdrawn

@@ -10,6 +10,7 @@ from twisted.python.log import PythonLoggingObserver
 
 from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.effects import WireRecord, pack_record
+from scrapy_mpworkers.worker import early_logs
 
 
 class Records:
@@ -24,8 +25,9 @@ class Records:
         self._records: list[WireRecord] = []
 
     def collect(self) -> None:
-        """From now on what is logged here is this crawl's."""
+        """From now on what is logged here is this crawl's, and so is what nobody has had yet."""
         collector.records = self
+        collector.catch_up()
 
     def add(self, record: logging.LogRecord) -> None:
         """Another one."""
@@ -45,6 +47,23 @@ class RecordCollector(logging.Handler):
     records: Records | None = None
     levels: LogLevels | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._early: list[logging.LogRecord] = []
+
+    def take_over(self) -> None:
+        """Take the place of what has kept records so far, and these records."""
+        self._early = early_logs.end()
+        logging.root.addHandler(self)
+
+    def catch_up(self) -> None:
+        """Handle what was logged while modules were imported, as levels are now."""
+        early, self._early = self._early, []
+        for record in early:
+            if logging.getLogger(record.name).isEnabledFor(record.levelno):
+                record.at_import = f"{record.pathname}:{record.lineno} {record.getMessage()}"
+                self.handle(record)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Called with the handler's lock held, from any thread."""
         try:
@@ -59,23 +78,13 @@ collector = RecordCollector()
 
 
 def log_like_parent(levels: LogLevels) -> None:
-    """Make this process log as the parent wants it, into the collector.
-
-    Handlers that came with a fork are taken off: the parent's own handlers get the records.
-    """
+    """Make this process log as the parent wants it, into the collector: the parent's own handlers
+    get the records."""
     if collector not in logging.root.handlers:
-        _take_over()
+        collector.take_over()
+        PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
     logging.root.setLevel(levels.root)
     for name, level in levels.named.items():
         logging.getLogger(name).setLevel(level)
     collector.levels = levels
     logging.captureWarnings(levels.capture_warnings)
-
-
-def _take_over() -> None:
-    known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    for logger in [logging.root, *known]:
-        logger.handlers.clear()
-        logger.propagate = True
-    logging.root.addHandler(collector)
-    PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]

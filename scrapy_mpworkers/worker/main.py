@@ -22,10 +22,11 @@ from scrapy_mpworkers.wire.messages import (
     Setup,
     Task,
 )
+from scrapy_mpworkers.worker import prelude
 from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
-from scrapy_mpworkers.worker.process import Conditions, become_worker
+from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals
 from scrapy_mpworkers.worker.reporter import Reporter
 
 
@@ -54,10 +55,14 @@ class Ends(NamedTuple):
 def main(ends: Ends, conditions: Conditions) -> None:
     """The target of a worker's ``Process``."""
     become_worker(conditions)
+    # Before there is a loop: what runs here may call asyncio.run(), and what it sets in its context
+    # (the precision of decimals, for one) is seen by every task of the loop.
+    failure = prelude.attempt(conditions.prelude)
+    ignore_polite_signals()  # it may have had handlers of its own for Scrapy's process
     loop = WatchfulLoop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(Worker(loop, ends, conditions.batch_seconds).run())
+        loop.run_until_complete(Worker(loop, ends, conditions.batch_seconds, failure).run())
         loop.run_until_complete(_cancel_the_rest())
     finally:
         asyncio.set_event_loop(None)
@@ -68,15 +73,26 @@ def main(ends: Ends, conditions: Conditions) -> None:
 
 
 class Worker:
-    """One life: the boot, batches for the crawls that it serves, the pill."""
+    """One life: the boot, batches for the crawls that it serves, the pill.
 
-    def __init__(self, loop: WatchfulLoop, ends: Ends, batch_seconds: float) -> None:
+    Args:
+        unfit: why no pipeline can be opened here, if something has failed before.
+    """
+
+    def __init__(
+        self,
+        loop: WatchfulLoop,
+        ends: Ends,
+        batch_seconds: float,
+        unfit: Exception | None = None,
+    ) -> None:
         self._loop = loop
         self._inbox = Inbox(ends.orders, ends.arena)
         self._reporter = Reporter(ends.reports, batch_seconds)
         self._dial = ends.dial
         self._permit = ends.permit
         self._has_permit = False
+        self._unfit = unfit
         self._host = Host(loop.guard, self._may_open, OwnTasks(loop))
 
     async def run(self) -> None:
@@ -96,7 +112,7 @@ class Worker:
     async def _open(self, setups: Iterable[Setup]) -> None:
         for setup in setups:
             _turn(self._dial, -1, monotonic(), setup.crawl)
-            report = await self._host.open(setup)
+            report = await self._host.open(setup, self._unfit)
             _turn(self._dial, -1, 0.0)
             self._reporter.send(report)
 

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from scrapy_mpworkers.errors import NotInWorkerError
+from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
@@ -25,7 +26,8 @@ class Conditions(NamedTuple):
     """How a worker is to live.
 
     Added niceness, environment variables, the start method of its own children, folders to import
-    from that are not on the parent's ``sys.path``, and seconds that a message of work takes.
+    from that are not on the parent's ``sys.path``, seconds that a message of work takes, and what
+    runs before the pipelines.
     """
 
     nice: int
@@ -33,6 +35,7 @@ class Conditions(NamedTuple):
     start_method: str | None
     paths: tuple[str, ...] = ()
     batch_seconds: float = 0.01
+    prelude: Prelude = NO_PRELUDE
 
 
 def become_worker(conditions: Conditions) -> None:
@@ -42,7 +45,7 @@ def become_worker(conditions: Conditions) -> None:
     sys.path += [path for path in conditions.paths if path not in sys.path]
     # A group of its own: a kill of the group takes the processes that a pipeline started along.
     os.setpgid(0, 0)
-    _ignore_polite_signals()
+    ignore_polite_signals()
     _allow_children(conditions.start_method)
     _die_with_parent()
     # A crash in native code leaves its Python traceback on stderr.
@@ -54,7 +57,7 @@ def become_worker(conditions: Conditions) -> None:
     sys.breakpointhook = _no_debugger
 
 
-def _ignore_polite_signals() -> None:
+def ignore_polite_signals() -> None:
     """Ctrl-C and service managers signal every process; only the parent decides when to stop.
 
     A handler that does nothing, not SIG_IGN: an ignored signal stays ignored across exec, and a

@@ -16,6 +16,7 @@ from scrapy_mpworkers.wire.messages import Answer, Batch, Boot, decode_order
 from scrapy_mpworkers.worker.delivery import Delivery
 from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks
 from scrapy_mpworkers.worker.loop import WatchfulLoop
+from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude, attempt_as_guest
 
 #: Threads that a cluster may start at any time, and that never wake a seat's loop.
 _OF_THE_HOST = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
@@ -34,13 +35,20 @@ def guest_of_thread() -> Guest | None:
 
 
 class Seat:
-    """Takes deliveries in the order of their numbers, from 0."""
+    """Takes deliveries in the order of their numbers, from 0.
 
-    def __init__(self) -> None:
+    Args:
+        prelude: what runs before the pipelines, once in this process for each *crawl*.
+    """
+
+    def __init__(self, prelude: Prelude = NO_PRELUDE, crawl: str = "") -> None:
         self.deliveries: dict[int, Delivery] = {}
         self._guest = Guest()
         self._next = 0
         self._is_ending = False
+        self._prelude = prelude
+        self._crawl = crawl
+        self._unfit: Exception | None = None
         bystanders = {thread.name for thread in threading.enumerate()}
         self._loop = WatchfulLoop((*bystanders, *_OF_THE_HOST))
         self._host = Host(self._loop.guard, lambda: not self._is_ending, OwnTasks(self._loop))
@@ -84,6 +92,8 @@ class Seat:
             thread_name_prefix="asyncio_seat", initializer=self._become_guest
         )
         self._loop.set_default_executor(executor)
+        with _turn:
+            self._unfit = attempt_as_guest(self._prelude, self._crawl)
         try:
             self._loop.run_until_complete(self._serve())
             self._loop.run_until_complete(_cancel_the_rest())
@@ -127,7 +137,7 @@ class Seat:
         delivery.order = b""
         if isinstance(order, Boot):
             for setup in order.setups:
-                delivery.report(await self._host.open(setup))
+                delivery.report(await self._host.open(setup, self._unfit))
         elif isinstance(order, Batch):
             await self._work(order, delivery)
         else:

@@ -12,26 +12,41 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from multiprocessing import forkserver
 
+from scrapy_mpworkers.errors import WorkerStartError
+from scrapy_mpworkers.worker import prelude
 
-def main(listener_fd: int, alive_fd: int, modules: Sequence[str]) -> None:
-    """Import *modules* and serve until the parent has closed its end of ``alive_fd``.
+
+def main(
+    listener_fd: int,
+    alive_fd: int,
+    own: Sequence[str],
+    modules: Sequence[str] = (),
+    settings_module: str | None = None,
+) -> None:
+    """Import modules and serve until the parent has closed its end of ``alive_fd``.
 
     A module that left threads, sockets or files open would share them among all workers. It
-    cannot be unimported, so the server begins anew without it, in the same process.
+    cannot be unimported, so the server begins anew without it, in the same process; without any
+    module of the user's if that was the settings module, which comes before them.
+
+    Args:
+        own: modules of this package.
+        modules: of the user.
+        settings_module: of the user, to be imported first of all.
     """
     gc.disable()  # imports leave hardly any garbage; a worker turns it on again
-    # Service managers signal every process; without the server all exit handles would fire.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shared = [name for name in modules if _leaves_something_open(name)]
+    _ignore_polite_signals()
+    if modules and _leaves_something_open(lambda: prelude.begin(settings_module)):
+        _begin_anew(program(listener_fd, alive_fd, {}, (), own))
+    shared = [name for name in (*own, *modules) if _leaves_something_open(partial(_import, name))]
     if shared:
-        modules = [name for name in modules if name not in shared]
-        # orig_argv is the interpreter, its flags, "-c" and the code that called this function.
-        code = program(listener_fd, alive_fd, modules, {})
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], code])
+        rest = [name for name in modules if name not in shared]
+        _begin_anew(program(listener_fd, alive_fd, {}, (), own, rest, settings_module))
+    _ignore_polite_signals()  # a module may have had handlers of its own for Scrapy's process
     for fd in (listener_fd, alive_fd):
         os.set_inheritable(fd, False)
     # What is imported stays. The collectors of the workers leave it alone from now on, or each
@@ -43,28 +58,49 @@ def main(listener_fd: int, alive_fd: int, modules: Sequence[str]) -> None:
 def program(
     listener_fd: int,
     alive_fd: int,
-    modules: Sequence[str],
     environment: Mapping[str, str],
-    paths: Sequence[str] = (),
+    paths: Sequence[str],
+    own: Sequence[str],
+    modules: Sequence[str] = (),
+    settings_module: str | None = None,
 ) -> str:
     """The code, for ``python -c``, that runs :func:`main` with the present ``sys.path`` + *paths*.
 
     Path and environment travel in the code. The parent's own environment is not ours to change,
     and before 3.12 CPython's fork server does not get the parent's path.
     """
+    arguments = listener_fd, alive_fd, tuple(own), tuple(modules), settings_module
     return (
         f"import os, sys; sys.path[:] = {[*sys.path, *paths]!r}; "
         f"os.environ.update({dict(environment)!r}); "
-        f"from {__name__} import main; main({listener_fd}, {alive_fd}, {list(modules)!r})"
+        f"from {__name__} import main; main{arguments!r}"
     )
 
 
-def _leaves_something_open(module: str) -> bool:
-    threads, fds = threading.active_count(), _open_fds()
+def _begin_anew(code: str) -> None:
+    # orig_argv is the interpreter, its flags, "-c" and the code that called main().
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], code])
+
+
+def _ignore_polite_signals() -> None:
+    # Service managers signal every process; without the server all exit handles would fire.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _import(module: str) -> None:
     # Any error: the workers import it again and report it properly; here it would end the
     # server, and the parent would see a bare EOFError.
     with contextlib.suppress(BaseException):
         importlib.import_module(module)
+
+
+def _leaves_something_open(importing: Callable[[], None]) -> bool:
+    threads, fds = threading.active_count(), _open_fds()
+    try:
+        importing()
+    except WorkerStartError:
+        return True  # a settings module that fails; each worker reports it properly
     return threading.active_count() > threads or bool(_open_fds() - fds)
 
 

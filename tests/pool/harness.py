@@ -202,7 +202,7 @@ class Bench:
         self.settled: dict[int, list[Outcome | GivenUp]] = {}
         self.blobs: dict[int, bytes] = {}
         options = PoolOptions(workers, redeliver_times, intensity, 30.0, **limits)
-        wanted = Wanted(tuple(preload), (), conditions or Conditions(0, (), None))
+        wanted = Wanted((), tuple(preload), (), conditions or Conditions(0, (), None))
         self.processes = Processes(method, wanted)
         self.workforce = beside.workforce if beside else Pool(options, self.processes, self.calls)
         payload = pickle.dumps(behaviour(self))

@@ -47,7 +47,7 @@ def is_server(process: psutil.Process) -> bool:
 
 
 def wanted(*modules: str, also: tuple[str, ...] = (), nice: int = 0) -> Wanted:
-    return Wanted((*PRELOAD, *modules), also, CONDITIONS._replace(nice=nice))
+    return Wanted((), (*PRELOAD, *modules), also, CONDITIONS._replace(nice=nice))
 
 
 def test_the_next_pool_has_the_server_of_the_last(make_bench):
