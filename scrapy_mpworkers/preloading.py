@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from scrapy_mpworkers.checks import Entry
+from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.worker.prelude import Prelude
 
 #: Modules of ours that every worker needs.
@@ -43,6 +43,18 @@ def modules_to_preload(
     of_spider = spidercls.__module__
     preload = tuple(name for name in dict.fromkeys(modules) if name and name != "__main__")
     return preload, () if of_spider == "__main__" else (of_spider,)
+
+
+def modules_and_classes(entries: Iterable[Entry]) -> tuple[list[type], list[str]]:
+    """The pipelines' classes that this process has imported, and the names of all their modules."""
+    classes: list[type] = []
+    modules: list[str] = []
+    for entry in entries:
+        module, _, name = import_path(entry).rpartition(".")
+        found = getattr(sys.modules.get(module), name, None)
+        classes += [found] if isinstance(found, type) else []
+        modules.append(module)
+    return classes, modules
 
 
 def folders_to_import_from(spidercls: type) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ from scrapy_mpworkers.closing import Closing
 from scrapy_mpworkers.cpus import usable_cpus
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.inspection.changed import changed_state
 from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.loops import CrawlLoop, Gate, end
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
+from scrapy_mpworkers.preloading import modules_and_classes
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.stats import publish
@@ -65,6 +67,7 @@ class Workforce:
         self._closing = Closing(loop, self.levels, self._options.close_timeout)
         watch_closing(self._crawler, self._closing.begin, self._await_end)
         count_items_of_start(self._crawler)
+        self._warn_of_changed_state()
         self._report_progress_later()
 
     async def start(self, numbers: Iterable[int]) -> None:
@@ -141,6 +144,20 @@ class Workforce:
                 self._log(f"Workers' summary{level.of_level}:\n{table}")
 
     # Start
+
+    def _warn_of_changed_state(self) -> None:
+        """Say what a script has set in modules that workers import anew."""
+        if self._backend is None or self._options.start_method == "fork":
+            return
+        entries = [entry for plan in self._plans for entry in plan.entries]
+        changed = changed_state(*modules_and_classes(entries))
+        if changed:
+            logger.warning(
+                "%s: changed since the import, but workers import the module anew and have what it "
+                "sets itself. Pass it on by a setting, an attribute of the spider or the item, or "
+                "set it in MPWORKERS_INITIALIZER",
+                ", ".join(changed),
+            )
 
     def _level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
         settings = self.settings[number]

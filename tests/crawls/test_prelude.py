@@ -497,3 +497,41 @@ def test_crawls_with_different_initializers_share_no_workers(
 
     assert len(ended.items) == 16, ended.log
     assert all(item["who"] == [item["whose"]] for item in ended.items)
+
+
+# What only a script has set
+
+CHANGES = {
+    "run.py": """
+        import sys
+        from scrapy.crawler import CrawlerProcess
+        from scrapy.utils.project import get_project_settings
+        from shop import pipelines
+
+        pipelines.CONFIG["currency"] = "EUR"
+        process = CrawlerProcess(get_project_settings())
+        process.crawl("things")
+        process.start()
+    """,
+    "shop/pipelines.py": """
+        CONFIG = {}
+
+        class Price:
+            def process_item(self, item):
+                return item | CONFIG
+    """,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_module_state_of_a_script_is_warned_of_unless_workers_have_it(
+    launch: Launcher, tmp_path: Path, method: str
+) -> None:
+    project = make_project(tmp_path / "project", CHANGES)
+
+    ended = launch.start([project / "run.py"], project, world=World("asyncio", method)).finish()
+
+    has_it = all(item.get("currency") == "EUR" for item in ended.items)
+    is_warned = "shop.pipelines.CONFIG: changed since the import, but workers" in ended.log
+    assert (has_it, is_warned) == ((True, False) if method == "fork" else (False, True))
+    assert ended.numbers == list(range(8))
