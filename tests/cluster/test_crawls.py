@@ -9,16 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from crawls.harness import MODES, Crawl, Ended
+from crawls.harness import MODES, Crawl, Ended, Launcher
+from crawls.projects import make_project
 
 from .cluster import TESTS, Cluster
+from .conftest import Mode
 
 pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
 
 MakeCluster = Callable[..., Cluster]
 Start = Callable[..., Crawl]
+
+DASK: Any = Mode("asyncio")
 
 PREFIXES = """
 import sys
@@ -244,3 +249,64 @@ def assert_nothing_lost(ended: Ended, count: int) -> None:
     assert ended.stats["mpworkers/items/submitted"] == count
     assert ended.stats["mpworkers/items/done"] == count
     assert not re.search("Traceback", ended.log), ended.log
+
+
+PRELUDE = {
+    "+shop/settings.py": """
+        import decimal
+        decimal.setcontext(decimal.Context(prec=5))
+        MPWORKERS_BACKEND = "dask"
+        MPWORKERS_INITIALIZER = "shop.begin.begin"
+        MPWORKERS_PIPELINES = {}
+        MPWORKERS_LEVELS = [
+            {"name": "one", "pipelines": {"shop.pipelines.Price": 1}},
+            {"name": "two", "pipelines": {"shop.pipelines.Also": 2}},
+        ]
+    """,
+    "shop/begin.py": """
+        import os, sys
+
+        def begin():
+            assert "shop.settings" in sys.modules and "shop.pipelines" not in sys.modules
+            if os.environ.get("NO_LICENCE"):
+                raise ValueError("no licence")
+            os.write(2, f"@begun [{os.getpid()}]\\n".encode())
+    """,
+    "shop/pipelines.py": """
+        import decimal, os
+
+        class Price:
+            def process_item(self, item):
+                third = str(decimal.Decimal(1) / 3)
+                return item | {"pid": os.getpid(), "third": third, type(self).__name__: 1}
+
+        class Also(Price):
+            pass
+    """,
+}
+
+
+def test_settings_and_initializer_run_once_in_each_worker_process(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path / "project", PRELUDE)
+
+    ended = launch.scrapy("crawl", "things", cwd=project, world=DASK).finish(10)
+
+    assert ended.numbers == list(range(8)), ended.log
+    assert {item["third"] for item in ended.items} == {"0.33333"}
+    begun = ended.told("begun")
+    assert len(begun) == len(set(begun)) == 4  # two workers for each level
+    assert {item["pid"] for item in ended.items} <= set(begun)
+
+
+def test_an_initializer_that_fails_ends_the_crawl(
+    launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_LICENCE", "1")
+    project = make_project(tmp_path / "project", PRELUDE)
+
+    ended = launch.scrapy("crawl", "things", cwd=project, world=DASK).finish(10)
+
+    assert "MPWORKERS_INITIALIZER = 'shop.begin.begin' raised ValueError: no licence" in ended.log
+    assert ended.items == []
