@@ -252,7 +252,7 @@ def test_each_worker_imports_the_module_of_the_variable(launch: Launcher, tmp_pa
 
 DAMAGE = {
     "+shop/settings.py": """
-        import logging, os, shutil, socket
+        import logging, os, shutil, signal, socket
 
         logging.basicConfig(filename="crawl.log", filemode="w", level="INFO")
         if "MPWORKERS_IN_WORKER" not in os.environ:
@@ -261,6 +261,7 @@ DAMAGE = {
             os.mkdir("out")
             metrics = socket.create_server(("127.0.0.1", 0))
             PORT = metrics.getsockname()[1]
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
     """,
     "shop/pipelines.py": """
         import os, signal
@@ -272,6 +273,7 @@ DAMAGE = {
                 if item["n"] == 3 and not Path("killed").exists():
                     Path("killed").touch()
                     os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGTERM)  # as service managers do, to everybody
                 return item
     """,
 }
