@@ -2,16 +2,22 @@
 
 Nothing of them is run. What cannot be read is not judged: rather no warning than a wrong one.
 
+libraries   all that is known of libraries by name
+project     which modules are the user's own
+names       what statements bind
 code        parsed modules and functions, and how their names are bound
 source      the methods of a pipeline and its bases
 origins     where a value comes from
+elsewhere   containers of other classes and modules of the project
 uses        what items do with attributes and globals
 signs, anew small questions about one use; what each item begins anew
 memo, state tells a memory of items from a cache; what is held until the end
+left        what is filled for a reader who has another process
 helpers     what objects of the project's other classes keep for the pipeline
 files       files that are written
 transactions  writes that are committed at the end
 waits       what mostly waits for others
+responses   what of a response in an item only its request could answer
 touches     what is used of crawler and spider, and what of it no worker has
 findings    what can be found
 advice      one line for each, as the level makes it
@@ -42,10 +48,11 @@ def inspect_pipeline(cls: type) -> Report:
     """All that the source of a pipeline class tells."""
     try:
         return _inspect(cls)
-    except Exception:
+    except Exception as error:
         # Of code in a style that nobody has thought of. It shall run all the same.
         logger.debug("%r could not be inspected", cls, exc_info=True)
-        return Report(cls, (), frozenset(), (), (), (cls.__qualname__,))
+        why = f"{type(error).__name__}: {error}"
+        return Report(cls, (), frozenset(), (), (), (cls.__qualname__,), why)
 
 
 def _inspect(cls: type) -> Report:
@@ -58,7 +65,7 @@ def _inspect(cls: type) -> Report:
     held = set() if files is None else set(files.names)
     findings = [
         Finding(kind, names)
-        for kind in (Kind.BUFFER, Kind.STATE, Kind.CACHE)
+        for kind in (Kind.BUFFER, Kind.STATE, Kind.LEFT, Kind.CACHE)
         if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
     # What is held back goes out by the batch.

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 
 from scrapy_mpworkers.checks import import_path
-from scrapy_mpworkers.inspection.findings import Finding, Kind, Report
+from scrapy_mpworkers.inspection.findings import Failure, Finding, Kind, Report
 from scrapy_mpworkers.placement import Placement
 
 _ONE_WORKER = 'a level of its own with "workers": 1 in MPWORKERS_LEVELS'
@@ -25,9 +25,49 @@ def warnings(reports: Sequence[Report], placement: Placement) -> list[str]:
     ]
 
 
+def lines_for(reports: Sequence[Report], placement: Placement) -> list[str]:
+    """Return all that a crawl says when workers start: what fails, is wrong, or was not seen."""
+    fails = [line for report in reports for line in failure_lines(report, placement)]
+    lost = [not_inspected(report) for report in reports if report.error and placement.workers]
+    return [*fails, *warnings(reports, placement), *lost]
+
+
+def not_inspected(report: Report) -> str:
+    """Return the line for a class whose inspection has failed."""
+    return (
+        f"{name_of(report.cls)} could not be inspected ({report.error}), so nothing is known of "
+        "what would be wrong with it in a worker; its items are not concerned. Please report this."
+    )
+
+
+def without_source(report: Report) -> str:
+    """Return the line for classes that cannot be read."""
+    return (
+        f"{name_of(report.cls)}: the source of {_and(report.unread)} is not there, so nothing is "
+        "said of it at the start; the first items will tell some of it."
+    )
+
+
+def failure_lines(report: Report, placement: Placement) -> list[str]:
+    """Return a line for each thing that would fail in the workers of a level."""
+    if placement.workers == 0:
+        return []
+    return [
+        f"{name_of(report.cls)} uses {failure.what} ({failure.where}), which fails in a worker: "
+        f"{failure.why}. {_instead(failure)}"
+        for failure in report.failures
+    ]
+
+
+def _instead(failure: Failure) -> str:
+    if failure.instead:
+        return f"Use {failure.instead}; or keep this pipeline in ITEM_PIPELINES."
+    return "Keep this pipeline in ITEM_PIPELINES."
+
+
 def suggestion(report: Report, placement: Placement) -> str:
     """Where the pipeline is right, in a few words."""
-    if report.failures:
+    if report.failures or (report.of(Kind.LEFT) and _matters(report, placement)):
         return "ITEM_PIPELINES"
     if report.of(Kind.STATE, Kind.BUFFER, Kind.FILE):
         if placement.workers == 0 or not _matters(report, placement):
@@ -68,12 +108,23 @@ def _lines(
         return
     if finding.kind is Kind.STATE and placement.divides:
         yield remembers(name, f"remembers in {what} what it has seen of items", placement)
+    elif finding.kind is Kind.LEFT:
+        yield _of_left(name, what)
     elif finding.kind is Kind.BUFFER:
         yield _of_buffer(name, what, placement)
     elif finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
         yield _of_file(name, what, finding, placement)
     elif finding.kind in (Kind.WAITS, Kind.STORES) and placement.waits and not placement.batches:
         yield _of_waiting(name, what, finding, stores_only)
+
+
+def _of_left(name: str, what: str) -> str:
+    return (
+        f"{name} adds to {what}, which nothing in it reads. A worker's memory never comes back, so "
+        "whoever reads it in Scrapy's process, such as the script after the crawl, finds it as it "
+        "was at the start, with one worker too. Put it into the item, into the stats "
+        "(crawler.stats), or into a file or feed; or keep this pipeline in ITEM_PIPELINES."
+    )
 
 
 def _of_buffer(name: str, what: str, placement: Placement) -> str:

@@ -57,7 +57,7 @@ def _is_used_before(line: int, function: Function, users: Iterable[Function]) ->
     names = {one.name for one in users} - {function.name}
     return any(
         isinstance(node, ast.Attribute) and node.lineno < line and node.attr in names
-        for node in ast.walk(function.node)
+        for node in function.nodes
     )
 
 

@@ -11,9 +11,10 @@ import ast
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from inspect import getsource
 from types import ModuleType
 from typing import Any
+
+from scrapy_mpworkers.inspection.code import parsed
 
 _MISSING = object()
 
@@ -74,10 +75,9 @@ def _changed_in_class(cls: type) -> Iterator[str]:
 
 
 def _tree(module: ModuleType) -> ast.Module:
-    try:
-        return ast.parse(getsource(module))
-    except (OSError, TypeError, SyntaxError):  # it has no source here
-        return ast.Module([], [])
+    file = vars(module).get("__file__")
+    found = parsed(file, module.__name__) if isinstance(file, str) else None
+    return ast.Module([], []) if found is None else found.tree  # it has no source here
 
 
 def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:

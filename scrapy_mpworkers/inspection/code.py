@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import ast
 import inspect
-import linecache
-import sys
-from collections.abc import Iterable, Iterator
+import os
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import ModuleType
 from typing import Any
 
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+from scrapy_mpworkers.inspection.names import (
+    NAMING,
+    FunctionNode,
+    all_parameters,
+    assigned_names,
+    bindings,
+    imported_names,
+    top_level,
+)
+from scrapy_mpworkers.inspection.project import (
+    is_a,
+    is_same_project,
+    live_object,
+    loaded,
+    source_text,
+)
 
 #: Parameters that Scrapy fills, with nothing of an item.
 GIVEN = frozenset({"crawler", "spider", "settings"})
@@ -23,39 +39,67 @@ class Module:
 
     name: str
     tree: ast.Module
+    file: str = ""
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """Local name → dotted path, imports within functions included."""
-        found: dict[str, str] = {}
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                for one in node.names:
-                    found[one.asname or one.name.partition(".")[0]] = (
-                        one.name if one.asname else one.name.partition(".")[0]
-                    )
-            elif isinstance(node, ast.ImportFrom):
-                package = "." * node.level + (node.module or "")
-                for one in node.names:
-                    found[one.asname or one.name] = f"{package}.{one.name}".lstrip(".")
-        return found
+        """Map local names to dotted paths, of all that is imported at the top."""
+        return dict(imported_names(top_level(self.tree), self.name, self.package))
 
     @cached_property
     def values(self) -> dict[str, ast.expr]:
         """What is assigned to names at the top."""
-        return dict(assigned_names(self.tree.body))
+        return dict(assigned_names(top_level(self.tree)))
 
     @cached_property
     def functions(self) -> dict[str, FunctionNode]:
         """The functions at the top."""
         return {node.name: node for node in self.tree.body if isinstance(node, FunctionNode)}
 
+    def function(self, name: str) -> Function:
+        """Return the function of that name at the top."""
+        if name not in self._made:
+            self._made[name] = Function(name, self.functions[name], self)
+        return self._made[name]
+
+    @cached_property
+    def _made(self) -> dict[str, Function]:
+        return {}
+
+    @cached_property
+    def classes(self) -> frozenset[str]:
+        """List the names of the classes at the top."""
+        return frozenset(n.name for n in top_level(self.tree) if isinstance(n, ast.ClassDef))
+
+    @cached_property
+    def scope(self) -> Function:
+        """Make a function without names of its own, where names mean what they mean at the top."""
+        node = ast.parse("def top(): pass").body[0]
+        assert isinstance(node, ast.FunctionDef)
+        return Function("", node, self)
+
+    @property
+    def package(self) -> str:
+        """Name the package that its relative imports begin at."""
+        is_package = self.file.replace("\\", "/").endswith("/__init__.py")
+        return self.name if is_package else self.name.rpartition(".")[0]
+
+    def place(self, node: ast.AST) -> str:
+        """Tell where *node* is, for a message: file and line."""
+        folder = os.path.join(os.getcwd(), "")
+        return f"{self.file.removeprefix(folder)}:{getattr(node, 'lineno', 1)}"
+
     def live(self, name: str) -> Any:
         """The class or function of the same project that *name* is; ``None`` for all else."""
-        value = getattr(sys.modules.get(self.name), name, None)
-        home = getattr(value, "__module__", None)
-        is_ours = isinstance(home, str) and home.partition(".")[0] == self.name.partition(".")[0]
-        return value if is_ours else None
+        return self.own(loaded(self.name).get(name))
+
+    def own(self, value: Any) -> Any:
+        """Return *value* itself if it is defined in the same project, else ``None``."""
+        try:
+            home = value.__module__
+        except Exception:  # of an object that stands for another one, and has none at the moment
+            return None
+        return value if isinstance(home, str) and is_same_project(home, self.name) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +116,14 @@ class Function:
     owner: int | None = None
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """List the function itself and all that it holds."""
+        return list(ast.walk(self.node))
+
+    @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
         """Each node's parent."""
-        return {child: node for node in ast.walk(self.node) for child in ast.iter_child_nodes(node)}
+        return {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
 
     @cached_property
     def parameters(self) -> list[str]:
@@ -94,7 +143,7 @@ class Function:
     def values(self) -> dict[str, list[ast.expr]]:
         """What is assigned to each of its locals, in order; ``with`` and ``for`` included."""
         found: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(self.node):
+        for node in self.nodes:
             for target, value in bindings(node):
                 for name in ast.walk(target):
                     if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
@@ -102,34 +151,85 @@ class Function:
         return found
 
     @cached_property
+    def imports(self) -> dict[str, str]:
+        """Map local names to dotted paths, of all that is imported inside of it."""
+        return dict(imported_names(self.nodes, self.module.name, self.module.package))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """List names bound in other ways: ``except … as``, a function, a class, ``*args``."""
+        args = self.node.args
+        found = {one.arg for one in (args.vararg, args.kwarg) if one is not None}
+        for node in self.nodes:
+            if isinstance(node, NAMING) and node is not self.node:
+                found.add(node.name or "")
+        return frozenset(found)
+
+    def is_local(self, node: ast.Name) -> bool:
+        """Tell whether the name means something of this function there, and not of its module."""
+        bound = (self.values, self.parameters, self.own_names, self.imports, self.named)
+        is_bound = node.id not in self.globals and any(node.id in names for names in bound)
+        return is_bound or self.is_inner(node)
+
+    def is_inner(self, node: ast.Name) -> bool:
+        """Tell whether the name is there a parameter of a lambda or function inside of this one."""
+        return node.id in self._inner_parameters and any(
+            node.id in all_parameters(one)
+            for one in self.ancestors(node)
+            if isinstance(one, (ast.Lambda, FunctionNode)) and one is not self.node
+        )
+
+    @cached_property
+    def _inner_parameters(self) -> frozenset[str]:
+        inside = (one for one in self.nodes if isinstance(one, (ast.Lambda, FunctionNode)))
+        names = [all_parameters(one) for one in inside if one is not self.node]
+        return frozenset().union(*names)
+
+    @cached_property
     def globals(self) -> frozenset[str]:
         """Names that it declares ``global``."""
         return frozenset(
-            name
-            for node in ast.walk(self.node)
-            if isinstance(node, ast.Global)
-            for name in node.names
+            name for node in self.nodes if isinstance(node, ast.Global) for name in node.names
         )
 
     @cached_property
     def decorators(self) -> set[str]:
         return {ast.unparse(one).partition("(")[0] for one in self.node.decorator_list}
 
-    def helper(self, name: str) -> Function | None:
-        """The function of the same project that *name* means here."""
-        if name in self.values:
-            return None
-        if name in self.module.functions:
-            return Function(name, self.module.functions[name], self.module)
-        return self._imported(name) if name in self.module.imports else None
+    def live(self, node: ast.expr) -> Any:
+        """Return the object that a name, or a member of a module or class, is in this process."""
+        if isinstance(node, ast.Name):
+            if node.id in self.imports and not self.is_inner(node):
+                return live_object(self.imports[node.id])
+            return None if self.is_local(node) else loaded(self.module.name).get(node.id)
+        if isinstance(node, ast.Attribute):
+            owner = self.live(node.value)
+            return vars(owner).get(node.attr) if is_a(owner, ModuleType, type) else None
+        return None
 
-    def _imported(self, name: str) -> Function | None:
-        live = inspect.unwrap(self.module.live(name))
+    def helper(self, name: ast.expr) -> Function | None:
+        """Find the function of the project that *name*, or a member of a module, means here."""
+        if isinstance(name, ast.Attribute):
+            is_of_module = is_a(self.live(name.value), ModuleType)
+            return self._of_project(self.live(name)) if is_of_module else None
+        if not isinstance(name, ast.Name):
+            return None
+        if name.id in self.imports and not self.is_inner(name):
+            return self._of_project(live_object(self.imports[name.id]))
+        if self.is_local(name):
+            return None
+        if name.id in self.module.functions:
+            return self.module.function(name.id)
+        is_imported = name.id in self.module.imports or "*" in self.module.imports
+        return self._of_project(self.module.live(name.id)) if is_imported else None
+
+    def _of_project(self, value: Any) -> Function | None:
+        live = inspect.unwrap(value) if self.module.own(value) is not None else None
         if not inspect.isfunction(live):
             return None
         module = parsed(live.__code__.co_filename, live.__module__)
-        node = None if module is None else module.functions.get(live.__name__)
-        return None if module is None or node is None else Function(name, node, module)
+        is_there = module is not None and live.__name__ in module.functions
+        return module.function(live.__name__) if module is not None and is_there else None
 
     @property
     def _is_bound(self) -> bool:
@@ -163,30 +263,12 @@ def mentions(value: ast.AST, place: ast.AST) -> bool:
     return any(ast.unparse(node) == wanted for node in ast.walk(value) if type(node) is type(place))
 
 
-def assigned_names(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    for node in body:
-        for target, value in bindings(node):
-            if isinstance(target, ast.Name):
-                yield target.id, value
-
-
-def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(target, value) of every kind of assignment."""
-    if isinstance(node, ast.Assign):
-        for target in node.targets:
-            yield target, node.value
-    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
-        yield node.target, node.value
-    elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
-        yield node.target, node.iter
-    elif isinstance(node, ast.withitem) and node.optional_vars is not None:
-        yield node.optional_vars, node.context_expr
-
-
 @lru_cache(maxsize=64)
 def parsed(file: str, name: str) -> Module | None:
     """The module *name* in *file*, if its source is there."""
     try:
-        return Module(name, ast.parse("".join(linecache.getlines(file)) or "?"))
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the user's literals, which -W error makes errors
+            return Module(name, ast.parse(source_text(file, name) or "?"), file)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from scrapy_mpworkers.inspection.code import GIVEN, Function
 from scrapy_mpworkers.inspection.findings import Finding, Kind
+from scrapy_mpworkers.inspection.libraries import (
+    APPENDING,
+    FILE_ARGUMENTS,
+    NO_FILES,
+    NO_FILES_BY_NAME,
+    OPENERS,
+    WRITERS,
+    Opener,
+)
 from scrapy_mpworkers.inspection.origins import Origins
 from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
 
-#: Where the mode is in the arguments of what opens a file.
-_OPENERS = {
-    **dict.fromkeys(("open()", "io.open()", "codecs.open()", "gzip.open()", "bz2.open()"), 1),
-    **dict.fromkeys(("lzma.open()", "aiofiles.open()", "gzip.GzipFile()", "tarfile.open()"), 1),
-    **dict.fromkeys(("zipfile.ZipFile()", "h5py.File()", "smart_open.open()"), 1),
-}
-#: Methods of tables that append to a file, if their mode says so.
-_APPENDING = frozenset({"to_csv", "to_json"})
-#: What writes to the file of this name, whatever else it is given.
-_WRITERS = frozenset(
-    {
-        *("pyarrow.parquet.ParquetWriter()", "shelve.open()", "tinydb.TinyDB()"),
-        *("fastavro.writer()", "pandas.ExcelWriter()", "pandas.HDFStore()"),
-    }
-)
+#: ``wb``, ``a+``, ``w:gz``.
+_MODE = re.compile(r"[rwax][bt+U]*([:|]\w*)?")
 #: Words in a file's name that make it another one in each process.
 _OF_A_PROCESS = frozenset(
-    {"getpid", "uuid1", "uuid4", "mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile"}
+    {
+        "getpid",
+        "uuid1",
+        "uuid4",
+        "mkstemp",
+        "mkdtemp",
+        "mktemp",
+        "NamedTemporaryFile",
+        "TemporaryFile",
+    }
     | {"TemporaryDirectory", "token_hex", "gettempdir"}
 )
 
@@ -75,27 +81,66 @@ def _shared(source: Source, origins: Origins, has_buffer: bool) -> Iterator[_Ope
 
 def _openings(functions: list[Function], origins: Origins) -> Iterator[_Opening]:
     for function in functions:
-        for node in ast.walk(function.node):
-            if isinstance(node, ast.Call) and (mode := _mode(node, function, origins)):
+        for node in function.nodes:
+            if isinstance(node, ast.Call) and (mode := mode_of(node, function, origins)):
                 yield _Opening(node, mode, function)
 
 
-def _mode(call: ast.Call, function: Function, origins: Origins) -> str:
+def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
     """The mode that a call opens a file for writing with; empty if it does not."""
     origin = origins.of(call, function) or ""
-    if origin in _WRITERS:
-        return "w"
-    place = _OPENERS.get(origin)
-    if place is None and getattr(call.func, "attr", "") == "open":
+    name = getattr(call.func, "attr", "")
+    opener = OPENERS.get(origin)
+    if opener is None and name == "open" and origin not in WRITERS:
         is_path = "Path" in origin or origin == "" or "/" in ast.unparse(call.func)
-        place = 0 if is_path else None
-    elif getattr(call.func, "attr", "") in _APPENDING:
-        place = len(call.args)  # named "mode" only
-    if place is None:
+        opener = Opener(0) if is_path else None
+    elif name in APPENDING:
+        opener = Opener(len(call.args))  # named "mode" only
+    if opener is None and origin not in WRITERS:
         return ""
-    given = [*call.args[place : place + 1], *(k.value for k in call.keywords if k.arg == "mode")]
-    mode = next((str(one.value) for one in given if isinstance(one, ast.Constant)), "r")
-    return mode if set(mode) & set("wax+") and "r+" not in mode.replace("b", "") else ""
+    if _is_no_file(call, opener, function, origins):
+        return ""
+    return "w" if opener is None else writing_mode(call, opener.mode, {"mode"})
+
+
+def writing_mode(call: ast.Call, place: int | None, names: Collection[str]) -> str:
+    """Return the mode among the arguments, if it is one and writes."""
+    mode = _argument(call, place, names)
+    text = mode.value if isinstance(mode, ast.Constant) else "r"
+    if not isinstance(text, str) or not _MODE.fullmatch(text):
+        return ""  # the name of a file in an archive, say
+    return text if set(text) & set("wax+") and "r+" not in text.replace("b", "") else ""
+
+
+def _is_no_file(
+    call: ast.Call, opener: Opener | None, function: Function, origins: Origins
+) -> bool:
+    """Tell whether the target is memory, a device, or a file that something else has opened."""
+    place = None if opener is None else opener.fileobj
+    given = _argument(call, place, {"fileobj"})
+    if given is not None and not (isinstance(given, ast.Constant) and given.value is None):
+        return True
+    is_method = opener is not None and opener.mode == 0  # of a path
+    of_path = call.func.value if is_method and isinstance(call.func, ast.Attribute) else None
+    target = of_path or _argument(call, 0, FILE_ARGUMENTS)
+    return target is not None and _is_nobodys(target, function, origins)
+
+
+def _is_nobodys(target: ast.expr, function: Function, origins: Origins) -> bool:
+    """Tell whether a path, a file object, or something made of one is no file of a disk."""
+    inside = [one for one in ast.walk(target) if isinstance(one, ast.expr)]
+    values = [v for one in inside for v in (one, *function.values.get(getattr(one, "id", ""), []))]
+    names = [one.value for one in values if isinstance(one, ast.Constant)]
+    if any(isinstance(name, str) and name.lower() in NO_FILES_BY_NAME for name in names):
+        return True
+    return any((origins.of(one, function) or "").startswith(NO_FILES) for one in inside)
+
+
+def _argument(call: ast.Call, place: int | None, names: Collection[str]) -> ast.expr | None:
+    for keyword in call.keywords:
+        if keyword.arg in names:
+            return keyword.value
+    return call.args[place] if place is not None and place < len(call.args) else None
 
 
 def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> bool:
@@ -135,7 +180,7 @@ def _kept_in(opening: _Opening, source: Source) -> str | None:
     """The attribute that holds the file, or what was made of it, directly or by a local."""
     function = opening.function
     locals_ = {name for name, values in function.values.items() if opening.call in _all(values)}
-    for node in ast.walk(function.node):
+    for node in function.nodes:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
             continue
         holds = opening.call in _all([node.value]) or _words(node.value) & locals_

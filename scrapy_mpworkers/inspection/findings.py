@@ -14,6 +14,7 @@ class Kind(Enum):
     FILE = "file"  #: keeps a file open for writing, or appends to one
     WAITS = "waits"  #: mostly waits for the network
     STORES = "stores"  #: mostly waits for a database or another store
+    LEFT = "left"  #: fills what nothing of the pipeline reads, and its process does not give back
     CACHE = "cache"  #: keeps what it could compute again
 
 
@@ -31,17 +32,22 @@ class Finding(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What would not work in a worker: what is used, and why it fails there."""
+    """What would not work in a worker: what is used, and why it fails there.
+
+    ``where``: file and line; ``instead``: what does the same in a worker, if anything does.
+    """
 
     what: str
     why: str
+    where: str = ""
+    instead: str = ""
 
 
 class Report(NamedTuple):
     """All that was found in a class.
 
     ``known``: attributes whose changes the source tells; ``touches``: what it uses of crawler and
-    spider; ``unread``: classes without source.
+    spider; ``unread``: classes without source; ``error``: why it could not be inspected, if so.
     """
 
     cls: type
@@ -50,6 +56,7 @@ class Report(NamedTuple):
     touches: tuple[str, ...]
     failures: tuple[Failure, ...]
     unread: tuple[str, ...]
+    error: str = ""
 
     def of(self, *kinds: Kind) -> list[Finding]:
         """The findings of these kinds."""

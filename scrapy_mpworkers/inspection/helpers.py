@@ -43,5 +43,7 @@ def _class_of(value: ast.expr, function: Function) -> type | None:
     """The class, if *value* makes an object of one of the project."""
     if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name):
         return None
+    if function.is_local(value.func):
+        return None
     live = function.module.live(value.func.id)
     return live if isinstance(live, type) else None

@@ -2,6 +2,7 @@
 
 An origin is a dotted path from an import, a builtin or the crawl, with ``()`` for each call and
 ``[]`` for each subscript on the way. It is read off the assignments, without running anything.
+Roots of the crawl are no names, so that a package called ``crawler`` is not taken for it.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import builtins
 from collections.abc import Iterator
 from functools import cached_property
 
-from scrapy_mpworkers.inspection.code import Function, bindings, is_super
+from scrapy_mpworkers.inspection.code import Function, Module, is_super
+from scrapy_mpworkers.inspection.names import bindings
 from scrapy_mpworkers.inspection.source import Source
 
-#: Parameters that Scrapy fills.
-_GIVEN = {"crawler": "crawler", "spider": "spider", "settings": "crawler.settings"}
+CRAWLER, SPIDER = "<crawler>", "<spider>"
+SETTINGS = f"{CRAWLER}.settings"
+#: What parameters are, by their name, where nobody is seen to call the function.
+_GIVEN = {"crawler": CRAWLER, "spider": SPIDER, "settings": SETTINGS}
+#: What Scrapy calls with something else than an item, and what its first parameter is.
+_MAKERS = {"from_crawler": CRAWLER, "from_settings": SETTINGS}
+#: Methods that Scrapy calls with the spider under its name.
+_OF_SPIDER = frozenset({"open_spider", "close_spider", "process_item", "process_batch"})
 #: Two ways to the same.
-_SAME = {
-    "spider.crawler": "crawler",
-    "crawler.spider": "spider",
-    "spider.settings": "crawler.settings",
-}
+_SAME = {f"{SPIDER}.crawler": CRAWLER, f"{CRAWLER}.spider": SPIDER, f"{SPIDER}.settings": SETTINGS}
 _DEPTH = 12
 
 
@@ -61,12 +65,12 @@ class Origins:
         """What is assigned to each attribute, and where."""
         found: dict[str, list[tuple[ast.expr, Function]]] = {}
         for function in self.functions:
-            for node in ast.walk(function.node):
+            for node in function.nodes:
                 for target, value in bindings(node):
                     for name, part in self._own_targets(target, value, function):
                         found.setdefault(name, []).append((part, function))
-        for name, value in self._source.class_values.items() if self.functions else ():
-            found.setdefault(name, []).append((value, self.functions[0]))
+        for name, (value, module) in self._source.class_values.items():
+            found.setdefault(name, []).append((value, module.scope))
         return found
 
     @cached_property
@@ -100,7 +104,7 @@ class Origins:
 
     def _named(self, node: ast.AST, function: Function, depth: int) -> str | None:
         if isinstance(node, ast.Name):
-            return self._of_name(node.id, function, depth)
+            return self._of_name(node, function, depth)
         if isinstance(node, ast.Attribute):
             return self._of_member(node, function, depth)
         if isinstance(node, ast.Call):
@@ -120,6 +124,9 @@ class Origins:
             return "dict()"
         if isinstance(node, ast.Constant):
             return "None" if node.value is None else type(node.value).__name__
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            path = self.of(node.left, function, depth) or ""
+            return path if path.startswith("pathlib.") else None
         branches: list[ast.expr] = []
         if isinstance(node, ast.BoolOp):
             branches = list(reversed(node.values))
@@ -128,19 +135,26 @@ class Origins:
         found = (self.of(branch, function, depth) for branch in branches)
         return next((one for one in found if one not in (None, "None")), None)
 
-    def _of_name(self, name: str, function: Function, depth: int) -> str | None:
+    def _of_name(self, node: ast.Name, function: Function, depth: int) -> str | None:
+        name = node.id
+        if function.is_inner(node):
+            return None
         for value in function.values.get(name, []):
             if (found := self.of(value, function, depth)) not in (None, "None"):
                 return found
-        if name in function.values:
-            return None
-        if name in function.parameters:
-            return _GIVEN.get(name) or self._of_argument(name, function, depth)
-        if name in function.module.imports:
-            return function.module.imports[name]
-        if name in function.module.values:
-            return self.of(function.module.values[name], function, depth)
-        return name if hasattr(builtins, name) else None
+        if name in function.parameters and name not in function.values:
+            return self._of_parameter(name, function, depth)
+        if function.is_local(node):
+            return function.imports.get(name)
+        return self._of_global(name, function.module, depth)
+
+    def _of_global(self, name: str, module: Module, depth: int) -> str | None:
+        if name in module.imports:
+            return module.imports[name]
+        if name in module.values:
+            return self.of(module.values[name], module.scope, depth)
+        is_defined = name in module.functions or name in module.classes
+        return name if hasattr(builtins, name) and not is_defined else None
 
     def _of_member(self, node: ast.Attribute, function: Function, depth: int) -> str | None:
         if not self.is_own(node.value, function):
@@ -151,39 +165,66 @@ class Origins:
         if method is not None and any("property" in one for one in method.decorators):
             return self._returned(method, depth)
         found = self.of_attribute(node.attr, depth)
-        return found or _GIVEN.get(node.attr.lstrip("_"))
+        # By its name only where nothing is seen to be assigned: that may be somebody else's.
+        is_assigned = any(not _is_none(value) for value, _ in self.assignments.get(node.attr, []))
+        return found if found or is_assigned else _GIVEN.get(node.attr.lstrip("_"))
 
     def _of_call(self, node: ast.Call, function: Function, depth: int) -> str | None:
         if isinstance(node.func, ast.Attribute) and self.is_own(node.func.value, function):
             method = self._source.method(node.func.attr)
             if method is not None:
                 return self._returned(method, depth)
-        if isinstance(node.func, ast.Name):
-            helper = function.helper(node.func.id)
-            if helper is not None:
-                return self._returned(helper, depth)
-            if node.func.id == "getattr" and len(node.args) > 1:
-                name = ast.literal_eval(node.args[1]) if _is_text(node.args[1]) else "?"
-                return _more(self.of(node.args[0], function, depth), f".{name}")
+        helper = function.helper(node.func)
+        if helper is not None:
+            return self._returned(helper, depth)
+        if getattr(node.func, "id", "") == "getattr" and len(node.args) > 1:
+            name = ast.literal_eval(node.args[1]) if _is_text(node.args[1]) else "?"
+            return _more(self.of(node.args[0], function, depth), f".{name}")
         return _more(self.of(node.func, function, depth), "()")
 
     def _returned(self, function: Function, depth: int) -> str | None:
-        returns = (one.value for one in ast.walk(function.node) if isinstance(one, ast.Return))
+        returns = (one.value for one in function.nodes if isinstance(one, ast.Return))
         found = (self.of(value, function, depth) for value in returns)
         return next((one for one in found if one not in (None, "None")), None)
 
-    def _of_argument(self, name: str, function: Function, depth: int) -> str | None:
-        """Of a parameter of ``__init__``, by the call that ``from_crawler`` makes."""
-        if function.name != "__init__" or depth <= 0:
-            return None
-        for maker in ("from_crawler", "from_settings"):
-            method = self._source.method(maker)
-            for call in ast.walk(method.node) if method else ():
-                if method and isinstance(call, ast.Call) and self._makes_one(call, method):
-                    value = _argument(call, name, function)
-                    if value is not None:
-                        return self.of(value, method, depth)
-        return self.of(_default(name, function), function, depth)
+    def _of_parameter(self, name: str, function: Function, depth: int) -> str | None:
+        """Follow a parameter to the calls that are seen, else take it as Scrapy gives it."""
+        if function.owner is not None and function.name in _MAKERS:
+            is_first = function.parameters[0] == name
+            return _MAKERS[function.name] if is_first else None
+        if function.owner is not None and function.name in _OF_SPIDER:
+            return SPIDER if name == "spider" else None
+        given = self.arguments(name, function)
+        default = _default(name, function)
+        if not given:
+            return self.of(default, function, depth) if default else _GIVEN.get(name)
+        found = (self.of(value, caller, depth) for value, caller in given)
+        return next((one for one in found if one not in (None, "None")), None)
+
+    def arguments(self, name: str, function: Function) -> list[tuple[ast.expr, Function]]:
+        """List the values that a parameter is given in the calls that are seen, and by whom."""
+        is_init = function.name == "__init__" and function.owner is not None
+        calls = self._makings() if is_init else self._calls.get(function.node, [])
+        found = [(_argument(call, name, function), caller) for call, caller in calls]
+        return [(value, caller) for value, caller in found if value is not None]
+
+    def _makings(self) -> Iterator[tuple[ast.Call, Function]]:
+        """Yield the calls of ``__init__``, by way of the class."""
+        for method in filter(None, map(self._source.method, _MAKERS)):
+            for node in method.nodes:
+                if isinstance(node, ast.Call) and self._makes_one(node, method):
+                    yield node, method
+
+    @cached_property
+    def _calls(self) -> dict[ast.AST, list[tuple[ast.Call, Function]]]:
+        """Map the node of each function of the project to its calls."""
+        found: dict[ast.AST, list[tuple[ast.Call, Function]]] = {}
+        for caller in self.functions:
+            for node in caller.nodes:
+                if isinstance(node, ast.Call):
+                    for called in self._source.called(node, caller):
+                        found.setdefault(called.node, []).append((node, caller))
+        return found
 
 
 def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
@@ -191,7 +232,9 @@ def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
         if keyword.arg == name:
             return keyword.value
     place = function.parameters.index(name)
-    return call.args[place] if place < len(call.args) else None
+    before = call.args[: place + 1]
+    is_spread = any(isinstance(one, ast.Starred) for one in before)
+    return None if is_spread or place >= len(call.args) else call.args[place]
 
 
 def _default(name: str, function: Function) -> ast.expr | None:
@@ -204,6 +247,10 @@ def _default(name: str, function: Function) -> ast.expr | None:
 
 def _more(base: str | None, step: str) -> str | None:
     return None if base is None else base + step
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -36,7 +36,8 @@ def is_default(value: ast.expr, place: ast.AST) -> bool:
 def answers(change: Spot) -> bool:
     """Whether the change gives back what was there: ``next(self.x)``, ``self.x.setdefault(…)``."""
     is_alone = isinstance(change.function.parents.get(change.top), ast.Expr)
-    return change.use is Use.ADVANCE or (change.method == "setdefault" and not is_alone)
+    is_default = change.method == "setdefault" and change.use is Use.STORE
+    return change.use is Use.ADVANCE or (is_default and not is_alone)
 
 
 def appends(spot: Spot) -> bool:

@@ -10,14 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scrapy_mpworkers.inspection.code import (
-    Function,
-    FunctionNode,
-    Module,
-    assigned_names,
-    is_super,
-    parsed,
-)
+from scrapy_mpworkers.inspection.code import Function, Module, is_super, parsed
+from scrapy_mpworkers.inspection.names import FunctionNode, assigned_names
 
 #: Packages whose classes are known, and not read.
 _KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing", "abc"})
@@ -34,7 +28,7 @@ class Source:
 
     cls: type
     methods: dict[str, list[Function]] = field(default_factory=dict)
-    class_values: dict[str, ast.expr] = field(default_factory=dict)
+    class_values: dict[str, tuple[ast.expr, Module]] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
     @cached_property
@@ -60,29 +54,50 @@ class Source:
     def is_own(self, node: ast.AST, function: Function) -> bool:
         """Whether *node* stands for the pipeline or its class."""
         if isinstance(node, ast.Name):
-            is_shadowed = node.id in function.values
-            is_class = node.id in self.class_names and not is_shadowed
-            return (node.id in function.own_names and function.owner is not None) or is_class
+            if function.is_inner(node):
+                return False
+            if node.id in function.own_names and function.owner is not None:
+                return True
+            return node.id in self.class_names and self._is_class(node, function)
         if isinstance(node, ast.Attribute) and node.attr == "__class__":
             return self.is_own(node.value, function)
         is_type = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type"
         return is_type and any(self.is_own(one, function) for one in node.args[:1])  # type: ignore[attr-defined]
 
+    def _is_class(self, node: ast.Name, function: Function) -> bool:
+        """Tell whether a name like that of the class, or of a base, means it there."""
+        live = function.module.live(node.id)  # none in a worker, if it is of the script
+        is_other = isinstance(live, type) and live not in self.cls.__mro__
+        return not is_other and not function.is_local(node)
+
     def _mentioned(self, function: Function) -> Iterator[Function]:
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if function.is_for_either_loop(node):
                 continue
-            if isinstance(node, ast.Attribute):
-                yield from self._method_meant(node, function)
-            elif isinstance(node, ast.Name) and (helper := function.helper(node.id)) is not None:
-                yield helper
+            yield from self._meant(node, function)
+
+    def called(self, call: ast.Call, function: Function) -> Iterator[Function]:
+        """Yield the method or function of the project that a call is of, if any."""
+        return self._meant(call.func, function)
+
+    def _meant(self, node: ast.AST, function: Function) -> Iterator[Function]:
+        if isinstance(node, ast.Attribute) and self._is_method(node, function):
+            yield from self._method_meant(node, function)
+        elif (
+            isinstance(node, (ast.Attribute, ast.Name))
+            and (helper := function.helper(node)) is not None
+        ):
+            yield helper
+
+    def _is_method(self, node: ast.Attribute, function: Function) -> bool:
+        return is_super(node.value) or self.is_own(node.value, function)
 
     def _method_meant(self, node: ast.Attribute, function: Function) -> Iterator[Function]:
         candidates = self.methods.get(node.attr, [])
         if is_super(node.value):
             behind = [one for one in candidates if (one.owner or 0) > (function.owner or 0)]
             yield from behind[:1]
-        elif self.is_own(node.value, function):
+        else:
             yield from candidates[:1]
 
 
@@ -105,7 +120,7 @@ def read_source(pipeline: Any) -> Source:
                 methods = source.methods.setdefault(method.name, [])
                 methods.append(Function(method.name, method, module, number))
         for name, value in assigned_names(node.body):
-            source.class_values.setdefault(name, value)
+            source.class_values.setdefault(name, (value, module))
     return source
 
 
@@ -123,12 +138,21 @@ def _read_function(pipeline: type, function: Any) -> Source:
 def _module_of(cls: type) -> Module | None:
     # By the code's own file: a class of __main__ has another __main__ around it in a worker.
     for value in vars(cls).values():
-        inner = inspect.unwrap(getattr(value, "__func__", value))
-        code = getattr(inner, "__code__", None)
-        if code is not None and getattr(inner, "__module__", None) == cls.__module__:
-            return parsed(code.co_filename, cls.__module__)
+        file = _file_of(value, cls.__module__)
+        if file is not None:
+            return parsed(file, cls.__module__)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return parsed(file, cls.__module__) if file else None
+
+
+def _file_of(value: Any, module: str) -> str | None:
+    """Return the file of the code of a method, if it is of that module."""
+    try:
+        inner = inspect.unwrap(getattr(value, "__func__", value))
+        file: str = inner.__code__.co_filename
+        return file if inner.__module__ == module else None
+    except Exception:  # no method; an object that stands for another one may raise anything
+        return None
 
 
 def _find(tree: ast.AST, qualname: str) -> ast.AST | None:

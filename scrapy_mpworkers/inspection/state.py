@@ -9,6 +9,15 @@ from itertools import groupby
 from scrapy_mpworkers.inspection.anew import begins_anew, is_built_as_a_whole
 from scrapy_mpworkers.inspection.code import GIVEN, Function, mentions
 from scrapy_mpworkers.inspection.findings import Kind
+from scrapy_mpworkers.inspection.left import is_left
+from scrapy_mpworkers.inspection.libraries import (
+    CONTAINERS,
+    DOCUMENTS,
+    FIELDS,
+    FILLING,
+    INDEXES,
+    SHARED,
+)
 from scrapy_mpworkers.inspection.memo import is_memo
 from scrapy_mpworkers.inspection.origins import Origins
 from scrapy_mpworkers.inspection.signs import (
@@ -27,50 +36,9 @@ ITEM_METHODS = ("process_item", "process_batch")
 OPEN_METHODS = ("__init__", "from_crawler", "from_settings", "open_spider", "spider_opened")
 CLOSE_METHODS = ("close_spider", "spider_closed", "close", "__del__")
 
-_CONTAINERS = frozenset(
-    {
-        *("list()", "dict()", "set()", "bytearray()", "collections.defaultdict()"),
-        *("collections.deque()", "collections.Counter()", "collections.OrderedDict()"),
-        *("queue.Queue()", "queue.LifoQueue()", "queue.PriorityQueue()", "weakref.WeakSet()"),
-        *("asyncio.Queue()", "multiprocessing.Queue()", "weakref.WeakValueDictionary()"),
-    }
-)
-#: What is made up in memory, and saved as a whole at the end.
-_DOCUMENTS = (
-    *("openpyxl.Workbook()", "xlsxwriter.Workbook()", "xlwt.Workbook()", "docx.Document()"),
-    *(
-        "pandas.DataFrame()",
-        "pandas.concat()",
-        "io.StringIO()",
-        "io.BytesIO()",
-        "polars.DataFrame()",
-    ),
-    *("xml.etree.ElementTree.Element()", "lxml.etree.Element()", "fpdf.FPDF()"),
-    *("networkx.Graph()", "networkx.DiGraph()", "rdflib.Graph()", "tablib.Dataset()"),
-    *("openpyxl.workbook.Workbook()", "openpyxl.load_workbook()"),
-)
-_WRITING = frozenset(
-    {
-        *("write", "writelines", "writerow", "write_row", "write_column", "write_string", "cell"),
-        *("add_paragraph", "add_heading", "add_row", "add_table", "add_page", "add_worksheet"),
-        *("create_sheet", "multi_cell", "add_node", "add_edge", "add_nodes_from"),
-        *("add_edges_from", "save"),
-    }
-)
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
-#: Indexes in memory, which are asked for what is near.
-_INDEXES = (
-    *("simhash.", "datasketch.", "faiss.", "annoy.", "hnswlib.", "pybloom", "bloom_filter"),
-    *("rbloom.", "probables.", "rtree.", "marisa_trie.", "pygtrie.", "intervaltree."),
-)
-#: What all workers share.
-_SHARED = frozenset(
-    {"redis", "shelve", "dbm", "diskcache", "plyvel", "sqlitedict", "lmdb", "rocksdict", "leveldb"}
-)
-#: How dataclasses and attrs say that there is something.
-_FIELDS = ("dataclasses.field()", "attr.ib()", "attrs.field()", "attr.field()", "pydantic.Field()")
 _ENDLESS = ("itertools.cycle()",)
 _CHANGES = frozenset({Use.AUGMENT, Use.COLLECT, Use.STORE, Use.ADVANCE, Use.ASSIGN})
 _LOOKS = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.READ, Use.TAKE, Use.CALL})
@@ -119,28 +87,44 @@ class State:
         elif is_memo(changes, items):
             if not seen(closing):
                 self.kinds[place] = Kind.CACHE
-        elif looks or seen(closing) or any(map(answers, changes)) or _is_document(origin):
+        elif looks or seen(closing) or self._tells(place, changes, origin):
             self.kinds[place] = Kind.STATE
+        elif is_left(place, changes, self._source, self._origins):
+            self.kinds[place] = Kind.LEFT
+
+    def _tells(self, place: str, changes: Sequence[Spot], origin: str | None) -> bool:
+        """Tell whether the place has an effect on items in some other way than by a look at it."""
+        return any(map(answers, changes)) or _is_document(origin) or self._is_looked_at(place)
+
+    def _is_looked_at(self, place: str) -> bool:
+        """Tell whether a helper looks at the place by its own name, as at ``helpers.KNOWN``."""
+        name = place.rpartition(".")[2]
+        return not place.startswith(("self.", "spider.")) and any(
+            spot.place.rpartition(".")[2] == name and spot.use in _LOOKS
+            for spot in self.items
+            if spot.place != place and not spot.place.startswith(("self.", "spider."))
+        )
 
     def _is_of(self, place: str, closing: Spot) -> bool:
         """Whether what is closed is the place, or the document that it is part of."""
         if closing.place == place:
             return True
         documents = [self._origins.of_attribute(one[5:]) or "" for one in (place, closing.place)]
-        return all(one.startswith(_DOCUMENTS) for one in documents)
+        return all(one.startswith(DOCUMENTS) for one in documents)
 
     def _origin(self, spot: Spot) -> str | None:
         if spot.place.startswith("self."):
             origin = self._origins.of_attribute(spot.place[5:])
-            return None if (origin or "").startswith(_FIELDS) else origin
+            return None if (origin or "").startswith(FIELDS) else origin
         if spot.place.startswith("spider."):
             return None
-        value = spot.function.module.values.get(spot.place)
-        return self._origins.of(value, spot.function) if value is not None else "list()"
+        module = spot.function.module
+        value = module.values.get(spot.place)
+        return self._origins.of(value, module.scope) if value is not None else "list()"
 
     def _is_change(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         if spot.use not in _CHANGES:
-            return _is_document(origin) and spot.method in _WRITING
+            return _is_document(origin) and spot.method in FILLING
         if spot.use is Use.ADVANCE:
             return origin is None or not origin.startswith(_ENDLESS)
         if spot.use is Use.ASSIGN:
@@ -151,7 +135,7 @@ class State:
 
     def _takes_in(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         """Whether the place is a container of this process: a session has ``add`` as well."""
-        if origin in _CONTAINERS or (origin or "").startswith((*_DOCUMENTS, *_INDEXES)):
+        if origin in CONTAINERS or (origin or "").startswith((*DOCUMENTS, *INDEXES)):
             return True
         if origin is None or origin in _SCALARS:
             is_own = spot.place.startswith("self.")
@@ -159,7 +143,7 @@ class State:
             plain = {Use.MEMBER, Use.LENGTH}
             return not is_known or any(one.use in plain for one in every) or appends(spot)
         # Of a class that is not known: one that is asked whether it has an item has kept it.
-        is_shared = origin.partition(".")[0] in _SHARED
+        is_shared = origin.partition(".")[0] in SHARED
         return not is_shared and any(one.use is Use.MEMBER for one in every)
 
     def _is_remembered(self, spot: Spot) -> bool:
@@ -191,7 +175,7 @@ class State:
         origin: str | None,
     ) -> bool:
         gathers = any(spot.use in (Use.COLLECT, Use.STORE, Use.CALL) for spot in changes)
-        gathers = gathers or origin in (_CONTAINERS | {"str", "bytes", "tuple"})
+        gathers = gathers or origin in (CONTAINERS | {"str", "bytes", "tuple"})
         gathers = gathers or _is_document(origin)
         if not gathers and any(isinstance(spot.value, (ast.List, ast.Tuple)) for spot in changes):
             gathers = True
@@ -209,4 +193,4 @@ def _place(spot: Spot) -> str:
 
 
 def _is_document(origin: str | None) -> bool:
-    return origin is not None and origin.startswith(_DOCUMENTS)
+    return origin is not None and origin.startswith(DOCUMENTS)

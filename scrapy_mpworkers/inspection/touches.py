@@ -8,26 +8,18 @@ from collections.abc import Iterator
 
 from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.findings import Failure
-from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.libraries import REACTOR
+from scrapy_mpworkers.inspection.origins import CRAWLER, SETTINGS, SPIDER, Origins
+from scrapy_mpworkers.inspection.responses import severed
 from scrapy_mpworkers.inspection.source import Source
 
-_OF_CRAWLER = frozenset({"settings", "stats", "signals", "spider", "spidercls", "engine"})
 _OF_ENGINE = frozenset({"close_spider", "close_spider_async"})
 _SIGNALS = frozenset({"spider_opened", "spider_closed"})
 _READERS = r"(?:get|getbool|getint|getfloat|getlist|getdict|getwithbase|getdictorlist)"
-_REACTOR = {
-    "twisted.internet.reactor": "the reactor, which does not run in a worker",
-    "twisted.internet.threads": "the reactor's threads, and no reactor runs in a worker",
-    "twisted.internet.task": "the reactor's clock, and no reactor runs in a worker",
-    "twisted.enterprise.adbapi": "the reactor's threads, and no reactor runs in a worker",
-    "twisted.web.client": "the reactor, which does not run in a worker",
-    "treq": "the reactor, which does not run in a worker",
-    "txmongo": "the reactor, which does not run in a worker",
-    "txredisapi": "the reactor, which does not run in a worker",
-    "scrapy.mail.MailSender": "the reactor, which does not run in a worker",
-}
 
 _TWISTED = ("twisted.", "treq")
+_SEVERED = "a response comes to a worker without its request"
+_COPIED = "what the spider has copied into the item: item[...] = response.meta[...]"
 
 
 def touches(source: Source, origins: Origins) -> tuple[str, ...]:
@@ -37,24 +29,45 @@ def touches(source: Source, origins: Origins) -> tuple[str, ...]:
 
 
 def failures(source: Source, origins: Origins) -> tuple[Failure, ...]:
-    """What would raise, or never happen, in a worker; sorted."""
-    found: set[Failure] = set()
-    for touched in touches(source, origins):
-        found |= set(_failing(touched))
-    for node, function in _uses(origins):
-        path = (origins.of(node, function) or "").replace("()", "")
-        if path.startswith(_TWISTED) and function.is_for_either_loop(node):
-            continue
-        for name, why in _REACTOR.items():
-            if path == name or path.startswith(f"{name}."):
-                found.add(Failure(name, f"it needs {why}"))
-    return tuple(sorted(found))
+    """What would raise, or never happen, in a worker, each at the first place of it; sorted."""
+    found: dict[str, Failure] = {}
+    # Rather where the name of a module stands than where what was made of it is handed on.
+    for node, function in sorted(_uses(origins), key=_is_handed_on):
+        for failure in (*_of_crawl(node, function, origins), *_of_reactor(node, function, origins)):
+            found.setdefault(failure.what, failure._replace(where=function.module.place(node)))
+    for node, function in severed(origins):
+        what = ast.unparse(node)
+        found.setdefault(what, Failure(what, _SEVERED, function.module.place(node), _COPIED))
+    return tuple(sorted(found.values()))
+
+
+def _is_handed_on(use: tuple[ast.AST, Function]) -> bool:
+    node, function = use
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    name = getattr(node, "id", "")
+    return name not in function.imports and name not in function.module.imports
+
+
+def _of_crawl(node: ast.AST, function: Function, origins: Origins) -> Iterator[Failure]:
+    for touched in _touched(node, function, origins):
+        yield from _failing(touched)
+
+
+def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Iterator[Failure]:
+    path = (origins.of(node, function) or "").replace("()", "")
+    if path.startswith(_TWISTED) and function.is_for_either_loop(node):
+        return
+    for name, (why, instead) in REACTOR.items():
+        if path == name or path.startswith(f"{name}."):
+            yield Failure(name, why, instead=instead)
+            return
 
 
 def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
     """Names and members, each with all that is done with it at that spot."""
     for function in origins.functions:
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             is_inner = isinstance(function.parents.get(node), ast.Attribute)
             is_getattr = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr"
             if not is_inner and (is_getattr or isinstance(node, (ast.Attribute, ast.Name))):
@@ -63,11 +76,11 @@ def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
 
 def _touched(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
     path = origins.of(node, function) or ""
-    if not path.startswith(("crawler.", "spider.")):
+    if not path.startswith((f"{CRAWLER}.", f"{SPIDER}.")):
         return
     first, _, rest = path.partition(".")
     word = re.split(r"[.(\[]", rest)[0]
-    if first == "spider":
+    if first == SPIDER:
         yield f"spider.{word}"
     elif word == "settings":
         yield from _setting(path, node, function)
@@ -89,7 +102,7 @@ def _setting(path: str, node: ast.AST, function: Function) -> Iterator[str]:
         argument = parent.slice
     elif re.search(rf"settings\.{_READERS}$", path) and isinstance(parent, ast.Call):
         argument = parent.args[0] if parent.args else None
-    elif path != "crawler.settings":
+    elif path != SETTINGS:
         return
     if isinstance(argument, ast.Constant):
         yield f"settings[{argument.value!r}]"
@@ -101,7 +114,7 @@ def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
     parent = function.parents.get(node)
     if isinstance(parent, ast.Assign):
         return  # a short name for it
-    if path != "crawler.signals.connect" or not isinstance(parent, ast.Call):
+    if path != f"{CRAWLER}.signals.connect" or not isinstance(parent, ast.Call):
         yield "signals"
         return
     given = [*parent.args[1:2], *(one.value for one in parent.keywords if one.arg == "signal")]

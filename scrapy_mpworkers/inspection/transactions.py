@@ -27,7 +27,7 @@ def committed_at_close(source: Source, origins: Origins) -> set[str]:
 def _calls(functions: list[Function], origins: Origins) -> Iterator[tuple[str, str]]:
     """(method, attribute of the pipeline that it is called on)."""
     for function in functions:
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner = node.func.value
                 is_own = isinstance(owner, ast.Attribute) and origins.is_own(owner.value, function)
@@ -39,6 +39,6 @@ def _commits_at_once(source: Source) -> bool:
     words = {
         getattr(node, "arg", None) or getattr(node, "attr", None)
         for function in functions
-        for node in ast.walk(function.node)
+        for node in function.nodes
     }
     return bool(words & set(_AT_ONCE))

@@ -8,7 +8,8 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from scrapy_mpworkers.inspection.code import Function
-from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.elsewhere import is_elsewhere
+from scrapy_mpworkers.inspection.origins import SPIDER, Origins
 from scrapy_mpworkers.inspection.source import Source
 
 #: Methods by which containers take something in, and give something away.
@@ -56,7 +57,7 @@ def spots(functions: Iterable[Function], source: Source, origins: Origins) -> It
     """Every use of a place in *functions*."""
     for function in functions:
         finder = _Finder(function, source, origins)
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             place = finder.place(node)
             if place is not None and not finder.is_alias(node):
                 yield finder.spot(place, node)
@@ -150,19 +151,19 @@ class _Finder:
             return None if node.attr in self._source.methods else f"self.{node.attr}"
         if isinstance(node, ast.Attribute) and self._is_spider(node.value):
             return f"spider.{node.attr}"
+        if isinstance(node, (ast.Attribute, ast.Name)) and is_elsewhere(node, self._function):
+            return ast.unparse(node)
         if not isinstance(node, ast.Name):
             return None
         name = node.id
-        if name in self._defaults:
+        if name in self._defaults and not self._function.is_inner(node):
             return name
-        is_local = name in self._function.values or name in self._function.parameters
-        if name in self._function.globals or not is_local:
-            return name if name in self._function.module.values else None
+        if name in self._function.module.values and not self._function.is_local(node):
+            return name
         return None
 
     def _is_spider(self, node: ast.AST) -> bool:
-        is_name = isinstance(node, ast.Name) and node.id == "spider"
-        return is_name and "spider" in self._function.parameters
+        return isinstance(node, ast.Name) and self._origins.of(node, self._function) == SPIDER
 
 
 def _mutable_defaults(function: Function) -> set[str]:

@@ -9,60 +9,13 @@ from collections.abc import Iterator
 
 from scrapy_mpworkers.inspection.code import Function
 from scrapy_mpworkers.inspection.findings import Finding, Kind
-from scrapy_mpworkers.inspection.origins import Origins
+from scrapy_mpworkers.inspection.libraries import LIGHT, LIGHT_OF_NETWORK, NETWORK, STORES
+from scrapy_mpworkers.inspection.origins import CRAWLER, SPIDER, Origins
 from scrapy_mpworkers.inspection.source import Source
 from scrapy_mpworkers.inspection.state import ITEM_METHODS
 
-_NETWORK = frozenset(
-    {
-        *("requests", "urllib", "urllib3", "http", "httpx", "aiohttp", "treq", "smtplib", "socket"),
-        *("ftplib", "paramiko", "geopy", "googlemaps", "slack_sdk", "telegram", "tweepy", "grpc"),
-        *("openai", "anthropic", "twilio", "sendgrid", "aiosmtplib", "websockets", "googletrans"),
-    }
-)
-_STORES = frozenset(
-    {
-        *("pymongo", "motor", "psycopg", "psycopg2", "asyncpg", "aiopg", "MySQLdb", "pymysql"),
-        *("aiomysql", "mysql", "mariadb", "cx_Oracle", "oracledb", "pyodbc", "pymssql", "redis"),
-        *("aioredis", "elasticsearch", "opensearchpy", "pysolr", "meilisearch", "sqlalchemy"),
-        *("boto3", "botocore", "aioboto3", "aiobotocore", "google", "azure", "kafka", "aiokafka"),
-        *("confluent_kafka", "pika", "aio_pika", "stomp", "nats", "cassandra", "clickhouse_driver"),
-        *("clickhouse_connect", "influxdb", "influxdb_client", "neo4j", "peewee", "databases"),
-        *("txmongo", "couchdb", "rethinkdb", "minio", "gspread", "pyairtable", "supabase"),
-        *("tortoise", "mongoengine", "firebase_admin", "qdrant_client", "weaviate", "pinecone"),
-    }
-)
-#: Modules that prepare and describe; what they cost does not count.
-_LIGHT = frozenset(
-    {
-        *(
-            "builtins",
-            "itemadapter",
-            "scrapy",
-            "logging",
-            "json",
-            "datetime",
-            "time",
-            "dataclasses",
-        ),
-        *("copy", "re", "urllib.parse", "hashlib", "uuid", "os", "asyncio", "typing", "decimal"),
-        *(
-            "collections",
-            "contextlib",
-            "functools",
-            "itertools",
-            "base64",
-            "math",
-            "string",
-            "bson",
-        ),
-        *("crawler", "spider", "twisted", "w3lib", "orjson", "tenacity", "io", "sys", "random"),
-        *("pathlib", "email", "operator", "enum", "types", "warnings", "traceback", "html"),
-    }
-)
 #: Methods of answers and connections that do not wait, or not for long.
 _BESIDE = frozenset({"close", "cursor", "decode", "json", "raise_for_status", "read", "rollback"})
-_LIGHT_OF_NETWORK = ("urllib.parse", "http.HTTPStatus", "http.cookies", "socket.gethostname")
 
 
 def waiting(source: Source, origins: Origins) -> Finding | None:
@@ -89,26 +42,28 @@ def waiting(source: Source, origins: Origins) -> Finding | None:
 def _is_of_sqlite(origins: Origins) -> bool:
     """Whether a database is named that is a file: ``create_engine("sqlite:///items.db")``."""
     return any(
-        isinstance(node, ast.Constant) and str(node.value).startswith("sqlite")
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith("sqlite")
         for function in origins.functions
-        for node in ast.walk(function.node)
+        for node in function.nodes
     )
 
 
 def _calls(source: Source) -> Iterator[tuple[ast.Call, Function]]:
     for function in source.reachable(ITEM_METHODS):
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if isinstance(node, ast.Call):
                 yield node, function
 
 
 def _kind(origin: str | None) -> Kind | None:
-    if origin is None or origin.startswith(_LIGHT_OF_NETWORK):
+    if origin is None or origin.startswith(LIGHT_OF_NETWORK):
         return None
     if re.fullmatch(r"[\w.]+\.[A-Z]\w*\(\)", origin):
         return None  # UpdateOne(...) is made, and waits for nobody
     root = origin.partition(".")[0].partition("(")[0]
-    return Kind.WAITS if root in _NETWORK else Kind.STORES if root in _STORES else None
+    return Kind.WAITS if root in NETWORK else Kind.STORES if root in STORES else None
 
 
 def _is_light(origin: str | None) -> bool:
@@ -117,9 +72,13 @@ def _is_light(origin: str | None) -> bool:
         return True
     path = origin.replace("()", "").replace("[]", "")
     root = path.partition(".")[0]
-    if hasattr(builtins, root) or root in _LIGHT or path.startswith(_LIGHT_OF_NETWORK):
+    if (
+        hasattr(builtins, root)
+        or root in (*LIGHT, CRAWLER, SPIDER)
+        or path.startswith(LIGHT_OF_NETWORK)
+    ):
         return True
-    return root in _NETWORK | _STORES  # only their classes come to this
+    return root in NETWORK | STORES  # only their classes come to this
 
 
 def _is_awaited(call: ast.Call, function: Function) -> bool:

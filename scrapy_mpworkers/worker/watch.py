@@ -16,10 +16,11 @@ from typing import Any
 
 from scrapy_mpworkers.inspection import Finding, Kind, Report, inspect_pipeline
 from scrapy_mpworkers.inspection.advice import (
+    lines_for,
     name_of,
     remembers,
     waiting_advice,
-    warnings,
+    without_source,
 )
 from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines
@@ -41,8 +42,11 @@ def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
     """Warn of what the source tells of the pipelines of a level, and watch for the rest."""
     classes: list[type] = [type(one) for hop in hops for one in hop.middlewares]
     reports = {cls: inspect_pipeline(cls) for cls in classes}
-    for line in warnings(list(reports.values()), placement):
+    for line in lines_for(list(reports.values()), placement):
         logger.warning("%s", line)
+    for report in reports.values():
+        if report.unread and not report.error:
+            logger.info("%s", without_source(report))
     for hop in hops:
         Watch(hop, reports, placement).begin()
 

@@ -6,10 +6,10 @@ import pytest
 
 from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.inspection import inspect_pipeline
-from scrapy_mpworkers.inspection.advice import suggestion, warnings
+from scrapy_mpworkers.inspection.advice import failure_lines, lines_for, suggestion, warnings
 from scrapy_mpworkers.placement import Placement
 
-from .pipelines import stateful, stateless, waiting
+from .pipelines import collecting, reaching, severed, stateful, stateless, waiting
 
 FOUR = Placement(workers=4)
 ONE = Placement(workers=1)
@@ -64,8 +64,61 @@ def test_one_worker_that_appends_is_right_and_one_that_empties_is_not() -> None:
     assert "empties it" in lines(stateful.JsonWriter, ONE)[0]
 
 
+@pytest.mark.parametrize("placement", [FOUR, ONE, KEYED], ids=["four", "one", "keyed"])
+def test_what_the_script_reads_afterwards_is_lost_however_many_workers(
+    placement: Placement,
+) -> None:
+    (line,) = lines(collecting.IntoAClassAttribute, placement)
+
+    parts = "self.results", "never comes back", "with one worker too", "crawler.stats", "feed"
+    assert all(part in line for part in parts)
+    assert '"workers": 1' not in line
+    assert "key" not in line
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "parts"),
+    [
+        (waiting.PooledByTwisted, ["twisted.enterprise.adbapi", "plain driver", "waiting.py:"]),
+        (waiting.ByThread, ["twisted.internet.threads", "a plain call", "waiting.py:"]),
+        (reaching.ByReactor, ["twisted.internet.reactor", "asyncio", "reaching.py:"]),
+        (reaching.InAThreadOfTheReactor, ["reactor.callInThread", "a plain call", "reaching.py:"]),
+        (reaching.ByLoopingCall, ["twisted.internet.task", "asyncio", "reaching.py:"]),
+        (reaching.BySignals, ["signals.spider_idle", "never sent", "reaching.py:"]),
+        (reaching.Crawls, ["crawler.engine.crawl", "only Scrapy's own process", "reaching.py:"]),
+        (severed.AsksForMeta, ["item['response'].meta", "without its request", "severed.py:"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_would_fail_is_said_once_with_its_line_and_the_way_out(
+    pipeline: type, parts: list[str]
+) -> None:
+    report = inspect_pipeline(pipeline)
+
+    (line,) = failure_lines(report, ONE)
+
+    for part in [f"{pipeline.__module__}.{pipeline.__qualname__}", "ITEM_PIPELINES", *parts]:
+        assert part in line
+    assert "\n" not in line
+    assert line in lines_for([report], ONE)
+    assert lines_for([report], NONE) == []
+
+
+def test_an_inspection_that_was_lost_is_said_so() -> None:
+    report = inspect_pipeline(stateless.ExtractText)._replace(error="KeyError: 'x'")
+
+    (line,) = lines_for([report], ONE)
+
+    assert "could not be inspected (KeyError: 'x')" in line
+
+
 def test_in_scrapys_own_process_everything_is_as_it_was() -> None:
-    for pipeline in (stateful.DumpsAtTheEnd, stateful.JsonWriter, waiting.Mongo):
+    for pipeline in (
+        stateful.DumpsAtTheEnd,
+        stateful.JsonWriter,
+        waiting.Mongo,
+        collecting.IntoAGlobal,
+    ):
         assert lines(pipeline, NONE) == []
 
 
@@ -90,6 +143,8 @@ def test_a_level_that_only_stores_is_advised_to_use_batches() -> None:
     ("pipeline", "placement", "where"),
     [
         (stateless.ExtractText, FOUR, "as it is"),
+        (collecting.IntoAGlobal, ONE, "ITEM_PIPELINES"),
+        (collecting.IntoAGlobal, NONE, "as it is"),
         (stateless.Slugs, FOUR, "as it is"),
         (stateful.DuplicatesBySet, FOUR, '"workers": 1 (or a "key")'),
         (stateful.DuplicatesBySet, KEYED, "as it is"),

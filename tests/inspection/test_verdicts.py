@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.inspection import Kind, inspect_pipeline
 
-from .pipelines import modern, more, peaceful, stateful, stateless, waiting
+from .pipelines import (
+    buffers,
+    collecting,
+    modern,
+    more,
+    peaceful,
+    severed,
+    stateful,
+    stateless,
+    waiting,
+)
 
 STATELESS = [
     value
@@ -159,7 +174,7 @@ def test_a_builtin_is_not_judged() -> None:
 
 MORE = [
     value
-    for module in (more, modern)
+    for module in (more, modern, collecting, buffers)
     for value in vars(module).values()
     if hasattr(value, "verdict") and hasattr(value, "process_item")
 ]
@@ -176,6 +191,23 @@ def test_what_is_easily_taken_for_another_is_told_apart(pipeline: Any) -> None:
     assert inspect_pipeline(pipeline).failures == ()
 
 
+SEVERED = [value for value in vars(severed).values() if hasattr(value, "failing")]
+
+
+@pytest.mark.parametrize("pipeline", SEVERED, ids=name)
+def test_a_response_of_the_item_is_not_asked_for_its_request(pipeline: Any) -> None:
+    assert [one.what for one in inspect_pipeline(pipeline).failures] == pipeline.failing
+
+
+def test_a_failure_names_the_line_and_what_does_the_same_in_a_worker() -> None:
+    (adbapi,) = inspect_pipeline(waiting.PooledByTwisted).failures
+
+    file, _, line = adbapi.where.rpartition(":")
+    source = Path(file).read_text().splitlines()
+    assert "ConnectionPool" in source[int(line) - 1]
+    assert "plain driver" in adbapi.instead
+
+
 def test_a_class_that_cannot_be_inspected_is_not_judged() -> None:
     class Odd:
         __module__ = property(lambda self: "odd")  # type: ignore[assignment]
@@ -185,6 +217,72 @@ def test_a_class_that_cannot_be_inspected_is_not_judged() -> None:
 
     assert inspect_pipeline(Odd).findings == ()
     assert inspect_pipeline(Odd).unread
+    assert inspect_pipeline(Odd).error
+
+
+def test_no_inspection_is_lost_to_a_strict_interpreter_or_to_where_the_source_lies() -> None:
+    command = [sys.executable, "-bb", "-X", "dev", "-OO", Path(__file__).with_name("strict.py")]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {
+        "bare": [[], "", ["Pipeline"], [], []],
+    } | {
+        name: [["self.seen", "requests.post"], "", [], ["out"], [f"{name}.pipelines.LIMIT"]]
+        for name in ("loose", "zipped")
+    }
+
+
+class OutOfContext:
+    """Stands for an object that is not there at the moment, as request-bound proxies do."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("working outside of the context")
+
+
+proxy = OutOfContext()
+
+
+class HasAProxy:
+    current = proxy
+    seen: ClassVar[set[Any]] = set()
+
+    def process_item(self, item: Any) -> Any:
+        if proxy.user == item or item["url"] in self.seen:
+            raise ValueError(proxy())
+        self.seen.add(item["url"])
+        return item
+
+
+def test_objects_that_raise_when_they_are_looked_at_are_not_touched() -> None:
+    assert found(HasAProxy) == {"state": ("self.seen",)}
+    assert not inspect_pipeline(HasAProxy).error
+
+
+def test_code_too_deep_to_be_walked_is_read_or_said_to_be_lost(tmp_path: Path) -> None:
+    lines = [
+        "class Deep:",
+        "    seen = set()",
+        "    def process_item(self, item):",
+        "        if item['n'] in self.seen: raise ValueError",
+        "        self.seen.add(item['n'])",
+        f"        return {' + '.join(['item'] * 3000)}",
+    ]
+    file = tmp_path / "deep.py"
+    file.write_text("\n".join(lines))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)  # for the compiler
+    namespace: dict[str, Any] = {"__name__": "deep"}
+    try:
+        exec(compile(file.read_text(), str(file), "exec"), namespace)
+    finally:
+        sys.setrecursionlimit(limit)
+
+    report = inspect_pipeline(namespace["Deep"])
+
+    assert report.findings or report.error or report.unread
 
 
 def test_a_name_that_is_bound_from_itself_again_and_again_takes_no_time() -> None:

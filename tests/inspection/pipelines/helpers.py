@@ -12,6 +12,10 @@ def is_known(url):
     return False
 
 
+def has(url):
+    return url in KNOWN
+
+
 def clean(text):
     parts = []
     for part in text.split():
@@ -64,3 +68,10 @@ class Client:
         if self.connection is None:
             self.connection = object()
         print(self.connection, row)
+
+
+ROWS: list[dict] = []
+
+
+class Collected:
+    rows: list[dict] = []

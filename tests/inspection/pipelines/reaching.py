@@ -88,6 +88,12 @@ class ByReactor:
         return done
 
 
+class InAThreadOfTheReactor:
+    def process_item(self, item):
+        reactor.callInThread(print, item)
+        return item
+
+
 class InEitherLoop:
     async def process_item(self, item):
         if is_asyncio_available():
