@@ -18,6 +18,7 @@ from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
 from scrapy_mpworkers.keeping import Keeping
 from scrapy_mpworkers.loops import CrawlLoop, current_loop
+from scrapy_mpworkers.preloading import settings_module_to_import_again
 from scrapy_mpworkers.routing import Routing
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
 from scrapy_mpworkers.workforce import Workforce
@@ -53,6 +54,10 @@ class WorkerExtension:
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         extension._workforce.prepare()
+        # Late: a fork server imports beside us meanwhile.
+        from scrapy_mpworkers.inspection.settings_module import warn_of_settings_module
+
+        warn_of_settings_module(settings_module_to_import_again(options, hops))
         return extension
 
     @property

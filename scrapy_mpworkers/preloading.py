@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.worker.prelude import Prelude
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.hops import Hop
+    from scrapy_mpworkers.settings import WorkerSettings
 
 #: Modules of ours that every worker needs.
 OWN = ("scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer")
@@ -26,6 +31,13 @@ def imported_settings_module() -> str | None:
     """
     name = os.environ.get("SCRAPY_SETTINGS_MODULE")
     return name if name in sys.modules and name != "__main__" else None
+
+
+def settings_module_to_import_again(options: WorkerSettings, hops: Sequence[Hop]) -> str | None:
+    """Name the settings module, if workers import it; forked ones have it already."""
+    has_workers = any(options.levels[hop.level].pool.workers for hop in hops)
+    is_new_there = options.enabled and has_workers and options.start_method != "fork"
+    return imported_settings_module() if is_new_there else None
 
 
 def modules_to_preload(

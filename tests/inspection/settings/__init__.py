@@ -1,0 +1,1 @@
+"""Settings modules as projects have them. They are read, and never imported."""
