@@ -17,9 +17,12 @@ from scrapy_mpworkers.functions import as_pipeline
 from scrapy_mpworkers.hops import Hop, hops_of, is_component, on_the_reactor
 from scrapy_mpworkers.inspection import Failure, Report, inspect_pipeline
 from scrapy_mpworkers.inspection.advice import name_of, suggestion, warnings
+from scrapy_mpworkers.inspection.settings_module import settings_lines
 from scrapy_mpworkers.keys import key_function
 from scrapy_mpworkers.placement import placement_of
+from scrapy_mpworkers.preloading import settings_module_to_import_again
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
+from scrapy_mpworkers.startable import obstacles
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 
 
@@ -43,11 +46,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Check:
-    """The whole of it. ``failures``: of the settings; those of a class are with its step."""
+    """The whole of it. ``failures``: of the settings; those of a class are with its step.
+
+    ``of_settings``: warnings of lines of the settings module.
+    """
 
     options: WorkerSettings | None = None
     steps: tuple[Step, ...] = ()
     failures: tuple[str, ...] = ()
+    of_settings: tuple[str, ...] = ()
 
     @property
     def would_fail(self) -> int:
@@ -57,7 +64,7 @@ class Check:
     @property
     def warnings(self) -> int:
         """How many there would be."""
-        return sum(len(step.warnings) for step in self.steps)
+        return len(self.of_settings) + sum(len(step.warnings) for step in self.steps)
 
 
 def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
@@ -67,18 +74,25 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
         crawler.addons.load_settings(crawler.settings)
         options = read_settings(crawler.settings)
         hops = hops_of(crawler.settings, options)
-    except (SettingError, ImportError, NameError, ValueError) as error:
+    except SettingError as error:
         return Check(failures=(str(error),))
-    failures = tuple(_failures(crawler.settings, options, hops))
+    # Of other add-ons too: whatever it is, the crawl stops there.
+    except Exception as error:
+        return Check(failures=(f"{type(error).__name__}: {error}",))
+    failures = tuple(_failures(crawler, options, hops))
     steps = [step for hop in hops for step in _steps_of(hop, options)]
-    steps += [Step(order, import_path(entry)) for entry, order in on_the_reactor(crawler.settings)]
+    steps += [_beside(entry, order) for entry, order in on_the_reactor(crawler.settings)]
+    of_settings = tuple(settings_lines(settings_module_to_import_again(options, hops)))
     steps.sort(key=lambda step: step.order)
-    return Check(options, tuple(steps), failures)
+    return Check(options, tuple(steps), failures, of_settings)
 
 
-def _failures(
-    settings: BaseSettings, options: WorkerSettings, hops: Sequence[Hop]
-) -> Iterator[str]:
+def _beside(entry: Entry, order: Any) -> Step:
+    """Make the step of a pipeline in Scrapy's process, whose import may stop the crawl, too."""
+    return Step(order, import_path(entry), failures=tuple(filter(None, [_load(entry)[1]])))
+
+
+def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
     if not options.levels:
         yield "MPWORKERS_PIPELINES and MPWORKERS_LEVELS list no pipeline, so there are no workers."
     elif options.enabled and not hops:
@@ -86,13 +100,15 @@ def _failures(
             "No worker gets an item: nothing stands for them in ITEM_PIPELINES. Add "
             'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
         )
-    elif options.enabled and not _has_extension(settings):
+    elif options.enabled and not _has_extension(crawler.settings):
         yield (
             "scrapy_mpworkers.WorkerPipeline needs its extension: add "
             'EXTENSIONS = {"scrapy_mpworkers.WorkerExtension": 0}.'
         )
     for level in options.levels:
         yield from _failures_of_level(level)
+    if options.enabled:
+        yield from obstacles(crawler, options, hops)
 
 
 def _failures_of_level(level: LevelSettings) -> Iterator[str]:

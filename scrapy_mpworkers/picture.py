@@ -8,6 +8,7 @@ from textwrap import wrap
 from scrapy_mpworkers.check import Check, Step
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.inspection import Kind
+from scrapy_mpworkers.inspection.advice import not_inspected
 from scrapy_mpworkers.settings import LevelSettings
 
 _WIDTH = 100
@@ -22,7 +23,9 @@ def picture(check: Check, whose: str) -> str:
 def _failures(check: Check) -> Iterator[str]:
     for failure in check.failures:
         yield from _entry("would fail", failure, 0)
-    if check.failures:
+    for line in check.of_settings:
+        yield from _entry("warning", line, 0)
+    if check.failures or check.of_settings:
         yield ""
 
 
@@ -34,6 +37,8 @@ def _line(check: Check) -> Iterator[str]:
     for step in check.steps:
         if step.hop is None:
             yield f"{_order(step)}  {step.path}  in Scrapy's process"
+            for failure in step.failures:
+                yield from _entry("would fail", failure.why)
         elif check.options is not None:
             if step.hop != hop:
                 yield _hop(step.hop, check.options.levels[step.hop.level])
@@ -66,13 +71,15 @@ def _step(step: Step) -> Iterator[str]:
         yield from _entry("touches", ", ".join(report.touches) or "neither crawler nor spider")
         for cache in report.of(Kind.CACHE):
             yield from _entry("cache", f"{', '.join(cache.names)}: each worker fills its own")
-        if report.unread:
+        if report.error:
+            yield from _entry("unread", not_inspected(report))
+        elif report.unread:
             yield from _entry("unread", f"{', '.join(report.unread)}: the first items will tell")
     for failure in step.failures:
         is_whole = failure.why.startswith(("MPWORKERS_", step.path))
-        yield from _entry(
-            "would fail", failure.why if is_whole else f"{failure.what}: {failure.why}"
-        )
+        where = f" ({failure.where})" if failure.where else ""
+        text = failure.why if is_whole else f"{failure.what}: {failure.why}{where}"
+        yield from _entry("would fail", text)
     for line in step.warnings:
         yield from _entry("warning", line)
     if step.place:

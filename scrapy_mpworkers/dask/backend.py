@@ -71,6 +71,25 @@ class DaskBackend:
         """Those of this machine; a cluster can always have more."""
         return usable_cpus() if self._is_local else sys.maxsize
 
+    def check(self) -> None:
+        """Find out, without a connection, whether there could be one.
+
+        Raises:
+            SettingError: the certificates that Dask's configuration names cannot be used.
+        """
+        if self._connection.where.startswith("tls:"):
+            from distributed.security import Security  # late: it takes a second
+
+            try:
+                if Security().get_connection_args("client")["ssl_context"] is None:
+                    raise ValueError("it names none")
+            except Exception as error:
+                raise SettingError(
+                    f"MPWORKERS_DASK_ADDRESS is {self._connection.where!r}, but the certificates "
+                    "of Dask's configuration (distributed.comm.tls) cannot be used: "
+                    f"{type(error).__name__}: {error}"
+                ) from None
+
     def prepare(self) -> None:
         """Import Dask, beside Scrapy's own start."""
         self._connection.import_early()

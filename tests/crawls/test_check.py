@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scrapy import Spider
+from scrapy.settings import Settings
+
+from scrapy_mpworkers.check import check_settings
+from scrapy_mpworkers.checks import backends
+from scrapy_mpworkers.picture import picture
 
 from .harness import PROJECT, Ended, Launcher, World
 
@@ -177,3 +183,120 @@ def test_no_pipeline_is_built_and_no_reactor_imported() -> None:
     assert "nothing would fail" in done.stdout
     assert "reactor: False" in done.stdout
     assert done.returncode == 0
+
+
+# What stops a crawl at its start: in this process, as nothing of it is started
+
+COMPUTES: dict[str, Any] = {
+    "ADDONS": {"scrapy_mpworkers.Addon": 500},
+    "MPWORKERS_WORKERS": 2,
+    "MPWORKERS_PIPELINES": {"scrapy_mpworkers.batches.BatchMixin": 300},
+}
+
+
+def failures(**settings: Any) -> str:
+    return "\n".join(check_settings(Settings(COMPUTES | settings), Spider).failures)
+
+
+def test_a_crawl_that_would_start_has_no_failures(tmp_path: Path) -> None:
+    letters, jobdir = tmp_path / "a/dead.jl", tmp_path / "job"
+    settings = {"MPWORKERS_JOURNAL": True, "JOBDIR": str(jobdir)}
+
+    assert failures(MPWORKERS_DEAD_LETTERS=str(letters), **settings) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"MPWORKERS_BACKEND": "nomad"}, ["MPWORKERS_BACKEND is 'nomad'", "dask", "local"]),
+        ({"MPWORKERS_JOURNAL": True}, ["MPWORKERS_JOURNAL", "JOBDIR"]),
+        ({"MPWORKERS_BACKEND": "dask", "MPWORKERS_NICE": 9}, ["MPWORKERS_NICE is 9", "Dask"]),
+        ({"MPWORKERS_DEAD_LETTERS": "/dev/null/dead.jl"}, ["MPWORKERS_DEAD_LETTERS", "cannot"]),
+        ({"MPWORKERS_DEAD_LETTERS": "/dev/zero"}, ["MPWORKERS_DEAD_LETTERS", "regular file"]),
+        ({"ADDONS": {"crawls.test_check.Breaks": 1}}, ["RuntimeError: not today"]),
+    ],
+    ids=["unknown backend", "journal", "of dask", "below a file", "device", "other add-on"],
+)
+def test_what_stops_a_crawl_at_its_start_is_found(
+    settings: dict[str, Any], parts: list[str]
+) -> None:
+    for part in parts:
+        assert part in failures(**settings)
+
+
+class Breaks:
+    def update_settings(self, settings: Any) -> None:
+        raise RuntimeError("not today")
+
+
+def test_a_backend_whose_package_is_not_installed_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    assert "dask.distributed is not installed" in failures(MPWORKERS_BACKEND="dask")
+
+
+@pytest.mark.parametrize("files", [{}, {"CA_FILE": "no.pem"}], ids=["none named", "not there"])
+def test_a_cluster_whose_certificates_cannot_be_used_is_found(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    import dask
+
+    named = {f"distributed.comm.tls.{n.lower()}": str(tmp_path / f) for n, f in files.items()}
+    address = "tls://127.0.0.1:8786"
+    with dask.config.set(named):  # type: ignore[attr-defined]
+        found = failures(MPWORKERS_BACKEND="dask", MPWORKERS_DASK_ADDRESS=address)
+
+    assert f"MPWORKERS_DASK_ADDRESS is {address!r}" in found
+    assert "certificates" in found
+
+
+def test_whatever_a_backend_of_others_raises_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "poor-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: poor\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[scrapy_mpworkers.backends]\nraises = poor:raises\nexits = poor:exits\n"
+        "missing = poor:missing\n"
+    )
+    (tmp_path / "poor.py").write_text(
+        "def raises(*_): raise KeyError('region')\ndef exits(*_): raise SystemExit('no key')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    backends.cache_clear()
+    try:
+        found = {name: failures(MPWORKERS_BACKEND=name) for name in ("raises", "exits", "missing")}
+    finally:
+        backends.cache_clear()
+
+    assert "MPWORKERS_BACKEND is 'raises'" in found["raises"]
+    assert "KeyError: 'region'" in found["raises"]
+    assert "SystemExit: no key" in found["exits"]
+    assert "missing" in found["missing"]
+
+
+def test_a_journal_that_cannot_be_opened_is_found_and_left_as_it_is(tmp_path: Path) -> None:
+    journal = tmp_path / "mpworkers-journal.sqlite"
+    journal.write_bytes(b"not a database, " * 64)
+    journal.chmod(0o600)
+    before = journal.stat()
+
+    found = failures(MPWORKERS_JOURNAL=True, JOBDIR=str(tmp_path))
+
+    assert f"the journal {journal} cannot be used" in found
+    assert journal.stat().st_mtime_ns == before.st_mtime_ns
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_a_pipeline_beside_the_workers_that_cannot_be_imported_is_found() -> None:
+    settings = Settings(COMPUTES | {"ITEM_PIPELINES": {"no_such_shop.pipelines.Store": 900}})
+
+    check = check_settings(settings, Spider)
+
+    assert check.would_fail == 1
+    assert "No module named 'no_such_shop'" in picture(check, "these settings")

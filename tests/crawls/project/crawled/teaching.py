@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from scrapy import signals
 from scrapy.exceptions import DropItem
+from twisted.enterprise import adbapi
+from twisted.internet import task, threads
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -63,6 +65,46 @@ class Computes:
         words.append(self.name)
         item["words"] = words
         self.stats.inc_value("computed")
+        return item
+
+
+class Collects:
+    """For whoever reads the class when the crawl is over."""
+
+    results: ClassVar[dict[int, Any]] = {}
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        self.results[item["n"]] = dict(item)
+        return item
+
+
+class StoresByTwisted:
+    """The rows of an item are sent off, and nobody awaits them."""
+
+    def open_spider(self) -> None:
+        self.pool = adbapi.ConnectionPool("sqlite3", ":memory:", check_same_thread=False)
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        self.pool.runQuery("SELECT 1").addErrback(print)
+        return item
+
+
+class Calls:
+    """Leaves work to the reactor, and each item its fate."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        from twisted.internet import reactor
+
+        reactor.callInThread(len, item)
+        threads.deferToThread(len, item)
+        task.LoopingCall(len, item)
+        return item
+
+
+class AsksItsResponse:
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if "response" in item:
+            item["depth"] = item["response"].meta["depth"]
         return item
 
 
