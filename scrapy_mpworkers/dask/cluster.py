@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import logging
 import os
 import sys
@@ -37,7 +38,7 @@ async def address_of(
     """
     if address is None:
         async with _on_this_machine(workers, folders) as made:
-            yield {"address": made}
+            yield made
     elif os.path.isfile(address):
         yield {"scheduler_file": address}
     else:
@@ -45,7 +46,9 @@ async def address_of(
 
 
 @asynccontextmanager
-async def _on_this_machine(workers: int, folders: Sequence[str]) -> AsyncIterator[str]:
+async def _on_this_machine(workers: int, folders: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+    from distributed.security import Security
+
     paths = [*folders, *(os.path.abspath(path) for path in sys.path)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scrapy_mpworkers.dask.local_cluster", str(workers)),
@@ -59,9 +62,14 @@ async def _on_this_machine(workers: int, folders: Sequence[str]) -> AsyncIterato
         line = await asyncio.wait_for(process.stdout.readline(), _START_SECONDS)
         if not line:
             raise NoCluster("Dask could not start a cluster on this machine; its errors are above")
-        address, dashboard = line.decode().split()
-        logger.info("A Dask cluster of %d workers: %s, %s", workers, address, dashboard)
-        yield address
+        told = json.loads(line)
+        address = told["address"]
+        logger.info("A Dask cluster of %d workers: %s, %s", workers, address, told["dashboard"])
+        # None but this process and those of the cluster have the key.
+        yield {
+            "address": address,
+            "security": Security(require_encryption=True, **told["security"]),
+        }
     finally:
         process.stdin.close()
         with contextlib.suppress(asyncio.TimeoutError):
