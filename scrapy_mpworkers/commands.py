@@ -23,6 +23,7 @@ from scrapy.utils.project import inside_project
 from scrapy_mpworkers.errors import NotPrivateError
 
 if TYPE_CHECKING:
+    from scrapy_mpworkers.dead_letters import StoredLetters
     from scrapy_mpworkers.replay import Replay
 
 
@@ -91,8 +92,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         from scrapy_mpworkers.dead_letters import DeadLetterFile
         from scrapy_mpworkers.replay import Replay, next_free
 
+        stored = self._stored(path)
         again = DeadLetterFile(next_free(path.absolute()))
-        replays = [Replay(path, spider, again) for spider in self._spiders(path)]
+        replays = [Replay(stored, spider, again) for spider in stored.spiders]
         self._crawl_in_turn(iter(replays), opts.spargs)
         assert self.crawler_process is not None
         self.crawler_process.start()
@@ -100,33 +102,34 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         for replay in replays:
             replay.finish()
             counts += replay.counts
-        print(_summary(counts, again.path))
+        print(_summary(counts, again.path) + _left_out(path, stored))
+        stored.close()
         if counts["again"] or self.crawler_process.bootstrap_failed:
             self.exitcode = 1
 
-    def _spiders(self, path: Path) -> list[str]:
-        """The names of the spiders that have letters in the file; each is one of the project."""
-        from scrapy_mpworkers.dead_letters import read_letters
+    def _stored(self, path: Path) -> StoredLetters:
+        """The letters in the file; the spiders of all of them are spiders of the project."""
+        from scrapy_mpworkers.dead_letters import StoredLetters
 
         assert self.crawler_process is not None
         if not inside_project():
             raise _Refused("run it inside the Scrapy project that has the spider of the letters")
         try:
-            wanted = dict.fromkeys(letter.spider for letter in read_letters(path))
+            stored = StoredLetters(path)
         except NotPrivateError as error:
             raise _Refused(str(error)) from None
         except OSError as error:
-            raise _Refused(f"{path} cannot be read: {error.strerror}") from None
-        if not wanted:
+            raise _Refused(f"{path} cannot be read: {error.strerror or error}") from None
+        if not stored.spiders:
             raise _Refused(f"there are no dead letters in {path}")
         known = self.crawler_process.spider_loader.list()
-        for name in wanted:
+        for name in stored.spiders:
             if name not in known:
                 raise _Refused(
                     f"{path} has letters of the spider {name!r}, which this project does not have "
                     f"(its spiders: {', '.join(sorted(known)) or 'none'})"
                 )
-        return list(wanted)
+        return stored
 
     def _crawl_in_turn(self, replays: Iterator[Replay], spargs: dict[str, str]) -> None:
         """One crawl after the other: at once they would write to the same feeds."""
@@ -159,3 +162,15 @@ def _summary(counts: Counter[str], again: Path) -> str:
         f"Replayed {total} dead letters: {counts['done']} done, {counts['dropped']} dropped, "
         f"{counts['again']} again{where}"
     )
+
+
+def _left_out(path: Path, stored: StoredLetters) -> str:
+    """What of the file was not replayed, behind the summary."""
+    left = ""
+    if stored.skipped == 1:
+        left += f"; 1 line of {path} is no letter and was skipped"
+    elif stored.skipped:
+        left += f"; {stored.skipped} lines of {path} are no letters and were skipped"
+    if stored.has_grown:
+        left += f"; others have come to {path} meanwhile, so keep it"
+    return left

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sqlite3
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -23,6 +23,8 @@ from time import sleep
 from typing import Any, NamedTuple, TypeAlias
 
 from scrapy_mpworkers.errors import JournalError
+from scrapy_mpworkers.job_lock import JobLock
+from scrapy_mpworkers.journal_entries import Entry, entries
 from scrapy_mpworkers.private_files import open_private
 from scrapy_mpworkers.wire.codec import StoredFrame
 
@@ -37,6 +39,7 @@ _GATHER = 0.005
 #: back, so one for each row would take its time. (SQLite before 3.32 allows 999 variables.)
 _ROWS = 200
 
+_HIGHEST = (1 << 63) - 1  # of a row, in SQLite
 _VERSION = 2  # PRAGMA user_version; 0 is a new file
 _TABLES = """
 CREATE TABLE entry (
@@ -49,14 +52,6 @@ CREATE TABLE entry (
 CREATE TABLE definition (id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 PRAGMA user_version = 2;
 """
-
-
-class Entry(NamedTuple):
-    """An item that is at a hop. ``hop``: import paths of its pipelines."""
-
-    id: int
-    hop: tuple[str, ...]
-    frame: StoredFrame
 
 
 class _Add(NamedTuple):
@@ -80,17 +75,22 @@ class Journal:
 
     Args:
         folder: the ``JOBDIR``.
+        is_running: whether the crawl is still to use it; asked when another one wants to.
 
     Raises:
-        JournalError: its file cannot be used.
+        JournalError: its file cannot be used, or another crawl is using it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_running: Callable[[], bool]) -> None:
         self._path = folder / FILE_NAME
         try:
+            # First of all: SQLite has locks that this process would lose if it closed a second
+            # descriptor of the file.
+            self._lock = JobLock(folder, is_running)
             _expect_private(self._path)
             with closing(self._connect()) as database:
-                self.left = deque(_entries(database))  #: what an earlier run has left, oldest first
+                #: what an earlier run has left, oldest first
+                self.left = deque(entries(database, self._path))
                 self._next_id = _first_free(database, "entry")
                 self._next_definition = _first_free(database, "definition")
         except (OSError, sqlite3.Error) as error:
@@ -137,6 +137,10 @@ class Journal:
     def join(self) -> None:
         """After *closed*: the thread is at its end."""
         self._thread.join()
+
+    def release(self) -> None:
+        """Nobody writes any more: another crawl may use the journal."""
+        self._lock.release()
 
     # In the thread
 
@@ -260,26 +264,10 @@ def _expect_private(path: Path) -> None:
             os.close(open_private(Path(companion)))
 
 
-def _entries(database: sqlite3.Connection) -> list[Entry]:
-    blobs = dict(database.execute("SELECT id, blob FROM definition"))
-    return [
-        Entry(
-            number,
-            tuple(json.loads(hop)),
-            StoredFrame(
-                frame,
-                {int(n): blobs[at] for n, at in json.loads(numbers).items()},
-                tuple(map(b64decode, json.loads(results))),
-            ),
-        )
-        for number, hop, frame, numbers, results in database.execute(
-            "SELECT * FROM entry ORDER BY id"
-        )
-    ]
-
-
 def _first_free(database: sqlite3.Connection, table: str) -> int:
     [highest] = database.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608
+    if highest == _HIGHEST:
+        raise sqlite3.DataError(f"the table {table!r} has no number left after {highest}")
     return 1 if highest is None else int(highest) + 1
 
 

@@ -14,13 +14,14 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.dead_letters import DeadLetter, DeadLetterFile, history, readable, shown
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.journal import Entry as JournalEntry
 from scrapy_mpworkers.journal import Journal
+from scrapy_mpworkers.journal_entries import Entry as JournalEntry
 from scrapy_mpworkers.loops import CrawlLoop, Gate, end
 from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.resume import KeptItem, Resumed, Resumption
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.shipment import Shipment
+from scrapy_mpworkers.texts import ascii_safe
 from scrapy_mpworkers.wire.codec import ParentCodec
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,17 @@ class Keeping:
         # Without hops there is nothing to keep, and no file of an earlier run to touch.
         self._file = _checked(options) if hops else None
         has_journal = options.journal and bool(hops)
-        self._journal = Journal(Path(crawler.settings["JOBDIR"])) if has_journal else None
+        self._journal = self._own_journal() if has_journal else None
         self._loop: CrawlLoop | None = None
         self._written = 0
         self._buried: WeakSet[BaseException] = WeakSet()
         self._kept: Iterable[KeptItem] = ()
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
+
+    def _own_journal(self) -> Journal:
+        crawler = self._crawler
+        # Scrapy says of a crawl that failed while it was built that it is not crawling.
+        return Journal(Path(crawler.settings["JOBDIR"]), lambda: bool(crawler.crawling))
 
     def start(self, codec: ParentCodec, loop: CrawlLoop) -> None:
         """The crawl begins: *codec* opens frames of an earlier run."""
@@ -94,8 +100,10 @@ class Keeping:
 
     async def close(self) -> None:
         """The crawl has ended."""
-        if self._journal is not None and self._loop is not None:
-            await self._close_journal(self._journal, self._loop)
+        if self._journal is not None:
+            if self._loop is not None:
+                await self._close_journal(self._journal, self._loop)
+            self._journal.release()
         if self._file is not None and self._written:
             logger.warning(
                 "Dead letters: %d, written to %s. To send them again: scrapy mpworkers replay %s",
@@ -139,7 +147,8 @@ class Keeping:
 
     def has_buried(self, error: BaseException) -> bool:
         """Whether there is a dead letter with this very *error*."""
-        return error in self._buried
+        # Not by "in", which asks for the hash of exceptions: those of dataclasses have none.
+        return any(error is buried for buried in self._buried)
 
     def _write(self, letter: DeadLetter) -> bool:
         if self._file is None:
@@ -157,7 +166,7 @@ class Keeping:
             "Dead letter, on its way to %s (%s: %s): %s",
             ", ".join(letter.hop),
             letter.reason,
-            letter.error,
+            ascii_safe(letter.error),
             shown(letter.item),
             extra={"spider": self._crawler.spider},
         )

@@ -1,14 +1,33 @@
-"""Files that hold pickles. Whoever can write to one can run code as the user who reads it."""
+"""Files that hold pickles. Whoever can write to one can run code as the user who reads it.
+
+Several crawls may use the same file. It is looked at, written and removed under a lock, through a
+descriptor, and only while its name still stands for the file that is open.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from scrapy_mpworkers.errors import NotPrivateError
 
+if sys.platform != "win32":
+    import fcntl
+
 _OWNER_ONLY = 0o600
+#: Seconds in which whoever has a lock should have written his line; he may have been stopped.
+_PATIENCE = 2.0
+#: The file system has no locks (some network and FUSE ones).
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# A lock belongs to a process, and ends when any descriptor of its file is closed there.
+_among_threads = threading.Lock()
 
 
 def open_private(path: Path) -> int:
@@ -28,6 +47,87 @@ def open_private(path: Path) -> int:
 def read_private(path: Path) -> int:
     """Open *path* to read; the errors and the result are those of :func:`open_private`."""
     return _checked(path, os.O_RDONLY)
+
+
+@contextmanager
+def opened_alone(path: Path) -> Iterator[tuple[int, bool]]:
+    """Open *path* as :func:`open_private` does, and keep all other processes from it meanwhile.
+
+    Yields:
+        the file descriptor; and whether it is really locked, which some file systems cannot do.
+
+    Raises:
+        NotPrivateError, OSError: as :func:`open_private`; another process does not let go of it.
+    """
+    with _among_threads:
+        descriptor, is_locked = _open_locked(path)
+        try:
+            yield descriptor, is_locked
+        finally:
+            os.close(descriptor)
+
+
+def size_at_rest(path: Path, descriptor: int) -> int:
+    """The size of an open file at a moment when nobody is writing to it.
+
+    Raises:
+        OSError: another process does not let go of it.
+    """
+    with _among_threads:
+        is_locked = _lock(path, descriptor, fcntl.LOCK_SH)
+        size = os.fstat(descriptor).st_size
+        if is_locked:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
+    return size
+
+
+def try_to_lock(descriptor: int) -> bool:
+    """Lock an open file for this process until it closes the file or ends, however it ends.
+
+    Not by ``flock``, which a forked child would inherit, and keep when this process is gone.
+    """
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the system likes
+        return False
+    return True
+
+
+def names(path: Path, descriptor: int) -> bool:
+    """Whether *path* stands for the open file still."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _open_locked(path: Path) -> tuple[int, bool]:
+    while True:
+        descriptor = open_private(path)
+        try:
+            is_locked = _lock(path, descriptor, fcntl.LOCK_EX)
+            if names(path, descriptor):
+                return descriptor, is_locked
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # it was removed or replaced before we had the lock
+
+
+def _lock(path: Path, descriptor: int, how: int) -> bool:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.lockf(descriptor, how | fcntl.LOCK_NB)
+            return True
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > until:
+                raise OSError(f"{path} is locked by another process") from None
+            time.sleep(0.001)  # a line is written in less
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return False
 
 
 def _checked(path: Path, flags: int) -> int:

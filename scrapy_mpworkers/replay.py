@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 
-from scrapy_mpworkers.dead_letters import DeadLetter, DeadLetterFile, history, read_letters
+from scrapy_mpworkers.dead_letters import DeadLetter, DeadLetterFile, StoredLetters, history
 from scrapy_mpworkers.errors import HopGoneError, NotReplayedError
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import add_component
@@ -23,17 +24,17 @@ class Replay:
     """The letters of one spider and what becomes of them.
 
     Args:
-        path: the file that has them, perhaps among others.
+        stored: has them, perhaps among others.
         spider: the name of the spider.
         again: where those go that have no good end.
     """
 
-    def __init__(self, path: Path, spider: str, again: DeadLetterFile) -> None:
+    def __init__(self, stored: StoredLetters, spider: str, again: DeadLetterFile) -> None:
         self.spider = spider
         self.counts: Counter[str] = Counter()  #: by ``done``, ``dropped``, ``again``
         self._again = again
         self._open: dict[int, ReplayedLetter] = {}  # by id
-        self._letters = self._of(path, spider)
+        self._letters = self._of(stored)
         self._extension: WorkerExtension | None = None
 
     def attach(self, crawler: Crawler) -> None:
@@ -78,12 +79,11 @@ class Replay:
         engine: Any = sender.engine
         await engine.close_spider_async(reason="mpworkers_no_hop")
 
-    def _of(self, path: Path, spider: str) -> Iterator[ReplayedLetter]:
-        for letter in read_letters(path, warn=False):
-            if letter.spider == spider:
-                replayed = ReplayedLetter(self, letter)
-                self._open[id(replayed)] = replayed
-                yield replayed
+    def _of(self, stored: StoredLetters) -> Iterator[ReplayedLetter]:
+        for letter in stored.of(self.spider):
+            replayed = ReplayedLetter(self, letter)
+            self._open[id(replayed)] = replayed
+            yield replayed
 
     def _keep(self, letter: ReplayedLetter, error: Exception) -> None:
         self.counts["again"] += 1
@@ -116,5 +116,5 @@ def next_free(path: Path) -> Path:
     while True:
         count += 1
         free = path.with_name(f"{stem}.{count}{path.suffix}")
-        if not free.exists():
+        if not os.path.lexists(free):  # a link to nothing is in the way, too
             return free

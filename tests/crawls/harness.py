@@ -238,6 +238,11 @@ class Crawl:
     def _left(self) -> float:
         return max(0.0, self.deadline - time.monotonic())
 
+    @property
+    def pid(self) -> int:
+        """Of Scrapy's own process."""
+        return self._process.pid
+
     # Disturbing
 
     def open_gate(self) -> None:

@@ -15,6 +15,9 @@ from .harness import World, path, worlds
 if TYPE_CHECKING:
     from .harness import Ended, Launcher
 
+#: As in crawled.kept, which only a crawl can import.
+SPITE = "\ud83d\n2026-01-01 00:00:00 [x] ERROR: forged\r\x1b[2J\x9b\x7f\u2028\u202eend"
+
 HERE = World("asyncio", "forkserver")
 
 
@@ -77,6 +80,34 @@ def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World
     assert "crawled.kept.Poison" in line
     assert "WorkerDied" in line
     assert '{"n": 3}' in line
+
+
+@worlds(2, 1)
+def test_in_a_log_file_nothing_of_an_item_is_lost_or_forges_a_line(
+    launch: Launcher, world: World, tmp_path: Path
+) -> None:
+    levels = [
+        {"name": "first", "pipelines": {"crawled.kept.Poison": 300}},
+        {"name": "store", "pipelines": {"crawled.kept.Spits": 900}, "wait": False},
+    ]
+    settings = {
+        "MPWORKERS_LEVELS": levels,
+        "ITEM_PIPELINES": {"crawled.kept.Spites": 100},
+        "LOG_FILE": str(tmp_path / "crawl.log"),
+    }
+    launch.crawl("pages", world, **settings).finish()
+
+    log = (tmp_path / "crawl.log").read_bytes().decode()
+    lines = log.split("\n")
+    [letter] = [line for line in lines if "ERROR: Dead letter" in line]
+    [failed] = [n for n, line in enumerate(lines) if "ERROR: Failed at the level store" in line]
+    assert letter.isascii()
+    assert letter.isprintable()
+    assert json.loads(letter[letter.index('{"') :]) == {"n": 3, SPITE: SPITE}
+    assert lines[failed].isascii()
+    assert lines[failed].isprintable()
+    assert '{"n": 4}' in lines[failed + 1]
+    assert "Traceback" in log[log.index("ERROR: Failed at") :]
 
 
 @worlds(2, 1)
@@ -342,6 +373,7 @@ def test_half_a_line_does_not_stop_a_replay(
     ended = replay(launch, dead, world, **poisoned(dead))
 
     assert re.findall(r"WARNING: Line 2 of .*dead.jsonl is no dead letter", ended.log)
+    assert summary(ended).endswith(f"; 1 line of {dead} is no letter and was skipped")
     assert ended.numbers == [3]
     assert ended.exit_code == 0
 
@@ -359,6 +391,27 @@ def test_item_class_of_a_script_is_read_in_a_project(
     assert letters(dead)[0]["item"] == {"n": 1}
     assert ended.numbers == [1]
     assert ended.exit_code == 0
+
+
+@worlds(0, 1)
+def test_letters_that_come_while_a_replay_runs_are_said_not_to_be_among_its_own(
+    launch: Launcher, world: World, dead: Path, repaired: Any
+) -> None:
+    launch.crawl("pages", world, **poisoned(dead)).finish()
+    repaired()
+    words = ("mpworkers", "replay", str(dead))
+    crawl = launch.scrapy(*words, world=world, held=True, **gated_behind(dead))
+    crawl.wait_told("busy")
+    dead.write_text(2 * dead.read_text())
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert ended.numbers == [3]
+    assert summary(ended).endswith(f"; others have come to {dead} meanwhile, so keep it")
+
+
+def gated_behind(dead: Path) -> dict[str, Any]:
+    return poisoned(dead) | {"MPWORKERS_PIPELINES": {"crawled.kept.Poison": 200, path("Gate"): 300}}
 
 
 # Refused

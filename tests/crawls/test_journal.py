@@ -282,6 +282,49 @@ def test_full_disk_is_one_error_and_the_crawl_goes_on(
     assert ended.exit_code == 0
 
 
+@worlds(2, 1)
+def test_broken_rows_are_told_and_stay_and_all_others_are_resumed(
+    launch: Launcher, world: World, job: Path
+) -> None:
+    killed(launch, world, 4, journaled(job))
+    with contextlib.closing(sqlite3.connect(job / "mpworkers-journal.sqlite")) as database:
+        database.execute("UPDATE entry SET hop = '[\"crawled' WHERE id = 2")
+        database.execute("UPDATE entry SET definitions = '{\"0\": 77}' WHERE id = 3")
+        database.execute("UPDATE entry SET frame = x'80059500' WHERE id = 4")
+        database.commit()
+
+    ended = launch.crawl("start", world, "items=0", **journaled(job)).finish()
+
+    assert len(ended.numbers) == 1
+    assert re.findall(r"ERROR: The entry (\d+) of the journal \S+ is broken", ended.log) == [
+        "2",
+        "3",
+    ]
+    assert "An item that was kept cannot go on: its frame cannot be loaded" in ended.log
+    assert ended.exit_code == 0
+    assert len(hops_in(job)) == 3
+
+
+@worlds(0, 1)
+def test_second_crawl_with_the_jobdir_of_a_running_one_is_refused_by_name(
+    launch: Launcher, world: World, job: Path
+) -> None:
+    first = launch.crawl("start", world, "items=3", held=True, **journaled(job))
+    first.wait_told("busy")
+
+    second = launch.crawl("start", world, "items=3", **journaled(job)).finish()
+    first.open_gate()
+    ended = first.finish()
+
+    [sentence] = re.findall(r"JournalError: (.*)", second.log)[-1:]
+    assert f"(pid {first.pid} on " in sentence
+    assert f"the journal in JOBDIR '{job}'" in sentence
+    assert second.exit_code == 1
+    assert not second.told("requested")
+    assert ended.numbers == [1, 2, 3]
+    assert [file.name for file in job.glob("mpworkers*")] == ["mpworkers-journal.sqlite"]
+
+
 # Refused
 
 

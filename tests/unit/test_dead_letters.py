@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import pickle
+import random
+import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
+import psutil
 import pytest
 from scrapy import Item
 
+from scrapy_mpworkers import private_files
 from scrapy_mpworkers.dead_letters import (
     DeadLetter,
     DeadLetterFile,
+    StoredLetters,
     history,
-    read_letters,
     readable,
     shown,
 )
@@ -47,7 +57,12 @@ def file(tmp_path: Path) -> DeadLetterFile:
 
 
 def numbers(file: DeadLetterFile) -> list[int]:
-    return [letter.item["n"] for letter in read_letters(file.path)]
+    return [letter.item["n"] for letter in stored(file)]
+
+
+def stored(file: DeadLetterFile) -> list[DeadLetter]:
+    with contextlib.closing(StoredLetters(file.path)) as letters:
+        return [letter for spider in letters.spiders for letter in letters.of(spider)]
 
 
 def test_a_letter_comes_back_as_it_was_written(file: DeadLetterFile) -> None:
@@ -55,7 +70,7 @@ def test_a_letter_comes_back_as_it_was_written(file: DeadLetterFile) -> None:
 
     file.add(written)
 
-    assert list(read_letters(file.path)) == [written]
+    assert stored(file) == [written]
 
 
 def test_a_line_is_json_with_every_field(file: DeadLetterFile) -> None:
@@ -99,7 +114,38 @@ def test_a_half_line_stays_a_line_of_its_own(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("line", ["[]", "7", "\udcff", '{"item": 1}', "{}", "null", '"text"'])
+def changed(**fields: Any) -> str:
+    told = json.loads(letter().to_json()) | fields
+    return json.dumps({name: value for name, value in told.items() if value is not ...})
+
+
+NO_LETTERS = {
+    **{line: line for line in ["[]", "7", "\udcff", '{"item": 1}', "{}", "null", '"text"']},
+    "deep": "[" * 100_000,
+    "deep item": changed(item="here").replace('"here"', '{"a":' * 50_000),
+    "zeros": "\0" * 4096,
+    "zeros in front": "\0" * 512 + changed(),
+    "cut": changed()[:-7],
+    "two": changed() * 2,
+    "spider is a list": changed(spider=[]),
+    "spider is null": changed(spider=None),
+    "hop is a text": changed(hop="a.B"),
+    "hop of numbers": changed(hop=[1]),
+    "frame is a number": changed(frame=1),
+    "frame is no base64": changed(frame="ä"),
+    "results of lists": changed(results=[[]]),
+    "definitions is a list": changed(definitions=[]),
+    "definition is null": changed(definitions={"7": None}),
+    "definition without a number": changed(definitions={"x": ""}),
+    "deaths is a text": changed(deaths="3"),
+    "worker is a list": changed(worker=["w"]),
+    "time is missing": changed(time=...),
+    "more": changed(color="red"),
+    "huge": changed().replace('"deaths": 3', f'"deaths": {"9" * 5000}'),
+}
+
+
+@pytest.mark.parametrize("line", NO_LETTERS.values(), ids=NO_LETTERS)
 def test_a_line_that_is_no_letter_is_skipped(
     file: DeadLetterFile, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,7 +155,53 @@ def test_a_line_that_is_no_letter_is_skipped(
     file.add(letter(2))
 
     assert numbers(file) == [1, 2]
-    assert "Line 2 of" in caplog.text
+    [warning] = caplog.messages
+    assert warning.startswith(f"Line 2 of {file.path} is no dead letter and is skipped: ")
+
+
+ODD_LETTERS = {
+    "windows": "\ufeff{line}\r",
+    "spaces": "  {line}\t",
+    "twice": '{{"deaths": "x", {inner}',
+    "not a number": '{line}|3, "price": NaN',
+    "too large": '{line}|3, "price": 1e999',
+    "digits": '{line}|3, "price": ' + "9" * 4000,
+}
+
+
+@pytest.mark.parametrize("form", ODD_LETTERS.values(), ids=ODD_LETTERS)
+def test_letter_that_was_edited_by_hand_can_be_kept_again(file: DeadLetterFile, form: str) -> None:
+    form, _, more = form.partition("|")
+    line = changed(item={"n": 0}).replace('"n": 0', f'"n": {more or 3}')
+    file.path.write_text(form.format(line=line, inner=line[1:]) + "\n", "utf-8")
+    file.path.chmod(0o600)
+
+    [read] = stored(file)
+    file.add(read)
+
+    assert [int(number) for number in numbers(file)] == [3, 3]
+
+
+def test_no_line_of_garbage_is_more_than_a_skipped_line(file: DeadLetterFile) -> None:
+    chance, good = random.Random(1), changed().encode()
+    for _ in range(400):
+        line = bytearray(good)
+        for _ in range(chance.choice([1, 2, 8])):
+            begin = chance.randrange(len(line))
+            new = bytes(chance.choices(b'[]{}":,0\\\0\xff', k=chance.randrange(3)))
+            line[begin : begin + chance.randrange(40)] = new
+        with file.path.open("ab") as out:
+            out.write(line + b"\n")
+    file.path.chmod(0o600)
+    file.add(letter(5))
+
+    with contextlib.closing(StoredLetters(file.path)) as letters:
+        read = [one for spider in letters.spiders for one in letters.of(spider)]
+
+    assert letters.skipped > 200
+    assert letters.skipped + len(read) == 401
+    for one in read:
+        one.to_json()
 
 
 WRITER = """
@@ -132,6 +224,123 @@ def test_letters_of_two_writers_never_mix(file: DeadLetterFile) -> None:
     assert [writer.wait(60) for writer in writers] == [0, 0]
 
     assert sorted(numbers(file)) == sorted([*range(200)] * 2)
+
+
+CHECKER = """
+import sys
+from pathlib import Path
+from tests_unit_letters import DeadLetterFile
+files = [DeadLetterFile(path) for path in map(Path, sys.argv[1:])]
+print("ready", flush=True)
+while True:
+    for file in files:
+        file.check()
+"""
+
+
+def test_first_letter_outlives_the_checks_of_crawls_that_begin(tmp_path: Path) -> None:
+    script = CHECKER.replace("tests_unit_letters", Path(__file__).stem)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", script, str(tmp_path / "next.jsonl")]
+    checkers = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    try:
+        assert all(checker.stdout and checker.stdout.readline() for checker in checkers)
+        lost = 0
+        for _ in range(50):
+            file = DeadLetterFile(tmp_path / "next.jsonl")
+            file.add(letter(1))
+            file.add(letter(2))
+            lost += not file.path.exists() or numbers(file) != [1, 2]
+            file.path.unlink(missing_ok=True)
+    finally:
+        for checker in checkers:
+            checker.kill()
+            checker.communicate()
+
+    assert lost == 0
+    assert all(checker.returncode == -signal.SIGKILL for checker in checkers)
+
+
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "ab") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(file: DeadLetterFile) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has the file for itself until its input ends."""
+    file.add(letter(1))
+    command = [sys.executable, "-c", HOLDER, str(file.path)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_who_keeps_the_file_for_himself_holds_nobody_up_for_long(
+    file: DeadLetterFile, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_files, "_PATIENCE", 0.05)
+
+    for use in (file.check, lambda: file.add(letter(2)), lambda: numbers(file)):
+        with pytest.raises(OSError, match=r"dead.jsonl is locked by another process"):
+            use()
+
+    holder.communicate()
+    file.add(letter(3))
+    assert numbers(file) == [1, 3]
+
+
+def test_file_that_is_renamed_before_it_is_locked_is_made_anew(
+    file: DeadLetterFile, holder: subprocess.Popen[bytes]
+) -> None:
+    writer = threading.Thread(target=lambda: file.add(letter(2)))
+    writer.start()  # it has opened the file, and waits for the lock
+    while str(file.path) not in open_files():
+        time.sleep(0.001)
+    file.path.rename(file.path.with_name("rotated"))
+    holder.communicate()
+    writer.join()
+
+    assert numbers(file) == [2]
+    assert numbers(DeadLetterFile(file.path.with_name("rotated"))) == [1]
+
+
+def open_files() -> list[str]:
+    return [one.path for one in psutil.Process().open_files()]
+
+
+def test_without_locks_letters_are_written_and_no_file_is_removed(
+    file: DeadLetterFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(private_files.fcntl, "lockf", refuse)
+
+    file.check()
+    assert file.path.exists()
+    file.add(letter(1))
+    assert numbers(file) == [1]
+
+
+def test_reading_ends_where_the_file_ended_when_it_began(file: DeadLetterFile) -> None:
+    file.add(letter(1))
+    with contextlib.closing(StoredLetters(file.path)) as letters:
+        assert not letters.has_grown
+        file.add(letter(2))
+        file.path.replace(file.path.with_name("rotated"))
+        file.add(letter(3))
+
+        assert [one.item["n"] for one in letters.of("pages")] == [1]
+        assert letters.has_grown
 
 
 def test_a_full_disk_is_an_error(file: DeadLetterFile) -> None:
@@ -247,11 +456,71 @@ def test_whatever_an_item_holds_can_be_read(fields: Any, read: Any) -> None:
     json.dumps(readable(fields), allow_nan=False)
 
 
+SPITEFUL = {
+    "half a pair": "\ud83d",
+    "controls": "\x00\x07\x1b[2J\x7f\x85\x9b",
+    "ends of lines": "one\r\ntwo\u2028three\u2029",
+    "directions": "\u202eabc\u2066\u200f",
+    "letters": "Löffel \u5319 \U0001f944",
+}
+
+
+@pytest.mark.parametrize("text", SPITEFUL.values(), ids=SPITEFUL)
+def test_what_is_logged_of_an_item_is_one_line_of_printable_ascii(
+    text: str, tmp_path: Path
+) -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            return text
+
+    item = {
+        "text": text,
+        text: 1,
+        "odd": Odd(),
+        "deep": [{text: [text]}],
+        "raw": text.encode("utf-16", "surrogatepass"),
+    }
+    line = shown(readable(item))
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["text"] == text
+    assert json.loads(line)["odd"] == text
+
+
+class Exits:
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+class ExitsAtALook:
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("cls", [Exits, ExitsAtALook])
+def test_item_whose_parts_end_the_process_when_they_are_looked_at_is_kept(cls: Any) -> None:
+    read = readable({"n": 1, "part": cls(), ("a", 1): Book(title=b"bytes", by=float("nan"))})
+
+    assert read["part"].endswith("while showing it>")
+    assert "bytes" in str(read["('a', 1)"])
+    json.dumps(read, allow_nan=False)
+
+
+def test_error_that_cannot_be_told_is_told_so() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(1)
+
+    assert history(Mute())["error"] == "<its __str__ raised SystemExit>"
+
+
 def test_a_long_item_is_shortened_in_the_log() -> None:
     text = shown({"html": "x" * 100_000})
 
     assert len(text) < 2100
-    assert text.endswith("… (100012 characters)")
+    assert text.endswith("... (100012 characters)")
 
 
 # Frames of another process

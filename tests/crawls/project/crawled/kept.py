@@ -33,6 +33,26 @@ class Seen:
         return item
 
 
+#: Half of a pair, a forged line, controls old and new, an end of line of Unicode, a direction.
+SPITE = "\ud83d\n2026-01-01 00:00:00 [x] ERROR: forged\r\x1b[2J\x9b\x7f\u2028\u202eend"
+
+
+class Spites:
+    """Stays on the reactor; the third item holds what a log should not."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        return item | {SPITE: SPITE} if item["n"] == 3 else item
+
+
+class Spits:
+    """The fourth item is an error that says what a log should not."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 4:
+            raise ValueError(SPITE)
+        return item
+
+
 class SeenBehind:
     """The same, behind the workers."""
 
