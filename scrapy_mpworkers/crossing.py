@@ -18,6 +18,7 @@ from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.hops import Hop, keyed
 from scrapy_mpworkers.placement import Placement, placement_of
 from scrapy_mpworkers.settings import LevelSettings
+from scrapy_mpworkers.texts import named, writable
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, SpiderState
 from scrapy_mpworkers.wire.effects import Effects, unpack_record
@@ -109,7 +110,9 @@ class Crossing:
             came: Effects = self.codec.load(effects)
         # Values of stats and extras of log records may be of any class.
         except BaseException as error:
-            logger.warning("Stats and log records of a worker cannot be loaded: %r", error)
+            logger.warning(
+                "Stats and log records of a worker cannot be loaded: %s", writable(named(error))
+            )
             return
         for wired in came.records:
             record = unpack_record(wired, self.codec.load)

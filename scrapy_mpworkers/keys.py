@@ -8,6 +8,7 @@ from typing import Any
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.errors import KeyMissingError
+from scrapy_mpworkers.texts import named, repr_of
 from scrapy_mpworkers.wire.fields import is_immutable
 
 KeyFunction = Callable[[Any], Any]
@@ -21,16 +22,24 @@ def key_function(key: Any) -> KeyFunction:
 
     Raises:
         KeyMissingError: (the function does) the item has no such field, or its key is nothing
-            that can be compared in every process.
+            that can be compared in every process, or to compute it would end this process.
     """
     function = _field(key) if isinstance(key, str) and "." not in key else load_object(key)
 
     def checked(item: Any) -> Any:
-        found = function(item)
+        try:
+            found = function(item)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            # In Scrapy's process SystemExit, KeyboardInterrupt and their like would end the crawl.
+            raise KeyMissingError(
+                f"the item has no key: {_name(key)} raised {named(error)}"
+            ) from error
         if not is_immutable(found):
             raise KeyMissingError(
                 f"the key of an item must be a str, bytes, number, None or a tuple of them, but "
-                f"{_name(key)} gave a {type(found).__qualname__}: {found!r}"
+                f"{_name(key)} gave a {type(found).__qualname__}: {repr_of(found)}"
             )
         return found
 

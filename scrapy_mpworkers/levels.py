@@ -15,7 +15,7 @@ from scrapy_mpworkers.loops import CrawlLoop, OneATurn, Waiter, end
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import GivenUp, Settle
 from scrapy_mpworkers.settings import LevelSettings
-from scrapy_mpworkers.shipment import Shipment
+from scrapy_mpworkers.shipment import Shipment, unreadable
 from scrapy_mpworkers.wire.messages import CALL, Outcome
 
 _T = TypeVar("_T")
@@ -169,6 +169,9 @@ def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]
     """What a level has sent; if it cannot be loaded, the item has failed there after all."""
     try:
         return read()
-    except UnreadableError:
+    # Its classes run their own code here: SystemExit would end the crawl.
+    except BaseException as error:
         level.pool.figures.unreadable(hop, outcome.fate)
-        raise
+        if isinstance(error, UnreadableError):
+            raise
+        raise unreadable(error) from error

@@ -13,6 +13,7 @@ from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
 from scrapy_mpworkers.loops import Gate
 from scrapy_mpworkers.pool.interface import PoolEvents
+from scrapy_mpworkers.texts import named, writable
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +52,9 @@ class PoolNews(PoolEvents):
         else:
             # Scrapy logs the error itself, last of all and behind two tracebacks.
             logger.error(
-                "%s could not open its pipelines, so the crawl ends: %s: %s",
+                "%s could not open its pipelines, so the crawl ends: %s",
                 worker,
-                type(error).__name__,
-                error,
+                writable(named(error)),
             )
         self.started.open(error)
 
@@ -65,7 +65,7 @@ class PoolNews(PoolEvents):
         self._crossing.take_effect(effects, None if speaks else logging.ERROR)
         if failure is not None:
             error = self._crossing.failure(failure)
-            logger.error("%s could not close its pipelines: %r", worker, error)
+            logger.error("%s could not close its pipelines: %s", worker, writable(named(error)))
             self.close_failures.append(error)
 
     def has_room(self, items: int) -> None:

@@ -11,6 +11,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.errors import HopGoneError, MPWorkersError
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.seams import PipelinesFrom
+from scrapy_mpworkers.texts import ascii_safe, text_of
 from scrapy_mpworkers.wire.codec import StoredFrame
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Resumption:
                 process_item = self._pipelines.from_route(hop.route) if waits else None
                 resumed = Resumed(self._open_frame(one.frame), one, hop.number)
             except MPWorkersError as error:
-                logger.error("An item that was kept cannot go on: %s", error)
+                logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.cannot_go_on(error)
             else:
                 if process_item is not None:

@@ -20,6 +20,7 @@ from scrapy_mpworkers.levels import Level, read_result
 from scrapy_mpworkers.pool.interface import GivenUp
 from scrapy_mpworkers.resume import KeptItem
 from scrapy_mpworkers.shipment import Shipment
+from scrapy_mpworkers.texts import ascii_safe, formatted, named, text_of, writable
 from scrapy_mpworkers.wire.messages import Fate, Outcome
 
 logger = logging.getLogger(__name__)
@@ -79,8 +80,11 @@ class Routing:
         shipment = self._ship(item, hop)
         outcome = await self._levels[hop.level].outcome(hop.number, shipment)
         done = self._done(hop, shipment, outcome)
-        if not done.result and shipment.is_untouched():
-            return item
+        try:
+            if not done.result and shipment.is_untouched():
+                return item
+        except BaseException:  # noqa: SIM105 - suppress() would be a call for each item
+            pass  # of the item's class; _back() meets it again, and makes it this item's error
         return self._back(shipment, (hop, done))
 
     async def _along(self, route: int, item: Any) -> Any:
@@ -164,7 +168,7 @@ class Routing:
                 shipment = self._ship(one.item, hop)
                 key = self._keys(one.item, hop).get(hop.number)
             except Exception as error:  # its classes and a key function run code of their own
-                logger.error("An item that was kept cannot go on: %s", error)
+                logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.kept.cannot_go_on(error)
             else:
                 await self._leave(hop, shipment, key, one.kept)
@@ -202,18 +206,25 @@ class Routing:
             error = read_result(level, hop.number, outcome, partial(shipment.error_alone, outcome))
         except UnreadableError as unreadable:
             error = unreadable
+        self._tell_of(error, level, shipment)
+        return error
+
+    def _tell_of(self, error: Exception, level: Level, shipment: Shipment) -> None:
         is_drop = isinstance(error, DropItem)
+        trace = "" if is_drop else formatted(error)
+        # A handler that writes UTF-8 would lose a record with a traceback that is none.
+        is_writable = trace == writable(trace)
         logger.log(
             self._level_of_drop(error) if is_drop else logging.ERROR,
-            "%s at the level %s, which the crawl does not wait for: %s\n%s",
+            "%s at the level %s, which the crawl does not wait for: %s\n%s%s",
             "Dropped" if is_drop else "Failed",
             level.settings.name,
-            error,
+            ascii_safe(text_of(error)),
             shown(readable(shipment.content)),
-            exc_info=None if is_drop else error,
+            "" if is_writable else f"\n{writable(trace)}",
+            exc_info=error if trace and is_writable else None,
             extra={"spider": self._crawler.spider},
         )
-        return error
 
     def _level_of_drop(self, error: Exception) -> int:
         named = getattr(error, "log_level", None)
@@ -225,9 +236,13 @@ class Routing:
         """Pickle *item*, at once: the spider may change it the next moment."""
         try:
             return Shipment(item, self._crossing.codec)
-        except UnpicklableError:
+        # UnpicklableError; or a class of the user that raises where its fields are looked at, and
+        # SystemExit would end the crawl.
+        except BaseException as error:
             self._refused(hop)
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise UnpicklableError(f"the item cannot be looked at: {named(error)}") from error
 
     def _refused(self, hop: Hop) -> None:
         self._levels[hop.level].pool.figures.refused(hop.number)

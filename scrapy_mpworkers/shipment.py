@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
+from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire.changes import Change, Product, Snapshot, unpack
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.failures import Failure, put_together
@@ -85,21 +86,22 @@ class Shipment(Snapshot):
             return self._load(outcome.result)  # type: ignore[no-any-return]
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
 
     def _opened(self, result: bytes) -> Product:
         try:
             return unpack(result, self._load)
         except BaseException as error:  # as in _ended()
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
 
     def _load(self, data: bytes) -> Any:
         return self._codec.load(data, self.frame.handles)
 
 
-def _unreadable(error: BaseException) -> UnreadableError:
+def unreadable(error: BaseException) -> UnreadableError:
+    """The error of an item whose classes raised *error* where they were loaded or looked at."""
     return UnreadableError(
         "what the pipelines made of the item cannot be loaded in Scrapy's process: "
-        f"{type(error).__name__}: {error}. Look at __setstate__, __reduce__ and __init__ "
+        f"{named(error)}. Look at __setstate__, __reduce__ and __init__ "
         "of the classes in it, or put plain data there."
     )

@@ -17,6 +17,7 @@ import cloudpickle
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
+from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.changes import followed
 from scrapy_mpworkers.wire.large import Large
@@ -173,9 +174,7 @@ class ParentCodec:
             )
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
-            raise UnreadableError(
-                f"its frame cannot be loaded: {type(error).__name__}: {error}"
-            ) from error
+            raise UnreadableError(f"its frame cannot be loaded: {named(error)}") from error
 
     def _reopen(self, blob: bytes) -> Any:
         if blob not in self._reopened:

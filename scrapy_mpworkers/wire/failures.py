@@ -8,13 +8,13 @@ takes its place: a drop stays a drop.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import RemoteError, RemoteTraceback
+from scrapy_mpworkers.texts import formatted, text_of
 
 _BARE = BaseException.__basicsize__
 
@@ -47,11 +47,11 @@ def take_apart(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
         exact=exact,
         parts=parts,
         type_name=f"{type(error).__module__}.{type(error).__qualname__}",
-        text=_text(error),
+        text=text_of(error),
         is_drop=is_drop,
         log_level=getattr(error, "log_level", None),
         # A drop is an outcome, not an accident: nobody prints its traceback.
-        trace="" if is_drop else _formatted(error),
+        trace="" if is_drop else formatted(error),
     )
 
 
@@ -114,8 +114,8 @@ def _rebuilt(failure: Failure, load: Callable[[bytes], Any]) -> Exception | None
             error.__dict__.update(attributes)
         else:
             return None
-        return error if _text(error) == failure.text else None
-    except Exception:
+        return error if text_of(error) == failure.text else None
+    except BaseException:  # code of the user: SystemExit would end the crawl
         return None
 
 
@@ -126,17 +126,3 @@ def _stand_in(failure: Failure) -> Exception:
     drop = RemoteDropItem(failure.text)
     drop.log_level = failure.log_level
     return drop
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:
-        return f"<its __str__ raised {type(broken).__name__}>"
-
-
-def _formatted(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception:
-        return f"{type(error).__qualname__}: {_text(error)} (its traceback cannot be formatted)\n"

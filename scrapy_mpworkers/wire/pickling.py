@@ -11,6 +11,7 @@ from typing import Any
 import cloudpickle
 
 from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.texts import repr_of, text_of
 from scrapy_mpworkers.wire.fields import fields_of
 from scrapy_mpworkers.wire.large import LARGE, Large
 from scrapy_mpworkers.wire.sink import Sink
@@ -161,7 +162,11 @@ def _culprit(
             try:
                 fresh().dumps(part)
             except BaseException as inner:
-                path, obj, error = f"{path}[{name!r}]" if path else repr(name), part, inner
+                path, obj, error = (
+                    f"{path}[{repr_of(name)}]" if path else repr_of(name),
+                    part,
+                    inner,
+                )
                 break
         else:
             break
@@ -187,5 +192,5 @@ def _kind(obj: Any) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
+    text = text_of(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"

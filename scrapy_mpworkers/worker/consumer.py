@@ -14,6 +14,7 @@ from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.keys import key_function
+from scrapy_mpworkers.texts import ascii_safe, named
 from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack
 from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
@@ -165,7 +166,9 @@ class Consumers:
         try:
             return self._codec.dump(Effects(stats, records, reason))
         except UnpicklableError as error:
-            logger.warning("Stats set by a pipeline in a worker are lost: %s", error)
+            logger.warning(
+                "Stats set by a pipeline in a worker are lost: %s", ascii_safe(str(error))
+            )
             return self._codec.dump(Effects((), records + self._records.take(), reason))
 
     # One by one
@@ -221,10 +224,9 @@ class Consumers:
         batch has changed in them, or counted, stays."""
         self._crawler.rewind_stats(mark)
         logger.warning(
-            "A batch of %d items raised %s: %s. They are tried one by one",
+            "A batch of %d items raised %s. They are tried one by one",
             len(tasks),
-            type(error).__qualname__,
-            error,
+            ascii_safe(named(error)),
         )
         return [outcome for task in tasks for outcome in await self._run_together([task])]
 

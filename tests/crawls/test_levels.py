@@ -279,3 +279,34 @@ def assert_in_turn(ended: Ended, numbers: Any) -> None:
         # One whose report died with its worker is processed again.
         assert processed == sorted(processed)
         assert {*processed} == {n for n in numbers if n % 2 == rest}
+
+
+# What would end Scrapy's process
+
+
+@worlds(0, 1)
+def test_code_of_an_item_that_would_end_the_process_ends_that_item(
+    launch: Launcher, world: World
+) -> None:
+    one = {"name": "one", "pipelines": {"crawled.enders.Does": 300}, "key": "crawled.enders.key"}
+    settings = {"MPWORKERS_LEVELS": [one | {"workers": 2}]}
+    ended = launch.crawl("enders", world, **settings).finish()
+
+    failed = {n: (kind, text) for n, kind, text in ended.told("failed")}
+    names = ("SystemExit: 3", "KeyboardInterrupt: 3", "GeneratorExit: 3", "CancelledError", "Quits")
+    for n, name in enumerate(names, start=1):
+        kind, text = failed[n]
+        assert kind == "KeyMissingError"
+        assert text.startswith(f"the item has no key: crawled.enders.key raised {name}")
+    assert failed[6] == ("ValueError", "3")
+    for n, text in {7: "SystemExit: loaded", 8: "SystemExit: loaded"}.items():
+        assert failed[n][0] == "UnreadableError"
+        assert text in failed[n][1]
+    assert failed[9] == ("RemoteError", "crawled.enders.EndsWhenRebuilt: no luck")
+    assert failed[10][0] in ("EndsWhenRead", "RemoteError")
+    assert failed[11][0] == failed[12][0] == "UnpicklableError"
+    assert "SystemExit: no look" in failed[11][1]
+    assert "Unspeakable: <its __str__ raised SystemExit>" in failed[12][1]
+    assert ended.told("scraped") == [13]
+    assert ended.exit_code == 0
+    assert ended.stats["mpworkers/items/failed"] == 12

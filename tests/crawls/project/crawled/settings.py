@@ -4,7 +4,7 @@ import json
 import os
 
 BOT_NAME = "crawled"
-SPIDER_MODULES = ["crawled.spiders", "crawled.calling", "crawled.taught"]
+SPIDER_MODULES = ["crawled.spiders", "crawled.calling", "crawled.enders", "crawled.taught"]
 
 ADDONS = {"scrapy_mpworkers.Addon": 500}
 MPWORKERS_WORKERS = 2
