@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scrapy.settings import Settings
 
-from scrapy_mpworkers.cpus import cgroup_quota, thread_variables, usable_cpus
+from scrapy_mpworkers.cpus import thread_variables, usable_cpus
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import Hop, add_component, add_routes, hops_of, routes_of
@@ -122,26 +122,6 @@ def test_native_threads_share_the_cpus_unless_the_user_has_set_them() -> None:
 
     assert "OMP_NUM_THREADS" not in variables
     assert variables["OPENBLAS_NUM_THREADS"] == "1"
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
-        ({}, None),
-    ],
-)
-def test_the_cgroup_bounds_the_cpus(
-    tmp_path: Path, files: dict[str, str], cpus: float | None
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-
-    assert cgroup_quota(tmp_path) == cpus
 
 
 def line_of(reactor: dict[str, int], *levels: dict[str, int]) -> list[str]:
