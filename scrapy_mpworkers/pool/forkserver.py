@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from multiprocessing import connection, reduction, resource_tracker, util
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker import server as server_side
 from scrapy_mpworkers.worker.process import Conditions
 
@@ -169,6 +170,7 @@ class ForkServer:
         return subprocess.Popen(
             [sys.executable, *flags, "-c", code],
             stdin=subprocess.DEVNULL,
+            env=hash_seed.environment(),
             pass_fds=(listener_fd, alive_fd),
             # A session of its own: the terminal's Ctrl-C is for Scrapy alone.
             start_new_session=True,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import threading
 from functools import partial
@@ -37,6 +38,7 @@ if sys.platform == "win32":
     )
 
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers, tracker_fd
+from scrapy_mpworkers.worker import hash_seed
 
 #: "Exit code" of a worker whose fork server died. multiprocessing says 255, which a worker can
 #: say too.
@@ -164,12 +166,26 @@ class _SpawnPopen(_PolledByOne, popen_spawn_posix.Popen):
             command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=data_r)
             inherited = [*self._fds, tracker, data_r, status_w]
             executable: Any = spawn.get_executable()
-            self.pid = util.spawnv_passfds(executable, command, inherited)
+            self.pid = _started(executable, command, inherited)
             with open(data_w, "wb", closefd=False) as pipe:
                 pipe.write(data)
         finally:
             os.close(data_r)
             os.close(status_w)
+
+
+def _started(executable: str, command: list[str], fds: list[int]) -> int:
+    """The pid of a program that inherits *fds*, as ``util.spawnv_passfds`` starts it, with an
+    environment of its own."""
+    process = subprocess.Popen(
+        command,
+        executable=executable,
+        pass_fds=fds,
+        env=hash_seed.environment(),
+        restore_signals=False,
+    )
+    process.returncode = 0  # whoever has the pid collects it; subprocess is not to ask
+    return process.pid
 
 
 _POPEN = {"forkserver": _ServerPopen, "spawn": _SpawnPopen, "fork": _ForkPopen}

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from scrapy_mpworkers.errors import NotInWorkerError
+from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -40,6 +41,7 @@ class Conditions(NamedTuple):
 
 def become_worker(conditions: Conditions) -> None:
     """Called first thing in a worker, before any code of the user runs."""
+    hash_seed.restore()
     gc.enable()  # off in the fork server
     os.environ.update(conditions.environment)
     sys.path += [path for path in conditions.paths if path not in sys.path]

@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing import forkserver
 
 from scrapy_mpworkers.errors import WorkerStartError
-from scrapy_mpworkers.worker import prelude
+from scrapy_mpworkers.worker import hash_seed, prelude
 
 
 def main(
@@ -38,6 +38,7 @@ def main(
         modules: of the user.
         settings_module: of the user, to be imported first of all.
     """
+    hash_seed.restore()
     gc.disable()  # imports leave hardly any garbage; a worker turns it on again
     _ignore_polite_signals()
     if modules and _leaves_something_open(lambda: prelude.begin(settings_module)):
@@ -79,7 +80,7 @@ def program(
 
 def _begin_anew(code: str) -> None:
     # orig_argv is the interpreter, its flags, "-c" and the code that called main().
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], code])
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:-1], code], hash_seed.environment())
 
 
 def _ignore_polite_signals() -> None:
