@@ -9,6 +9,7 @@ nobody knows may be about to call ``call_soon_threadsafe``.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import threading
 from collections.abc import Awaitable, Iterable
@@ -39,6 +40,9 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
     def __init__(self, bystanders: Iterable[str] = ()) -> None:
         self._watchful = _WatchfulSelector((*_KNOWN_THREADS, *bystanders))
         super().__init__(self._watchful)
+        # In debug mode (python -X dev) asyncio complains of callbacks that take 0.1 s, since others
+        # wait meanwhile. Here nobody else does: it would complain of each item.
+        self.slow_callback_duration = math.inf
 
     def has_company(self) -> bool:
         """Whether anything but the running task may be due: of a pipeline's own tasks or timers.
