@@ -19,7 +19,7 @@ from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -57,6 +57,17 @@ def become_worker(conditions: Conditions) -> None:
         os.nice(conditions.nice)
     _reseed()
     sys.breakpointhook = _no_debugger
+
+
+def adopt_orphans() -> None:
+    """Called in a fork server: become the parent of what its workers leave behind.
+
+    A program whose parent has ended goes to process 1. In a container that may be Scrapy itself,
+    which does not collect children that it knows nothing of: they would stay as zombies. A fork
+    server collects all that it has. (Linux only; workers do not inherit it.)
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def ignore_polite_signals() -> None:

@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing import forkserver
 
 from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.worker import hash_seed, prelude
+from scrapy_mpworkers.worker.process import adopt_orphans
 
 
 def main(
@@ -53,6 +55,9 @@ def main(
     # What is imported stays. The collectors of the workers leave it alone from now on, or each
     # would write to, and so copy, the memory that all share (as gc.freeze's documentation says).
     gc.freeze()
+    adopt_orphans()
+    # CPython's loop (3.10 to 3.13) collects them, and finds it strange.
+    warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
     forkserver.main(listener_fd, alive_fd, [])
 
 

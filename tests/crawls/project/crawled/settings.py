@@ -4,7 +4,8 @@ import json
 import os
 
 BOT_NAME = "crawled"
-SPIDER_MODULES = ["crawled.spiders", "crawled.calling", "crawled.enders", "crawled.taught"]
+_MODULES = ("spiders", "calling", "enders", "orphans", "taught")
+SPIDER_MODULES = [f"crawled.{name}" for name in _MODULES]
 
 ADDONS = {"scrapy_mpworkers.Addon": 500}
 MPWORKERS_WORKERS = 2
