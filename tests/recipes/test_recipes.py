@@ -8,7 +8,9 @@ import importlib
 import io
 import json
 import pickle
+import re
 import sqlite3
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ def test_every_recipe_is_known_here() -> None:
         "A model, loaded once per worker",
         "Image work behind `ImagesPipeline`",
         "Heavy `parse`",
+        "Coverage of pipelines",
     ]
 
 
@@ -331,3 +334,53 @@ def test_items_are_stored_in_django_models(launch: Launcher, tmp_path: Path, set
     assert stored(project) == sorted(page["url"] for page in pages(30)), ended.log
     assert ended.stats["mpworkers/store/items/done"] == 30
     assert ended.exit_code == 0
+
+
+COVERED = """
+class Counts:
+    def open_spider(self):
+        self.count = 0
+
+    def process_item(self, item):
+        self.count += 1
+        return self.odd(item) if item["n"] % 2 else item
+
+    def odd(self, item):
+        return item | {"odd": True}
+
+    def close_spider(self):
+        del self.count
+"""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "forkserver",
+        pytest.param("spawn", marks=pytest.mark.full),
+        pytest.param("fork", marks=pytest.mark.full),
+    ],
+)
+def test_coverage_sees_every_line_of_a_pipeline(
+    launch: Launcher, tmp_path: Path, method: str
+) -> None:
+    items = [{"n": n} for n in range(20)]
+    project = make_project(tmp_path / "project", "Coverage of pipelines", items)
+    recipe = recipes()["Coverage of pipelines"]
+    [config] = re.findall(r"^```ini\n# .coveragerc\n(.*?)^```", recipe, re.M | re.S)
+    (project / ".coveragerc").write_text(config)
+    (project / PIPELINES).write_text(COVERED)
+    settings = {"MPWORKERS_PIPELINES": {"myproject.pipelines.Counts": 300}}
+
+    command = ["-m", "coverage", "run", "-m", "scrapy", "crawl", "items"]
+    ended = launch.start(command, project, world=World("asyncio", method), **settings).finish()
+    coverage(project, "combine", "-q")
+    report = coverage(project, "report", "-m", f"--include={PIPELINES}")
+
+    assert ended.numbers == list(range(20))
+    assert re.search(rf"^{PIPELINES} +\d+ +0 +100%", report, re.M), report
+
+
+def coverage(project: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "coverage", *words]
+    return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout
