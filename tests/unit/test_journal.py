@@ -180,7 +180,11 @@ def test_lock_is_never_had_by_two_though_each_removes_its_file(tmp_path: Path) -
     command = [sys.executable, "-c", LOCKERS, str(tmp_path)]
     lockers = [subprocess.Popen(command) for _ in range(3)]
 
-    assert [locker.wait(60) for locker in lockers] == [0, 0, 0]
+    try:
+        assert [locker.wait(60) for locker in lockers] == [0, 0, 0]
+    finally:
+        for locker in lockers:
+            locker.kill()
     assert list(tmp_path.iterdir()) == []
 
 
