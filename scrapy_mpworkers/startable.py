@@ -58,7 +58,7 @@ def _of_journal(folder: Path) -> Iterator[str]:
             with suppress(FileNotFoundError):
                 shutil.copy2(companion, copy)
         try:
-            Journal(Path(copy))
+            Journal(Path(copy), lambda: True).release()
         except (MPWorkersError, OSError) as error:
             yield str(error).replace(copy, str(folder))
 
