@@ -172,9 +172,13 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
+#: "Exit code" of a process that is dead, and nobody can tell how it died.
+UNKNOWN_EXIT = 1 << 17
+
+
 def exit_in_words(exitcode: int | None, out_of_memory: bool = False) -> str:
     """What an exit code says, for a sentence that begins with the worker's name."""
-    if exitcode is None:
+    if exitcode in (None, UNKNOWN_EXIT):
         return "ended without an exit code"
     if exitcode >= 0:
         return f"exited with code {exitcode}"
@@ -184,7 +188,7 @@ def exit_in_words(exitcode: int | None, out_of_memory: bool = False) -> str:
 
 def exit_label(exitcode: int | None) -> str:
     """The exit as a stats key: ``SIGKILL``, ``exit_1``, ``unknown``."""
-    if exitcode is None:
+    if exitcode in (None, UNKNOWN_EXIT):
         return "unknown"
     return f"exit_{exitcode}" if exitcode >= 0 else signal_name(-exitcode)
 

@@ -13,6 +13,8 @@ lane        one worker with its queue down, its pipe up and its dial
 orders      its queue: putting never waits
 processes, forkserver
             how a worker process comes to be: forkserver, spawn, fork
+exits       two ways to learn of the end of a worker that the fork server has forked
+unshared    what a process forked from this one must not keep open
 memory      what the kernel says of it
 ledger, batching, restarts, figures
             pure: no clock, no process; event in, decision out

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scrapy_mpworkers.pool.processes import inherited_by_fork
 from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.worker import main as worker_side
 
@@ -33,8 +32,6 @@ def inherited_from(siblings: Iterable[Lane], own: Lane) -> Inherited:
         if hasattr(lane, "reports"):
             connections += [lane.orders.writer, lane.reports]
             arenas += [lane.orders.arena] if lane.orders.arena is not None else []
-        if lane.pid is not None:
-            fds += inherited_by_fork(lane.process)
     if own.orders.arena is not None:
         fds.append(own.orders.arena.fd)
     return Inherited(connections, fds, arenas)

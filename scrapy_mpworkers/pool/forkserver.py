@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,9 +11,10 @@ import sysconfig
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing import connection, reduction, resource_tracker, util
+from multiprocessing import reduction, resource_tracker, util
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.pool import unshared
 from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker import server as server_side
 from scrapy_mpworkers.worker.process import Conditions
@@ -52,7 +53,7 @@ class ForkServer:
         self._made_at = time.time()
         self._process: subprocess.Popen[bytes] | None = None
         self._release: util.Finalize[Any] | None = None
-        self._address = ""
+        self._requests = -1
         self._is_retired = False
 
     def fits(self, wanted: Wanted) -> bool:
@@ -78,66 +79,66 @@ class ForkServer:
         return is_running and not self._is_retired
 
     def launch(self) -> None:
-        """Start the server if there is none; it imports while we go on."""
+        """Start the server if there is none; it imports while we go on.
+
+        Requests go through a pair of connected sockets. It has no address: nobody else can connect,
+        and nothing is in a folder for temporary files, which may be read-only, or its path too
+        long for an address, and where a killed crawl would leave it.
+        """
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        with socket.socket(socket.AF_UNIX) as listener:
-            self._address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
-            listener.bind(self._address)
-            os.chmod(self._address, 0o600)
-            listener.listen()
-            alive_r, alive_w = os.pipe()
+        ours, theirs = socket.socketpair()
+        # The server lives as long as this end is open, in this process alone.
+        requests = unshared.keep(ours.detach())
+        with theirs:
             try:
-                self._process = self._run(listener.fileno(), alive_r)
-            finally:
-                os.close(alive_r)
+                self._process = self._run(theirs.fileno())
+            except BaseException:
+                unshared.close(requests)
+                raise
         if self._is_retired:  # by another thread, just now perhaps
             self.kill()
-        # The server lives as long as this pipe is open. Workers do not inherit it.
+        self._requests = requests
         # (Not a weakref.finalize: those do nothing any more when multiprocessing's turn comes.)
-        self._release = util.Finalize(self, _release, (alive_w, self._address))
+        self._release = util.Finalize(self, unshared.close, (requests,))
 
-    def request(self, fds: Sequence[int]) -> tuple[int, int]:
+    def request(self, fds: Sequence[int]) -> None:
         """Ask for a worker that inherits *fds*.
 
-        Returns:
-            the pipe on which the server tells the worker's pid and, at its end, exit code; and
-            the pipe to write the process object to.
+        The first is the pipe from which the worker reads its process object, the second the one on
+        which the server tells the worker's pid and, at its end, exit code; or a negative number,
+        that of the error because of which it cannot fork.
         """
         self.launch()
-        status_r, status_w = os.pipe()
-        data_r, data_w = os.pipe()
-        # In the place of the server's alive pipe: a worker that inherited it would keep the
-        # server alive for as long as it lives itself.
-        nothing = os.open(os.devnull, os.O_WRONLY)
         try:
-            with socket.socket(socket.AF_UNIX) as client:
-                self._connect(client)
-                reduction.sendfds(client, [data_r, status_w, nothing, tracker_fd(), *fds])
-        except BaseException:
-            os.close(status_r)
-            os.close(data_w)
-            raise
-        finally:
-            for fd in (data_r, status_w, nothing):
-                os.close(fd)
-        return status_r, data_w
-
-    def _connect(self, client: socket.socket) -> None:
-        try:
-            client.connect(self._address)
-        except OSError:
+            self._send(fds)
+        except (BrokenPipeError, ConnectionResetError):
             # Killed a moment ago, so that launch() has still seen it alive.
             self.kill()
             self.close()
             self.launch()
-            client.connect(self._address)
+            self._send(fds)
+
+    def _send(self, fds: Sequence[int]) -> None:
+        requests = socket.socket(fileno=self._requests)
+        try:
+            socket.send_fds(requests, [bytes([len(fds)])], fds)
+            # Whoever has stopped it (SIGSTOP) has not stopped the crawl, which would wait for it.
+            self._signal(signal.SIGCONT)
+            # On macOS they must not be closed here before they have arrived (bpo-14669).
+            if reduction.ACKNOWLEDGE and not requests.recv(1):
+                raise BrokenPipeError
+        finally:
+            requests.detach()
 
     def kill(self) -> None:
         """End a server that does not answer."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         if self._process is not None:
-            self._process.kill()
+            self._process.send_signal(number)
 
     def retire(self) -> None:
         """End the server, and each that may be launched after it."""
@@ -156,10 +157,15 @@ class ForkServer:
                 self._process.wait()
         self._process = self._release = None
 
-    def _run(self, listener_fd: int, alive_fd: int) -> subprocess.Popen[bytes]:
+    def forget(self) -> None:
+        """Called in a process that was forked from the one whose server this is."""
+        if self._process is not None:
+            self._process.poll()  # it is no child of this process: done with, without a warning
+
+    def _run(self, requests_fd: int) -> subprocess.Popen[bytes]:
         code = server_side.program(
-            listener_fd,
-            alive_fd,
+            requests_fd,
+            os.getpid(),
             dict(self._conditions.environment),
             self._conditions.paths,
             self._own,
@@ -171,7 +177,7 @@ class ForkServer:
             [sys.executable, *flags, "-c", code],
             stdin=subprocess.DEVNULL,
             env=hash_seed.environment(),
-            pass_fds=(listener_fd, alive_fd),
+            pass_fds=(requests_fd,),
             # A session of its own: the terminal's Ctrl-C is for Scrapy alone.
             start_new_session=True,
         )
@@ -182,10 +188,15 @@ class Servers:
 
     def __init__(self) -> None:
         self._idle: list[ForkServer] = []  # the one that came last is at the end
+        self._begin()
+
+    def _begin(self) -> None:
         self._access = threading.Lock()  # pools give back from a thread of theirs
+        self._at_exit: util.Finalize[Any] | None = None
 
     def prepare(self, wanted: Sequence[Wanted]) -> None:
         """Have a server for each of *wanted*, launched but perhaps not ready; do not wait."""
+        self._end_at_exit()
         with self._access:
             unassigned = list(self._idle)
             for one in wanted:
@@ -200,6 +211,7 @@ class Servers:
 
     def take(self, wanted: Wanted) -> ForkServer:
         """A server for a pool, which has it for itself. It may have to be launched yet."""
+        self._end_at_exit()
         with self._access:
             server = _fitting(self._idle, wanted)
             if server is None:
@@ -224,6 +236,19 @@ class Servers:
             server.kill()
             server.close()
 
+    def forget(self) -> None:
+        """Called in a process that was forked from the one whose servers these are."""
+        for server in self._idle:
+            server.forget()
+        self._idle.clear()
+        self._begin()  # whoever holds the lock is a thread of that process
+
+    def _end_at_exit(self) -> None:
+        # A child of multiprocessing starts without the finalizers of its parent.
+        if self._at_exit is None or not self._at_exit.still_active():
+            # Behind the pools' own finalizers (see there), before multiprocessing's.
+            self._at_exit = util.Finalize(None, self.close, exitpriority=50)
+
     def _close_surplus(self, kept: int) -> None:
         with self._access:
             alive = [server for server in self._idle if server.is_alive]
@@ -239,8 +264,7 @@ def _fitting(servers: Sequence[ForkServer], wanted: Wanted) -> ForkServer | None
 
 
 servers = Servers()
-# Behind the pools' own finalizers (see there), before multiprocessing's.
-util.Finalize(None, servers.close, exitpriority=50)
+os.register_at_fork(after_in_child=servers.forget)
 
 
 def _surroundings() -> tuple[Any, ...]:
@@ -269,10 +293,3 @@ def tracker_fd() -> int:
     fd = resource_tracker.getfd()
     assert fd is not None
     return fd
-
-
-def _release(alive_fd: int, address: str) -> None:
-    with contextlib.suppress(OSError):
-        os.close(alive_fd)
-    with contextlib.suppress(OSError):
-        os.unlink(address)

@@ -8,14 +8,16 @@ is made here, without it. The Popen classes otherwise do what those of CPython 3
 
 from __future__ import annotations
 
+import contextlib
 import io
+import multiprocessing.process
 import os
+import signal
 import subprocess
 import sys
 import threading
 from functools import partial
 from multiprocessing import (
-    connection,
     context,
     forkserver,
     get_context,
@@ -37,12 +39,14 @@ if sys.platform == "win32":
         "POSIX has them. Remove scrapy_mpworkers.Addon from ADDONS on this machine."
     )
 
+from scrapy_mpworkers.pool import unshared
+from scrapy_mpworkers.pool.exits import SERVER_GONE, ExitNotice
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers, tracker_fd
+from scrapy_mpworkers.pool.unshared import Pipes
 from scrapy_mpworkers.worker import hash_seed
+from scrapy_mpworkers.worker.forking import run_and_exit
 
-#: "Exit code" of a worker whose fork server died. multiprocessing says 255, which a worker can
-#: say too.
-SERVER_GONE = 1 << 16
+__all__ = ["SERVER_GONE", "Processes"]
 
 
 class Processes:
@@ -83,8 +87,27 @@ class Processes:
         process: BaseProcess = self.context.Process(  # type: ignore[attr-defined]
             target=target, args=args, name=name, daemon=True
         )
-        process._Popen = partial(_launch_by, _POPEN[self.method], self._server)  # type: ignore[attr-defined]
+        # In a worker of Celery it comes from there, of a class (billiard's) that refuses to be
+        # pickled while multiprocessing starts a process.
+        process.authkey = bytes(process.authkey)
+        process.start = partial(self._start, process)  # type: ignore[method-assign]
         return process
+
+    def _start(self, process: Any) -> None:
+        """Start *process*, from a daemonic process too.
+
+        These are the lines of ``BaseProcess.start`` (CPython 3.10 to 3.13) without the assertion
+        that forbids children to daemons, such as the workers of ``multiprocessing.Pool``. Whoever
+        terminates a daemon knows nothing of its children; ours end with it nevertheless. The rule
+        stays in force for the application, which starts its processes itself.
+        """
+        del process.start  # it is not for the child, to which the object is sent
+        multiprocessing.process._cleanup()  # type: ignore[attr-defined]
+        process._popen = _POPEN[self.method](process, self._server)
+        process._sentinel = process._popen.sentinel
+        # BaseProcess drops them as well: they may lead back to the process.
+        del process._target, process._args, process._kwargs
+        multiprocessing.process._children.add(process)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Let the server go. Call it after the last worker has gone."""
@@ -92,86 +115,89 @@ class Processes:
             servers.give_back(self._server)
 
 
-class _PolledByOne:
-    """Lets one thread at a time ask for the exit code.
+class _Popen(popen_fork.Popen):
+    """Starts a worker, all or nothing, and asks for its exit code in one thread at a time.
 
     Whenever a process is started, by whomever, multiprocessing polls all others of the parent. An
     exit code can be collected once: of two threads that try it together one would come away
     without.
     """
 
-    server: ForkServer | None
+    _fds: list[int]
+    sentinel: int
 
-    def __init__(self, process_obj: BaseProcess) -> None:
+    def __init__(self, process_obj: BaseProcess, server: ForkServer | None) -> None:
+        self._server = server
         self._polling = threading.Lock()
-        super().__init__(process_obj)  # type: ignore[call-arg]
+        self._parent = os.getpid()
+        super().__init__(process_obj)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
+        if os.getpid() != self._parent:
+            return 0  # forked from the parent, this process has no such child
         with self._polling:
-            return super().poll(flag)  # type: ignore[misc, no-any-return]
+            return self._poll(flag)
+
+    def _poll(self, flag: int) -> int | None:
+        return super().poll(flag)
+
+    def _keep(self, pipes: Pipes, *more: int) -> None:
+        fds = (pipes.status_r, pipes.data_w, *more)
+        self.finalizer = util.Finalize(self, unshared.close, fds)
 
 
-class _ForkPopen(_PolledByOne, popen_fork.Popen):
+class _ForkPopen(_Popen):
     """As popen_fork's."""
 
+    def _launch(self, process_obj: BaseProcess) -> None:
+        with Pipes() as pipes:
+            self.pid = os.fork()
+            if self.pid == 0:
+                run_and_exit(lambda: process_obj._bootstrap(parent_sentinel=pipes.data_r))  # type: ignore[attr-defined]
+            self.sentinel = pipes.status_r
+            self._keep(pipes)
 
-class _ServerPopen(_PolledByOne, popen_forkserver.Popen):
+
+class _ServerPopen(_Popen, popen_forkserver.Popen):
     """As popen_forkserver's, with our server and our preparation data."""
 
-    server: ForkServer
-    _fds: list[int]
-
     def _launch(self, process_obj: BaseProcess) -> None:
+        assert self._server is not None
         data = _pickled(self, process_obj)
-        self.sentinel, data_w = self.server.request(self._fds)
-        # The write end stays open here: its end tells the worker that this process has died.
-        kept = os.dup(data_w)
-        self.finalizer = util.Finalize(self, util.close_fds, (kept, self.sentinel))  # type: ignore[attr-defined]
-        try:
-            with open(data_w, "wb", closefd=True) as pipe:
-                pipe.write(data)
-            self.pid = forkserver.read_signed(self.sentinel)
-        except BaseException:
-            self.finalizer()  # the server is gone; a traceback would keep both ends open
-            raise
+        with Pipes() as pipes:
+            self._server.request([pipes.data_r, pipes.status_w, tracker_fd(), *self._fds])
+            pipes.give()
+            self.pid = _told_pid(pipes.status_r)  # first: if it cannot fork, it says why
+            pipes.send(data)
+            self._exit = ExitNotice(self.pid, pipes.status_r)
+            self.sentinel = self._exit.fd
+            self._keep(pipes, *self._exit.fds)
 
-    def poll(self, flag: int = os.WNOHANG) -> int | None:
-        with self._polling:
-            return self._poll(None if flag != os.WNOHANG else 0)
-
-    def _poll(self, timeout: float | None) -> int | None:
+    def _poll(self, flag: int) -> int | None:
         if self.returncode is None:
-            if not connection.wait([self.sentinel], timeout):
-                return None
-            try:
-                self.returncode = forkserver.read_signed(self.sentinel)
-            except (OSError, EOFError):
-                # The server holds the other end, and it is gone without a word.
-                self.returncode = SERVER_GONE
+            self.returncode = self._exit.wait(0 if flag == os.WNOHANG else None)
         return self.returncode
 
 
-class _SpawnPopen(_PolledByOne, popen_spawn_posix.Popen):
+class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
     """As popen_spawn_posix's, with our preparation data."""
-
-    _fds: list[int]
 
     def _launch(self, process_obj: BaseProcess) -> None:
         data = _pickled(self, process_obj)
         tracker = tracker_fd()
-        self.sentinel, status_w = os.pipe()
-        data_r, data_w = os.pipe()
-        self.finalizer = util.Finalize(self, util.close_fds, (data_w, self.sentinel))  # type: ignore[attr-defined]
-        try:
-            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=data_r)
-            inherited = [*self._fds, tracker, data_r, status_w]
+        with Pipes() as pipes:
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=pipes.data_r)
+            inherited = [*self._fds, tracker, pipes.data_r, pipes.status_w]
             executable: Any = spawn.get_executable()
             self.pid = _started(executable, command, inherited)
-            with open(data_w, "wb", closefd=False) as pipe:
-                pipe.write(data)
-        finally:
-            os.close(data_r)
-            os.close(status_w)
+            pipes.give()
+            try:
+                pipes.send(data)
+            except BaseException:
+                _end_child(self.pid)
+                raise
+            self.sentinel = pipes.status_r
+            self._keep(pipes)
 
 
 def _started(executable: str, command: list[str], fds: list[int]) -> int:
@@ -188,20 +214,35 @@ def _started(executable: str, command: list[str], fds: list[int]) -> int:
     return process.pid
 
 
-_POPEN = {"forkserver": _ServerPopen, "spawn": _SpawnPopen, "fork": _ForkPopen}
+_POPEN: dict[str, type[_Popen]] = {
+    "forkserver": _ServerPopen,
+    "spawn": _SpawnPopen,
+    "fork": _ForkPopen,
+}
 
 
-def _launch_by(popen: type[Any], server: ForkServer | None, process_obj: BaseProcess) -> Any:
-    # The process object is pickled for the child, which must not get this very function.
-    del process_obj._Popen  # type: ignore[attr-defined]
-    bound = type(popen.__name__, (popen,), {"server": server})
-    return bound(process_obj)
+def _told_pid(status_r: int) -> int:
+    """What the fork server answers: the worker's pid, or the number of an error, negative."""
+    try:
+        answer = int(forkserver.read_signed(status_r))
+    except EOFError:
+        raise EOFError("the fork server ended before it had forked the worker") from None
+    if answer < 0:
+        raise OSError(-answer, f"the fork server cannot fork: {os.strerror(-answer)}")
+    return answer
+
+
+def _end_child(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
     data = _preparation_data(process_obj.name)
     for key in ("init_main_from_name", "init_main_from_path"):
         data.pop(key, None)
+    data["authkey"] = bytes(data["authkey"])  # see Processes.process
     buffer = io.BytesIO()
     context.set_spawning_popen(popen)
     try:
@@ -220,15 +261,3 @@ def _preparation_data(name: str) -> dict[str, Any]:
     if chosen is None:
         set_start_method(None, force=True)
     return data
-
-
-def inherited_by_fork(process: BaseProcess) -> list[int]:
-    """The fds of *process* that a sibling forked after it holds too, and must close.
-
-    Above all the pipe whose end tells a worker that its parent has died: with a copy of it in
-    every sibling, that end would never come.
-    """
-    popen = process._popen  # type: ignore[attr-defined]
-    if not isinstance(popen, popen_fork.Popen) or popen.finalizer is None:
-        return []
-    return list(popen.finalizer._args)  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """WORKER SIDE. Every line in here runs in a worker process, or in the server that forks them.
 
 server      what the fork server imports before any worker exists
+forking     its loop: forks a worker on request and tells how it ends
 main        boot and main loop: get an order, consume, report
 reporter    the report pipe: outcomes leave together, or in time
 process     process group, signals, death of the parent

@@ -1,7 +1,4 @@
-"""What runs in the fork server: import once what all workers need, then fork on request.
-
-The forking itself is CPython's ``multiprocessing.forkserver.main``.
-"""
+"""What runs in the fork server: import once what all workers need, then fork on request."""
 
 from __future__ import annotations
 
@@ -12,24 +9,23 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from multiprocessing import forkserver
 
 from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.worker import hash_seed, prelude
+from scrapy_mpworkers.worker.forking import Forking
 from scrapy_mpworkers.worker.process import adopt_orphans
 
 
 def main(
-    listener_fd: int,
-    alive_fd: int,
+    requests_fd: int,
+    parent: int,
     own: Sequence[str],
     modules: Sequence[str] = (),
     settings_module: str | None = None,
 ) -> None:
-    """Import modules and serve until the parent has closed its end of ``alive_fd``.
+    """Import modules and serve until the parent, a pid, has closed its end of ``requests_fd``.
 
     A module that left threads, sockets or files open would share them among all workers. It
     cannot be unimported, so the server begins anew without it, in the same process; without any
@@ -44,26 +40,23 @@ def main(
     gc.disable()  # imports leave hardly any garbage; a worker turns it on again
     _ignore_polite_signals()
     if modules and _leaves_something_open(lambda: prelude.begin(settings_module)):
-        _begin_anew(program(listener_fd, alive_fd, {}, (), own))
+        _begin_anew(program(requests_fd, parent, {}, (), own))
     shared = [name for name in (*own, *modules) if _leaves_something_open(partial(_import, name))]
     if shared:
         rest = [name for name in modules if name not in shared]
-        _begin_anew(program(listener_fd, alive_fd, {}, (), own, rest, settings_module))
+        _begin_anew(program(requests_fd, parent, {}, (), own, rest, settings_module))
     _ignore_polite_signals()  # a module may have had handlers of its own for Scrapy's process
-    for fd in (listener_fd, alive_fd):
-        os.set_inheritable(fd, False)
+    os.set_inheritable(requests_fd, False)
     # What is imported stays. The collectors of the workers leave it alone from now on, or each
     # would write to, and so copy, the memory that all share (as gc.freeze's documentation says).
     gc.freeze()
     adopt_orphans()
-    # CPython's loop (3.10 to 3.13) collects them, and finds it strange.
-    warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
-    forkserver.main(listener_fd, alive_fd, [])
+    Forking(requests_fd, parent).run()
 
 
 def program(
-    listener_fd: int,
-    alive_fd: int,
+    requests_fd: int,
+    parent: int,
     environment: Mapping[str, str],
     paths: Sequence[str],
     own: Sequence[str],
@@ -75,7 +68,7 @@ def program(
     Path and environment travel in the code. The parent's own environment is not ours to change,
     and before 3.12 CPython's fork server does not get the parent's path.
     """
-    arguments = listener_fd, alive_fd, tuple(own), tuple(modules), settings_module
+    arguments = requests_fd, parent, tuple(own), tuple(modules), settings_module
     return (
         f"import os, sys; sys.path[:] = {[*sys.path, *paths]!r}; "
         f"os.environ.update({dict(environment)!r}); "

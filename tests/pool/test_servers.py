@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from scrapy.settings import Settings
 
 from scrapy_mpworkers import Addon, WorkerExtension
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
+from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.worker.process import Conditions
 
 from .consumers import Behaviour
@@ -135,6 +137,27 @@ def test_workers_write_where_the_parent_does_now(make_bench, tmp_path):
         os.close(kept)
 
     assert (tmp_path / "log").read_text() == "here"
+
+
+def test_forked_process_takes_no_server_of_its_parent(make_bench):
+    make_bench("forkserver").start().stop()
+    (kept,) = server_pids()
+
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            processes = Processes("forkserver", wanted())
+            processes.take_server()
+            process = processes.process(int, (), "of the child")
+            process.start()
+            process.join()
+            (own,) = server_pids()
+            os._exit(41 if process.exitcode == 0 and own != kept else 1)
+        os._exit(2)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 41
+    make_bench("forkserver").start()
+    assert server_pids() == [kept]
 
 
 def test_servers_that_have_died_push_no_living_one_out():

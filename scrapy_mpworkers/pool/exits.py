@@ -1,0 +1,90 @@
+"""Two ways to learn of the end of a process that the fork server has forked."""
+
+from __future__ import annotations
+
+import os
+import select
+from multiprocessing import connection, forkserver
+from time import monotonic
+
+from scrapy_mpworkers.errors import UNKNOWN_EXIT
+from scrapy_mpworkers.pool import unshared
+
+#: "Exit code" of a worker whose fork server died. multiprocessing says 255, which a worker can
+#: say too.
+SERVER_GONE = 1 << 16
+
+#: Seconds that a server may take to tell of a worker that is dead.
+_SILENCE = 1.0
+
+
+class ExitNotice:
+    """Becomes readable when a worker has died, or its server.
+
+    The server tells the exit code on a pipe, but one that is stopped, or stuck, tells nothing. On
+    Linux from 5.3 on there is a handle for the process itself, too; an epoll object joins both.
+
+    Attributes:
+        fd: becomes readable.
+        fds: all that there are, to be closed at the end.
+    """
+
+    def __init__(self, pid: int, status_r: int) -> None:
+        self.pid = pid
+        self._status_r = status_r
+        self._silent_since: float | None = None
+        handles = _handles(pid, status_r)
+        self.fd = handles[0] if handles else status_r
+        self.fds = tuple(handles)
+
+    def wait(self, timeout: float | None) -> int | None:
+        """Wait for the exit code: 0 seconds, or until it is there."""
+        while connection.wait([self.fd], timeout):
+            code = self._code()
+            if code is not None or timeout == 0:
+                return code
+            connection.wait([self._status_r], _SILENCE)
+        return None
+
+    def _code(self) -> int | None:
+        if connection.wait([self._status_r], 0):
+            try:
+                return int(forkserver.read_signed(self._status_r))
+            except (OSError, EOFError):
+                # The server holds the other end, and it is gone without a word.
+                return SERVER_GONE
+        if self._silent_since is None:
+            self._silent_since = monotonic()
+        if monotonic() - self._silent_since < _SILENCE:
+            return None
+        return _code_of_zombie(self.pid)
+
+
+def _handles(pid: int, status_r: int) -> list[int]:
+    """An epoll object over the process and the pipe, and a handle for the process; or nothing,
+    where there is no such thing: then the pipe has to do."""
+    made: list[int] = []
+    try:
+        made.append(unshared.keep(os.pidfd_open(pid)))
+        with select.epoll() as both:
+            both.register(made[0], select.EPOLLIN)
+            both.register(status_r, select.EPOLLIN)
+            # The object would close its number once more in a forked process that has closed it.
+            made.insert(0, unshared.keep(os.dup(both.fileno())))
+    except (AttributeError, OSError):  # not Linux; an old kernel, a sandbox, too many open files
+        unshared.close(*made)
+        return []
+    return made
+
+
+def _code_of_zombie(pid: int) -> int:
+    """The exit code of a dead process that its parent has not collected.
+
+    The last field of ``/proc/PID/stat`` (proc(5): exit_code, the 50th behind the name) has it.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return UNKNOWN_EXIT  # collected, by a server that could not tell us any more
+    return os.waitstatus_to_exitcode(int(fields[49])) if fields[0] == b"Z" else UNKNOWN_EXIT

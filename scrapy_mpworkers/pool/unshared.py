@@ -1,0 +1,81 @@
+"""File descriptors of ours that a process forked from this one must not keep.
+
+A worker ends when its parent's end of a pipe is closed, and so does a fork server. User code may
+fork Scrapy's process (``os.fork``, a ``multiprocessing.Process``): with a copy of that end in the
+child, workers would outlive a killed crawl for as long as that child lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_unshared: set[int] = set()
+
+
+def keep(fd: int) -> int:
+    """Have every process that is forked from now on close *fd* first."""
+    _unshared.add(fd)
+    return fd
+
+
+def close(*fds: int) -> None:
+    """Close what was kept."""
+    # In this order: as soon as it is closed, its number may be that of another's file.
+    _unshared.difference_update(fds)
+    for fd in fds:
+        os.close(fd)
+
+
+def _close_in_child() -> None:
+    for fd in _unshared:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _unshared.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+class Pipes:
+    """The two pipes between this process and one that is being started.
+
+    Of each it makes both ends or none. As a context it closes the child's ends behind it, and ours
+    too if the start has failed.
+
+    Attributes:
+        status_r, data_w: ours. That is what tells the child that its parent has died.
+        status_w, data_r: the child's.
+    """
+
+    def __init__(self) -> None:
+        self.status_r, self.status_w = os.pipe()
+        try:
+            self.data_r, self.data_w = os.pipe()
+        except OSError:
+            os.close(self.status_r)
+            os.close(self.status_w)
+            raise
+        keep(self.status_r)
+        keep(self.data_w)
+        self._is_given = False
+
+    def give(self) -> None:
+        """The child has its ends. With copies of them here, its death would go unnoticed."""
+        if not self._is_given:
+            self._is_given = True
+            os.close(self.status_w)
+            os.close(self.data_r)
+
+    def send(self, data: bytes) -> None:
+        """Write *data* to the child."""
+        with open(self.data_w, "wb", closefd=False) as pipe:
+            pipe.write(data)
+
+    def __enter__(self) -> Pipes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.give()
+        if kind is not None:
+            close(self.status_r, self.data_w)
