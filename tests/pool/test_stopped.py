@@ -7,11 +7,12 @@ import signal
 
 import pytest
 
+from scrapy_mpworkers.errors import WorkerDied
 from scrapy_mpworkers.pool import limits
 
 from .consumers import Behaviour
 from .harness import await_end, comes_true, every_method, is_stopped, rotated
-from .saboteurs import HalfReport
+from .saboteurs import ExitsWithCode, HalfReport, Segfaults
 from .work import FirstTime, InTurn, Square, TakeSeconds
 
 
@@ -168,3 +169,31 @@ def test_fork_server_and_workers_killed_together_are_replaced(make_bench):
     bench.until(lambda: sum(bench.figures.deaths.values()) == 2, "both lanes are lost")
 
     assert bench.until_manned().run(Square(7)) == [49]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has a handle of a process")
+def test_death_is_noticed_and_told_while_the_server_is_stopped(make_bench):
+    bench = make_bench("forkserver", workers=2).start()
+    server = bench.server
+    os.kill(server.pid, signal.SIGSTOP)
+    assert comes_true(lambda: is_stopped(server.pid))
+
+    first, second, square = bench.submit(Segfaults(), ExitsWithCode(7), Square(5))
+    bench.until_settled()
+
+    assert (bench.result(square), bench.events.errors) == (25, [])
+    assert {type(bench.error(task)) for task in (first, second)} == {WorkerDied}
+    # Three runs of each, and what killed it is known: the dead tell it themselves.
+    assert bench.figures.deaths == {"SIGSEGV": 3, "exit_7": 3}
+    assert bench.server.pid == server.pid  # whoever wants a worker of it lets it go on
+    bench.stop().assert_books()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has a handle of a process")
+def test_pool_ends_while_its_server_is_stopped(make_bench):
+    bench = make_bench("forkserver", workers=2).start()
+    os.kill(bench.server.pid, signal.SIGSTOP)
+
+    bench.stop()
+
+    assert bench.figures.deaths == {}
