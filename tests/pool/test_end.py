@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from .consumers import Behaviour
-from .harness import NamedPipe, await_end, children, every_method, rotated
+from .harness import NamedPipe, await_end, children, every_method, is_alive, rotated
 from .saboteurs import HangsInBuild, HoldsTheInterpreter, ImmuneToPolitenessAndStuck
 from .work import InTurn, StartSleep
 
@@ -149,6 +149,43 @@ def test_idle_workers_and_their_server_do_not_outlive_a_parent_that_is_killed(
 
     assert len(left) >= 2
     await_end(left)
+
+
+FORKS = {
+    "os.fork": "if os.fork() == 0: work.live_on(said)",
+    "multiprocessing": "multiprocessing.Process(target=work.live_on, args=(said,)).start()",
+    # No function that is registered with os.register_at_fork runs in this child.
+    "native code": "if work.fork_natively() == 0: work.live_on(said)",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this death")
+@pytest.mark.parametrize(
+    "fork",
+    ["os.fork", pytest.param("multiprocessing", marks=pytest.mark.full), "native code"],
+)
+@every_method
+def test_no_worker_outlives_a_killed_parent_whose_child_lives_on(start_script, voice, method, fork):
+    script = start_script(
+        "import multiprocessing; multiprocessing.set_start_method('fork')\n"
+        f"{FORKS[fork]}\n"
+        "bench.submit(*[work.SayAndWait(said, bench.gate.path)] * 2)\n"
+        "bench.until(lambda: False, 'never', seconds=60)",
+        method,
+        voice.path,
+    )
+    said = lines_of(voice, 3)
+    (heir,) = [int(pid) for word, pid in said if word == "heir"]
+    busy = [int(pid) for word, pid in said if word != "heir"]
+    server = [p.pid for p in children() if "worker.server" in str(p.cmdline())]
+
+    script.kill()
+    try:
+        await_end([*busy, *server], seconds=2)
+        assert is_alive(heir)
+    finally:
+        os.kill(heir, signal.SIGKILL)
+        script.communicate()
 
 
 @every_method

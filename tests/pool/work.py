@@ -6,6 +6,7 @@ A worker and its test talk through named pipes: nothing to inherit, whatever the
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import importlib
 import multiprocessing
@@ -251,3 +252,15 @@ class TerminateOwnChild:
 
 def _square(number: int) -> int:
     return number**2
+
+
+def fork_natively() -> int:
+    """Fork as native code does it. The child runs on, with the one thread that it has."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+def live_on(path: str) -> None:
+    """What a forked child of the parent does: it has no end."""
+    Say(path, "heir")()
+    while True:
+        ctypes.PyDLL(None).pause()
