@@ -248,6 +248,10 @@ class Crawl:
     def open_gate(self) -> None:
         fcntl.flock(self._gate, fcntl.LOCK_UN)
 
+    def send(self, signum: signal.Signals) -> None:
+        """A signal for the process that was started, and no other."""
+        self._process.send_signal(signum)
+
     def signal_group(self, signum: signal.Signals) -> None:
         """As a terminal does with Ctrl-C."""
         os.killpg(self._process.pid, signum)
