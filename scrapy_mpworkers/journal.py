@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Thread
 from time import sleep
 from typing import Any, NamedTuple, TypeAlias
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.job_lock import JobLock
 from scrapy_mpworkers.journal_entries import Entry, entries
+from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.private_files import open_private
 from scrapy_mpworkers.wire.codec import StoredFrame
 
@@ -97,7 +97,7 @@ class Journal:
             raise JournalError(f"the journal {self._path} cannot be used: {error}") from error
         self._definitions: dict[int, int] = {}  # by number in frames of this run
         self._hops: dict[tuple[str, ...], str] = {}  # as JSON
-        self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._orders: Mailbox[_Order] = Mailbox()
         self._taken: list[_Order] = []
         self._works = False
 
@@ -150,7 +150,7 @@ class Journal:
                 while self._write(database, self._take()):
                     pass
                 _forget_definitions(database)
-        except Exception as error:  # whatever it is: the items wait for this thread
+        except BaseException as error:  # whatever it is: the items wait for this thread
             self._fail(error)
         self._tell(self._closed)
 
@@ -158,9 +158,8 @@ class Journal:
         self._taken = [self._orders.get()]
         if not isinstance(self._taken[0], _End):
             sleep(_GATHER)
-        with suppress(Empty):
-            while True:
-                self._taken.append(self._orders.get_nowait())
+        while self._orders:
+            self._taken.append(self._orders.get())
         return self._taken
 
     def _write(self, database: sqlite3.Connection, orders: list[_Order]) -> bool:
@@ -205,7 +204,7 @@ class Journal:
         with suppress(RuntimeError):  # the loop is closed, after a second Ctrl-C for one
             self._call_in_loop(news)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """The crawl goes on without a journal, and nothing waits for it."""
         self._works = False
         logger.error(

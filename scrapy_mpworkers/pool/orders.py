@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
-from queue import SimpleQueue
 from typing import Any
 
+from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.wire.arena import Arena, make_arena
 from scrapy_mpworkers.wire.messages import Order, pieces
 
@@ -114,26 +114,38 @@ class _Feeder:
     """A thread that writes what does not fit. It ends with the pipe, which it closes."""
 
     def __init__(self, writer: Connection) -> None:
-        self._messages: SimpleQueue[list[bytes] | None] = SimpleQueue()
-        # A daemon: the interpreter must not wait for one that is blocked by a stuck worker.
-        threading.Thread(
-            target=self._run, args=(writer,), name="mpworkers-feeder", daemon=True
-        ).start()
+        self._messages: Mailbox[list[bytes] | None] = Mailbox()
+        self._writer = writer
+        self._has_thread = False
 
     def feed(self, message: list[bytes]) -> None:
         self._messages.put(message)
+        if not self._has_thread:
+            # There may be none to be had for the moment. The next message tries it again; until
+            # then the lane does not take up its work, which is noticed as that of any other.
+            with contextlib.suppress(RuntimeError):
+                self._start()
 
     def end(self) -> None:
-        self._messages.put(None)
+        if self._has_thread:
+            self._messages.put(None)
+        else:
+            self._writer.close()
 
-    def _run(self, writer: Connection) -> None:
-        while True:
-            message = self._messages.get()
-            if message is None:
-                break
-            _write(writer, message)
-            del message  # or its frames would stay in memory until the next one
-        writer.close()
+    def _start(self) -> None:
+        # A daemon: the interpreter must not wait for one that is blocked by a stuck worker.
+        threading.Thread(target=self._run, name="mpworkers-feeder", daemon=True).start()
+        self._has_thread = True
+
+    def _run(self) -> None:
+        # Closed however the thread ends: the worker sees the end of its orders, and exits.
+        with contextlib.closing(self._writer):
+            while True:
+                message = self._messages.get()
+                if message is None:
+                    break
+                _write(self._writer, message)
+                del message  # or its frames would stay in memory until the next one
 
 
 def widen(pipe: int) -> int:

@@ -1,0 +1,34 @@
+"""How one thread passes things to another."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """A queue for one reader.
+
+    Not :class:`queue.SimpleQueue`: gevent's ``monkey.patch_all`` (tried: 26.9) puts a class of its
+    own in its place, which works in one thread only, and ends the others' with ``LoopExit``.
+    """
+
+    def __init__(self) -> None:
+        self._things: deque[T] = deque()
+        self._count = threading.Semaphore(0)
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def put(self, thing: T) -> None:
+        """Never waits."""
+        self._things.append(thing)
+        self._count.release()
+
+    def get(self) -> T:
+        """Wait for the next one."""
+        self._count.acquire()
+        return self._things.popleft()
