@@ -12,15 +12,22 @@ import os
 import signal
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from multiprocessing.context import BaseContext
 from time import monotonic
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool.forked import forked_main, inherited_from
+from scrapy_mpworkers.pool.groups import signal_group
 from scrapy_mpworkers.pool.ledger import Message
 from scrapy_mpworkers.pool.orders import Orders, widen
-from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes, take_for_dead
+from scrapy_mpworkers.pool.shortages import make_lock
 from scrapy_mpworkers.wire.messages import Boot, Dismissal, Order, Setup
 from scrapy_mpworkers.worker import main as worker_side
+
+#: Seconds in which a killed worker ends, if it ever does.
+_END_SECONDS = 5.0
 
 
 class Turn(NamedTuple):
@@ -67,6 +74,7 @@ class Lane:
         self._refused: set[int] = set()  # those that it could not open, a moment ago
         self._told: set[int] = set()  # all crawls that it was ever told of
         self._gone = self._withdrawn = False
+        self.is_sure_of_exit = False  #: whether its exit handle certainly tells of its end
 
     @property
     def title(self) -> str:
@@ -74,44 +82,57 @@ class Lane:
         return f"{self.name} (pid {self.pid})"
 
     def start(self, processes: Processes, siblings: Iterable[Lane]) -> None:
-        """Start the worker. Blocks while the fork server imports."""
-        context = processes.context
-        self.orders = Orders(context)
-        self.reports, reports_w = context.Pipe(duplex=False)
-        self.dial = context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
-        # Whoever takes it first decides: the worker that it opens its consumers, or we that it
-        # never will.
-        self.permit = context.Lock()
-        ends = worker_side.Ends(
-            self.orders.queue, self.orders.arena, reports_w, self.dial, self.permit
-        )
-        arguments: tuple[Any, ...] = (ends, processes.conditions)
-        target: Any = worker_side.main
-        if processes.method == "fork":
-            arguments = (inherited_from(siblings, self), *arguments)
-            target = forked_main
-        self.process = processes.process(target, arguments, self.name)
-        try:
-            self.process.start()
-        finally:
+        """Start the worker, or raise and leave nothing behind. Blocks while the fork server
+        imports."""
+        with ExitStack() as undo:
             # The worker's ends, closed at once: with a copy of them here, a feeder blocked in the
             # full pipe of a killed worker would never get its EPIPE, nor the watcher its EOF.
-            self.orders.close_reader()
-            reports_w.close()
-        self.pid = self.process.pid
+            with ExitStack() as given_away:
+                ends = self._make_ends(processes.context, undo, given_away)
+                arguments: tuple[Any, ...] = (ends, processes.conditions)
+                target: Any = worker_side.main
+                if processes.method == "fork":
+                    arguments = (inherited_from(siblings, self), *arguments)
+                    target = forked_main
+                self.process = processes.process(target, arguments, self.name)
+                self.process.start()
+            undo.pop_all()  # from here on nothing can fail
         self.exit_handle = self._open_exit_handle(processes.method)
+        self.pid = self.process.pid
         os.set_blocking(self.reports.fileno(), False)
         widen(self.reports.fileno())
+
+    def _make_ends(
+        self, context: BaseContext, undo: ExitStack, given_away: ExitStack
+    ) -> worker_side.Ends:
+        # Whoever takes it first decides: the worker that it opens its consumers, or we that it
+        # never will. (The first semaphore of all, so that it is the one that cannot be made.)
+        self.permit = make_lock(context)
+        self.orders = Orders(context)
+        undo.callback(self.orders.discard)
+        given_away.callback(self.orders.close_reader)
+        self.reports, reports_w = context.Pipe(duplex=False)
+        undo.callback(self.reports.close)
+        given_away.callback(reports_w.close)
+        self.dial = context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
+        return worker_side.Ends(
+            self.orders.queue, self.orders.arena, reports_w, self.dial, self.permit
+        )
 
     def _open_exit_handle(self, method: str) -> int:
         """An fd that becomes readable when the worker is dead.
 
         ``Process.sentinel`` is the end of a pipe, except under forkserver, and a process that the
-        worker has forked keeps that pipe open. Linux has a handle for the process itself.
+        worker has forked keeps that pipe open. Linux has a handle for the process itself; a kernel
+        before 5.3, a sandbox or a lack of descriptors refuses it.
         """
-        if self.pid is None or method == "forkserver" or not hasattr(os, "pidfd_open"):
+        self.is_sure_of_exit = True
+        if method == "forkserver":
             return self.process.sentinel
-        return os.pidfd_open(self.pid)
+        with contextlib.suppress(OSError, AttributeError):
+            return os.pidfd_open(self.process.pid)  # type: ignore[arg-type]
+        self.is_sure_of_exit = False
+        return self.process.sentinel
 
     def send(self, order: Order) -> None:
         """Put a message into the queue. Never waits."""
@@ -234,37 +255,47 @@ class Lane:
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Signal the worker and every process that it started."""
-        if self.pid is None or self._gone:
-            return
-        # By pid: Process.kill does nothing when the fork server is gone. The group does not
-        # exist until the worker has made it.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            try:
-                os.killpg(self.pid, signum)
-            except ProcessLookupError:
-                os.kill(self.pid, signum)
+        if self.pid is not None and not self._gone:
+            # Without its fork server it may live on, whatever its handle says.
+            has_ended = self.process.exitcode not in (None, SERVER_GONE)
+            signal_group(self.pid, signum, has_ended)
 
-    def reap(self) -> bool:
-        """Collect a worker whose exit handle has fired; ``False`` if it is not quite dead yet.
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody can tell of its exit, or of its fork server's."""
+        return self.process.exitcode is not None
 
-        First ends what it left behind; its pid cannot be another's before it is collected.
+    def reap(self, is_certain: bool = False) -> bool:
+        """Collect a worker whose exit handle has fired, and end what it left behind.
+
+        Args:
+            is_certain: whether it is dead by now even if nobody tells of its end.
+
+        Returns:
+            whether it is dead; if not, it is killed, and to be reaped again soon.
         """
         self.kill()
-        if self.process.exitcode is None:
+        if is_certain and not self.has_ended:
+            take_for_dead(self.process)
+        if not self.has_ended:
             return False
         if self.exit_handle != self.process.sentinel:
             os.close(self.exit_handle)
         self._gone = True
         return True
 
+    def undo(self) -> None:
+        """End a worker that nobody waits for any more, and release all. Blocks for a moment."""
+        self.kill_for_good()
+        self.process.join(_END_SECONDS)
+        self.reap(is_certain=True)
+        self.discard()
+
     def discard(self) -> None:
         """Release queue, pipe and process, and leave nothing behind."""
-        if not hasattr(self, "orders"):
-            return  # it could not even make its queue
         self.orders.discard()
         self.reports.close()
-        if self.pid is not None:
-            self.process.close()
+        self.process.close()
 
 
 def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[], None]:

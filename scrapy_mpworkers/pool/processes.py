@@ -12,6 +12,7 @@ import contextlib
 import io
 import multiprocessing.process
 import os
+import posix
 import signal
 import subprocess
 import sys
@@ -39,6 +40,7 @@ if sys.platform == "win32":
         "POSIX has them. Remove scrapy_mpworkers.Addon from ADDONS on this machine."
     )
 
+from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool import unshared
 from scrapy_mpworkers.pool.exits import SERVER_GONE, ExitNotice
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers, tracker_fd
@@ -139,7 +141,19 @@ class _Popen(popen_fork.Popen):
             return self._poll(flag)
 
     def _poll(self, flag: int) -> int | None:
-        return super().poll(flag)
+        if self.returncode is None:
+            try:
+                # Not os.waitpid: gevent's stands there if it has patched (tried: 26.9), and knows
+                # of an end only when gevent's own loop runs.
+                pid, status = posix.waitpid(self.pid, flag)
+            except ChildProcessError:
+                # Somebody else has collected it: a handler that waits for any child, or the
+                # kernel, if SIGCHLD is ignored. popen_fork takes it for alive (3.10 to 3.13).
+                self.returncode = UNKNOWN_EXIT
+            else:
+                if pid == self.pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
     def _keep(self, pipes: Pipes, *more: int) -> None:
         fds = (pipes.status_r, pipes.data_w, *more)
@@ -261,3 +275,8 @@ def _preparation_data(name: str) -> dict[str, Any]:
     if chosen is None:
         set_start_method(None, force=True)
     return data
+
+
+def take_for_dead(process: BaseProcess) -> None:
+    """Nobody tells how *process* has ended, though it has: do not wait for its exit code."""
+    process._popen.returncode = UNKNOWN_EXIT  # type: ignore[attr-defined]

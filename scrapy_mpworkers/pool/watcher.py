@@ -24,8 +24,12 @@ _READ = 1 << 16
 _READS = 1 + PIPE_BYTES // _READ
 #: Seconds after which to ask again for the exit code of a worker whose handle has fired.
 _BLINK = 0.005
+#: Seconds after which an exit code is not waited for any more: whoever could tell it does not.
+_CODE_SECONDS = 2.0
 #: Seconds that a worker may live without its end of the pipe.
 _DUMB = 5.0
+#: Seconds between two looks at a worker whose exit handle may stay silent after its end.
+_LOOK_AGAIN = 1.0
 
 
 class Watcher:
@@ -49,6 +53,7 @@ class Watcher:
         self._on_end = on_end
         self._assemblies: dict[Lane, _Assembly] = {}
         self._listening: set[Lane] = set()
+        self._ending: set[Lane] = set()  # their exit is known, and not their exit code
 
     def add(self, lane: Lane) -> None:
         """Watch a started lane until its end."""
@@ -57,6 +62,8 @@ class Watcher:
         self._listening.add(lane)
         self._loop.add_reader(fd, partial(self._read, lane))
         self._loop.add_reader(lane.exit_handle, partial(self._exited, lane))
+        if not lane.is_sure_of_exit:
+            self._look_later(lane)
 
     def hear(self, lane: Lane) -> None:
         """Take in what a lane has said so far.
@@ -91,18 +98,32 @@ class Watcher:
             self._listening.remove(lane)
             self._loop.remove_reader(self._assemblies[lane].fd)
 
+    def _look_later(self, lane: Lane) -> None:
+        self._loop.call_later(_LOOK_AGAIN, while_it_lives(lane, self._look))
+
+    def _look(self, lane: Lane) -> None:
+        """A process that the worker has forked holds the pipe that would tell: ask the kernel."""
+        if lane not in self._assemblies or lane in self._ending:
+            return
+        if lane.has_ended:
+            self._exited(lane)
+        else:
+            self._look_later(lane)
+
     def _exited(self, lane: Lane) -> None:
+        self._ending.add(lane)
         self._loop.remove_reader(lane.exit_handle)
         self._deafen(lane)
-        self._collect(lane)
+        self._collect(lane, monotonic() + _CODE_SECONDS)
 
-    def _collect(self, lane: Lane) -> None:
-        if not lane.reap():
-            self._loop.call_later(_BLINK, partial(self._collect, lane))
+    def _collect(self, lane: Lane, until: float) -> None:
+        if not lane.reap(is_certain=monotonic() > until):
+            self._loop.call_later(_BLINK, partial(self._collect, lane, until))
             return
         # Drain first: results that it managed to write are results.
         self._take(lane)
         del self._assemblies[lane]
+        self._ending.remove(lane)
         self._on_end(lane, lane.process.exitcode)
 
 

@@ -61,6 +61,12 @@ def rotated(*methods: str) -> pytest.MarkDecorator:
     )
 
 
+def quick(first: str, *others: str) -> pytest.MarkDecorator:
+    """Parametrizes *method*: the first one in a plain run, all of them in the full."""
+    slower = [pytest.param(method, marks=pytest.mark.full) for method in others]
+    return pytest.mark.parametrize("method", [first, *slower])
+
+
 every_method = pytest.mark.parametrize("method", METHODS)
 
 

@@ -1,0 +1,167 @@
+"""Workers of whose end somebody else hears first, or of which the usual way does not tell."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+
+import psutil
+import pytest
+
+from scrapy_mpworkers.errors import WorkerDied
+from scrapy_mpworkers.pool import watcher
+
+from .harness import comes_true, every_method, quick
+from .saboteurs import KillsItself
+from .work import ForkChild, InTurn, Square
+
+
+class Reaper:
+    """Waits for any child whenever one has ended, as simple init processes and some servers do."""
+
+    def __init__(self) -> None:
+        self.collected: list[int] = []
+        self._before = signal.signal(signal.SIGCHLD, self._collect)
+
+    def end(self) -> None:
+        signal.signal(signal.SIGCHLD, self._before)
+
+    def _collect(self, *_: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                self.collected.append(pid)
+
+
+@pytest.fixture
+def ignored():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.fixture
+def reaper():
+    reaper = Reaper()
+    yield reaper
+    reaper.end()
+
+
+WAYS = [
+    pytest.param("ignored", "fork"),
+    pytest.param("reaper", "fork"),
+    pytest.param("ignored", "spawn", marks=pytest.mark.full),
+    pytest.param("reaper", "spawn", marks=pytest.mark.full),
+    pytest.param("ignored", "forkserver", marks=pytest.mark.full),
+    pytest.param("reaper", "forkserver", marks=pytest.mark.full),
+]
+
+
+@pytest.mark.parametrize(("way", "method"), WAYS)
+def test_worker_that_somebody_else_collects_is_missed(request, make_bench, way, method, caplog):
+    request.getfixturevalue(way)
+    bench = make_bench(method, redeliver_times=1).start()
+
+    (poisonous,) = bench.submit(KillsItself())
+    fine = bench.submit(*(Square(n) for n in range(30)))
+    bench.until_settled()
+    bench.until_manned()
+
+    error = bench.error(poisonous)
+    assert isinstance(error, WorkerDied)
+    assert [bench.result(n) for n in fine] == [n**2 for n in range(30)]
+    deaths = bench.figures.deaths
+    assert sum(deaths.values()) == 2
+    assert method == "forkserver" or way == "reaper" or set(deaths) == {"unknown"}
+    said = [r.getMessage() for r in caplog.records if "go to somebody else" in r.getMessage()]
+    assert len(said) == ("unknown" in deaths)
+    bench.stop().assert_books()
+
+
+@pytest.mark.parametrize("refusal", [errno.EPERM, None])
+@quick("fork", "spawn")
+def test_worker_is_missed_where_the_system_has_no_handle_for_processes(
+    make_bench, monkeypatch, method, refusal
+):
+    refuse_handles(monkeypatch, refusal)
+    monkeypatch.setattr(watcher, "_LOOK_AGAIN", 0.1)
+    bench = make_bench(method, redeliver_times=0).start()
+
+    # The child has copies of all that the worker had open: pipes do not tell of the death.
+    (poisonous,) = bench.submit(InTurn((ForkChild(bench.voice.path), KillsItself())))
+    (child,) = bench.until_said("child")
+    try:
+        bench.until_settled()
+    finally:
+        if psutil.pid_exists(child):
+            os.kill(child, signal.SIGKILL)
+
+    assert isinstance(bench.error(poisonous), WorkerDied)
+    assert bench.until_manned().run(Square(3)) == [9]
+    bench.stop().assert_books()
+
+
+def refuse_handles(monkeypatch, refusal):
+    """As a kernel before 5.3 does (ENOSYS), an old container profile (EPERM), another system."""
+
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(refusal, os.strerror(refusal))
+
+    if refusal is None:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    else:
+        monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+
+
+@pytest.mark.full
+@every_method
+def test_without_handles_and_without_exit_codes_a_worker_is_missed_all_the_same(
+    ignored, make_bench, monkeypatch, method
+):
+    refuse_handles(monkeypatch, errno.EPERM)
+    bench = make_bench(method, redeliver_times=0).start()
+
+    (poisonous,) = bench.submit(KillsItself())
+    bench.until_settled()
+
+    assert isinstance(bench.error(poisonous), WorkerDied)
+    bench.until_manned().stop().assert_books()
+
+
+@pytest.mark.parametrize("method", ["fork"])
+def test_process_that_has_got_the_number_of_a_collected_worker_is_not_killed(
+    reaper, make_bench, method
+):
+    bench = make_bench(method, workers=1).start()
+    (lane,) = bench.lanes
+    os.kill(lane.pid, signal.SIGKILL)
+    assert comes_true(lambda: lane.pid in reaper.collected)
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+    lane.pid = stranger.pid  # as the kernel may give it to the next process
+    lane.kill()
+    bench.until(lambda: sum(bench.figures.deaths.values()) == 1, "the death is known")
+
+    assert psutil.Process(stranger.pid).status() != psutil.STATUS_ZOMBIE
+    stranger.kill()
+    assert comes_true(lambda: stranger.pid in reaper.collected)
+    stranger.wait()
+    bench.until_manned().stop()
+
+
+@quick("fork", "spawn")
+def test_worker_whose_exit_code_nobody_tells_is_missed_soon(make_bench, monkeypatch, method):
+    # As under gevent, whose own loop would have to run first.
+    monkeypatch.setattr(watcher, "_CODE_SECONDS", 0.2)
+    bench = make_bench(method, redeliver_times=0).start()
+    monkeypatch.setattr("posix.waitpid", lambda pid, flag: (0, 0))
+
+    (poisonous,) = bench.submit(KillsItself())
+    bench.until_settled()
+
+    assert bench.error(poisonous).exitcode is None
+    bench.until_manned()
+    monkeypatch.undo()
+    bench.stop().assert_books()
