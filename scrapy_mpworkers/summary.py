@@ -49,10 +49,7 @@ def table(figures: Figures, now: float, cpus: int, has_batches: bool = False) ->
         ("wait", _percentiles(figures.wait)),
         ("service", _percentiles(figures.service)),
         ("bytes", f"{_size(figures.bytes_shipped)} out, {_size(figures.bytes_returned)} back"),
-        (
-            "advice",
-            advice(figures, now, cpus, has_batches) if figures.service.count else "no items came",
-        ),
+        ("advice", advice(figures, now, cpus, has_batches)),
     ]
     return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
 
@@ -61,6 +58,8 @@ def advice(figures: Figures, now: float, cpus: int, has_batches: bool = False) -
     """One sentence drawn from the figures."""
     share = figures.utilisation(now)
     service = figures.service
+    if not service.count:
+        return _without_outcomes(figures)
     if sum(worker.lived(now) for worker in figures.workers) < _ENOUGH_SECONDS:
         return "too short a crawl to judge."
     if (
@@ -85,6 +84,19 @@ def advice(figures: Figures, now: float, cpus: int, has_batches: bool = False) -
             "delays, the spider's own callbacks), fewer workers would do."
         )
     return f"workers were busy {share:.0%} of the time: a good fit."
+
+
+def _without_outcomes(figures: Figures) -> str:
+    """Why no worker has got anything done."""
+    if not figures.items.submitted + figures.calls.submitted:
+        return "no items came."
+    if not figures.deaths:
+        return "no worker got an item done: the errors above say why."
+    ways = ", ".join(f"{count} × {way}" for way, count in figures.deaths.most_common())
+    return (
+        f"no worker got an item done, {figures.deaths.total()} died ({ways}): run the pipelines in "
+        "Scrapy's own process to see why, -s MPWORKERS_WORKERS=0."
+    )
 
 
 def _fates(tally: Tally) -> str:

@@ -232,12 +232,11 @@ class DaskPool:
         if lane.is_silent or (not explained and opened):
             oldest = self._tenant.oldest_lease(lane)
             blamed = None if oldest is None else oldest.id
-        if self._tenant.lane_lost(lane, Death(None, "is lost", blamed)):
-            self._restarts.progress()
+        self._tenant.lane_lost(lane, Death(None, "is lost", blamed))
         is_fruitless = not lane.settled and (bool(why) or not explained)
-        if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic()):
+        if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic(), blamed):
             self._break(
-                f"{self._restarts.intensity + 1} workers were lost within "
+                f"{self._restarts.deaths} workers were lost within "
                 f"{self._restarts.period:g} s before they settled anything; the last: "
                 f"{lane.title}{', ' + why if why else ''}"
             )

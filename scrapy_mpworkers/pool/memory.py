@@ -14,7 +14,7 @@ def resident_bytes(pid: int) -> int:
     """Resident memory of a process; 0 if it is gone."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+    except (psutil.Error, OSError):  # this process may have no file descriptor left
         return 0
 
 

@@ -25,7 +25,7 @@ from scrapy_mpworkers.pool.processes import Processes
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.starter import Starter
-from scrapy_mpworkers.pool.supervisor import Supervisor
+from scrapy_mpworkers.pool.supervisor import SEE_IT, Supervisor
 from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.pool.tenant import Tenant
 
 logger = logging.getLogger(__name__)
+
+#: Seconds after which the starter's last job is not waited for any more: its thread may hang in a
+#: start that does not end.
+RELEASE_SECONDS = 15.0
 
 
 class Pool:
@@ -59,6 +63,7 @@ class Pool:
         self._processes = processes
         self._ended = ended
         self._members = Members()
+        self._is_released = False
 
     # For the crawls
 
@@ -144,6 +149,10 @@ class Pool:
         with suppress(RuntimeError):
             self.loop.call_from_thread(function)
 
+    def _starter_died(self, error: BaseException) -> None:
+        # In the starter's thread.
+        self.call_in_loop(lambda: self._supervisor.starter_died(error))
+
     def all_figures(self) -> list[Figures]:
         """Those of each crawl, which all count what happens to the workers."""
         return [member.tenant.figures for member in self._members]
@@ -160,19 +169,18 @@ class Pool:
         """A lane is gone. Whether a crawl is to blame whose trouble is its own."""
         is_ones_own = self._openings.blames(lane, death.in_words) and not self.is_ending
         for member in self._members:
-            if member.tenant.lane_lost(lane, death):
-                self._restarts.progress()
+            member.tenant.lane_lost(lane, death)
             if member.crawl in lane.open_for:
                 self._is_closed_in(lane, member)
             self._departures.closed_in(lane, member)
         self.loop.call_soon(self._openings.spread)  # when its replacement is there
         return is_ones_own
 
-    def lanes_exhausted(self, history: str) -> None:
-        """Workers die without any progress: the pool is broken."""
+    def lanes_exhausted(self, history: str, advice: str) -> None:
+        """Workers die without any progress, or cannot be started: the pool is broken."""
         self.is_ending = True
         for member in self._members.sound:
-            self._break_off(member, history)
+            self._break_off(member, history, advice)
         self._supervisor.kill_all()
 
     # Start and end
@@ -180,7 +188,7 @@ class Pool:
     def _start(self) -> None:
         options, members = self._options, self._members
         self._processes.take_server()
-        self._starter = Starter()
+        self._starter = Starter(self._starter_died)
         self._watcher = Watcher(
             self.loop, self._on_report, lambda *end: self._supervisor.ended(*end)
         )
@@ -211,6 +219,7 @@ class Pool:
         def all_ended() -> None:
             self._starter.do(release)
             self._starter.end()
+            self.loop.call_later(RELEASE_SECONDS, done)
 
         def release() -> None:
             # In the starter's thread.
@@ -219,6 +228,9 @@ class Pool:
             self.call_in_loop(done)
 
         def done() -> None:
+            if self._is_released:
+                return
+            self._is_released = True
             logger.info("Workers stopped.")
             self._ended()
             stopped()
@@ -272,13 +284,9 @@ class Pool:
         if not any(member.crawl in other.open_for for other in others):
             member.tenant.not_ready(lane.place)
 
-    def _break_off(self, member: Membership, history: str) -> None:
+    def _break_off(self, member: Membership, history: str, advice: str = SEE_IT) -> None:
         member.is_broken = True
-        error = PoolBroken(
-            f"the worker pool is broken: {history}. Look for the first error of a worker in the "
-            "log, or run in one process to see it: -s MPWORKERS_WORKERS=0"
-        )
-        member.tenant.broken(error)
+        member.tenant.broken(PoolBroken(f"the worker pool is broken: {history}. {advice}"))
 
     def _oldest_lease(self, lane: Lane) -> Entry | None:
         leases = [member.tenant.oldest_lease(lane) for member in self._members]

@@ -1,28 +1,105 @@
-"""When to stop replacing workers. Pure: the time is passed in.
+"""When to stop replacing workers, and when to wait before the next start. Pure: the time is passed
+in.
 
 Erlang's restart intensity (https://www.erlang.org/doc/system/sup_princ.html#maximum-restart-intensity),
-with one difference: only fruitless deaths count, and any progress forgives them.
+with two differences. Only fruitless deaths count, and any progress forgives them. And deaths under
+a task count by task: how often one of them may kill is bounded elsewhere, and one poison task,
+which every crawl may have, says nothing of the next one; only each further task that kills counts.
+A few in a row may be chance, many are not: then it is the pipeline that kills. To give such a task
+up is no progress, as nothing has come of it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
+#: Seconds of the first pause after a start that failed, and of the longest one.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+#: Starts that fail in a row before a pool without any worker may give up. One failure, or two, may
+#: be an accident of the moment, however long they took.
+_STARTS = 4
+#: Seconds that a pool which has never had a worker goes on trying: nothing will change then.
+_NEVER_MANNED = 1.0
+
 
 class RestartIntensity:
-    """Allows *intensity* fruitless deaths in *period* seconds."""
+    """Allows *intensity* fruitless deaths in *period* seconds, those under one task taken as one
+    and the first such task as none."""
 
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity, self.period = intensity, period
-        self._deaths: deque[float] = deque()
+        self._deaths: deque[tuple[float, int | None]] = deque()
+
+    @property
+    def deaths(self) -> int:
+        """How many fruitless deaths there were in the last period, without progress since."""
+        return len(self._deaths)
+
+    @property
+    def culprits(self) -> int:
+        """How many tasks these deaths are charged to."""
+        return len({task for _, task in self._deaths} - {None})
 
     def progress(self) -> None:
         """The pool has settled a task."""
         self._deaths.clear()
 
-    def allows(self, now: float) -> bool:
-        """A worker died at *now* before it settled anything. Whether to start another."""
-        self._deaths.append(now)
-        while self._deaths[0] < now - self.period:
+    def allows(self, now: float, task: int | None = None) -> bool:
+        """A worker died at *now* before it settled anything. Whether to start another.
+
+        Args:
+            task: that it was running, if any.
+        """
+        self._deaths.append((now, task))
+        while self._deaths[0][0] < now - self.period:
             self._deaths.popleft()
-        return len(self._deaths) <= self.intensity
+        uncharged = sum(task is None for _, task in self._deaths)
+        return uncharged + max(0, self.culprits - 1) <= self.intensity
+
+
+class FailedStarts:
+    """Decides how long to wait after a start that failed, and when there is no hope left.
+
+    Each pause is as long as starts have failed so far, within bounds: so pauses double, and workers
+    are back soon after a short shortage, however many places are empty.
+
+    Args:
+        period: seconds that a pool goes on trying when it has lost its last worker.
+    """
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._since: float | None = None  # the first of those that have failed in a row
+        self._count = 0
+        self._was_manned = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the last start is the first one that has failed since one succeeded."""
+        return self._count == 1
+
+    def succeeded(self) -> bool:
+        """A worker has been started. Whether the start before it had failed."""
+        failed_before = self._count > 0
+        self._since, self._count, self._was_manned = None, 0, True
+        return failed_before
+
+    def pause(self, now: float, has_worker: bool, is_hopeless: bool) -> float | None:
+        """A start has failed at *now*.
+
+        Args:
+            has_worker: whether another worker lives. Then the pool goes on with that one.
+            is_hopeless: whether the next one will certainly fail as well.
+
+        Returns:
+            seconds to wait before the next; ``None`` if there shall be none.
+        """
+        if self._since is None:
+            self._since = now
+        self._count += 1
+        failing = now - self._since
+        patience = self._period if self._was_manned else _NEVER_MANNED
+        is_over = is_hopeless or (self._count >= _STARTS and failing >= patience)
+        if is_over and not has_worker:
+            return None
+        return LONGEST_PAUSE if is_hopeless else min(max(failing, SHORTEST_PAUSE), LONGEST_PAUSE)

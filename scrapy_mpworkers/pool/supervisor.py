@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
-from scrapy_mpworkers.errors import exit_in_words, exit_label
+from scrapy_mpworkers.errors import UNKNOWN_EXIT, exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import Death, Loop
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
 from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
 from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.shortages import in_words, remedy
 from scrapy_mpworkers.pool.starter import Starter
+from scrapy_mpworkers.pool.vacancies import Vacancies
 from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.wire.messages import POISON_PILL
 
@@ -23,6 +25,15 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between SIGTERM and SIGKILL of a worker that does not end.
 GRACE_SECONDS = 2.0
+#: Seconds after SIGKILL in which a worker ends, if it ever does.
+LAST_SECONDS = 10.0
+
+#: What to do about workers that die.
+SEE_IT = (
+    "Look for the first error of a worker in the log, or run in one process to see it: "
+    "-s MPWORKERS_WORKERS=0"
+)
+_SEE_THREAD = "Something in Scrapy's process ends its threads, or replaces how they wait"
 
 
 class Owner(Protocol):
@@ -35,7 +46,7 @@ class Owner(Protocol):
     def lane_started(self, lane: Lane) -> None: ...
     def all_figures(self) -> Iterable[Figures]: ...
     def lane_lost(self, lane: Lane, death: Death) -> bool: ...
-    def lanes_exhausted(self, history: str) -> None: ...
+    def lanes_exhausted(self, history: str, advice: str) -> None: ...
 
 
 class Supervisor:
@@ -56,9 +67,10 @@ class Supervisor:
         self._watcher = watcher
         self._starter = starter
         self._name = name
+        self._vacancies = Vacancies(restarts.period, owner.loop, self._start_again)
         self._generations: dict[int, int] = {}
         self._stopped: Callable[[], None] | None = None
-        self._retired = self._exiting = False
+        self._retired = self._exiting = self._knows_of_taken_exits = False
         self._last_exit = ""
         self._oom = OutOfMemoryKills()
         self.lanes: list[Lane] = []
@@ -95,6 +107,9 @@ class Supervisor:
         if self._exiting:
             return  # multiprocessing joins its processes now; they must not be closed under it
         self.lanes.remove(lane)
+        if exitcode == UNKNOWN_EXIT:
+            self._say_that_exits_are_taken()
+            exitcode = None
         explained = lane.killed or exitcode == SERVER_GONE
         is_oom = exitcode == -signal.SIGKILL and not explained and self._oom.any_since_last_look()
         running = lane.running()
@@ -105,7 +120,7 @@ class Supervisor:
         is_ones_own = self._owner.lane_lost(lane, death)
         self._starter.do(lane.discard)
         is_fruitless = lane.hung or not (lane.settled or explained)
-        self._replace(lane, is_fruitless and not is_ones_own)
+        self._replace(lane, is_fruitless and not is_ones_own, running)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
@@ -123,6 +138,14 @@ class Supervisor:
         for lane in self.lanes:
             lane.kill_for_good()
 
+    def starter_died(self, error: BaseException) -> None:
+        """There is no thread any more that could start a worker."""
+        self.lanes[:] = [lane for lane in self.lanes if lane.pid is not None]
+        self._starter.do_the_rest()
+        if self._stopped is None and not self._retired:
+            self._exhausted(f"the thread that starts workers has ended: {error!r}", _SEE_THREAD)
+        self._finish_if_empty()
+
     def exit_now(self) -> None:
         """The interpreter exits, with the loop perhaps still running in another thread."""
         self._exiting = True
@@ -134,17 +157,27 @@ class Supervisor:
         siblings = list(self.lanes)
         self.lanes.append(lane)
         self._owner.lane_made(lane)
+        is_fork = self._processes.method == "fork"
+        # In the starter also what ends a thread: the place would wait for ever.
+        failures = (Exception,) if is_fork else (BaseException,)
 
         def start() -> None:
+            if lane not in self.lanes:
+                return  # given up meanwhile
             try:
                 lane.start(self._processes, siblings)
-            except Exception as error:
-                failure = error
+            except failures as error:
+                # Without its frames, which hold what the start has opened, for as long as they
+                # refer to the error.
+                failure = error.with_traceback(None)
                 self._owner.call_in_loop(lambda: self._start_failed(lane, failure))
             else:
-                self._owner.call_in_loop(lambda: self._started(lane))
+                if lane in self.lanes:
+                    self._owner.call_in_loop(lambda: self._started(lane))
+                else:
+                    lane.undo()  # left behind, and the loop may never run again
 
-        if self._processes.method == "fork":
+        if is_fork:
             # A fork copies every lock as it is. Most are taken in the loop's thread (imports,
             # cloudpickle's class register), so it must be this thread that forks, now and not
             # in the middle of something. It lives as long as the pool, too.
@@ -154,6 +187,10 @@ class Supervisor:
 
     def _started(self, lane: Lane) -> None:
         logger.debug("Worker %s started, pid %s", lane.name, lane.pid)
+        if lane not in self.lanes:
+            self._starter.do(lane.undo)  # given up meanwhile
+            return
+        self._vacancies.started()
         self._watcher.add(lane)
         if self._stopped is not None or self._retired:
             for figures in self._owner.all_figures():
@@ -162,36 +199,55 @@ class Supervisor:
             return
         self._owner.lane_started(lane)
 
-    def _start_failed(self, lane: Lane, error: Exception) -> None:
-        logger.error("Worker %s could not be started: %r", lane.name, error)
-        self._last_exit = f"{lane.name} could not be started: {error!r}"
+    def _start_failed(self, lane: Lane, error: BaseException) -> None:
+        if lane not in self.lanes:
+            return  # given up meanwhile
+        self.lanes.remove(lane)
         if lane.hung:
             self._last_exit = f"{lane.name} could not be started in time"
-        self.lanes.remove(lane)
-        self._starter.do(lane.discard)
-        self._replace(lane, is_fruitless=True)
+            logger.error("Worker %s", self._last_exit)
+            self._replace(lane, is_fruitless=True)
+        elif self._stopped is not None:
+            self._finish_if_empty()
+        elif not self._retired and not self._vacancies.try_later(lane, error, self._has_worker):
+            self._exhausted(f"no worker can be started: {in_words(error)}", remedy(error))
 
-    def _replace(self, lane: Lane, is_fruitless: bool) -> None:
+    @property
+    def _has_worker(self) -> bool:
+        return any(lane.pid is not None and not lane.killed for lane in self.lanes)
+
+    def _start_again(self, place: int, relieves: Lane | None) -> None:
+        if self._stopped is None and not self._retired:
+            self._start(place, relieves)
+
+    def _replace(self, lane: Lane, is_fruitless: bool, task: int | None = None) -> None:
         if self._stopped is not None:
             self._finish_if_empty()
         elif self._retired or lane.closing or self._is_being_relieved(lane):
             return
         elif is_fruitless and lane.hung and not self.open_lanes():
-            self._exhausted(f"no worker became ready; the last: {self._last_exit}")
-        elif not is_fruitless or self._restarts.allows(monotonic()):
+            self._exhausted(f"no worker became ready; the last: {self._last_exit}", SEE_IT)
+        elif not is_fruitless or self._restarts.allows(monotonic(), task):
             self._start(lane.place, relieves=lane.relieves)
         else:
-            self._exhausted(
-                f"{self._restarts.intensity + 1} workers died within {self._restarts.period:g} s "
-                f"before they settled anything; the last: {self._last_exit}"
-            )
+            self._exhausted(self._history(), SEE_IT)
+
+    def _history(self) -> str:
+        """The fruitless deaths in one sentence."""
+        restarts = self._restarts
+        tasks = f", while they ran {restarts.culprits} different items" if restarts.culprits else ""
+        return (
+            f"{restarts.deaths} workers died within {restarts.period:g} s before they settled "
+            f"anything{tasks}; the last: {self._last_exit}"
+        )
 
     def _is_being_relieved(self, lane: Lane) -> bool:
-        return any(other.relieves is lane for other in self.lanes)
+        is_soon = any(other.relieves is lane for other in self.lanes)
+        return is_soon or self._vacancies.are_to_relieve(lane)
 
-    def _exhausted(self, history: str) -> None:
+    def _exhausted(self, history: str, advice: str) -> None:
         self._retired = True
-        self._owner.lanes_exhausted(history)
+        self._owner.lanes_exhausted(history, advice)
 
     def _let_go(self, lane: Lane) -> None:
         if not lane.ready and lane.withdraw():
@@ -206,12 +262,31 @@ class Supervisor:
             lane.killed = True
             lane.kill(signal.SIGTERM)
         if self.lanes:
-            self._owner.loop.call_later(GRACE_SECONDS, self.kill_all)
+            self._owner.loop.call_later(GRACE_SECONDS, self._kill_or_leave)
+
+    def _kill_or_leave(self) -> None:
+        self.kill_all()
+        self._owner.loop.call_later(LAST_SECONDS, self._leave_behind)
+
+    def _leave_behind(self) -> None:
+        """Not even SIGKILL has ended them, or their start hangs: end without them."""
+        for lane in self.lanes:
+            logger.error("Worker %s cannot be ended and is left behind", lane.title)
+        self.lanes.clear()
+        self._finish_if_empty()
 
     def _finish_if_empty(self) -> None:
         if not self.lanes and self._stopped is not None:
             stopped, self._stopped = self._stopped, lambda: None
             stopped()
+
+    def _say_that_exits_are_taken(self) -> None:
+        if not self._knows_of_taken_exits and self._processes.method != "forkserver":
+            self._knows_of_taken_exits = True
+            logger.warning(
+                "The exit codes of workers go to somebody else, so their deaths cannot be told "
+                "apart: something in Scrapy's process ignores SIGCHLD or waits for any child"
+            )
 
     def _note_death(
         self, lane: Lane, exitcode: int | None, out_of_memory: bool, running: int | None

@@ -264,12 +264,8 @@ class Tenant:
         """A worker has done with something of another crawl."""
         self._books.soon()
 
-    def lane_lost(self, lane: AnyLane, death: Death) -> bool:
-        """The books of a lane that is gone.
-
-        Returns:
-            whether a task is out of the way that was killing workers: progress, too.
-        """
+    def lane_lost(self, lane: AnyLane, death: Death) -> None:
+        """The books of a lane that is gone."""
         dispatcher = self._books.of(lane)
         ledger, charged = dispatcher.ledger, death.charged
         if self._options.together and ledger.accomplices(lane, lane.overdue):
@@ -286,7 +282,6 @@ class Tenant:
             error = WorkerDied(lane.title, deaths, death.exitcode, death.out_of_memory)
             self._give_up(lost.given_up, error, lane.name)
         dispatcher.soon()
-        return lost.given_up is not None
 
     def left(self, lane: AnyLane) -> None:
         """Nothing of the crawl is in the lane any more, though that lives on."""

@@ -339,6 +339,34 @@ def test_pool_that_gives_up_poison_tasks_one_by_one_is_not_broken(make_bench, me
     assert [bench.result(n) for n in fine] == [n**2 for n in range(20)]
 
 
+@pytest.mark.parametrize("method", ["fork"])
+def test_one_worker_that_comes_upon_poison_tasks_in_a_row_is_replaced_each_time(make_bench, method):
+    bench = make_bench(method, workers=1, redeliver_times=3, intensity=4).start()
+
+    ids = bench.submit(*[KillsItself()] * 5, Square(3), *[ExitsWithCode(3)] * 5, Square(4))
+    bench.until_settled()
+
+    assert bench.events.errors == []
+    assert [n for n in ids if not isinstance(bench.result(n), WorkerDied)] == [ids[5], ids[11]]
+    assert sum(bench.figures.deaths.values()) == 40
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_pool_whose_every_task_kills_is_broken_before_it_has_tried_them_all(make_bench, method):
+    bench = make_bench(method, workers=2, redeliver_times=2, intensity=3).start()
+
+    ids = bench.submit(*[ExitsWithCode(3)] * 40)
+    bench.until_settled()
+
+    [error] = bench.events.errors
+    assert "before they settled anything, while they ran 5 different items" in str(error)
+    assert "exited with code 3. Look for the first error" in str(error)
+    assert 9 <= bench.figures.deaths["exit_3"] <= 15
+    assert sum(isinstance(bench.error(n), WorkerDied) for n in ids) <= 5
+    bench.stop().assert_books()
+
+
 @rotated()
 def test_settled_tasks_forgive_fruitless_deaths(make_bench, method):
     bench = make_bench(method, workers=2, intensity=2).start()

@@ -3,6 +3,7 @@
 test_kills.py      kills at chosen moments, on a bare pool
 test_chaos.py      kills and stops at random moments, many of them
 test_parent.py     the parent is killed; is restarted 300 times; is idle
+test_shortages.py  nothing can be opened or forked for seconds; somebody else collects workers
 test_memory.py     the kernel kills for want of memory
 test_journal_kills.py
                    the whole crawl is killed at random moments, and resumed

@@ -122,6 +122,13 @@ class DiesOnceOpenedTwice(Mark):
         os._exit(6)
 
 
+class Exits(Mark):
+    """Ends the process, as some native code does, with every item."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        os._exit(3)
+
+
 class Poisoned(Mark):
     """Kills its process at the thirteenth item, each time."""
 
