@@ -6,8 +6,8 @@ import contextlib
 import errno
 import os
 import resource
+import subprocess
 from collections.abc import Iterator
-from multiprocessing import util
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,6 @@ class Forks:
         self._file.touch()
         with self._monkeypatch.context() as patch:
             patch.setattr(os, "fork", refuse)
-            patch.setattr(util, "spawnv_passfds", refuse)
+            patch.setattr(subprocess.Popen, "_execute_child", refuse)
             yield
         self._file.unlink()
