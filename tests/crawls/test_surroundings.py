@@ -104,4 +104,4 @@ def test_pipeline_that_kills_every_worker_breaks_the_pool_early_and_says_why(
     assert "'finish_reason': 'mpworkers_broken'" in ended.log
     assert "no items came" not in ended.log
     assert "no worker got an item done" in ended.log
-    assert f"{found[1]} × exit_3" in ended.log
+    assert re.search(r"no worker got an item done, \d+ died \(\d+ × exit_3", ended.log)
