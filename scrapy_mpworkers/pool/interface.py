@@ -162,12 +162,16 @@ class AnyPool(Protocol):
 
 
 class Death(NamedTuple):
-    """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it."""
+    """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it.
+
+    ``begun``: the last task that may be to blame, with those before it, unless it has settled.
+    """
 
     exitcode: int | None
     in_words: str
     charged: int | None
     out_of_memory: bool = False
+    begun: int | None = None
 
 
 class PoolEvents:

@@ -32,11 +32,15 @@ _END_SECONDS = 5.0
 
 class Turn(NamedTuple):
     """What a dial says: the running task, or the crawl whose consumers are being opened or closed
-    (both ``None`` while idle), and the start of that, on a shared clock."""
+    (both ``None`` while idle), and the start of that, on a shared clock.
+
+    ``begun``: the last task that the worker has begun, running or not.
+    """
 
     task_id: int | None
     crawl: int | None
     started: float
+    begun: int | None
 
 
 class Lane:
@@ -63,6 +67,7 @@ class Lane:
         self.open_for: set[int] = set()  #: crawls whose consumers are open in it
         self.opening: dict[int, Message] = {}  #: crawls whose consumers it has yet to open
         self.killed = False  #: by us: its end charges nobody
+        self.is_mute = False  #: it was killed because it does not take up its work, or report it
         self.overdue: int | None = None  #: the task for whose time it was killed
         self.hung = False  #: it was killed because it took too long to open consumers
         self.asked_at = monotonic()  #: when it was last told to open some
@@ -234,9 +239,8 @@ class Lane:
         written, task_id, started, crawl = self.dial
         if written % 2 or self.dial[0] != written:
             return None
-        return Turn(
-            None if task_id < 0 else int(task_id), None if crawl < 0 else int(crawl), started
-        )
+        begun = None if task_id < 0 else int(task_id)
+        return Turn(begun if started else None, None if crawl < 0 else int(crawl), started, begun)
 
     def at_consumers_of(self) -> int | None:
         """The crawl whose consumers the worker opens or closes, or did when it died."""
@@ -247,6 +251,13 @@ class Lane:
         """The task that the worker runs, or was running when it died."""
         turn = self.turn()
         return None if turn is None else turn.task_id
+
+    def begun(self) -> int | None:
+        """The last task that the worker has begun. Until its outcome is here, it and those before
+        it may be to blame for the worker's end, unless that was for a reason of ours."""
+        turn = self.turn()
+        is_ours = self.killed and not self.is_mute
+        return None if turn is None or is_ours else turn.begun
 
     def kill_for_good(self) -> None:
         """End it, for a reason of ours: nobody is charged."""

@@ -4,6 +4,10 @@ A task waits, is leased to a lane as part of a message, and is settled once. Whe
 its leases go back to the front, except a task that has cost too many workers. One that has cost a
 worker already is *charged*; it waits in a queue of its own, and travels and runs alone. So do those
 that ran together when their worker died: one of them is to blame, and alone it shows which.
+
+A task is *suspect* if its worker has begun it and died before its outcome was here: it may have
+finished, and have broken what its worker needs. Suspects are charged as well, but none is given up
+before it was alone.
 """
 
 from __future__ import annotations
@@ -220,25 +224,27 @@ class Ledger:
             return []
         return [other for other in self._leases[lane].values() if other.message is message]
 
-    def lose(self, lane: Hashable, charged: int | None, deaths_allowed: int) -> Lost:
-        """*lane* is gone. *charged* is the task to blame; the others go back free.
+    def lose(
+        self, lane: Hashable, charged: int | None, deaths_allowed: int, begun: int | None = None
+    ) -> Lost:
+        """*lane* is gone. *charged* is the task to blame, and tasks up to *begun*, the last that
+        was begun there, are suspects; the others go back free.
 
         If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
         """
-        accomplices = self.accomplices(lane, charged)
+        accomplices = self.accomplices(lane, begun if charged is None else charged)
         open_messages = self.forget(lane)
         self._running_alone.discard(lane)
         leases = self._leases.pop(lane, {})
         given_up = None
-        blamed = leases.get(charged) if charged is not None else None
-        if accomplices:
-            for entry in accomplices:
-                entry.alone = True
-        elif blamed is not None:
-            blamed.deaths += 1
-            blamed.alone = True
-            if blamed.deaths > deaths_allowed:
-                given_up = leases.pop(blamed.id)
+        for entry in accomplices:
+            entry.alone = True
+        for entry in [] if accomplices else _blamed(leases, charged, begun):
+            is_sure = entry.id == charged or entry.alone
+            entry.deaths += 1
+            entry.alone = True
+            if is_sure and entry.deaths > deaths_allowed:
+                given_up = leases.pop(entry.id)
         for entry in reversed(leases.values()):
             entry.message = None
             entry.returned += 1
@@ -276,3 +282,11 @@ class Ledger:
         self._leases.clear()
         self._running_alone.clear()
         return sorted(entries, key=lambda entry: entry.id)
+
+
+def _blamed(leases: dict[int, Entry], charged: int | None, begun: int | None) -> list[Entry]:
+    """Of the *leases* of a lost lane: the task to blame, and the suspects."""
+    if begun not in leases:
+        return [entry for task_id, entry in leases.items() if task_id == charged]
+    ids = list(leases)
+    return [leases[task_id] for task_id in ids[: ids.index(begun) + 1]]

@@ -139,6 +139,7 @@ class StuckLanes:
                 self._hear(lane)
                 if self._seems_stuck(lane):
                     logger.warning("Worker %s does not take up its work and is killed", lane.name)
+                    lane.is_mute = True
                     lane.kill_for_good()
 
     def _seems_stuck(self, lane: Lane) -> bool:

@@ -116,7 +116,9 @@ class Supervisor:
         if not lane.closing or not (lane.is_empty or explained):
             self._note_death(lane, exitcode, is_oom, running)
         words = exit_in_words(exitcode, is_oom)
-        death = Death(exitcode, words, None if explained else running, is_oom)
+        charged = None if explained else running
+        begun = None if exitcode == SERVER_GONE else lane.begun()
+        death = Death(exitcode, words, charged, is_oom, begun)
         is_ones_own = self._owner.lane_lost(lane, death)
         self._starter.do(lane.discard)
         is_fruitless = lane.hung or not (lane.settled or explained)

@@ -275,7 +275,7 @@ class Tenant:
             [late], _ = ledger.settle(lane, [lane.overdue])
             if late is not None:
                 self._give_up(late, ItemTimeout(lane.title, late.limit), lane.name)
-        lost = ledger.lose(lane, charged, self._options.redeliver_times)
+        lost = ledger.lose(lane, charged, self._options.redeliver_times, death.begun)
         self.figures.redelivered += lost.redelivered
         if lost.given_up is not None:
             deaths = lost.given_up.deaths

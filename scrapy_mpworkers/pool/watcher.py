@@ -7,6 +7,7 @@ interpreter lock, up to 5 ms each time, while the crawl computes.
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from time import monotonic
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.orders import PIPE_BYTES
-from scrapy_mpworkers.wire.messages import Report, decode
+from scrapy_mpworkers.wire.messages import REPORT_PREFIX, NotAReportError, Report, decode
+
+logger = logging.getLogger(__name__)
 
 #: Bytes to ask for in one read: what a pipe holds by default.
 _READ = 1 << 16
@@ -87,11 +90,25 @@ class Watcher:
             taken = assembly.read()
             if taken:
                 lane.heard_at = monotonic()
-            for message in assembly.messages():
-                self._on_report(lane, decode(message), len(message))
+            for report, size in self._reports(lane, assembly):
+                self._on_report(lane, report, size)
             if taken < _READ:
                 break
         return assembly
+
+    def _reports(self, lane: Lane, assembly: _Assembly) -> Iterator[tuple[Report, int]]:
+        try:
+            for message in assembly.messages():
+                yield decode(message), len(message)
+        except NotAReportError as error:
+            logger.error(
+                "Worker %s is killed: it has sent what is no report (%s). Does a pipeline write "
+                "to a file descriptor that is not its own?",
+                lane.title,
+                error,
+            )
+            assembly.give_up()
+            lane.kill()  # not for a reason of ours: its tasks are to blame
 
     def _deafen(self, lane: Lane) -> None:
         if lane in self._listening:
@@ -151,8 +168,17 @@ class _Assembly:
         self.at_end = not data
         return len(data)
 
+    def give_up(self) -> None:
+        """Nothing more can be made of what has come, or comes."""
+        self.at_end = True
+        self._buffer.clear()
+
     def messages(self) -> Iterator[bytes]:
-        """The messages that are complete."""
+        """The messages that are complete.
+
+        Raises:
+            NotAReportError: what has arrived is not the beginning of a report.
+        """
         while self._buffer and (span := self._span()) is not None:
             message = bytes(memoryview(self._buffer)[span])
             del self._buffer[: span.stop]
@@ -168,4 +194,8 @@ class _Assembly:
             if len(buffer) < start:
                 return None
             (size,) = struct.unpack_from("!Q", buffer, 4)
+        first = buffer[start : start + len(REPORT_PREFIX)]
+        if size < len(REPORT_PREFIX) or first != REPORT_PREFIX[: len(first)]:
+            # Before all of it is here: its size may be any, and would never be reached.
+            raise NotAReportError(f"it begins with {bytes(buffer[:16])!r}")
         return slice(start, start + size) if len(buffer) >= start + size else None

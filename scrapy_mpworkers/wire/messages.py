@@ -186,6 +186,13 @@ class Answer(NamedTuple):
 
 Report: TypeAlias = Opened | OpenFailed | Outcomes | Closed
 
+#: The bytes that every report begins with: a pickle of protocol 5.
+REPORT_PREFIX = b"\x80\x05"
+
+
+class NotAReportError(Exception):
+    """Something that is no report has come out of a pipe for reports."""
+
 
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.
 
@@ -244,6 +251,18 @@ def encode(report: Report) -> bytes:
 
 
 def decode(data: bytes) -> Report:
-    """The report in one pipe message."""
-    report = pickle.loads(data)
-    return Outcomes(*report) if type(report) is tuple else report
+    """The report in one pipe message.
+
+    Raises:
+        NotAReportError: these bytes are none. They need not be ours: what a pipeline writes into a
+            descriptor that it takes for its own may end up in the pipe.
+    """
+    try:
+        report = pickle.loads(data)
+        if type(report) is tuple:
+            return Outcomes(*report)
+    except Exception as error:
+        raise NotAReportError(f"{type(error).__name__}: {error}") from error
+    if isinstance(report, (Opened, OpenFailed, Closed)):
+        return report
+    raise NotAReportError(type(report).__name__)

@@ -10,6 +10,7 @@ from typing import Any
 
 from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import Order, decode_order
+from scrapy_mpworkers.worker.ends import OwnEnd
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
 KEPT = 1 << 24
@@ -28,6 +29,7 @@ class Inbox:
         self._arena = arena
         self._queue = internals
         self.fd: int = internals._reader.fileno()
+        self._end = OwnEnd(self.fd)
         self._buffer = memoryview(bytearray(1 << 16))
         self._arrivals = select.poll()
         self._arrivals.register(self.fd, select.POLLIN)
@@ -42,7 +44,9 @@ class Inbox:
         Raises:
             EOFError: the pipe has ended, under ``fork`` with the parent. Else the worker has a copy
                 of the other end itself, and it is the watch on the parent that ends it.
+            OSError: a pipeline has closed the pipe.
         """
+        self._end.check()
         with self._queue._rlock:
             message = self._message()
             self._queue._sem.release()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
 from multiprocessing.synchronize import Lock
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import (
@@ -23,19 +24,21 @@ from scrapy_mpworkers.wire.messages import (
     Task,
 )
 from scrapy_mpworkers.worker import prelude
+from scrapy_mpworkers.worker.ends import cut_off
 from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals
-from scrapy_mpworkers.worker.reporter import Reporter
+from scrapy_mpworkers.worker.reporter import NoReporter, Reporter
 
 
 class Dial(Protocol):
-    """Shared memory: [sequence number, running task or -1, start, crawl or -1].
+    """Shared memory: [sequence number, last task begun or -1, start or 0, crawl or -1].
 
-    The crawl is the one whose consumers are being opened or closed. The sequence number is odd
-    while the others are written. The start is ``time.monotonic()``, a clock that all processes of a
-    machine share.
+    The task is running if there is a start. Once it is over it stays on the dial: its outcome may
+    not have been sent yet. The crawl is the one whose consumers are being opened or closed. The
+    sequence number is odd while the others are written. The start is ``time.monotonic()``, a clock
+    that all processes of a machine share.
     """
 
     def __getitem__(self, index: int) -> float: ...
@@ -64,6 +67,8 @@ def main(ends: Ends, conditions: Conditions) -> None:
     try:
         loop.run_until_complete(Worker(loop, ends, conditions.batch_seconds, failure).run())
         loop.run_until_complete(_cancel_the_rest())
+    except Exception as error:  # whatever pipelines raise is an outcome, so this is ours
+        cut_off(error)
     finally:
         asyncio.set_event_loop(None)
         loop.close()
@@ -88,8 +93,11 @@ class Worker:
     ) -> None:
         self._loop = loop
         self._inbox = Inbox(ends.orders, ends.arena)
-        self._reporter = Reporter(ends.reports, batch_seconds)
         self._dial = ends.dial
+        self._reporter: Reporter | NoReporter = Reporter(
+            ends.reports, batch_seconds, self._cannot_report
+        )
+        os.register_at_fork(after_in_child=self._is_forked)
         self._permit = ends.permit
         self._has_permit = False
         self._unfit = unfit
@@ -113,14 +121,14 @@ class Worker:
         for setup in setups:
             _turn(self._dial, -1, monotonic(), setup.crawl)
             report = await self._host.open(setup, self._unfit)
-            _turn(self._dial, -1, 0.0)
             self._reporter.send(report)
+            _turn(self._dial, -1, 0.0)
 
     async def _close(self, crawl: int) -> None:
         _turn(self._dial, -1, monotonic(), crawl)
         report = await self._host.close(crawl)
-        _turn(self._dial, -1, 0.0)
         self._reporter.send(report)
+        _turn(self._dial, -1, 0.0)
 
     def _may_open(self) -> bool:
         self._has_permit = self._has_permit or self._permit.acquire(block=False)
@@ -147,23 +155,36 @@ class Worker:
             _turn(self._dial, batch.rows[0][0], monotonic())
             consumers.define(batch.definitions)
         if batch.together:
-            self._reporter.flush(*await self._consume_together(consumers, batch.tasks))
+            outcomes = await self._consume_together(consumers, batch.tasks)
+            self._reporter.flush(*outcomes)
             return
         # From one task to the next the dial is not idle for a moment.
         *tasks, last = batch.tasks
         for task in tasks:
             _turn(self._dial, task.id, monotonic())
-            self._reporter.add(await consumers.consume(task))
+            outcome = await consumers.consume(task)
+            self._reporter.add(outcome)  # looked up only now: a fork has another one
         _turn(self._dial, last.id, monotonic())
         outcome = await consumers.consume(last)
-        _turn(self._dial, -1, 0.0)
+        _turn(self._dial, last.id, 0.0)
         self._reporter.flush(outcome)
 
     async def _consume_together(self, consumers: Consumers, tasks: Sequence[Task]) -> list[Outcome]:
         _turn(self._dial, tasks[0].id, monotonic())  # it stands for all of them
         outcomes = await consumers.consume_together(tasks)
-        _turn(self._dial, -1, 0.0)
+        _turn(self._dial, tasks[0].id, 0.0)
         return outcomes
+
+    def _cannot_report(self, error: BaseException) -> NoReturn:
+        # The task on the dial may be innocent: one before it may have broken the pipe.
+        self._dial[2] = 0.0
+        cut_off(error)
+
+    def _is_forked(self) -> None:
+        """A pipeline has forked, and this is the child. Should it return, it must not work on as a
+        second worker on the same lane."""
+        self._dial = [0.0] * 4
+        self._reporter = NoReporter()
 
     async def _next_order(self) -> Order:
         """The next message. While none is there the loop runs, for the user's own asyncio tasks.

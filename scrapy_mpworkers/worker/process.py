@@ -126,15 +126,16 @@ def _die_with_parent() -> None:
         creator = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != creator:  # it died before the call, so the signal will not come
-            _end_group()
+            end_group()
 
 
 def _watch_parent(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
-    _end_group()
+    end_group()
 
 
-def _end_group() -> None:
+def end_group() -> None:
+    """End this worker and all that it has started."""
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
