@@ -21,7 +21,7 @@ from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.texts import named, writable
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, SpiderState
-from scrapy_mpworkers.wire.effects import Effects, unpack_record
+from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
 from scrapy_mpworkers.wire.failures import put_together
 
 logger = logging.getLogger(__name__)
@@ -98,11 +98,14 @@ class Crossing:
         """An exception that a worker reported outside any item."""
         return put_together(self.codec.load(data), self.codec.load)
 
-    def take_effect(self, effects: bytes | None, least_level: int | None = None) -> None:
+    def take_effect(
+        self, effects: bytes | None, least_level: int | None = None, adds_up: bool = False
+    ) -> None:
         """Merge stats, handle log records, relay a wish to close the spider.
 
         Args:
             least_level: if given, take nothing but records of at least this level.
+            adds_up: take the stats that add up over workers all the same.
         """
         if effects is None:
             return
@@ -118,10 +121,11 @@ class Crossing:
             record = unpack_record(wired, self.codec.load)
             if record.levelno >= (least_level or 0):
                 self._log(record)
+        for change in came.stats:
+            if least_level is None or (adds_up and change.method in ADD_UP):
+                getattr(self._crawler.stats, change.method)(*change.args)
         if least_level is not None:
             return
-        for change in came.stats:
-            getattr(self._crawler.stats, change.method)(*change.args)
         if came.close_reason is not None:
             engine = self._crawler.engine
             assert engine is not None

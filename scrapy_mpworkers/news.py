@@ -61,8 +61,9 @@ class PoolNews(PoolEvents):
     def closed(
         self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
     ) -> None:
-        """A worker has closed its pipelines."""
-        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
+        """A worker has closed its pipelines. One speaks for all, but what each has counted adds up:
+        the rows of a last flush, for one."""
+        self._crossing.take_effect(effects, None if speaks else logging.ERROR, adds_up=True)
         if failure is not None:
             error = self._crossing.failure(failure)
             logger.error("%s could not close its pipelines: %s", worker, writable(named(error)))

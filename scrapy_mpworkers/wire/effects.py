@@ -20,6 +20,10 @@ class StatChange(NamedTuple):
     args: tuple[Any, ...]
 
 
+#: Calls whose effects add up over workers. Any other says something for the crawl as a whole.
+ADD_UP = frozenset({"inc_value", "max_value", "min_value"})
+
+
 class WireRecord(NamedTuple):
     """A log record: the attributes that travel as they are, and its exception."""
 
