@@ -20,6 +20,7 @@ from scrapy_mpworkers.errors import PoolBroken, exit_label
 from scrapy_mpworkers.pool.figures import WorkerTime
 from scrapy_mpworkers.pool.interface import AnyLane, Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.pool.openings import RETRY_SECONDS
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.tenant import Tenant
 from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
@@ -56,6 +57,7 @@ class DaskPool:
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._generations: Counter[int] = Counter()
         self._is_ending = False
+        self._has_opened = False  # in any worker: until then one of them is tried at a time
         self._idle_since = monotonic()  # of use only while no lane is open
         self._left: Callable[[], None] | None = None
 
@@ -157,7 +159,9 @@ class DaskPool:
             tenant.took(lane, report.outcomes, size)
         elif isinstance(report, Opened):
             lane.open_for.add(report.crawl)
+            self._has_opened = True
             tenant.opened(lane, report)
+            self._man()
         elif isinstance(report, OpenFailed):
             tenant.open_failed(lane, report)
             self._lose(lane, explained=True, why="it could not open the pipelines")
@@ -190,8 +194,8 @@ class DaskPool:
     # Lanes come and go
 
     def _man(self) -> None:
-        """A lane for each place that a worker can fill."""
-        while not self._is_ending:
+        """A lane for each place that a worker can fill; one, until that has opened."""
+        while not self._is_ending and (self._has_opened or not self.lanes):
             taken = {lane.place: lane.address for lane in self.lanes}
             connection, options = self._connection, self._options
             found = next_seating(
@@ -240,7 +244,7 @@ class DaskPool:
                 f"{self._restarts.period:g} s before they settled anything; the last: "
                 f"{lane.title}{', ' + why if why else ''}"
             )
-        self._loop.call_soon(self._man)
+        self._loop.call_later(RETRY_SECONDS if why else 0.0, self._man)
 
     def _lose_killed(self, lane: DaskLane) -> None:
         if lane in self.lanes:

@@ -34,13 +34,14 @@ class Turn(NamedTuple):
     """What a dial says: the running task, or the crawl whose consumers are being opened or closed
     (both ``None`` while idle), and the start of that, on a shared clock.
 
-    ``begun``: the last task that the worker has begun, running or not.
+    ``begun`` and ``begun_for``: the last task or crawl, over or not.
     """
 
     task_id: int | None
     crawl: int | None
     started: float
     begun: int | None
+    begun_for: int | None
 
 
 class Lane:
@@ -71,6 +72,7 @@ class Lane:
         self.overdue: int | None = None  #: the task for whose time it was killed
         self.hung = False  #: it was killed because it took too long to open consumers
         self.asked_at = monotonic()  #: when it was last told to open some
+        self.turn_at: float | None = None  #: when it got its turn to open what it was told at first
         self.heard_at = 0.0  #: when its last report came, ``time.monotonic()``
         self.weighed_at = 0.0  #: when its memory was looked at, likewise
         self.settled = 0  #: tasks that it has settled
@@ -110,9 +112,11 @@ class Lane:
     def _make_ends(
         self, context: BaseContext, undo: ExitStack, given_away: ExitStack
     ) -> worker_side.Ends:
-        # Whoever takes it first decides: the worker that it opens its consumers, or we that it
-        # never will. (The first semaphore of all, so that it is the one that cannot be made.)
+        # Ours until it is the worker's turn to open its consumers. From then on whoever takes it
+        # first decides: the worker that it does, or we that it never will. (The first semaphore of
+        # all, so that it is the one that cannot be made.)
         self.permit = make_lock(context)
+        self.permit.acquire()
         self.orders = Orders(context)
         undo.callback(self.orders.discard)
         given_away.callback(self.orders.close_reader)
@@ -216,10 +220,26 @@ class Lane:
         """One message is over: its last task is settled."""
         self.orders.task_done()
 
+    @property
+    def awaits_turn(self) -> bool:
+        """Whether it is ready to open its first consumers, and has not been let to."""
+        return self.is_booted and self.turn_at is None and not self.closing and not self.killed
+
+    @property
+    def is_at_turn(self) -> bool:
+        """Whether it is opening its first consumers."""
+        return self.turn_at is not None and not self.ready
+
+    def give_turn(self) -> None:
+        """Let the worker open its consumers."""
+        self.turn_at = monotonic()
+        self.permit.release()
+
     def withdraw(self) -> bool:
         """Keep the worker from opening its consumers. Whether that came in time."""
         if not self._withdrawn:
-            self._withdrawn = self.pid is None or self.permit.acquire(block=False)
+            is_early = self.pid is None or self.turn_at is None
+            self._withdrawn = is_early or self.permit.acquire(block=False)
         return self._withdrawn
 
     @property
@@ -240,12 +260,23 @@ class Lane:
         if written % 2 or self.dial[0] != written:
             return None
         begun = None if task_id < 0 else int(task_id)
-        return Turn(begun if started else None, None if crawl < 0 else int(crawl), started, begun)
+        begun_for = None if crawl < 0 else int(crawl)
+        if started:
+            return Turn(begun, begun_for, started, begun, begun_for)
+        return Turn(None, None, started, begun, begun_for)
 
     def at_consumers_of(self) -> int | None:
-        """The crawl whose consumers the worker opens or closes, or did when it died."""
+        """The crawl whose consumers the worker opens or closes."""
         turn = self.turn()
         return None if turn is None else turn.crawl
+
+    def was_at_consumers_of(self) -> int | None:
+        """The same of a dead worker; it may have done so, and not have been able to report it."""
+        turn = self.turn()
+        if turn is None or turn.crawl is not None:
+            return None if turn is None else turn.crawl
+        crawl = turn.begun_for
+        return crawl if crawl in self.opening or crawl in self._dismissed else None
 
     def running(self) -> int | None:
         """The task that the worker runs, or was running when it died."""

@@ -198,13 +198,15 @@ class OpeningLimit:
 
     def _since(self, lane: Lane) -> float:
         """When the worker began with what it is at, or has been silent since."""
+        if lane.awaits_turn:
+            return monotonic()
         turn = lane.turn()
         if turn is None:
             return lane.asked_at
         if turn.task_id is not None:
             return monotonic()  # of another crawl: however long that may take
         if turn.crawl is not None:
-            return turn.started
+            return max(turn.started, lane.turn_at or 0.0)
         return max(lane.asked_at, lane.heard_at)
 
     def _end(self, lane: Lane) -> None:

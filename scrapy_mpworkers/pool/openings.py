@@ -11,15 +11,22 @@ from scrapy_mpworkers.pool.limits import OpeningLimit
 from scrapy_mpworkers.pool.membership import Members, Membership
 from scrapy_mpworkers.wire.messages import Setup
 
-#: Seconds after which a worker that serves other crawls tries again to open the consumers of one.
+#: Seconds after which consumers that could not be opened in a worker are tried again. If new
+#: workers cannot open any, that time doubles, up to the longest.
 RETRY_SECONDS = 0.5
+LONGEST_PAUSE = 30.0
 
 
 class Openings:
     """Tells lanes which consumers to open.
 
-    A crawl that joins is opened in one lane first: the others go on for the rest, should it take
-    long, or end the worker. A new worker is told of the crawls that have been open anywhere.
+    At the start one worker opens its consumers first, and the others when it has: whatever the
+    consumers create where it is not there yet, they must not create at once. Meanwhile the others
+    import and build. Once they have been open anywhere, workers that cannot open them are no reason
+    to end anything: they are tried again, one at a time and after a pause.
+
+    A crawl that joins is opened in one lane first as well: the others go on for the rest, should it
+    take long, or end the worker. A new worker is told of the crawls that have been open anywhere.
 
     Args:
         members: of the pool.
@@ -42,6 +49,8 @@ class Openings:
         self._limit = limit
         self._break_off = break_off
         self._loop = loop
+        self._pause = 0.0  # seconds, while new workers fail to open anything
+        self._pause_ends = 0.0
 
     def boot(self, lane: Lane) -> None:
         """A worker has been started."""
@@ -58,6 +67,7 @@ class Openings:
 
     def spread(self) -> None:
         """Have every crawl opened where it is not yet."""
+        self._give_turns()
         for member in self._members.sound:
             self._spread(member)
 
@@ -65,12 +75,15 @@ class Openings:
         """A worker has opened the consumers of a crawl."""
         lane.opened(member.crawl)
         member.has_opened = True
+        self._pause = 0.0
+        self._give_turns()
         self._spread(member)
 
     def failed(self, lane: Lane, member: Membership) -> None:
         """It could not. If it lives on it tries again; one that has opened nothing exits."""
         lane.refused(member.crawl)
         if lane.is_empty and not lane.ready:
+            self._make_pause()
             return
         if member.troubles.allows(monotonic()):
             self._loop.call_later(RETRY_SECONDS, lambda: self._retry(lane, member))
@@ -79,7 +92,9 @@ class Openings:
 
     def blames(self, lane: Lane, exit_in_words: str) -> bool:
         """A worker has ended. Whether one crawl is to blame, and the others are not."""
-        crawl = lane.at_consumers_of()
+        if lane.is_at_turn and lane.opening:
+            self._make_pause()
+        crawl = lane.was_at_consumers_of()
         member = None if crawl is None else self._members.present.get(crawl)
         if member is None:
             return crawl is not None  # it has left since
@@ -90,6 +105,28 @@ class Openings:
         if lane.hung or not member.troubles.allows(monotonic()):
             self._break_off(member, f"a worker died of its pipelines' opening: {exit_in_words}")
         return True
+
+    def _give_turns(self) -> None:
+        """Let new workers open what they were told to at their start."""
+        lanes = self._lanes()
+        waiting = [lane for lane in lanes if lane.awaits_turn]
+        is_safe = self._has_opened() and not self._pause
+        is_too_early = not is_safe and any(lane.is_at_turn for lane in lanes)
+        if is_too_early or monotonic() < self._pause_ends:
+            return
+        for lane in waiting if is_safe else waiting[:1]:
+            lane.give_turn()
+
+    def _make_pause(self) -> None:
+        """A new worker could not open anything. Where others can, the next one tries later."""
+        now = monotonic()
+        if self._has_opened() and now >= self._pause_ends:
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause or RETRY_SECONDS)
+            self._pause_ends = now + self._pause
+            self._loop.call_later(self._pause, self._give_turns)
+
+    def _has_opened(self) -> bool:
+        return any(member.has_opened for member in self._members.sound)
 
     def _retry(self, lane: Lane, member: Membership) -> None:
         lane.may_retry(member.crawl)

@@ -25,7 +25,7 @@ from scrapy_mpworkers.wire.messages import (
 )
 from scrapy_mpworkers.worker import prelude
 from scrapy_mpworkers.worker.ends import cut_off
-from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn
+from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals
@@ -35,10 +35,10 @@ from scrapy_mpworkers.worker.reporter import NoReporter, Reporter
 class Dial(Protocol):
     """Shared memory: [sequence number, last task begun or -1, start or 0, crawl or -1].
 
-    The task is running if there is a start. Once it is over it stays on the dial: its outcome may
-    not have been sent yet. The crawl is the one whose consumers are being opened or closed. The
-    sequence number is odd while the others are written. The start is ``time.monotonic()``, a clock
-    that all processes of a machine share.
+    The crawl is the one whose consumers are being opened or closed. The task or the crawl is at
+    work if there is a start. Once it is over it stays on the dial: that may not have been reported
+    yet. The sequence number is odd while the others are written. The start is
+    ``time.monotonic()``, a clock that all processes of a machine share.
     """
 
     def __getitem__(self, index: int) -> float: ...
@@ -107,10 +107,7 @@ class Worker:
         boot = await self._next_order()
         if not isinstance(boot, Boot):
             return  # the pool stopped before this worker was of use
-        try:
-            await self._open(boot.setups)
-        except Withdrawn:
-            return
+        await self._open(boot.setups)
         if not self._host.crawls:
             return
         await self._serve()
@@ -121,18 +118,23 @@ class Worker:
         for setup in setups:
             _turn(self._dial, -1, monotonic(), setup.crawl)
             report = await self._host.open(setup, self._unfit)
+            _turn(self._dial, -1, 0.0, setup.crawl)
             self._reporter.send(report)
-            _turn(self._dial, -1, 0.0)
 
     async def _close(self, crawl: int) -> None:
         _turn(self._dial, -1, monotonic(), crawl)
         report = await self._host.close(crawl)
+        _turn(self._dial, -1, 0.0, crawl)
         self._reporter.send(report)
-        _turn(self._dial, -1, 0.0)
 
     def _may_open(self) -> bool:
-        self._has_permit = self._has_permit or self._permit.acquire(block=False)
-        return self._has_permit
+        """Wait for this worker's turn. If it never comes, the pool has no use for the worker, and
+        ends it."""
+        if not self._has_permit:
+            self._permit.acquire()
+            self._has_permit = True
+            _turn(self._dial, -1, monotonic(), int(self._dial[3]))  # its time begins now
+        return True
 
     async def _serve(self) -> None:
         while True:

@@ -47,9 +47,10 @@ def test_worker_that_is_being_opened_at_stop_is_closed_too(make_bench, method):
 
     bench = make_bench(method, workers=2, behaviour=behaviour)
     bench.begin()
-    opening = bench.until_said("opening", times=2)
+    bench.until_said("opening")
     bench.gate.open_for(1)
     bench.until(lambda: len(bench.pids) == 1, "one is ready")
+    opening = bench.until_said("opening", times=2)
 
     bench.stop(1000, after_request=lambda: bench.gate.open_for(1))
 

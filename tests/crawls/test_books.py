@@ -1,0 +1,83 @@
+"""Who opens, who is to blame, and what is counted: over all workers of a crawl."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .harness import offload, worlds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .harness import Launcher, World
+
+
+@worlds(0, 1)
+def test_item_that_closes_the_files_of_its_worker_is_one_dead_letter(
+    launch: Launcher, world: World
+) -> None:
+    crawl = launch.crawl("pages", world, "items=400", **offload("crawled.books.ClosesFilesAt7"))
+    ended = crawl.finish()
+
+    assert len(ended.told("closes")) == 3
+    assert [fact[:2] for fact in ended.told("failed")] == [[7, "WorkerDied"]]
+    assert ended.stats["mpworkers/items/done"] == 399
+    assert ended.stats["mpworkers/items/dead_lettered"] == 1
+    assert ended.stats["mpworkers/workers/deaths"] == 3
+
+
+@worlds(1, 1)
+def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
+    launch: Launcher, world: World, tmp_path: Path
+) -> None:
+    table = {"TABLE": str(tmp_path / "table.db")}
+    crawl = launch.crawl(
+        "pages", world, held=True, **offload("crawled.books.FillsItsTable", "Gate"), **table
+    )
+    crawl.wait_told("opened", 4)  # by two pipelines in two workers
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert {item["words"] for item in ended.items} == {20_000}
+    assert ended.numbers == [1, 2, 3, 4, 5, 6]
+    assert "could not open" not in ended.log
+
+
+@worlds(2, 1)
+def test_worker_that_cannot_open_is_tried_again_while_another_works(
+    launch: Launcher, world: World, tmp_path: Path
+) -> None:
+    tries = {"TRIES": str(tmp_path / "tries")}
+    crawl = launch.crawl(
+        "pages", world, held=True, **offload("crawled.books.OpensAtItsFourth", "Gate"), **tries
+    )
+    crawl.wait_told("opened", 3)  # one by both pipelines, the other up to here
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    moments = [line.time for line in ended.lines if re.match("@(refused|opened)", line.text)]
+    first_try, second_try, third_try = moments[2:5]  # behind both of the worker that opens
+    assert second_try - first_try > 0.4
+    assert third_try - second_try > 0.8  # longer each time
+    assert len(ended.told("refused")) == 2
+    assert ended.log.count("could not open its pipelines") == 2
+    assert ended.numbers == [1, 2, 3, 4, 5, 6]
+    assert ended.exit_code == 0
+
+
+@worlds(0, 1)
+def test_what_workers_count_when_they_close_adds_up_and_what_they_set_is_of_one(
+    launch: Launcher, world: World
+) -> None:
+    options = offload("crawled.books.FlushesAtClose") | {"MPWORKERS_WORKER_MAX_ITEMS": 20}
+    ended = launch.crawl("pages", world, "items=90", **options).finish()
+
+    flushed = [rows for _, rows in ended.told("flushed")]
+    # A worker that is recycled closes in the middle of the crawl, if its relief is there by then.
+    assert len(flushed) >= (2 if world.method == "spawn" else 3)
+    assert sum(flushed) == ended.stats["writer/rows"] == 90
+    assert ended.stats["writer/largest"] == 90
+    assert ended.stats["writer/own"] in flushed
+    assert ended.stats["writer/closed"] == len(flushed)
+    assert ended.stats["writer/opened"] == 1
