@@ -112,9 +112,9 @@ class Lane:
     def _make_ends(
         self, context: BaseContext, undo: ExitStack, given_away: ExitStack
     ) -> worker_side.Ends:
-        # Ours until it is the worker's turn to open its consumers. From then on whoever takes it
-        # first decides: the worker that it does, or we that it never will. (The first semaphore of
-        # all, so that it is the one that cannot be made.)
+        # Ours until it is the worker's turn to build and open its consumers. From then on whoever
+        # takes it first decides: the worker that it opens them, or we that it never will. (The first
+        # semaphore of all, so that it is the one that cannot be made.)
         self.permit = make_lock(context)
         self.permit.acquire()
         self.orders = Orders(context)
@@ -222,7 +222,7 @@ class Lane:
 
     @property
     def awaits_turn(self) -> bool:
-        """Whether it is ready to open its first consumers, and has not been let to."""
+        """Whether it knows its first consumers, and must not build and open them yet."""
         return self.is_booted and self.turn_at is None and not self.closing and not self.killed
 
     @property

@@ -20,10 +20,10 @@ LONGEST_PAUSE = 30.0
 class Openings:
     """Tells lanes which consumers to open.
 
-    At the start one worker opens its consumers first, and the others when it has: whatever the
-    consumers create where it is not there yet, they must not create at once. Meanwhile the others
-    import and build. Once they have been open anywhere, workers that cannot open them are no reason
-    to end anything: they are tried again, one at a time and after a pause.
+    At the start one worker builds and opens its consumers first, and the others when it has:
+    whatever they create where it is not there yet, they must not create at once. Once they have
+    been open anywhere, workers that cannot open them are no reason to end anything: they are tried
+    again, one at a time and after a pause.
 
     A crawl that joins is opened in one lane first as well: the others go on for the rest, should it
     take long, or end the worker. A new worker is told of the crawls that have been open anywhere.

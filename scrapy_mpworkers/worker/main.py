@@ -25,7 +25,7 @@ from scrapy_mpworkers.wire.messages import (
 )
 from scrapy_mpworkers.worker import prelude
 from scrapy_mpworkers.worker.ends import cut_off
-from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks
+from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals
@@ -107,7 +107,12 @@ class Worker:
         boot = await self._next_order()
         if not isinstance(boot, Boot):
             return  # the pool stopped before this worker was of use
-        await self._open(boot.setups)
+        with self._permit:  # free as soon as it is this worker's turn
+            pass
+        try:
+            await self._open(boot.setups)
+        except Withdrawn:
+            return
         if not self._host.crawls:
             return
         await self._serve()
@@ -128,13 +133,8 @@ class Worker:
         self._reporter.send(report)
 
     def _may_open(self) -> bool:
-        """Wait for this worker's turn. If it never comes, the pool has no use for the worker, and
-        ends it."""
-        if not self._has_permit:
-            self._permit.acquire()
-            self._has_permit = True
-            _turn(self._dial, -1, monotonic(), int(self._dial[3]))  # its time begins now
-        return True
+        self._has_permit = self._has_permit or self._permit.acquire(block=False)
+        return self._has_permit
 
     async def _serve(self) -> None:
         while True:

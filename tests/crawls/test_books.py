@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from .harness import offload, worlds
 
 if TYPE_CHECKING:
@@ -27,11 +29,12 @@ def test_item_that_closes_the_files_of_its_worker_is_one_dead_letter(
     assert ended.stats["mpworkers/workers/deaths"] == 3
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["open_spider", "__init__"])
 @worlds(1, 1)
 def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
-    launch: Launcher, world: World, tmp_path: Path
+    launch: Launcher, world: World, tmp_path: Path, early: bool
 ) -> None:
-    table = {"TABLE": str(tmp_path / "table.db")}
+    table = {"TABLE": str(tmp_path / "table.db"), "EARLY": early}
     crawl = launch.crawl(
         "pages", world, held=True, **offload("crawled.books.FillsItsTable", "Gate"), **table
     )

@@ -47,16 +47,24 @@ class FlushesAtClose:
 
 
 class FillsItsTable:
-    """Creates and fills what is not there, as many do in ``open_spider``."""
+    """Creates and fills what is not there, as many do in ``open_spider``, or earlier."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, is_early: bool) -> None:
         self.path = path
+        self.is_early = is_early
+        if is_early:
+            self.open()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
-        return cls(crawler.settings["TABLE"])
+        return cls(crawler.settings["TABLE"], crawler.settings.getbool("EARLY"))
 
     def open_spider(self) -> None:
+        if not self.is_early:
+            self.open()
+        tell("opened", os.getpid())
+
+    def open(self) -> None:
         self.connection = sqlite3.connect(self.path, timeout=0.01)
         tables = self.connection.execute("SELECT name FROM sqlite_master").fetchall()
         if not tables:
@@ -64,7 +72,6 @@ class FillsItsTable:
             rows = ((f"word {n}",) for n in range(20_000))
             self.connection.executemany("INSERT INTO words VALUES (?)", rows)
             self.connection.commit()
-        tell("opened", os.getpid())
 
     def process_item(self, item: dict[str, Any]) -> Any:
         query = "SELECT count(*) FROM words"
