@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
+from scrapy_mpworkers.awake import Awake
 from scrapy_mpworkers.errors import CloseTimeout
 from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.loops import CrawlLoop
@@ -18,7 +19,8 @@ _REPORT_AFTER = 1.0  # seconds; most crawls have closed by then
 
 
 class Closing:
-    """A deadline that counts time without progress, from the moment the engine begins to close.
+    """A deadline that counts time without progress, from the moment the engine begins to close, but
+    no time in which this process was frozen.
 
     Args:
         levels: whose items are waited for.
@@ -29,6 +31,7 @@ class Closing:
         self._loop = loop
         self._levels = levels
         self._timeout = timeout
+        self._awake = Awake()
         self._since: float | None = None
         self._report_at = 0.0
 
@@ -36,15 +39,21 @@ class Closing:
         """The engine begins to close. A second call does nothing."""
         if self._since is None:
             self._since = monotonic()
+            self._awake.hold(self)
             self._report_at = self._since + _REPORT_AFTER
             for level in self._started():
                 level.pool.hurry()
             self._watch(self._since)
 
+    def end(self) -> None:
+        """There is nothing left that could be late."""
+        self._awake.end()
+
     def _watch(self, since: float) -> None:
         pending, now = sum(level.backpressure.pending for level in self._levels), monotonic()
         settled = max((level.pool.settled_at for level in self._started()), default=since)
-        idle = now - max(since, settled, *(one.backpressure.busy_since for one in self._levels))
+        busy = max(since, settled, *(one.backpressure.busy_since for one in self._levels))
+        idle = self._awake.seconds_since(busy)
         if pending and idle >= self._timeout:
             self._give_up_the_rest(idle)
             return

@@ -126,6 +126,7 @@ class Workforce:
             self._closing.begin()
             self._stop_when_drained()
         await self._stopped.wait()
+        self._closing.end()
         for level in self.levels:
             if level.news.close_failures:
                 raise level.news.close_failures.pop(0)

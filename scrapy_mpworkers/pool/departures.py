@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from math import inf
-from time import monotonic
 
+from scrapy_mpworkers.awake import Awake
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.membership import Members, Membership
@@ -21,9 +22,13 @@ class Departures:
         members: of the pool.
         lanes: the supervisor's, as they are at the moment.
         loop: the pool's.
+        awake: counts the time.
     """
 
-    def __init__(self, members: Members, lanes: Callable[[], list[Lane]], loop: Loop) -> None:
+    def __init__(
+        self, members: Members, lanes: Callable[[], list[Lane]], loop: Loop, awake: Awake
+    ) -> None:
+        self._awake = awake
         self._members = members
         self._lanes = lanes
         self._loop = loop
@@ -39,7 +44,7 @@ class Departures:
         for lane in lanes:
             if not lane.closing:
                 lane.dismiss(crawl)
-        self._loop.call_later(timeout, lambda: self._see_off(member, timeout))
+        self._see_off_in(timeout, member, timeout)
         self._loop.call_soon(lambda: self._proceed(member))
 
     def closed_in(self, lane: Lane, member: Membership) -> None:
@@ -77,14 +82,18 @@ class Departures:
         self.kill_abandoned()
         waits = [self._seconds_left(lane, member.crawl, timeout) for lane in self._lanes()]
         again = min([timeout, *waits])
-        self._loop.call_later(max(again, 0.05), lambda: self._see_off(member, timeout))
+        self._see_off_in(max(again, 0.05), member, timeout)
+
+    def _see_off_in(self, seconds: float, member: Membership, timeout: float) -> None:
+        see_off = partial(self._see_off, member, timeout)
+        self._awake.later(seconds, see_off, self._loop.call_later)
 
     def _seconds_left(self, lane: Lane, crawl: int, timeout: float) -> float:
         """What a worker has left for opening or closing the consumers of *crawl*."""
         turn = lane.turn()
         if turn is None or turn.crawl != crawl:
             return inf
-        left = turn.started + timeout - monotonic()
+        left = timeout - self._awake.seconds_since(turn.started)
         if left > 0:
             return left
         logger.warning("Worker %s did not close in time and is killed", lane.title)

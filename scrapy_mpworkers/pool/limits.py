@@ -1,5 +1,7 @@
 """Limits of time, enforced from outside: a worker that exceeds one is killed.
 
+They count time in which this process could run: if it was frozen, so were the workers, most likely.
+
 Everything here runs in the event loop's thread and looks at dials when a time is up, never
 otherwise: an idle pool uses no CPU.
 """
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Protocol
 
+from scrapy_mpworkers.awake import Awake
 from scrapy_mpworkers.pool.lane import Lane, while_it_lives
 from scrapy_mpworkers.pool.ledger import Entry
 from scrapy_mpworkers.wire.messages import CALL
@@ -24,6 +27,8 @@ logger = logging.getLogger(__name__)
 STUCK_SECONDS = 10.0
 #: Seconds that a worker may take to open the consumers of a crawl. Models are loaded then.
 BOOT_SECONDS = 300.0
+#: Seconds after which to look again whether there is anything to watch.
+_LOOK_EVERY = 5.0
 #: Seconds after which to look again at a dial that is just being written.
 _BLINK = 0.01
 
@@ -59,6 +64,7 @@ class TimeLimit:
         leases: the unsettled entries that a lane holds.
         entry: one of them, by the id of its task.
         call_later: calls a function in the loop's thread after some seconds.
+        awake: counts the time. Whoever looks for stuck lanes holds it, while any has work.
     """
 
     def __init__(
@@ -66,7 +72,9 @@ class TimeLimit:
         leases: Callable[[Lane], Iterator[Entry]],
         entry: Callable[[Lane, int], Entry | None],
         call_later: Callable[[float, Callable[[], None]], None],
+        awake: Awake,
     ) -> None:
+        self._awake = awake
         self._leases = leases
         self._entry = entry
         self._call_later = call_later
@@ -97,8 +105,8 @@ class TimeLimit:
             self._look_in(lane, _BLINK)
         elif running is None or not running.limit:
             self.watch(lane)
-        elif (left := turn.started + running.limit - monotonic()) > 0:
-            self._look_in(lane, left)
+        elif (left := running.limit - self._awake.seconds_since(turn.started)) > 0:
+            self._look_in(lane, max(left, _BLINK))
         else:
             end_overdue(lane, running)
 
@@ -111,6 +119,7 @@ class StuckLanes:
         oldest_lease: the task that a lane has had for the longest time.
         hear: takes in what a lane has said so far.
         call_later: calls a function in the loop's thread after some seconds.
+        awake: counts the time.
     """
 
     def __init__(
@@ -119,7 +128,9 @@ class StuckLanes:
         oldest_lease: Callable[[Lane], Entry | None],
         hear: Callable[[Lane], None],
         call_later: Callable[[float, Callable[[], None]], None],
+        awake: Awake,
     ) -> None:
+        self._awake = awake
         self._lanes = lanes
         self._oldest_lease = oldest_lease
         self._hear = hear
@@ -130,6 +141,7 @@ class StuckLanes:
         """A lane has got work. All are watched until none has any."""
         if not self._watching:
             self._watching = True
+            self._awake.hold(self)
             self._call_later(STUCK_SECONDS / 2, self._look)
 
     def _look(self) -> None:
@@ -141,6 +153,8 @@ class StuckLanes:
                     logger.warning("Worker %s does not take up its work and is killed", lane.name)
                     lane.is_mute = True
                     lane.kill_for_good()
+        if not self._watching:
+            self._awake.let_go(self)
 
     def _seems_stuck(self, lane: Lane) -> bool:
         oldest = self._oldest_lease(lane)
@@ -152,7 +166,7 @@ class StuckLanes:
         return (
             is_idle
             and not lane.killed
-            and monotonic() - max(oldest.leased_at, lane.heard_at) > STUCK_SECONDS
+            and self._awake.seconds_since(max(oldest.leased_at, lane.heard_at)) > STUCK_SECONDS
         )
 
 
@@ -164,6 +178,7 @@ class OpeningLimit:
         hear: takes in what a lane has said so far.
         kill_server: ends a fork server that hangs.
         call_later: calls a function in the loop's thread after some seconds.
+        awake: counts the time.
     """
 
     def __init__(
@@ -172,7 +187,9 @@ class OpeningLimit:
         hear: Callable[[Lane], None],
         kill_server: Callable[[], None],
         call_later: Callable[[float, Callable[[], None]], None],
+        awake: Awake,
     ) -> None:
+        self._awake = awake
         self._lanes = lanes
         self._hear = hear
         self._kill_server = kill_server
@@ -180,19 +197,23 @@ class OpeningLimit:
 
     def watch(self, lane: Lane) -> None:
         """The lane is new, or has been told to open something."""
+        self._awake.hold(self)
         self._look_in(lane, BOOT_SECONDS)
 
     def _look_in(self, lane: Lane, seconds: float) -> None:
-        self._call_later(seconds, while_it_lives(lane, self._look))
+        # Sooner than it can be too late, to see when nobody has to be watched any more.
+        self._call_later(min(seconds, _LOOK_EVERY), while_it_lives(lane, self._look))
 
     def _look(self, lane: Lane) -> None:
         self._hear(lane)
-        is_done = lane.ready and not lane.opening
-        if lane not in self._lanes() or is_done or lane.killed:
+        lanes = list(self._lanes())
+        if all(map(_is_done, lanes)):
+            self._awake.let_go(self)
+        if lane not in lanes or _is_done(lane) or lane.killed:
             return
-        left = self._since(lane) + BOOT_SECONDS - monotonic()
+        left = BOOT_SECONDS - self._awake.seconds_since(self._since(lane))
         if left > 0:
-            self._look_in(lane, left)
+            self._look_in(lane, max(left, _BLINK))
         else:
             self._end(lane)
 
@@ -215,3 +236,8 @@ class OpeningLimit:
         if lane.pid is None:
             self._kill_server()  # its start waits for imports that do not end
         lane.kill_for_good()
+
+
+def _is_done(lane: Lane) -> bool:
+    """Whether it has opened all that it was told to."""
+    return lane.ready and not lane.opening

@@ -12,6 +12,7 @@ from contextlib import suppress
 from multiprocessing import util
 from typing import TYPE_CHECKING
 
+from scrapy_mpworkers.awake import Awake
 from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.departures import Departures
 from scrapy_mpworkers.pool.figures import Figures
@@ -57,6 +58,7 @@ class Pool:
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.loop = loop
+        self.awake = Awake()
         self.task_ids: Iterator[int] = itertools.count()  #: for the tasks of all crawls
         self.is_ending = False  #: nobody can join any more
         self._options = options
@@ -136,7 +138,7 @@ class Pool:
         entry: Callable[[Lane, int], Entry | None],
     ) -> TimeLimit:
         """What ends a worker whose task takes too long."""
-        return TimeLimit(leases, entry, self.loop.call_later)
+        return TimeLimit(leases, entry, self.loop.call_later, self.awake)
 
     def watch_stuck(self) -> None:
         """A lane has got work."""
@@ -200,12 +202,13 @@ class Pool:
         def lanes() -> list[Lane]:
             return self.lanes
 
-        hear, later = self._watcher.hear, self.loop.call_later
-        self._opening_limit = OpeningLimit(lanes, hear, self._processes.kill_server, later)
+        hear, later, awake = self._watcher.hear, self.loop.call_later, self.awake
+        kill_server = self._processes.kill_server
+        self._opening_limit = OpeningLimit(lanes, hear, kill_server, later, awake)
         self._openings = Openings(members, lanes, self._opening_limit, self._break_off, self.loop)
-        self._departures = Departures(members, lanes, self.loop)
+        self._departures = Departures(members, lanes, self.loop, awake)
         self._recycling = Recycling(options.max_items, options.memory_limit)
-        self._stuck = StuckLanes(lanes, self._oldest_lease, hear, later)
+        self._stuck = StuckLanes(lanes, self._oldest_lease, hear, later, awake)
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
         self._at_exit = util.Finalize(None, self._supervisor.exit_now, exitpriority=100)
@@ -232,6 +235,7 @@ class Pool:
                 return
             self._is_released = True
             logger.info("Workers stopped.")
+            self.awake.end()
             self._ended()
             stopped()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
+from scrapy_mpworkers.awake import Awake
 from scrapy_mpworkers.errors import UNKNOWN_EXIT, exit_in_words, exit_label
 from scrapy_mpworkers.pool.figures import Figures
 from scrapy_mpworkers.pool.interface import Death, Loop
@@ -40,6 +41,7 @@ class Owner(Protocol):
     """What the supervisor needs of the pool."""
 
     loop: Loop
+    awake: Awake
 
     def call_in_loop(self, function: Callable[[], None]) -> None: ...
     def lane_made(self, lane: Lane) -> None: ...
@@ -130,7 +132,7 @@ class Supervisor:
         for lane in self.lanes:
             lane.closing = True
             self._let_go(lane)
-        self._owner.loop.call_later(timeout, self._terminate)
+        self._later(timeout, self._terminate)
         self._finish_if_empty()
 
     def kill_all(self) -> None:
@@ -264,11 +266,11 @@ class Supervisor:
             lane.killed = True
             lane.kill(signal.SIGTERM)
         if self.lanes:
-            self._owner.loop.call_later(GRACE_SECONDS, self._kill_or_leave)
+            self._later(GRACE_SECONDS, self._kill_or_leave)
 
     def _kill_or_leave(self) -> None:
         self.kill_all()
-        self._owner.loop.call_later(LAST_SECONDS, self._leave_behind)
+        self._later(LAST_SECONDS, self._leave_behind)
 
     def _leave_behind(self) -> None:
         """Not even SIGKILL has ended them, or their start hangs: end without them."""
@@ -276,6 +278,9 @@ class Supervisor:
             logger.error("Worker %s cannot be ended and is left behind", lane.title)
         self.lanes.clear()
         self._finish_if_empty()
+
+    def _later(self, seconds: float, function: Callable[[], None]) -> None:
+        self._owner.awake.later(seconds, function, self._owner.loop.call_later)
 
     def _finish_if_empty(self) -> None:
         if not self.lanes and self._stopped is not None:

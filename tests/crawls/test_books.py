@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,3 +86,23 @@ def test_what_workers_count_when_they_close_adds_up_and_what_they_set_is_of_one(
     assert ended.stats["writer/own"] in flushed
     assert ended.stats["writer/closed"] == len(flushed)
     assert ended.stats["writer/opened"] == 1
+
+
+@worlds(2, 1)
+def test_time_in_which_all_processes_were_frozen_is_over_no_limit(
+    launch: Launcher, world: World
+) -> None:
+    # The spider is closing, so that both limits run.
+    limits = {"MPWORKERS_ITEM_TIMEOUT": 1.5, "MPWORKERS_CLOSE_TIMEOUT": 1.5}
+    options = offload("crawled.books.TakesATime") | limits
+    crawl = launch.crawl("pages", world, "items=8", "stop=enough", **options)
+    crawl.wait_told("busy", 3)
+
+    crawl.signal_each(signal.SIGSTOP)
+    time.sleep(2.5)
+    crawl.signal_each(signal.SIGCONT)
+    ended = crawl.finish()
+
+    assert ended.numbers == list(range(1, 9))
+    assert ended.stats["mpworkers/items/done"] == 8
+    assert ended.stats["mpworkers/workers/deaths"] == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from ctypes import PyDLL
 from time import monotonic
 
 import pytest
@@ -38,6 +40,24 @@ def test_item_over_its_time_is_given_up_and_no_other(make_bench, method, hang):
     assert took < 1.0  # the limit, and half a second
     assert [bench.result(n) for n in others] == [n**2 for n in range(50)]
     bench.stop().assert_books()
+
+
+BLOCKS = {"sleeps": time.sleep, "keeps the interpreter": lambda s: PyDLL(None).usleep(int(s * 1e6))}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@rotated()
+def test_callback_that_blocks_the_loop_moves_no_limit(make_bench, method, block):
+    bench = make_bench(method, item_timeout=1.5).start()
+
+    late = bench.submit(Sleeps(bench.voice.path))
+    bench.until_said("running")
+    begun = monotonic()
+    BLOCKS[block](1.2)
+    bench.until_settled(late)
+
+    assert isinstance(bench.error(*late), ItemTimeout)
+    assert monotonic() - begun < 2.2
 
 
 @rotated()

@@ -113,3 +113,12 @@ class ClosesFilesAt7:
             tell("closes", os.getpid())
             os.closerange(3, 256)
         return item
+
+
+class TakesATime:
+    """Is at each item for 0.4 s."""
+
+    def process_item(self, item: dict[str, Any]) -> Any:
+        tell("busy", item["n"])
+        time.sleep(0.4)
+        return item

@@ -1,0 +1,132 @@
+"""How long this process could have run: time that nobody ran is nobody's time.
+
+A process that is stopped (Ctrl-Z, SIGSTOP to all), or frozen with its container, finds that its
+clock has gone on: every limit seems to be over, though the workers were stopped as well. The event
+loop cannot tell that from a callback that has blocked it. So a thread ticks beside it, as long as
+anybody counts on it. (While a computer sleeps ``time.monotonic()`` stands still, on Linux and
+macOS.)
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic, process_time
+
+#: Seconds from tick to tick.
+TICK = 0.25
+#: Seconds that count as a gap, at least. A busy machine may let a thread wait for less.
+SHORTEST_GAP = 0.5
+#: Seconds after which to look again whether enough time has passed.
+_BLINK = 0.01
+_KEPT = 100  # gaps
+
+
+class Awake:
+    """Counts seconds without the gaps in which this process did not run.
+
+    A thread ticks while anybody holds on to it, and never otherwise: an idle pool uses no CPU.
+    """
+
+    def __init__(self) -> None:
+        self._holders: set[object] = set()
+        self._gaps: tuple[tuple[float, float], ...] = ()  # begin and end, time.monotonic()
+        self._ticker: _Ticker | None = None
+        self._has_ended = False
+
+    def hold(self, holder: object) -> None:
+        """Notice gaps from now on, until *holder* lets go."""
+        if not self._has_ended:
+            self._holders.add(holder)
+            if self._ticker is None:
+                self._ticker = _Ticker(self._note)
+
+    def let_go(self, holder: object) -> None:
+        """*holder* counts no time any more."""
+        self._holders.discard(holder)
+        if not self._holders and self._ticker is not None:
+            self._ticker.end()
+            self._ticker = None
+
+    def end(self) -> None:
+        """Nobody counts any more, and nobody will."""
+        self._has_ended = True
+        for holder in list(self._holders):
+            self.let_go(holder)
+
+    def seconds_since(self, moment: float) -> float:
+        """Seconds in which this process could run since *moment*, ``time.monotonic()``."""
+        now = monotonic()
+        if self._ticker is not None:
+            now = self._ticker.known_until(now)
+        asleep = sum(max(0.0, end - max(begin, moment)) for begin, end in self._gaps)
+        return max(0.0, now - moment - asleep)
+
+    def later(
+        self,
+        seconds: float,
+        function: Callable[[], None],
+        call_later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        """Have *call_later* call *function* when this process could run for so many seconds."""
+        begun, holder = monotonic(), object()
+
+        def look() -> None:
+            left = seconds - self.seconds_since(begun)
+            if left > 0:
+                call_later(max(left, _BLINK), look)
+            else:
+                self.let_go(holder)
+                function()
+
+        self.hold(holder)
+        call_later(seconds, look)
+
+    def _note(self, begin: float, end: float) -> None:
+        self._gaps = (*self._gaps[-_KEPT:], (begin, end))
+
+
+class _Ticker:
+    """The thread.
+
+    It may find itself late for two reasons more: the machine is busy, or other code of this process
+    keeps the interpreter to itself. In that time the process uses the CPU, or at least this thread
+    wakes up again and again to ask for the interpreter; while it is frozen, neither.
+    """
+
+    def __init__(self, note: Callable[[float, float], None]) -> None:
+        self._note = note
+        self._ticked_at = monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mpworkers-awake", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let the thread end."""
+        self._ended.set()
+
+    def known_until(self, now: float) -> float:
+        """*now*, or less if a gap may have begun that has not been noted yet."""
+        return min(now, self._ticked_at + 2 * TICK) if self._thread.is_alive() else now
+
+    def _run(self) -> None:
+        cpu, waits = process_time(), _waits()
+        while not self._ended.wait(TICK):
+            now, cpu_now, waits_now = monotonic(), process_time(), _waits()
+            asked = (waits_now - waits) * sys.getswitchinterval()
+            ran = max(TICK, cpu_now - cpu, asked)
+            if now - self._ticked_at - ran >= SHORTEST_GAP:
+                self._note(self._ticked_at + ran, now)
+            self._ticked_at, cpu, waits = now, cpu_now, waits_now
+
+
+def _waits() -> int:
+    """How often this thread has gone to sleep, where the system tells (Linux). While it waits for
+    the interpreter it does each ``sys.getswitchinterval()`` (CPython 3.10 to 3.13)."""
+    try:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    except (ImportError, AttributeError):
+        return 0
