@@ -111,7 +111,7 @@ class Host:
         try:
             if unfit is not None:
                 raise unfit
-            consumers = _build(setup)
+            consumers = factory_of(setup)(setup.payload, setup.definitions)
             if not self._may_open():
                 raise Withdrawn
             await self._guard(consumers.open())
@@ -146,11 +146,12 @@ class Host:
         self._tasks.begin(crawl)
 
 
-def _build(setup: Setup) -> Consumers:
+def factory_of(setup: Setup) -> Callable[[bytes, Sequence[Definition]], Consumers]:
+    """What builds the consumers of a crawl."""
     module, _, function = setup.factory.partition(":")
+    factory: Callable[[bytes, Sequence[Definition]], Consumers]
     factory = getattr(importlib.import_module(module), function)
-    consumers: Consumers = factory(setup.payload, setup.definitions)
-    return consumers
+    return factory
 
 
 def _describe(error: BaseException) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.queues import JoinableQueue
 from multiprocessing.synchronize import Lock
@@ -25,7 +26,7 @@ from scrapy_mpworkers.wire.messages import (
 )
 from scrapy_mpworkers.worker import prelude
 from scrapy_mpworkers.worker.ends import cut_off
-from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn
+from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn, factory_of
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals
@@ -107,6 +108,9 @@ class Worker:
         boot = await self._next_order()
         if not isinstance(boot, Boot):
             return  # the pool stopped before this worker was of use
+        for setup in boot.setups:
+            with suppress(Exception):  # it comes again when they are built
+                factory_of(setup)  # imports what takes long, and is not the user's
         with self._permit:  # free as soon as it is this worker's turn
             pass
         try:
