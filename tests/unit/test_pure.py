@@ -110,6 +110,37 @@ class TestLedger:
         assert given_up.deaths == 3
         assert ledger.pending == 0
 
+    def test_what_was_begun_without_an_outcome_is_charged_and_runs_alone(self) -> None:
+        ledger = ledger_of(5)
+        entries = ledger.lease("a", 3, 0.0) + ledger.lease("a", 2, 0.0)
+        ledger.settle("a", [0])
+
+        lost = ledger.lose("a", charged=None, deaths_allowed=0, begun=2)
+
+        assert (lost.redelivered, lost.given_up) == (4, None)
+        assert [entry.deaths for entry in entries] == [0, 1, 1, 0, 0]
+        assert (ledger.waiting, ledger.alone) == (2, 2)
+
+    def test_a_suspect_is_given_up_when_it_was_alone(self) -> None:
+        ledger = ledger_of(1)
+        ledger.lease("a", 1, 0.0)
+        assert ledger.lose("a", charged=None, deaths_allowed=0, begun=0).given_up is None
+        ledger.lease_alone("a", 0.0)
+
+        given_up = ledger.lose("a", charged=None, deaths_allowed=0, begun=0).given_up
+
+        assert given_up is not None
+        assert given_up.deaths == 2
+
+    def test_a_task_begun_last_that_has_settled_makes_no_suspects(self) -> None:
+        ledger = ledger_of(3)
+        ledger.lease("a", 3, 0.0)
+        ledger.settle("a", [0, 1])
+
+        lost = ledger.lose("a", charged=None, deaths_allowed=0, begun=1)
+
+        assert (lost.redelivered, ledger.alone) == (1, 0)
+
     def test_a_charge_for_a_task_that_has_settled_is_no_charge(self) -> None:
         ledger = ledger_of(2)
         ledger.lease("a", 2, 0.0)
