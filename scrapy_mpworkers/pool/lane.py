@@ -113,8 +113,8 @@ class Lane:
         self, context: BaseContext, undo: ExitStack, given_away: ExitStack
     ) -> worker_side.Ends:
         # Ours until it is the worker's turn to build and open its consumers. From then on whoever
-        # takes it first decides: the worker that it opens them, or we that it never will. (The first
-        # semaphore of all, so that it is the one that cannot be made.)
+        # takes it first decides: the worker that it opens them, or we that it never will. (It is
+        # the first semaphore of all, so that it is the one that cannot be made.)
         self.permit = make_lock(context)
         self.permit.acquire()
         self.orders = Orders(context)

@@ -124,7 +124,8 @@ class Supervisor:
         is_ones_own = self._owner.lane_lost(lane, death)
         self._starter.do(lane.discard)
         is_fruitless = lane.hung or not (lane.settled or explained)
-        self._replace(lane, is_fruitless and not is_ones_own, running)
+        culprit = begun if running is None else running
+        self._replace(lane, is_fruitless and not is_ones_own, culprit)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
