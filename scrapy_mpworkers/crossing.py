@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any
 
 from scrapy.crawler import Crawler
-from scrapy.utils.defer import deferred_from_coro
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.hops import Hop, keyed
 from scrapy_mpworkers.placement import Placement, placement_of
+from scrapy_mpworkers.seams import SpiderCloser
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.texts import named, writable
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
@@ -38,6 +38,7 @@ class Crossing:
         self._crawler = crawler
         self._levels = levels
         self._hops = hops
+        self.closer = SpiderCloser(crawler)
         self._said: set[str] = set()
         self._made: Counter[int] = Counter()
         assert crawler.spider is not None
@@ -127,9 +128,7 @@ class Crossing:
         if least_level is not None:
             return
         if came.close_reason is not None:
-            engine = self._crawler.engine
-            assert engine is not None
-            deferred_from_coro(engine.close_spider_async(reason=came.close_reason))
+            self.closer.ask(came.close_reason)
 
     def _log(self, record: logging.LogRecord) -> None:
         at_import = record.__dict__.pop("at_import", None)

@@ -6,9 +6,6 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from scrapy.crawler import Crawler
-from scrapy.utils.defer import deferred_from_coro
-
 from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
 from scrapy_mpworkers.loops import Gate
@@ -26,8 +23,7 @@ class PoolNews(PoolEvents):
         level: its name, if it has one.
     """
 
-    def __init__(self, crawler: Crawler, crossing: Crossing, started: Gate, level: str) -> None:
-        self._crawler = crawler
+    def __init__(self, crossing: Crossing, started: Gate, level: str) -> None:
         self._crossing = crossing
         self.started = started
         self._whose = f" of the level {level}" if level else ""
@@ -79,6 +75,4 @@ class PoolNews(PoolEvents):
         if not self.started.is_open:
             self.started.open(WorkerStartError(str(error)))
             return
-        engine = self._crawler.engine
-        assert engine is not None
-        deferred_from_coro(engine.close_spider_async(reason="mpworkers_broken"))
+        self._crossing.closer.ask("mpworkers_broken")

@@ -1,4 +1,4 @@
-"""Four places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
+"""Five places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
 
 Written for Scrapy 2.15 to 2.19.
 """
@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 from scrapy.crawler import Crawler
+from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop
@@ -26,6 +27,39 @@ _LOOK_AGAIN = 0.1  # seconds
 _REST_OF_CLOSE = 2.0
 
 
+def engine_of(crawler: Crawler) -> Any:
+    """The engine of *crawler*; ``None`` before it has one."""
+    try:
+        return crawler.engine
+    except RuntimeError:  # Scrapy 2.19 does not say None
+        return None
+
+
+class SpiderCloser:
+    """Asks the engine to close the spider: once, and not when it closes already.
+
+    To the engine a second wish is a second close, which is still pending when the loop ends.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._has_asked = False
+
+    def ask(self, reason: str) -> None:
+        """Let the spider close with *reason*, unless another one was first."""
+        if not self._has_asked:
+            self._has_asked = True
+            deferred_from_coro(self._close(reason))
+
+    async def _close(self, reason: str) -> None:
+        engine = engine_of(self._crawler)
+        slot = getattr(engine, "_slot", None)
+        if slot is None:
+            self._has_asked = False  # not open yet, or closed
+        elif getattr(slot, "closing", None) is None:
+            await engine.close_spider_async(reason=reason)
+
+
 def watch_closing(
     crawler: Crawler, begins: Callable[[], None], end: Callable[[], Awaitable[None]]
 ) -> None:
@@ -35,11 +69,12 @@ def watch_closing(
     is settled: a deadline that began there would never begin for an item that is stuck.
 
     And when a first Ctrl-C comes while the spider closes, Scrapy takes it for closed and ends its
-    loop: what a level that nobody waits for still has would be lost. So a second close waits for
-    *end*, and then for the first one, with a limit: it may come from within, from a handler of
-    ``spider_closed`` that stops the crawler.
+    loop: what a level that nobody waits for still has would be lost. So the close of an engine that
+    stops waits for *end*, and then for the first one, with a limit: it may come from within, from a
+    handler of ``spider_closed`` that stops the crawler. Any other second close, of a callback that
+    raises CloseSpider for one, waits as long as Scrapy lets it: the loop may end before it.
     """
-    engine: Any = crawler.engine
+    engine = engine_of(crawler)
     close = getattr(engine, "close_spider_async", None)
     if close is None:
         logger.debug("This Scrapy has no engine.close_spider_async: no deadline while closing")
@@ -50,6 +85,8 @@ def watch_closing(
     @wraps(close)
     async def close_spider_async(*args: Any, **kwargs: Any) -> Any:
         nonlocal closed
+        if closed is not None and engine.running:
+            return await close(*args, **kwargs)
         if closed is not None:
             await end()
             loop.call_later(_REST_OF_CLOSE, closed.open)
@@ -70,7 +107,7 @@ def count_items_of_start(crawler: Crawler) -> None:
     Before 2.18 the scraper counts as idle then: the spider closes, and what is behind the hop, in a
     later pipeline or an async handler of ``item_scraped``, is lost without a word.
     """
-    slot: Any = getattr(crawler.engine and crawler.engine.scraper, "slot", None)
+    slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
     if not hasattr(slot, "itemproc_size") or not hasattr(slot, "is_idle"):
         logger.debug("Scrapy's scraper has changed: items of start() may be lost at the end")
         return
@@ -99,7 +136,7 @@ class ScraperNudge:
 
     def _look(self) -> None:
         self._due = False
-        engine: Any = self._crawler.engine
+        engine = engine_of(self._crawler)
         try:
             self._nudge(engine._slot, engine.scraper, engine.scraper.slot)
         except AttributeError as error:
@@ -158,7 +195,7 @@ class PipelinesFrom:
         return self._from_route[number].process_item_async  # type: ignore[no-any-return]
 
     def _wrap(self) -> None:
-        engine: Any = self._crawler.engine
+        engine = engine_of(self._crawler)
         manager = engine.scraper.itemproc
         plain = copy.copy(manager)  # without the wrapper, which stands on the instance
         whole = plain.process_item_async

@@ -19,7 +19,7 @@ from scrapy_mpworkers.crossing import Crossing
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.inspection.changed import changed_state
 from scrapy_mpworkers.levels import Level
-from scrapy_mpworkers.loops import CrawlLoop, Gate, end
+from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop, end
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.preloading import modules_and_classes
@@ -162,7 +162,7 @@ class Workforce:
 
     def _level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
         settings = self.settings[number]
-        news = PoolNews(self._crawler, crossing, Gate(loop), settings.name)
+        news = PoolNews(crossing, Gate(loop), settings.name)
         make_state = partial(crossing.state, number)
         pool: LevelPool
         if self._backend is None or not settings.pool.workers:
@@ -215,13 +215,14 @@ class Workforce:
 
     async def _await_end(self) -> None:
         """Wait for the stop that a close brings on, but not for ever for one that does not come."""
+        loop = current_loop()  # not the crawl's, whose timers end when the spider has closed
         patience = _PATIENCE
         while patience > 0:
             if self._stopped is not None:
                 await self._stopped.wait()
                 return
-            turn = self._loop.waiter()
-            self._loop.call_later(_LOOK_AGAIN, partial(end, turn))
+            turn = loop.waiter()
+            loop.call_later(_LOOK_AGAIN, partial(end, turn))
             await turn
             has_items = any(level.backpressure.pending for level in self.levels)
             patience = _PATIENCE if has_items else patience - _LOOK_AGAIN
