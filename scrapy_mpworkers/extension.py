@@ -37,6 +37,7 @@ class WorkerExtension:
         self.keeping = Keeping(crawler, options, hops)
         self._workforce = Workforce(crawler, options, hops)
         self._loop: CrawlLoop | None = None
+        self._routing: Routing | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -82,6 +83,7 @@ class WorkerExtension:
     def route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
         """What takes an item through the pipelines of a route, in workers that have been started:
         gives the item as they return it, or raises what they raised, or why it was given up."""
+        assert self._routing is not None
         return self._routing.way(number)
 
     async def run(
@@ -146,9 +148,12 @@ class WorkerExtension:
         for level in self._workforce.levels:
             await level.backpressure.room()
 
-    def resumed(self) -> AsyncIterator[Any]:
+    async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, for ``start()``."""
-        return self._routing.resumed()
+        if self._routing is None:
+            return  # somebody looks at what the spider starts with, and no crawl has begun
+        async for item in self._routing.resumed():
+            yield item
 
     async def stop(self) -> None:
         """Drain, stop, join. Safe to call twice, and without a start.
@@ -171,8 +176,8 @@ class WorkerExtension:
     def _begin(self) -> None:
         if self._loop is not None:
             return
-        if self._crawler.engine is None or self._crawler.spider is None:
-            raise MPWorkersError("there are no workers before the crawl has its spider and engine")
+        if self._crawler.spider is None:
+            raise MPWorkersError("there are no workers before the crawl has its spider")
         self._loop = current_loop()
         crossing = Crossing(self._crawler, self._workforce.settings, self._hops)
         self.keeping.start(crossing.codec, self._loop)
