@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import multiprocessing
 import numbers
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isfunction, isroutine
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,20 @@ class Unacceptable(Exception):
 
 
 def import_path(entry: Entry) -> str:
-    """How a user would write *entry* as a string."""
-    return entry if isinstance(entry, str) else f"{entry.__module__}.{entry.__qualname__}"
+    """How a user would write *entry* as a string, or what comes nearest to that."""
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, partial):
+        return import_path(entry.func)
+    if not hasattr(entry, "__qualname__"):  # an object that can be called
+        return f"{import_path(type(entry))}()"
+    owner = getattr(entry, "__objclass__", entry)  # of a method of a builtin type
+    return f"{owner.__module__ or 'builtins'}.{entry.__qualname__}"
+
+
+def is_named(entry: Entry) -> bool:
+    """Whether the path of *entry* means nothing else: two lambdas have one name, and are two."""
+    return isinstance(entry, (str, type)) or (isfunction(entry) and "<" not in entry.__qualname__)
 
 
 def workers(value: Any) -> int:
@@ -118,7 +130,7 @@ def start_method(value: Any) -> str:
 def initializer(value: Any) -> str | None:
     if value is None:
         return None
-    path = import_path(value) if inspect.isroutine(value) else value
+    path = import_path(value) if isroutine(value) else value
     is_path = isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)
     if not is_path or path.startswith("__main__."):
         raise Unacceptable(
@@ -176,12 +188,12 @@ def pipelines(value: Any) -> Pipelines:
     except (ValueError, TypeError):
         raise Unacceptable(accepted) from None
     for entry, order in entries.items():
-        is_entry = isinstance(entry, (str, type)) or inspect.isfunction(entry)
+        is_entry = isinstance(entry, str) or callable(entry)
         is_order = isinstance(order, numbers.Real) and not isinstance(order, bool)
         if not is_entry or not (order is None or is_order):
             raise Unacceptable(accepted)
     enabled = [(entry, order) for entry, order in entries.items() if order is not None]
-    paths = [import_path(entry) for entry, _ in enabled]
+    paths = [import_path(entry) for entry, _ in enabled if is_named(entry)]
     if len(set(paths)) != len(paths):
         raise Unacceptable("without a pipeline that is listed twice")
     return tuple(sorted(enabled, key=lambda pair: pair[1]))
@@ -189,7 +201,7 @@ def pipelines(value: Any) -> Pipelines:
 
 def key(value: Any) -> Any:
     is_name = isinstance(value, str) and value
-    if value is None or is_name or inspect.isfunction(value):
+    if value is None or is_name or callable(value):
         return value
     raise Unacceptable("None, the name of a field, or a function item -> key or its import path")
 

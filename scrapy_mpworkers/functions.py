@@ -1,9 +1,13 @@
-"""A plain function ``item -> item`` as an item pipeline. Used on both sides of the wall."""
+"""A function ``item -> item``, or whatever else can be called, as an item pipeline. Used on both
+sides of the wall."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar
+
+from scrapy_mpworkers.checks import is_named
 
 
 class FunctionPipeline:
@@ -21,4 +25,10 @@ def as_pipeline(entry: Any) -> Any:
     if isinstance(entry, type):
         return entry
     name = getattr(entry, "__name__", type(entry).__name__)
-    return type(name, (FunctionPipeline,), {"function": staticmethod(entry)})
+    # Scrapy tells components by their paths: two lambdas would be one.
+    qualname = name if is_named(entry) else f"{name} {next(_numbers)}"
+    body = {"function": staticmethod(entry), "__qualname__": qualname}
+    return type(name, (FunctionPipeline,), body)
+
+
+_numbers = itertools.count(1)

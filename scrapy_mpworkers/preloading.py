@@ -51,7 +51,11 @@ def modules_to_preload(
     """
     if prelude.initializer is not None:
         return (), ()
-    modules = [e.rpartition(".")[0] if isinstance(e, str) else e.__module__ for e in entries]
+    modules = [
+        # A method of a builtin type is of no module.
+        e.rpartition(".")[0] if isinstance(e, str) else getattr(e, "__module__", None) or ""
+        for e in entries
+    ]
     of_spider = spidercls.__module__
     preload = tuple(name for name in dict.fromkeys(modules) if name and name != "__main__")
     return preload, () if of_spider == "__main__" else (of_spider,)

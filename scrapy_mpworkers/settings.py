@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from scrapy.settings import BaseSettings
 
 from scrapy_mpworkers import checks
-from scrapy_mpworkers.checks import Entry, Pipelines, Unacceptable, import_path
+from scrapy_mpworkers.checks import Entry, Pipelines, Unacceptable, import_path, is_named
 from scrapy_mpworkers.errors import SettingError
 
 logger = logging.getLogger(__name__)
@@ -187,8 +187,8 @@ def _levels(settings: BaseSettings) -> tuple[LevelSettings, ...]:
         )
     levels = tuple(_level(settings, level) for level in written)
     _refuse_doubles([level.name for level in levels], "two levels are called")
-    listed = [import_path(entry) for level in levels for entry, _ in level.pipelines]
-    _refuse_doubles(listed, "two levels list")
+    listed = [entry for level in levels for entry, _ in level.pipelines if is_named(entry)]
+    _refuse_doubles(list(map(import_path, listed)), "two levels list")
     return tuple(level for level in levels if level.pipelines)
 
 
