@@ -6,21 +6,21 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
 
 from scrapy.crawler import Crawler
 from scrapy.utils.misc import load_object
 
+from scrapy_mpworkers.carrying import Carrier
 from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.hops import Hop, keyed
 from scrapy_mpworkers.placement import Placement, placement_of
+from scrapy_mpworkers.preloading import folders_to_import_from
 from scrapy_mpworkers.seams import SpiderCloser
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.texts import named, writable
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, SpiderState
+from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
 from scrapy_mpworkers.wire.failures import put_together
 
@@ -43,29 +43,33 @@ class Crossing:
         self._made: Counter[int] = Counter()
         assert crawler.spider is not None
         self.codec = ParentCodec(
-            {"spider": crawler.spider, "crawler": crawler, "settings": crawler.settings}
+            {"spider": crawler.spider, "crawler": crawler, "settings": crawler.settings},
+            folders_to_import_from(type(crawler.spider)),
         )
+        self._carrier = Carrier(self.codec)
 
     def state(self, level: int) -> Frame:
         """The payload of a Setup for a worker of *level*, as things stand now.
 
         Raises:
-            UnpicklableError: a pipeline, a key function or the spider's class cannot cross.
+            UnpicklableError: a pipeline or a key function cannot cross.
         """
-        needs: dict[int, None] = {}
-        spider = self._spider_state(needs)
+        carrier = self._carrier
+        settings = self._crawler.settings.attributes
+        assert self._crawler.spider is not None
         state = CrawlState(
             level=self._levels[level].name,
             batches=self._levels[level].batch_size > 0,
             hops={hop.number: self._hop_state(hop) for hop in self._hops if hop.level == level},
-            settings=self._settings,
-            spider=spider,
-            stats=self._picklable_stats(),
+            # The attributes themselves: get() warns of names that are deprecated.
+            settings={k: (carrier.carry(one.value), one.priority) for k, one in settings.items()},
+            spider=carrier.spider(self._crawler.spider),
+            stats={k: carrier.carry(value) for k, value in self._crawler.stats.get_stats().items()},
             log_levels=_log_levels(),
             placement=self._placement(level),
         )
         frame = self.codec.dump(state)
-        return frame._replace(needs=tuple(dict.fromkeys([*needs, *frame.needs])))
+        return frame._replace(needs=tuple(carrier.needs))
 
     def _placement(self, level: int) -> Placement | None:
         # Replacements are silent, and have no time for it.
@@ -75,25 +79,25 @@ class Crossing:
         return placement_of(settings) if is_first else None
 
     def _hop_state(self, hop: Hop) -> HopState:
-        # What is named in __main__ crosses by value: a worker has another __main__.
         behind = [one for one in self._hops[hop.number + 1 :] if one.route == hop.route]
         wants = keyed(behind, self._levels) if self._levels[hop.level].wait else ()
         keys = tuple(self._sendable(self._levels[one.level].key) for one in wants)
-        return HopState(tuple(map(self._sendable, hop.entries)), keys)
+        return HopState(tuple(map(self._sendable, hop.entries)), keys, bool(behind))
 
-    def _sendable(self, entry: Any) -> Any:
-        """*entry*, or the class or function that it names in ``__main__``."""
-        found = _out_of_main(entry)
-        if not isinstance(found, str):
-            try:
-                self.codec.dump(found)
-            except UnpicklableError as error:
-                raise UnpicklableError(
-                    f"{import_path(found)} is in a place that workers cannot import from, so it "
-                    f"crosses as it is, and that fails: {error.__cause__}. Move it to a module, or "
-                    "make what cannot be pickled in open_spider."
-                ) from error
-        return found
+    def _sendable(self, entry: Entry) -> bytes:
+        """*entry*, or the class or function that it names where workers cannot import from."""
+        found = entry
+        if isinstance(entry, str) and self.codec.is_foreign(entry.rpartition(".")[0]):
+            found = load_object(entry)
+        try:
+            return self._carrier.must_carry(found)
+        # Classes of the user run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            raise UnpicklableError(
+                f"{import_path(found)} is in a place that workers cannot import from, so it "
+                f"crosses as it is, and that fails: {type(error).__name__}: {error}. Move it to a "
+                "module, or make what cannot be pickled in open_spider."
+            ) from error
 
     def failure(self, data: bytes) -> Exception:
         """An exception that a worker reported outside any item."""
@@ -146,57 +150,6 @@ class Crossing:
         target = logging.getLogger(record.name)
         if target.isEnabledFor(record.levelno):
             target.handle(record)
-
-    @cached_property
-    def _settings(self) -> dict[str, tuple[Any, int]]:
-        # The attributes themselves: get() warns of names that are deprecated, asked for or not.
-        attributes = self._crawler.settings.attributes
-        values = {name: (attr.value, attr.priority) for name, attr in attributes.items()}
-        if self._is_picklable(values):
-            return values
-        kept = {name: value for name, value in values.items() if self._is_picklable(value)}
-        for name in values.keys() - kept.keys():
-            logger.warning(
-                "The setting %s cannot be pickled and is missing in workers: %r",
-                name,
-                values[name][0],
-            )
-        return kept
-
-    def _spider_state(self, needs: dict[int, None]) -> SpiderState:
-        spider = self._crawler.spider
-        assert spider is not None
-        frames: dict[str, bytes] = {}
-        unpicklable: dict[str, str] = {}
-        for name, value in spider.__dict__.items():
-            if name in ("crawler", "settings"):
-                continue
-            try:
-                frame = self.codec.dump(value)
-            except Exception as error:
-                unpicklable[name] = f"{type(error.__cause__ or error).__name__}"
-            else:
-                frames[name] = bytes(frame.data)
-                needs.update(dict.fromkeys(frame.needs))
-        return SpiderState(self._sendable(type(spider)), frames, unpicklable)
-
-    def _picklable_stats(self) -> dict[str, Any]:
-        stats = dict(self._crawler.stats.get_stats())
-        if self._is_picklable(stats):
-            return stats
-        return {key: value for key, value in stats.items() if self._is_picklable(value)}
-
-    def _is_picklable(self, value: Any) -> bool:
-        try:
-            self.codec.dump(value)
-        except Exception:
-            return False
-        return True
-
-
-def _out_of_main(entry: Entry) -> Entry:
-    is_named = isinstance(entry, str) and entry.startswith("__main__.")
-    return load_object(entry) if is_named else entry
 
 
 def _log_levels() -> LogLevels:

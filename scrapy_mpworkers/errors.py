@@ -157,6 +157,10 @@ class NotInWorkerError(MPWorkersError, AttributeError):
     """A pipeline asked for a part of the crawl that only Scrapy's own process has."""
 
 
+class NoRequestError(MPWorkersError, RuntimeError):
+    """A pipeline asked for the request of a response, which only Scrapy's own process has."""
+
+
 class StuckError(MPWorkersError):
     """A pipeline awaits something that nothing in a worker can ever bring about."""
 

@@ -24,6 +24,8 @@ from scrapy_mpworkers.wire.fields import (
 )
 
 _MISSING = object()
+#: Bytes of an item below which it is all the same whether some of them have gone.
+_WORTH_A_LOOK = 1 << 14
 
 
 class Change(NamedTuple):
@@ -85,6 +87,30 @@ def followed(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) 
     for result in results:
         item = Snapshot(item).outcome(unpack(result, load))
     return item
+
+
+def shrinks(before: Snapshot, product: Product, result: int, shipped: int) -> bool:
+    """Whether the item as it is now is worth a frame of its own: whether that is less than a third
+    of what it would travel on as, the frame that it came in and the changes.
+
+    Not half: a large list comes back with every item, since it may have been changed.
+
+    Found without pickling it: all that can be changed is in the result as it is now, and the rest
+    is of builtin types.
+
+    Args:
+        result: bytes of *product*, packed.
+        shipped: bytes in which the item came.
+    """
+    if shipped < _WORTH_A_LOOK:
+        return False
+    kept = 0
+    if product.shape != _WHOLE:
+        gone = {*product.body.values, *product.body.deleted}
+        kept = sum(
+            _size(value) for name, value in (before.fields or {}).items() if name not in gone
+        )
+    return 3 * (result + kept) < shipped + result
 
 
 class Snapshot:
@@ -163,6 +189,13 @@ def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change:
     kept = [name for name in before if name in now]
     natural = kept + [name for name in values if name not in before]
     return Change(values, deleted, None if natural == list(now) else tuple(now))
+
+
+def _size(value: Any) -> int:
+    """Bytes of an immutable value, about."""
+    if type(value) in (str, bytes):
+        return len(value)
+    return sum(map(_size, value)) if type(value) in (tuple, frozenset) else 8
 
 
 def _reorder(fields: dict[Any, Any], order: tuple[Any, ...]) -> None:

@@ -6,20 +6,21 @@ that item and names the field (a queue would pickle later, in a thread, and lose
 
 from __future__ import annotations
 
-import itertools
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from io import TextIOWrapper
 from types import FunctionType
 from typing import Any, NamedTuple
 
-import cloudpickle
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.changes import followed
+from scrapy_mpworkers.wire.definitions import Definitions
+from scrapy_mpworkers.wire.importing import Definable, Importing
 from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.pickling import (
     KEPT,
@@ -56,39 +57,17 @@ class StoredFrame(NamedTuple):
     results: tuple[bytes, ...] = ()
 
 
-class Definitions:
-    """The parent's register of what crosses by value: the classes and functions of ``__main__``.
-
-    A worker never runs the user's ``__main__`` again, so it cannot import them.
-    """
-
-    _free_numbers = itertools.count()  # of all crawls, which may share their workers
-
-    def __init__(self) -> None:
-        self.blobs: dict[int, bytes] = {}
-        self.objects: dict[int, Any] = {}
-        self._numbers: dict[int, int] = {}  # by id; the objects are kept above
-
-    def number(self, obj: Any) -> int:
-        """The number of *obj*, which is pickled by value when it is met for the first time."""
-        number = self._numbers.get(id(obj))
-        if number is None:
-            blob = cloudpickle.dumps(obj, protocol=5)
-            number = self._numbers[id(obj)] = next(self._free_numbers)
-            self.objects[number] = obj
-            self.blobs[number] = blob
-        return number
-
-
 class ParentCodec:
     """Scrapy's side of the wall.
 
     Args:
         shared: objects that both sides have, by name, such as ``{"spider": spider}``.
+        folders: where workers look for modules beside ``sys.path``.
     """
 
-    def __init__(self, shared: Mapping[str, Any]) -> None:
-        self.definitions = Definitions()
+    def __init__(self, shared: Mapping[str, Any], folders: Iterable[str] = ()) -> None:
+        self._importing = Importing(folders)
+        self.definitions = Definitions(self._importing)
         self._shared = dict(shared)
         self._names = {id(obj): name for name, obj in shared.items()}
         self._reopened: dict[bytes, Any] = {}
@@ -106,6 +85,8 @@ class ParentCodec:
             data = pickler.dump_pieces(obj)
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
+            if self.definitions.has_aged():
+                return self.dump(obj)
             raise unpicklable(obj, error, self._pickler) from error
         frame = pickler.frame(data) if pickler.has_noted else _plain_frame((data, (), ()))
         if pickler.__sizeof__() <= KEPT:
@@ -123,6 +104,33 @@ class ParentCodec:
             return pickler.frame(pickler.dump_pieces(call))
         except BaseException as error:  # as in dump()
             raise uncallable(call, error, self._call_pickler) from error
+
+    def dump_part(self, obj: Any) -> Frame:
+        """Pickle a part of the crawl, in which any class or function may cross by value.
+
+        Raises:
+            Exception: it cannot be pickled.
+        """
+        pickler = _PartPickler(self.definitions, self._names)
+        return pickler.frame(pickler.dump_pieces(obj))
+
+    def dump_member(self, obj: Any) -> Frame:
+        """Pickle an attribute of a class that is shared; its functions may refer to that.
+
+        Raises:
+            Exception: it cannot be pickled.
+        """
+        pickler = _MemberPickler(self.definitions, self._names)
+        return pickler.frame(pickler.dump_pieces(obj))
+
+    def is_foreign(self, module: str) -> bool:
+        """Whether *module* is known here, and no worker can import it."""
+        return module == "__main__" or self._importing.is_foreign(module)
+
+    def share(self, obj: Any, name: str) -> None:
+        """Let *name* stand for *obj* in all that crosses from now on."""
+        self._shared[name] = obj
+        self._names[id(obj)] = name
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
@@ -193,6 +201,7 @@ class _ParentPickler(Pickler):
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
         super().__init__(tokens.ALL)
         self._definitions = definitions
+        self._importable = definitions.importable
         self._names = names
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
@@ -213,13 +222,36 @@ class _ParentPickler(Pickler):
                 type(part),
                 tokens.plain_response(part),
             )
-        if isinstance(part, (type, FunctionType)) and tokens.crosses_by_value(part):
-            number = self._definitions.number(part)
-            self._needs[number] = None
-            self.has_noted = True
-            return tokens.defined, (number,)
+        if isinstance(part, (type, FunctionType)) and id(part) not in self._importable:
+            number = self._number_of(part)
+            if number is not None:
+                self._needs.update(self._definitions.needs(number))
+                self.has_noted = True
+                return tokens.defined, (number,)
         return tokens.reduce_common(part, self._names)
+
+    def _number_of(self, part: Definable) -> int | None:
+        return None if id(part) in self._names else self._definitions.number_of(part)
 
 
 class _ParentCallPickler(_ParentPickler, CallPickler):
     """The same for a call."""
+
+
+class _MemberPickler(_ParentCallPickler):
+    """The same for an attribute of a class."""
+
+    def _reduced(self, part: Any) -> Any:
+        if isinstance(part, TextIOWrapper):
+            # cloudpickle would read it to its end, however long that takes.
+            raise TypeError("an open file cannot be pickled")
+        return super()._reduced(part)
+
+
+class _PartPickler(_MemberPickler):
+    """The same for a part of the crawl: every function that cannot be imported has a number."""
+
+    def _number_of(self, part: Definable) -> int | None:
+        number = super()._number_of(part)
+        is_known = id(part) in self._importable or id(part) in self._names
+        return self._definitions.number(part) if number is None and not is_known else number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from logging import LogRecord
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from scrapy_mpworkers.placement import Placement
 
@@ -31,19 +31,46 @@ class LogLevels(NamedTuple):
         return record.levelno >= self.wanted[""]
 
 
-class SpiderState(NamedTuple):
-    """The spider: its class, its attributes each in a frame, and the names of those that stay."""
+class Carried(NamedTuple):
+    """A value in a frame of its own; ``None``: it stays at home, and ``why``."""
 
-    cls: type
-    attributes: dict[str, bytes]
-    unpicklable: dict[str, str]
+    frame: bytes | None
+    why: str = ""
+
+
+class ClassState(NamedTuple):
+    """A class, as far as it crosses.
+
+    ``whole``: the class itself; where that cannot cross, a worker makes one of that name, module
+    and qualified name from its ``bases``, with those of its ``own`` attributes that can. ``token``:
+    what stands for the class in their frames.
+    """
+
+    whole: Carried
+    token: str
+    name: str
+    module: str
+    qualname: str
+    own: dict[str, Carried] = {}
+    bases: tuple[ClassState, ...] = ()
+
+
+class SpiderState(NamedTuple):
+    """The spider: its class, and its attributes by their names."""
+
+    cls: ClassState
+    attributes: dict[str, Carried]
 
 
 class HopState(NamedTuple):
-    """The entries of a hop, and the keys that hops behind it want of the item."""
+    """The entries of a hop, and the keys that hops behind it want of the item, each in a frame.
 
-    entries: tuple[Any, ...]
-    keys: tuple[Any, ...]
+    ``goes_on``: whether there are hops behind it on its route.
+    """
+
+    entries: tuple[bytes, ...]
+    keys: tuple[bytes, ...]
+    goes_on: bool
 
 
 class CrawlState(NamedTuple):
@@ -51,14 +78,15 @@ class CrawlState(NamedTuple):
 
     ``level``: its name; ``batches``: whether its items run together; ``hops``: its own, by number,
     in order; ``settings`` is name → (value, priority); ``placement``: if this worker is to look
-    for pipelines that are wrong there.
+    for pipelines that are wrong there. What no pipeline may need is carried by itself: no part of
+    it keeps the crawl from starting.
     """
 
     level: str
     batches: bool
     hops: dict[int, HopState]
-    settings: dict[str, tuple[Any, int]]
+    settings: dict[str, tuple[Carried, int]]
     spider: SpiderState
-    stats: dict[str, Any]
+    stats: dict[str, Carried]
     log_levels: LogLevels
     placement: Placement | None = None

@@ -5,22 +5,23 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Container, Iterable, Mapping
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.texts import repr_of, text_of
+from scrapy_mpworkers.wire.changes import Change, Product
 from scrapy_mpworkers.wire.fields import fields_of
 from scrapy_mpworkers.wire.large import LARGE, Large
 from scrapy_mpworkers.wire.sink import Sink
 
 Resolvers = Mapping[str, Callable[..., Any]]
 
-#: Stands behind the pickle of an object that has left tokens in it; the second if only Scrapy's
-#: process knows what one of them means. A pickle ends with its own STOP, and what follows is
-#: ignored (documentation of ``pickle.loads``).
+#: Stands behind the pickle of an object that has left tokens in it; the second if Scrapy's process
+#: is to open it, which alone knows what some of them mean. A pickle ends with its own STOP, and
+#: what follows is ignored (documentation of ``pickle.loads``).
 _MARK, _HOME_MARK = b"#", b"!"
 _MARKS = _MARK + _HOME_MARK
 #: Bytes that a pickler may take and still be kept. The table of its memo grows with the objects in
@@ -80,6 +81,9 @@ class CallPickler(Pickler, cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, part: Any) -> Any:
         """What we have no say in is cloudpickle's."""
+        if isinstance(part, MethodType) and getattr(part.__self__, part.__name__, None) == part:
+            # cloudpickle would copy the function, and the globals of its module with it.
+            return getattr, (part.__self__, part.__name__)
         reduced = super().reducer_override(part)
         if reduced is NotImplemented:
             reduced = cloudpickle.Pickler.reducer_override(self, part)
@@ -94,12 +98,18 @@ def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) ->
         error: what came of it.
         fresh: makes picklers, to find the part that is to blame.
     """
+    if isinstance(obj, Product):
+        obj = obj.body
     path, part, cause = _culprit(obj, fresh, error)
-    where = f"its field {path} holds" if path else "it is"
+    what, why = f"{_kind(obj)} cannot be sent to another process", _first_line(cause)
+    if path:
+        return UnpicklableError(
+            f"{what}: its field {path} holds {_kind(part)} ({why}). Put plain data there, or keep "
+            "the pipeline that needs it in ITEM_PIPELINES."
+        )
     return UnpicklableError(
-        f"{_kind(obj)} cannot be sent to another process: {where} "
-        f"{_kind(part)} ({_first_line(cause)}). Put plain data there, or keep the pipeline "
-        "that needs it in ITEM_PIPELINES."
+        f"{what} ({why}). Use plain data instead; a pipeline that needs it can stay in "
+        "ITEM_PIPELINES."
     )
 
 
@@ -131,8 +141,13 @@ def has_tokens(data: bytes | memoryview) -> bool:
 
 
 def is_for_home(data: bytes) -> bool:
-    """Whether only Scrapy's process can open *data*: another worker would not know its tokens."""
+    """Whether Scrapy's process is to open *data*: another worker might not know its tokens."""
     return data.endswith(_HOME_MARK)
+
+
+def for_home(data: bytes) -> bytes:
+    """*data*, to be opened in Scrapy's process, whoever else could open it."""
+    return data + _HOME_MARK
 
 
 def loads(data: bytes | memoryview, module: str, resolvers: Resolvers) -> Any:
@@ -174,9 +189,10 @@ def _culprit(
 
 
 def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:
-    # What goes back travels in tuples of ours (Product, Change): their names are nobody's fields.
+    if isinstance(obj, Change):
+        return list(obj.values.items())
     if isinstance(obj, tuple) and hasattr(obj, "_fields"):
-        return [pair for part in obj for pair in _parts(part)]
+        return list(zip(obj._fields, obj, strict=False))
     if isinstance(obj, (list, tuple)):
         return list(enumerate(obj))
     fields = obj if isinstance(obj, dict) else fields_of(obj)
@@ -184,10 +200,10 @@ def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _kind(obj: Any) -> str:
+    if isinstance(obj, Change):
+        return "the item"
     if isinstance(obj, FunctionType):
         return f"the function {obj.__qualname__}"
-    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
-        return "the item"
     return f"a {type(obj).__module__}.{type(obj).__qualname__}".replace(" builtins.", " ")
 
 

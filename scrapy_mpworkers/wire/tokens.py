@@ -8,8 +8,8 @@ token           stands for                  in a worker / back in Scrapy's proce
 ``shared``      spider, crawler, settings   the worker's own / the crawl's own
 ``response``    a Response, going down      one without request and selector
 ``handle``      that Response, going on     the worker's own / the very Response that was shipped
-``defined``     what lives in ``__main__``  sent by value once per lane / the very same object
-``in_main``     the same, never sent        — / looked up in ``__main__`` by name
+``defined``     what cannot be imported     sent by value once per lane / the very same object
+``in_main``     of ``__main__``, never sent — / looked up in ``__main__`` by name
 ==============  ==========================  =================================================
 """
 
@@ -17,24 +17,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from types import FunctionType
 from typing import Any
 
 from parsel import Selector, SelectorList
 from scrapy.http import Response
 
 from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
-
-
-def crosses_by_value(obj: type | FunctionType) -> bool:
-    """Whether a worker could not import *obj*.
-
-    A function that is not at the top of ``__main__``, a lambda above all, is left to fail: plain
-    data is what belongs in items, and the error names the field.
-    """
-    if isinstance(obj, FunctionType):
-        return obj.__module__ == "__main__" and "<" not in obj.__qualname__
-    return obj.__module__ == "__main__" or "<locals>" in obj.__qualname__
 
 
 def reduce_common(part: Any, names: Mapping[int, str]) -> Any:

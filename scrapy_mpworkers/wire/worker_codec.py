@@ -6,11 +6,14 @@ import pickle
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import cloudpickle
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire import tokens
+from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import (
     KEPT,
@@ -20,6 +23,7 @@ from scrapy_mpworkers.wire.pickling import (
     loads,
     unpicklable,
 )
+from scrapy_mpworkers.wire.stand_in import NO_REQUEST
 
 
 class Handles:
@@ -44,6 +48,9 @@ class WorkerCodec:
         self._defined: dict[int, Any] = {}
         self._undefined: dict[int, BaseException] = {}
         self._numbers: dict[int, int] = {}
+        self._importing = Importing()
+        self._importable: dict[int, Definable] = {}  # by id: those bound to their own names
+        self._made: WeakKeyDictionary[type, Any] = WeakKeyDictionary()
         self.handles = Handles()
         self._idle: list[Pickler] = []
 
@@ -69,7 +76,7 @@ class WorkerCodec:
         if number in self._undefined:
             error = self._undefined[number]
             raise UnpicklableError(
-                "a class or function of __main__ cannot be made in a worker "
+                "a class or function that is sent by value cannot be made in a worker "
                 f"({type(error).__name__}: {error}). Move it to a module that workers can import."
             ) from error
         return self._defined[number]
@@ -121,6 +128,7 @@ class WorkerCodec:
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
+        response.request = NO_REQUEST  # type: ignore[assignment]
         self.handles.numbers[id(response)] = number
         self.handles.responses[number] = response
         return response
@@ -132,9 +140,26 @@ class WorkerCodec:
         if isinstance(part, (type, FunctionType)):
             if id(part) in self._numbers:
                 return tokens.defined, (self._numbers[id(part)],)
-            if part.__module__ == "__main__" and "<" not in part.__qualname__:
-                return tokens.in_main, (part.__qualname__,)
+            if id(part) not in self._importable:
+                reduced = self._reduced_definition(part)
+                if reduced is not None:
+                    return reduced
         return tokens.reduce_common(part, self._names)
+
+    def _reduced_definition(self, part: Definable) -> Any:
+        """How a class or function goes back that did not come with a number."""
+        if self._importing.finds(part):
+            self._importable[id(part)] = part
+            return None
+        if part.__module__ == "__main__" and "<" not in part.__qualname__:
+            return tokens.in_main, (part.__qualname__,)
+        if isinstance(part, FunctionType):
+            return None  # left to fail; the error names the field
+        if part not in self._made:
+            place = self._importing.elsewhere(part)
+            own = (pickle.loads, (cloudpickle.dumps(part, protocol=5),))
+            self._made[part] = own if place is None else (imported, (*place, "", None))
+        return self._made[part]
 
 
 class _WorkerPickler(Pickler):

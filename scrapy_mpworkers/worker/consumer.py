@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from scrapy import signals
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
-from scrapy_mpworkers.keys import key_function
+from scrapy_mpworkers.keys import KeyFunction, key_function
 from scrapy_mpworkers.texts import ascii_safe, named
-from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack
-from scrapy_mpworkers.wire.crawl import CrawlState, LogLevels
+from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack, shrinks
+from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.failures import take_apart
 from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task, as_outcome
+from scrapy_mpworkers.wire.pickling import for_home
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
 from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
-from scrapy_mpworkers.worker.watch import warn_and_watch
+from scrapy_mpworkers.worker.watch import warn_and_watch, warn_of_missing
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ _LOOK_EVERY = 1.0  # seconds; to look at each attribute takes as long as half a 
 
 #: How an item ended: fate, result and keys of its Outcome.
 _End: TypeAlias = tuple[int, bytes, tuple[Any, ...]]
+
+
+class _Behind(NamedTuple):
+    """What follows a hop: the keys that hops there want, and whether the item goes on to any."""
+
+    keys: tuple[KeyFunction, ...]
+    goes_on: bool
 
 
 class Runs(Protocol):
@@ -73,6 +81,7 @@ def build(
     records.collect()
     consumers = Consumers(state, codec, loop.guard, records)
     if state.placement is not None:
+        warn_of_missing(consumers.hops(), consumers.missing)
         warn_and_watch(consumers.hops(), state.placement)
     return consumers
 
@@ -88,19 +97,24 @@ class Consumers:
         self._records = records
         self._crawler = WorkerCrawler(state, codec)
         self._hops = {
-            number: hop_pipelines(hop.entries, self._crawler) for number, hop in state.hops.items()
+            number: hop_pipelines([codec.load(entry) for entry in hop.entries], self._crawler)
+            for number, hop in state.hops.items()
         }
         self._look_at = 0.0  # when to look at the spider's attributes again, perf_counter()
         self._runs: dict[int, Runs] = {CALL: CallHop(), **self._hops}
-        self._keys = {
-            number: tuple(map(key_function, hop.keys)) for number, hop in state.hops.items()
-        } | {CALL: ()}
+        self._behind = {number: self._what_follows(hop) for number, hop in state.hops.items()}
+        self._behind[CALL] = None
         if state.batches and not any(hop.takes_batches for hop in self._hops.values()):
             raise SettingError(
                 f"MPWORKERS_LEVELS: the level {state.level!r} has batch_size, but none of its "
                 "pipelines has process_batch; give one to the pipeline that stores, or remove "
                 "batch_size."
             )
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """What of the crawl has not come here, and why."""
+        return self._crawler.missing
 
     def hops(self) -> list[HopPipelines]:
         """The user's pipelines, hop by hop."""
@@ -180,9 +194,20 @@ class Consumers:
         return Snapshot(item)
 
     def _done(self, task: Task, arrived: Snapshot, returned: Any) -> _End:
-        keys = self._keys[task.hop]
-        found = tuple(key(returned) for key in keys) if keys else ()
-        return _DONE, pack(arrived.product(returned), self._codec.dump), found
+        behind = self._behind[task.hop]
+        if behind is None:
+            return _DONE, pack(arrived.product(returned), self._codec.dump), ()
+        keys = tuple(key(returned) for key in behind.keys)
+        product = arrived.product(returned)
+        result = pack(product, self._codec.dump)
+        shipped = len(task.frame) + sum(map(len, task.results))
+        if behind.goes_on and result and shrinks(arrived, product, len(result), shipped):
+            result = for_home(result)  # which sends the item on in a frame of its own
+        return _DONE, result, keys
+
+    def _what_follows(self, hop: HopState) -> _Behind | None:
+        keys = tuple(key_function(self._codec.load(key)) for key in hop.keys)
+        return _Behind(keys, hop.goes_on) if keys or hop.goes_on else None
 
     def _ended(self, arrived: Snapshot | None, error: BaseException) -> _End:
         fate = Fate.DROPPED if isinstance(error, DropItem) else Fate.FAILED

@@ -9,10 +9,10 @@ from scrapy import Spider, signals
 from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
 
-from scrapy_mpworkers.errors import NotInWorkerError
-from scrapy_mpworkers.wire.crawl import CrawlState, SpiderState
+from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import StatChange
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+from scrapy_mpworkers.worker.arrivals import Arrivals, refuse
 from scrapy_mpworkers.worker.stats import WorkerStats
 
 logger = logging.getLogger(__name__)
@@ -31,16 +31,27 @@ class WorkerCrawler:
     """Settings, spider, stats and signals of this worker; an engine that can close the spider."""
 
     def __init__(self, state: CrawlState, codec: WorkerCodec) -> None:
-        self.settings = _frozen_settings(state.settings)
+        arrivals = Arrivals(codec)
+        #: what has stayed at home, as the inspection calls it, and why
+        self.missing = arrivals.missing
         self.signals = WorkerSignals(self)
-        self._stat_changes: list[StatChange] = []
-        self.stats = WorkerStats(self, state.stats, self._stat_changes)
         self.engine = WorkerEngine()
-        self.spidercls = state.spider.cls
-        spidercls: Any = state.spider.cls
-        self.spider: Spider = spidercls.__new__(spidercls)
-        codec.share(crawler=self, settings=self.settings, spider=self.spider)
-        self._equip_spider(state.spider, codec)
+        self.settings = Settings()
+        codec.share(crawler=self, settings=self.settings)
+        self.spidercls = arrivals.cls(state.spider.cls)
+        # Without __init__: it may open files, connect signals, or need arguments.
+        self.spider: Spider = _bare(self.spidercls)
+        codec.share(spider=self.spider)
+        for name, (value, priority) in state.settings.items():
+            self.settings.set(name, arrivals.value(value, f"settings[{name!r}]"), priority)
+        self.settings.freeze()
+        self._stat_changes: list[StatChange] = []
+        stats = {k: arrivals.value(v, f"the stat {k}") for k, v in state.stats.items()}
+        self.stats = WorkerStats(self, stats, self._stat_changes)
+        attributes = self.spider.__dict__
+        attributes.update(crawler=self, settings=self.settings)
+        for name, value in state.spider.attributes.items():
+            attributes[name] = arrivals.value(value, f"spider.{name}")
         self._known_attributes = dict(self.spider.__dict__)
         self._warned: set[str] = set()
 
@@ -82,18 +93,6 @@ class WorkerCrawler:
                     name,
                 )
 
-    def _equip_spider(self, state: SpiderState, codec: WorkerCodec) -> None:
-        # Without __init__: it may open files, connect signals, or need arguments.
-        attributes = self.spider.__dict__
-        attributes.update(crawler=self, settings=self.settings)
-        for name, why in state.unpicklable.items():
-            attributes[name] = Unavailable(f"spider.{name}", why)
-        for name, frame in state.attributes.items():
-            try:
-                attributes[name] = codec.load(frame)
-            except Exception as error:
-                attributes[name] = Unavailable(f"spider.{name}", f"{type(error).__name__}: {error}")
-
 
 class WorkerEngine:
     """Relays ``close_spider``. Everything else of the engine lives in Scrapy's process."""
@@ -134,40 +133,11 @@ class WorkerSignals(SignalManager):
         super().connect(receiver, signal, **kwargs)
 
 
-class Unavailable:
-    """Stands for an attribute that could not be pickled; any use of it says so."""
-
-    def __init__(self, what: str, why: str) -> None:
-        self.__dict__.update(_what=what, _why=why)
-
-    def __repr__(self) -> str:
-        return f"<{self._what}: not available in a worker>"
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        refuse(self._what, f"it could not be sent there ({self._why})")
-
-    def __getattr__(self, name: str) -> NoReturn:
-        self._refuse()
-
-    __bool__ = __call__ = __iter__ = __len__ = __getitem__ = __contains__ = __setattr__ = _refuse
-    __enter__ = __exit__ = __await__ = __aiter__ = _refuse
-
-
-def refuse(what: str, why: str = "only Scrapy's own process has it") -> NoReturn:
-    """Raise the error that names what a pipeline asked for."""
-    raise NotInWorkerError(
-        f"{what} is not available in a worker: {why}. Make what the pipeline needs part of the "
-        "item, the settings or a picklable attribute of the spider, or keep the pipeline in "
-        "ITEM_PIPELINES."
-    )
-
-
-def _frozen_settings(values: dict[str, tuple[Any, int]]) -> Settings:
-    settings = Settings()
-    for name, (value, priority) in values.items():
-        settings.set(name, value, priority)
-    settings.freeze()
-    return settings
+def _bare(cls: Any) -> Any:
+    try:
+        return cls.__new__(cls)
+    except Exception:  # it wants arguments
+        return object.__new__(cls)
 
 
 _names_of_signals: dict[Any, str] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from time import perf_counter, process_time
 from typing import Any
@@ -49,6 +49,19 @@ def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
             logger.info("%s", without_source(report))
     for hop in hops:
         Watch(hop, reports, placement).begin()
+
+
+def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) -> None:
+    """Warn of pipelines whose source shows that they use what has not come to this worker.
+
+    Args:
+        missing: that, as the inspection calls it, and why.
+    """
+    classes: set[type] = {type(one) for hop in hops for one in hop.middlewares}
+    for cls in classes:
+        for what in filter(missing.__contains__, inspect_pipeline(cls).touches):
+            line = "%s uses %s, which is not available in a worker: it could not be sent there (%s)"
+            logger.warning(line, name_of(cls), what, missing[what])
 
 
 class Watch:

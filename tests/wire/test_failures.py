@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_an_unpicklable_attribute_costs_the_attribute_only() -> None:
 
 
 def test_a_drop_whose_type_cannot_be_rebuilt_stays_a_drop_with_its_level() -> None:
-    local: Any = type("Local", (DropItem,), {"__module__": "nowhere"})
+    local: Any = type("Local", (DropItem,), {"__module__": "nowhere", "lock": threading.Lock()})
     error = local("gone")
     error.log_level = "ERROR"
 

@@ -1,0 +1,151 @@
+"""What crosses by value: the classes and functions that a worker could not import.
+
+Each crosses once per lane and has a number, by which frames refer to it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import pickle
+import sys
+from contextlib import suppress
+from types import FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from scrapy_mpworkers.wire.importing import Definable, Importing, Place, imported
+
+
+class Definitions:
+    """The parent's register of them.
+
+    Those of ``__main__`` are among them: a worker never runs the user's ``__main__`` again.
+    """
+
+    _free_numbers = itertools.count()  # of all crawls, which may share their workers
+
+    def __init__(self, importing: Importing) -> None:
+        self.blobs: dict[int, bytes] = {}
+        self.objects: dict[int, Any] = {}
+        #: by id, what workers can import; looked up for each item
+        self.importable: dict[int, Definable] = {}
+        self._importing = importing
+        self._numbers: dict[int, int] = {}  # by id; the objects are kept above
+        self._within: dict[int, tuple[int, ...]] = {}
+
+    def number_of(self, obj: Definable) -> int | None:
+        """The number of *obj*; ``None``: it is to be pickled by its name.
+
+        A function without a name, a lambda above all, is left to fail: plain data is what belongs
+        in items, and the error names the field.
+        """
+        number = self._numbers.get(id(obj))
+        if number is not None:
+            return number
+        if isinstance(obj, FunctionType) and "<" in obj.__qualname__:
+            return None
+        if self._importing.finds(obj):
+            self.importable[id(obj)] = obj
+            return None
+        return self.number(obj)
+
+    def number(self, obj: Any) -> int:
+        """The number of *obj*, which is pickled by value when it is met for the first time."""
+        number = self._numbers.get(id(obj))
+        return self._define(obj) if number is None else number
+
+    def needs(self, number: int) -> dict[int, None]:
+        """The numbers that a frame needs which refers to *number*: that, and of the classes within,
+        of which a worker may make objects."""
+        needed = {number: None}
+        rest = [number]
+        while rest:
+            new = [one for one in self._within.get(rest.pop(), ()) if one not in needed]
+            needed.update(dict.fromkeys(new))
+            rest += new
+        return needed
+
+    def has_aged(self) -> bool:
+        """Whether a name means something else by now, so that another attempt may succeed."""
+        aged = [key for key, obj in self.importable.items() if not self._importing.finds(obj)]
+        for key in aged:
+            del self.importable[key]
+        return bool(aged)
+
+    def _define(self, obj: Any) -> int:
+        place = self._importing.elsewhere(obj)
+        blob, within = self._by_value(obj, place)
+        number = self._numbers[id(obj)] = next(self._free_numbers)
+        self.objects[number] = obj
+        self.blobs[number] = pickle.dumps(_Imported(obj, place, blob)) if place else blob or b""
+        numbers = []
+        for part in within:
+            with suppress(Exception):  # alone it may not cross; then nothing refers to it
+                numbers.append(self.number(part))
+        self._within[number] = tuple(numbers)
+        return number
+
+    def _by_value(self, obj: Any, place: Place | None) -> tuple[bytes | None, list[type]]:
+        pickler = _ByValue(obj, self._importing)
+        try:
+            return pickler.dumps(), pickler.within
+        except Exception:
+            if place is None:
+                raise
+            return None, []
+
+
+class _Imported:
+    """Pickles as what a worker imports, if it can, and makes by value otherwise."""
+
+    def __init__(self, obj: Any, place: Place, blob: bytes | None) -> None:
+        self._wire = (*place, obj.__qualname__, blob)
+
+    def __reduce__(self) -> Any:
+        return imported, self._wire
+
+
+class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles one class or function by value, with all of its kind that it refers to.
+
+    cloudpickle takes it that whatever is in ``sys.modules`` can be imported elsewhere, unless a
+    module is registered with it.
+    """
+
+    def __init__(self, obj: Any, importing: Importing) -> None:
+        self._file = io.BytesIO()
+        super().__init__(self._file, protocol=5)
+        self._obj = obj
+        self._importing = importing
+        self._registered: list[ModuleType] = []
+        self.within: list[type] = []  #: classes that crossed along
+
+    def dumps(self) -> bytes:
+        """The object, pickled."""
+        try:
+            self.dump(self._obj)
+        finally:
+            for module in self._registered:
+                cloudpickle.unregister_pickle_by_value(module)
+        return self._file.getvalue()
+
+    def reducer_override(self, part: Any) -> Any:
+        """What cloudpickle has to know of *part* before it looks at it."""
+        if isinstance(part, ModuleType):
+            self._take_along(part.__name__)
+        elif isinstance(part, (type, FunctionType)):
+            self._take_along(part.__module__)
+        if isinstance(part, type) and part is not self._obj and not self._importing.finds(part):
+            place = self._importing.elsewhere(part)
+            if place is not None:
+                return imported, (*place, part.__qualname__, None)
+            self.within.append(part)
+        return super().reducer_override(part)
+
+    def _take_along(self, name: str | None) -> None:
+        known = cloudpickle.list_registry_pickle_by_value()
+        if name is not None and name not in known and self._importing.is_foreign(name):
+            self._registered.append(sys.modules[name])
+            cloudpickle.register_pickle_by_value(sys.modules[name])

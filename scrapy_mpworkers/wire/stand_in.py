@@ -1,0 +1,80 @@
+"""What stands for an object that has stayed in Scrapy's process, and says so when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from scrapy_mpworkers.errors import NoRequestError
+
+_BINARY = (
+    *("add", "and", "divmod", "floordiv", "lshift", "matmul", "mod", "mul", "or", "pow"),
+    *("rshift", "sub", "truediv", "xor"),
+)
+#: Any use but a look at its identity, its type and, for whoever debugs, its repr.
+_USES = (
+    *_BINARY,
+    *(f"r{name}" for name in _BINARY),
+    *("eq", "ne", "lt", "le", "gt", "ge", "hash", "bool", "str", "format", "bytes", "fspath"),
+    *("int", "float", "complex", "index", "abs", "neg", "pos", "invert", "round"),
+    *("len", "iter", "next", "reversed", "contains", "getitem", "setitem", "delitem"),
+    *("call", "enter", "exit", "await", "aiter", "anext", "aenter", "aexit"),
+    *("getattr", "setattr", "delattr", "reduce_ex"),
+)
+
+
+class StandIn:
+    """Raises at any use; each subclass says what.
+
+    A copy is the same stand-in: whole settings are copied, whoever asks for one of them.
+    """
+
+    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise the error that names what is missing."""
+        raise NotImplementedError
+
+    def __copy__(self) -> StandIn:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> StandIn:
+        return self
+
+
+def _use(self: StandIn, *args: Any, **kwargs: Any) -> NoReturn:
+    self.refuse()
+
+
+for _name in _USES:
+    setattr(StandIn, f"__{_name}__", _use)
+
+
+class NoRequest(StandIn):
+    """Stands for the request of a response that has come to a worker.
+
+    Its error is no AttributeError: ``Response.meta`` would put Scrapy's own in its place, which
+    knows nothing of workers.
+    """
+
+    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise the error that says where the request is."""
+        raise NoRequestError(
+            "scrapy_mpworkers: in a worker a response has no request, and so no meta and no "
+            "cb_kwargs: they stay in Scrapy's own process. Put what the pipeline needs into the "
+            "item, or keep the pipeline in ITEM_PIPELINES."
+        )
+
+    def __repr__(self) -> str:
+        return "<the request of a response: not available in a worker>"
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or other is self
+
+    __hash__ = object.__hash__
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[[], Any], tuple[()]]:
+        # A response that was made from it, with replace() for one, goes back without a request.
+        return type(None), ()
+
+
+#: Of all responses.
+NO_REQUEST = NoRequest()

@@ -1,0 +1,107 @@
+"""The parts of a crawl as they arrive: each is there, or a stand-in that raises by its name."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, NoReturn
+
+from scrapy import Spider
+
+from scrapy_mpworkers.errors import NotInWorkerError
+from scrapy_mpworkers.wire.crawl import Carried, ClassState
+from scrapy_mpworkers.wire.stand_in import StandIn
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+
+
+class Unavailable(StandIn):
+    """Stands for a part of the crawl that could not cross."""
+
+    _what: str
+    _why: str
+
+    def __init__(self, what: str, why: str) -> None:
+        self.__dict__.update(_what=what, _why=why)
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: not available in a worker>"
+
+    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise the error that names the part."""
+        refuse(self._what, f"it could not be sent there ({self._why})")
+
+
+class _Unhooked:
+    """Keeps the hooks of other bases from a class that is not made for the first time."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Nothing."""
+
+
+class _Nothing(_Unhooked):
+    """Stands for bases that have not come."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        refuse(f"spider.{name}", "the bases of its class could not be sent there")
+
+
+class Arrivals:
+    """Loads what has been carried.
+
+    ``missing``: what has not come, as the inspection of pipelines calls it, and why.
+    """
+
+    def __init__(self, codec: WorkerCodec) -> None:
+        self._codec = codec
+        self._classes: dict[str, type] = {}
+        self.missing: dict[str, str] = {}
+
+    def value(self, carried: Carried, what: str) -> Any:
+        """The value, or its stand-in."""
+        if carried.frame is None:
+            return self._stand_in(what, carried.why)
+        try:
+            return self._codec.load(carried.frame)
+        # Classes of the user run their own code here. SystemExit would end the worker.
+        except BaseException as error:
+            return self._stand_in(what, f"{type(error).__name__}: {error}")
+
+    def cls(self, state: ClassState) -> type:
+        """The spider's class, or one that is made of what has come of it."""
+        if state.token not in self._classes:
+            self._classes[state.token] = self._loaded(state)
+        return self._classes[state.token]
+
+    def _loaded(self, state: ClassState) -> type:
+        if state.whole.frame is None:
+            return self._made(state)
+        try:
+            return self._codec.load(state.whole.frame)  # type: ignore[no-any-return]
+        except BaseException:  # as in value()
+            if not state.bases:
+                raise
+            return self._made(state)
+
+    def _made(self, state: ClassState) -> type:
+        bases = (_Unhooked, *map(self.cls, state.bases))
+        names = {"__module__": state.module, "__qualname__": state.qualname}
+        try:
+            cls = types.new_class(state.name, bases, {}, lambda body: body.update(names))
+        except Exception:  # its metaclass wants more
+            cls = types.new_class(state.name, (_Nothing, Spider), {}, lambda _: None)
+        self._codec.share(**{state.token: cls})
+        for name, carried in state.own.items():
+            setattr(cls, name, self.value(carried, f"spider.{name}"))
+        return cls
+
+    def _stand_in(self, what: str, why: str) -> Unavailable:
+        self.missing[what] = why
+        return Unavailable(what, why)
+
+
+def refuse(what: str, why: str = "only Scrapy's own process has it") -> NoReturn:
+    """Raise the error that names what a pipeline asked for."""
+    raise NotInWorkerError(
+        f"{what} is not available in a worker: {why}. Make what the pipeline needs part of the "
+        "item, the settings or a picklable attribute of the spider, or keep the pipeline in "
+        "ITEM_PIPELINES."
+    )
