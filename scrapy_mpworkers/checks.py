@@ -132,7 +132,7 @@ def initializer(value: Any) -> str | None:
         return None
     path = import_path(value) if isroutine(value) else value
     is_path = isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)
-    if not is_path or path.startswith("__main__."):
+    if not is_path or path.startswith(("__main__.", "__mp_main__.")):
         raise Unacceptable(
             "None, or the import path of a function without arguments, such as "
             "'myproject.workers.begin' (workers cannot import from __main__)"

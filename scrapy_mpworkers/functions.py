@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 
 from scrapy_mpworkers.checks import is_named
 
+#: What the script is called in its process, and in a multiprocessing child that has run it again.
+MAINS = frozenset({"__main__", "__mp_main__"})
+
 
 class FunctionPipeline:
     """Base of the classes that :func:`as_pipeline` makes."""

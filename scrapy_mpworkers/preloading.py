@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.checks import Entry, import_path
+from scrapy_mpworkers.functions import MAINS
 from scrapy_mpworkers.worker.prelude import Prelude
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def imported_settings_module() -> str | None:
     its settings in a dict.
     """
     name = os.environ.get("SCRAPY_SETTINGS_MODULE")
-    return name if name in sys.modules and name != "__main__" else None
+    return name if name in sys.modules and name not in MAINS else None
 
 
 def settings_module_to_import_again(options: WorkerSettings, hops: Sequence[Hop]) -> str | None:
@@ -57,8 +58,8 @@ def modules_to_preload(
         for e in entries
     ]
     of_spider = spidercls.__module__
-    preload = tuple(name for name in dict.fromkeys(modules) if name and name != "__main__")
-    return preload, () if of_spider == "__main__" else (of_spider,)
+    preload = tuple(name for name in dict.fromkeys(modules) if name and name not in MAINS)
+    return preload, () if of_spider in MAINS else (of_spider,)
 
 
 def modules_and_classes(entries: Iterable[Entry]) -> tuple[list[type], list[str]]:
@@ -77,7 +78,7 @@ def folders_to_import_from(spidercls: type) -> tuple[str, ...]:
     """The folder of a ``scrapy runspider`` file, which is not on ``sys.path``."""
     module = sys.modules.get(spidercls.__module__)
     file = getattr(module, "__file__", None)
-    if file is None or "." in spidercls.__module__ or spidercls.__module__ == "__main__":
+    if file is None or "." in spidercls.__module__ or spidercls.__module__ in MAINS:
         return ()
     folder = os.path.dirname(os.path.abspath(file))
     return () if folder in map(os.path.abspath, sys.path) else (folder,)

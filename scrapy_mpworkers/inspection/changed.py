@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from scrapy_mpworkers.functions import MAINS
 from scrapy_mpworkers.inspection.code import parsed
 
 _MISSING = object()
@@ -43,7 +44,7 @@ def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
     found: dict[ModuleType, None] = {}
     for name in names:
         module = sys.modules.get(name)
-        if module is None or name == "__main__":
+        if module is None or name in MAINS:
             continue
         found[module] = None
         package = name.partition(".")[0]
@@ -63,7 +64,7 @@ def _changed_in_module(module: ModuleType) -> Iterator[str]:
 
 def _changed_in_class(cls: type) -> Iterator[str]:
     module = sys.modules.get(cls.__module__)
-    if module is None or cls.__module__ == "__main__" or type(cls) is not type:
+    if module is None or cls.__module__ in MAINS or type(cls) is not type:
         return
     tree = _tree(module)
     own = _changed_by_itself(tree)

@@ -8,6 +8,8 @@ import sys
 import sysconfig
 from typing import Any
 
+from scrapy_mpworkers.functions import MAINS
+
 _STDLIB = sysconfig.get_path("stdlib")
 
 
@@ -53,7 +55,7 @@ def live_object(path: str) -> Any:
 def source_text(file: str, name: str) -> str:
     """Return the source of a module, also of one in a zip; empty if there is none."""
     lines = linecache.getlines(file)
-    if lines or name == "__main__":  # which is another module in a worker
+    if lines or name in MAINS:  # which is another module in a worker
         return "".join(lines)
     loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
     try:

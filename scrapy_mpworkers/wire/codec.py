@@ -125,7 +125,7 @@ class ParentCodec:
 
     def is_foreign(self, module: str) -> bool:
         """Whether *module* is known here, and no worker can import it."""
-        return module == "__main__" or self._importing.is_foreign(module)
+        return self._importing.is_foreign(module)
 
     def share(self, obj: Any, name: str) -> None:
         """Let *name* stand for *obj* in all that crosses from now on."""

@@ -146,6 +146,8 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _take_along(self, name: str | None) -> None:
         known = cloudpickle.list_registry_pickle_by_value()
-        if name is not None and name not in known and self._importing.is_foreign(name):
+        if name is None or name in known or name == "__main__":  # which cloudpickle knows
+            return
+        if self._importing.is_foreign(name):
             self._registered.append(sys.modules[name])
             cloudpickle.register_pickle_by_value(sys.modules[name])

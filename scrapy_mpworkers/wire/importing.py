@@ -20,12 +20,13 @@ from os.path import realpath
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.functions import MAINS
+
 Definable = type | FunctionType
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
 # Of a module itself: a subclass may have a property of that name, which imports all that is lazy.
 _namespace: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
-_MAINS = frozenset({"__main__", "__mp_main__"})
 
 
 class Place(NamedTuple):
@@ -63,7 +64,7 @@ class Importing:
 
     def is_foreign(self, module: str | None) -> bool:
         """Whether *module* is known here, and no worker can import it."""
-        return module in sys.modules and module not in _MAINS and self._can_import(module) is False
+        return module in sys.modules and self._can_import(module) is False
 
     def _can_import(self, module: str) -> bool | None:
         """``None``: no finder knows it, but a package that can be imported may make it."""
@@ -74,7 +75,7 @@ class Importing:
     def _judge(self, name: str) -> bool | None:
         module = sys.modules.get(name)
         parent = name.rpartition(".")[0]
-        if module is None or name in _MAINS or (parent and not self._can_import(parent)):
+        if module is None or name in MAINS or (parent and not self._can_import(parent)):
             return False
         spec = self._spec(name, parent)
         if spec is not None:
@@ -85,7 +86,7 @@ class Importing:
         # importlib.util.find_spec would only show what is in sys.modules already.
         path = getattr(sys.modules[parent], "__path__", []) if parent else None
         for finder in sys.meta_path:
-            if _class_of(finder).__module__ in _MAINS:
+            if _class_of(finder).__module__ in MAINS:
                 continue  # workers do not have it
             try:
                 spec = finder.find_spec(name, path, None)
@@ -129,7 +130,7 @@ def _bindings(obj: Definable) -> Iterator[Place]:
     modules = {own: sys.modules[own]} if own in sys.modules else {}
     for name, module in (modules | sys.modules).items():
         # Not isinstance(), to which a proxy may lie.
-        if not issubclass(type(module), ModuleType) or name in _MAINS:
+        if not issubclass(type(module), ModuleType) or name in MAINS:
             continue
         values = _namespace(module)
         if any(map(is_, values.values(), repeat(obj))):  # a hundred thousand, and hardly ever

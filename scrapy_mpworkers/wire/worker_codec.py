@@ -12,6 +12,7 @@ import cloudpickle
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.functions import MAINS
 from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
@@ -151,7 +152,7 @@ class WorkerCodec:
         if self._importing.finds(part):
             self._importable[id(part)] = part
             return None
-        if part.__module__ == "__main__" and "<" not in part.__qualname__:
+        if part.__module__ in MAINS and "<" not in part.__qualname__:
             return tokens.in_main, (part.__qualname__,)
         if isinstance(part, FunctionType):
             return None  # left to fail; the error names the field

@@ -39,6 +39,17 @@ def test_two_crawls_run_in_turn_in_a_child(launch: Launcher, host: str, world: W
     assert ended.exit_code == 0
 
 
+@rotated("host", METHODS, start=1)
+def test_classes_of_a_script_cross_from_a_child_that_has_run_it_again(
+    launch: Launcher, host: str, world: World
+) -> None:
+    ended = launch.script("hosted_script.py", host, world=world).finish()
+
+    assert ended.numbers == [1, 2, 3], ended.log
+    assert int(ended.out.split()[-1]) not in {item["pid"] for item in ended.items}
+    assert "ERROR" not in ended.log
+
+
 @rotated("signum", [signal.SIGTERM, signal.SIGKILL], start=3)
 def test_daemon_that_is_ended_in_mid_crawl_leaves_nothing(
     launch: Launcher, signum: signal.Signals, world: World
