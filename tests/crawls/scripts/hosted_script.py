@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import scrapy
-from scrapy.crawler import CrawlerProcess
+from scrapy.crawler import AsyncCrawlerProcess, CrawlerProcess
 
 
 @dataclass
@@ -45,7 +45,9 @@ def crawl():
         "ITEM_PIPELINES": {Check: 400},
         "TELNETCONSOLE_ENABLED": False,
     }
-    process = CrawlerProcess(settings | json.loads(os.environ["CRAWL_SETTINGS"]))
+    settings |= json.loads(os.environ["CRAWL_SETTINGS"])
+    has_reactor = settings.get("TWISTED_REACTOR_ENABLED", True)
+    process = (CrawlerProcess if has_reactor else AsyncCrawlerProcess)(settings)
     process.crawl(MySpider)
     process.start()
 
