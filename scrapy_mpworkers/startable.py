@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scrapy.crawler import Crawler
+from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.backend import find_backend, plans_of
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
@@ -22,6 +23,8 @@ from scrapy_mpworkers.settings import WorkerSettings
 def obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
     """Yield the reasons why the crawl would not start, as far as they lie in its settings."""
     yield from _of_backend(crawler, options, hops)
+    if hops and options.initializer is not None:
+        yield from _of_initializer(options.initializer)
     if hops and options.dead_letters is not None:
         for why in _unusable(options.dead_letters):
             yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
@@ -44,6 +47,14 @@ def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) 
             f"MPWORKERS_BACKEND is {options.backend!r}, but that backend cannot be made: "
             f"{type(error).__name__}: {error}"
         )
+
+
+def _of_initializer(path: str) -> Iterator[str]:
+    try:
+        load_object(path)
+    # Whatever the user's module raises when it is imported.
+    except (Exception, SystemExit) as error:
+        yield f"MPWORKERS_INITIALIZER is {path!r}, but {type(error).__name__}: {error}."
 
 
 def _of_journal(folder: Path) -> Iterator[str]:

@@ -215,8 +215,12 @@ def test_a_crawl_that_would_start_has_no_failures(tmp_path: Path) -> None:
         ({"MPWORKERS_DEAD_LETTERS": "/dev/null/dead.jl"}, ["MPWORKERS_DEAD_LETTERS", "cannot"]),
         ({"MPWORKERS_DEAD_LETTERS": "/dev/zero"}, ["MPWORKERS_DEAD_LETTERS", "regular file"]),
         ({"ADDONS": {"crawls.test_check.Breaks": 1}}, ["RuntimeError: not today"]),
+        ({"MPWORKERS_INITIALIZER": "shop.begin"}, ["is 'shop.begin'", "ModuleNotFoundError"]),
     ],
-    ids=["unknown backend", "journal", "of dask", "below a file", "device", "other add-on"],
+    ids=[
+        *("unknown backend", "journal", "of dask", "below a file", "device", "other add-on"),
+        "initializer",
+    ],
 )
 def test_what_stops_a_crawl_at_its_start_is_found(
     settings: dict[str, Any], parts: list[str]
