@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic, process_time
 
 #: Seconds from tick to tick.
@@ -40,7 +41,9 @@ class Awake:
         if not self._has_ended:
             self._holders.add(holder)
             if self._ticker is None:
-                self._ticker = _Ticker(self._note)
+                # Without a thread, if there is none to be had, no gap is noticed.
+                with suppress(RuntimeError):
+                    self._ticker = _Ticker(self._note)
 
     def let_go(self, holder: object) -> None:
         """*holder* counts no time any more."""

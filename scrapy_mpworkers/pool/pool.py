@@ -169,14 +169,20 @@ class Pool:
 
     def lane_lost(self, lane: Lane, death: Death) -> bool:
         """A lane is gone. Whether a crawl is to blame whose trouble is its own."""
-        is_ones_own = self._openings.blames(lane, death.in_words) and not self.is_ending
+        is_ones_own = self._openings.blames(lane, death.in_words) or self._is_of_one_task(death)
         for member in self._members:
             member.tenant.lane_lost(lane, death)
             if member.crawl in lane.open_for:
                 self._is_closed_in(lane, member)
             self._departures.closed_in(lane, member)
         self.loop.call_soon(self._openings.spread)  # when its replacement is there
-        return is_ones_own
+        return is_ones_own and not self.is_ending
+
+    def _is_of_one_task(self, death: Death) -> bool:
+        """Whether a task is to blame whose crawl is not alone here: its items are given up one by
+        one, and the others, which may not have had a worker for long enough yet, go on."""
+        is_known = death.charged is not None or death.begun is not None
+        return is_known and len(self._members.sound) > 1
 
     def lanes_exhausted(self, history: str, advice: str) -> None:
         """Workers die without any progress, or cannot be started: the pool is broken."""

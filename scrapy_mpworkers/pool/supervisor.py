@@ -240,7 +240,11 @@ class Supervisor:
     def _history(self) -> str:
         """The fruitless deaths in one sentence."""
         restarts = self._restarts
-        tasks = f", while they ran {restarts.culprits} different items" if restarts.culprits else ""
+        tasks = ""
+        if restarts.culprits == 1:
+            tasks = ", some of them while they ran one and the same item"
+        elif restarts.culprits:
+            tasks = f", while they ran {restarts.culprits} different items"
         return (
             f"{restarts.deaths} workers died within {restarts.period:g} s before they settled "
             f"anything{tasks}; the last: {self._last_exit}"
