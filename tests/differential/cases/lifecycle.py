@@ -76,21 +76,27 @@ class NeedsMore:
 class Opens:
     """Open and close with the spider argument, in the manner of old projects."""
 
+    count = 0
+
     def open_spider(self, spider: Spider) -> None:
         self.opened_for = spider.name
         logger.info("Opened for %s", spider.name)
 
     def process_item(self, item: dict[str, Any], spider: Spider) -> dict[str, Any]:
         item["opened_for"] = self.opened_for
+        self.count += 1
         return item
 
     def close_spider(self, spider: Spider) -> None:
         logger.warning("Closing %s", spider.name)
         spider.crawler.stats.set_value("case/closed", spider.name)
-        spider.crawler.stats.inc_value("case/closings")
+        # As a writer does that flushes its rest: what workers count adds up.
+        spider.crawler.stats.inc_value("case/flushed", self.count)
 
 
 class OpensAsync:
+    count = 0
+
     def __init__(self, crawler: Crawler) -> None:
         self.crawler = crawler
 
@@ -107,11 +113,12 @@ class OpensAsync:
 
     def process_item(self, item: dict[str, Any]) -> dict[str, Any]:
         item["letters"] = dict(self.letters)
+        self.count += 1
         return item
 
     async def close_spider(self) -> None:
         logger.info("Closed asynchronously")
-        self.crawler.stats.inc_value("case/closings")
+        self.crawler.stats.inc_value("case/flushed", self.count)
 
 
 class OpensInTheLoop(OpensAsync):
