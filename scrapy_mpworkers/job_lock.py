@@ -74,9 +74,12 @@ class JobLock:
 def _release(path: Path, descriptor: int, pid: int) -> None:
     if os.getpid() != pid:
         return  # a forked child, which has inherited this and must leave the file alone
-    if names(path, descriptor):
-        path.unlink()
-    os.close(descriptor)
+    try:
+        with suppress(OSError):  # a folder that has become read-only: the file may stay
+            if names(path, descriptor):
+                path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _in_use(folder: Path, holder: str) -> JournalError:

@@ -28,6 +28,17 @@ _PATIENCE = 2.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 # A lock belongs to a process, and ends when any descriptor of its file is closed there.
 _among_threads = threading.Lock()
+_kept_by_others: set[Path] = set()  # nobody waits for them a second time
+
+
+def _begin_in_child() -> None:
+    """A thread that had the lock when the process was forked is not in the child."""
+    global _among_threads
+    _among_threads = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def open_private(path: Path) -> int:
@@ -115,13 +126,15 @@ def _open_locked(path: Path) -> tuple[int, bool]:
 
 
 def _lock(path: Path, descriptor: int, how: int) -> bool:
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + (0.0 if path in _kept_by_others else _PATIENCE)
     while True:
         try:
             fcntl.lockf(descriptor, how | fcntl.LOCK_NB)
+            _kept_by_others.discard(path)
             return True
         except (BlockingIOError, PermissionError):
             if time.monotonic() > until:
+                _kept_by_others.add(path)
                 raise OSError(f"{path} is locked by another process") from None
             time.sleep(0.001)  # a line is written in less
         except OSError as error:

@@ -52,11 +52,12 @@ class SpiderCloser:
             deferred_from_coro(self._close(reason))
 
     async def _close(self, reason: str) -> None:
-        engine = engine_of(self._crawler)
-        slot = getattr(engine, "_slot", None)
-        if slot is None:
+        engine: Any = engine_of(self._crawler)
+        if engine is None or (hasattr(engine, "_slot") and engine._slot is None):
             self._has_asked = False  # not open yet, or closed
-        elif getattr(slot, "closing", None) is None:
+            return
+        slot = getattr(engine, "_slot", None)  # of Scrapy 2.15 to 2.19; another one just closes
+        if getattr(slot, "closing", None) is None:
             await engine.close_spider_async(reason=reason)
 
 

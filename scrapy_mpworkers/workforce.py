@@ -22,7 +22,7 @@ from scrapy_mpworkers.levels import Level
 from scrapy_mpworkers.loops import CrawlLoop, Gate, current_loop, end
 from scrapy_mpworkers.news import PoolNews
 from scrapy_mpworkers.pool.interface import because_stopped
-from scrapy_mpworkers.preloading import modules_and_classes
+from scrapy_mpworkers.preloading import imported_settings_module, modules_and_classes
 from scrapy_mpworkers.seams import ScraperNudge, count_items_of_start, watch_closing
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.stats import publish
@@ -151,7 +151,7 @@ class Workforce:
         if self._backend is None or self._options.start_method == "fork":
             return
         entries = [entry for plan in self._plans for entry in plan.entries]
-        changed = changed_state(*modules_and_classes(entries))
+        changed = changed_state(*modules_and_classes(entries), imported_settings_module())
         if changed:
             logger.warning(
                 "%s: changed since the import, but workers import the module anew and have what it "

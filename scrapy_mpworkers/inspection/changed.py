@@ -27,15 +27,21 @@ _MUTATORS = frozenset(
 )
 
 
-def changed_state(classes: Iterable[type], modules: Iterable[str]) -> list[str]:
+def changed_state(
+    classes: Iterable[type], modules: Iterable[str], settings_module: str | None = None
+) -> list[str]:
     """The paths of what was changed, such as ``shop.pipelines.CONFIG``.
 
     Args:
         classes: whose attributes are looked at.
         modules: names of modules; those of the same package that they have imported count too.
+        settings_module: runs in workers as well, so what its code changes is changed there.
     """
-    found = [name for module in _with_neighbours(modules) for name in _changed_in_module(module)]
-    found += [name for cls in classes for name in _changed_in_class(cls)]
+    looked_at = _with_neighbours(modules)
+    trees = [_tree(module) for module in looked_at | _with_neighbours([settings_module or ""])]
+    own = set[str]().union(*map(_changed_by_code, trees))
+    found = [name for module in looked_at for name in _changed_in_module(module, own)]
+    found += [name for cls in classes for name in _changed_in_class(cls, own)]
     return sorted(set(found))
 
 
@@ -54,21 +60,17 @@ def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
     return found
 
 
-def _changed_in_module(module: ModuleType) -> Iterator[str]:
-    tree = _tree(module)
-    own = _changed_by_itself(tree)
-    for name, literal in _literals(tree.body).items():
+def _changed_in_module(module: ModuleType, own: set[str]) -> Iterator[str]:
+    for name, literal in _literals(_tree(module).body).items():
         if name not in own and _differs(vars(module).get(name, _MISSING), literal):
             yield f"{module.__name__}.{name}"
 
 
-def _changed_in_class(cls: type) -> Iterator[str]:
+def _changed_in_class(cls: type, own: set[str]) -> Iterator[str]:
     module = sys.modules.get(cls.__module__)
     if module is None or cls.__module__ in MAINS or type(cls) is not type:
         return
-    tree = _tree(module)
-    own = _changed_by_itself(tree)
-    for node in tree.body:
+    for node in _tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == cls.__qualname__:
             for name, literal in _literals(node.body).items():
                 if name not in own and _differs(vars(cls).get(name, _MISSING), literal):
@@ -96,8 +98,9 @@ def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:
     return found
 
 
-def _changed_by_itself(tree: ast.Module) -> set[str]:
-    """The names that code of the module assigns a second time, deletes from, or adds to."""
+def _changed_by_code(tree: ast.Module) -> set[str]:
+    """The names that code of a module assigns a second time, deletes from, or adds to: workers run
+    it as well."""
     stored: Counter[str] = Counter()
     changed: set[str] = set()
     for node in ast.walk(tree):

@@ -150,5 +150,5 @@ def _is_tried(call: ast.Call, module: Module) -> bool:
 
 
 def _short(call: ast.Call) -> str:
-    text = ast.unparse(call)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """What is called, without its arguments: a settings module has passwords in them."""
+    return f"{ast.unparse(call.func)}(...)"

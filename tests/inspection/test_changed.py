@@ -100,3 +100,14 @@ def test_what_the_module_does_to_itself_is_not(module: ModuleType) -> None:
 def test_a_module_that_nobody_has_imported_is_not_imported() -> None:
     assert changed_state([], ["changing.shop", "__main__"]) == []
     assert "changing" not in sys.modules
+
+
+def test_what_the_settings_module_changes_is_changed_in_workers_too(module: ModuleType) -> None:
+    module.CONFIG["rate"] = 2
+    settings = ModuleType("changing_settings")
+    settings.__file__ = str(Path(module.__file__ or "").with_name("settings.py"))
+    Path(settings.__file__).write_text("import changing.shop\nchanging.shop.CONFIG['rate'] = 2\n")
+    sys.modules["changing.settings"] = settings
+
+    assert changed_state([], [module.__name__], "changing.settings") == []
+    assert changed_state([], [module.__name__]) == ["changing.shop.CONFIG"]

@@ -65,7 +65,7 @@ def test_the_warning_says_which_line_why_and_the_way_out(
         warn_of_settings_module(modules["base"].__name__)
 
     [line] = [record.getMessage() for record in caplog.records]
-    parts = "deletes", "shutil.rmtree(OUT", "base.py:7", "replacements", "MPWORKERS_IN_WORKER"
+    parts = "deletes", "shutil.rmtree(...)", "base.py:7", "replacements", "MPWORKERS_IN_WORKER"
     assert all(part in line for part in parts)
     assert "\n" not in line
 

@@ -284,6 +284,39 @@ def holder(file: DeadLetterFile) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+def test_nobody_waits_a_second_time_for_whoever_keeps_the_file(
+    file: DeadLetterFile, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(private_files, "_PATIENCE", 0.05)
+    with pytest.raises(OSError, match="locked by another process"):
+        file.add(letter(2))
+    monkeypatch.setattr(private_files.time, "sleep", looks.append)
+
+    with pytest.raises(OSError, match="locked by another process"):
+        file.add(letter(3))
+    assert len(looks) <= 1
+
+    holder.communicate(b"", timeout=10)
+    file.add(letter(4))
+    assert numbers(file) == [1, 4]
+
+
+def test_a_child_that_was_forked_in_the_middle_of_a_letter_can_add_its_own(
+    file: DeadLetterFile,
+) -> None:
+    with private_files.opened_alone(file.path):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                signal.alarm(10)  # a child that waits for ever is ended
+                assert private_files._among_threads.acquire(blocking=False)
+                os._exit(0)
+            os._exit(1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_who_keeps_the_file_for_himself_holds_nobody_up_for_long(
     file: DeadLetterFile, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
