@@ -91,6 +91,10 @@ def in_process(method):
 def in_pool():
     with multiprocessing.Pool(1) as pool:
         pool.apply(crawl_in_turn)
+        # Not by the end of the block, which terminates: Scrapy's handler of SIGTERM stays behind,
+        # in a process without workers as well, and shuts down a reactor that runs no more.
+        pool.close()
+        pool.join()
     return 0
 
 

@@ -159,7 +159,7 @@ class Listens:
 
     def __init__(self, crawler: Crawler) -> None:
         self.crawler = crawler
-        self.opened = 0
+        self.opened = self.count = 0
         crawler.signals.connect(self.spider_opened, signal=signals.spider_opened)
         crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
 
@@ -173,12 +173,13 @@ class Listens:
 
     def process_item(self, item: dict[str, Any]) -> dict[str, Any]:
         item["opened"] = self.opened
+        self.count += 1
         return item
 
     def spider_closed(self, spider: Spider, reason: str) -> None:
         logger.info("Signal: %s closed: %s", spider.name, reason)
         self.crawler.stats.set_value("case/closed_because", reason)
-        self.crawler.stats.inc_value("case/signals")
+        self.crawler.stats.inc_value("case/counted", self.count)
 
 
 class ListensAsync(Listens):
