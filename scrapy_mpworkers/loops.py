@@ -85,9 +85,14 @@ class Gate:
             self._waiting.append(waiter)
             await waiter
         value = self._value[0]
-        if isinstance(value, BaseException):
+        if not isinstance(value, BaseException):
+            return value
+        try:
             raise value
-        return value
+        finally:
+            # Whoever has opened the gate may be handling an error of somebody else, which this one
+            # would keep alive with the crawl: Twisted tells of a crawl's failure when it is freed.
+            value.__context__ = None
 
 
 class OneATurn:
