@@ -164,7 +164,8 @@ def _find_pool(manning: Manning) -> Pool:
             del _at_work[place]
 
     for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
-        del _at_work[of_dead_loop]  # its crawl was torn down in the middle of its stop
+        # Its crawl was torn down in the middle of its stop.
+        _at_work.pop(of_dead_loop).awake.end()
     new = Pool(manning.options, Processes(manning.method, manning.wanted), loop, ended)
     _at_work[place] = new
     return new

@@ -125,8 +125,10 @@ class Workforce:
             self._stopped = Gate(self._loop)
             self._closing.begin()
             self._stop_when_drained()
-        await self._stopped.wait()
-        self._closing.end()
+        try:
+            await self._stopped.wait()
+        finally:
+            self._closing.end()
         for level in self.levels:
             if level.news.close_failures:
                 raise level.news.close_failures.pop(0)

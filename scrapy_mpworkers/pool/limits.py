@@ -202,14 +202,16 @@ class OpeningLimit:
 
     def _look_in(self, lane: Lane, seconds: float) -> None:
         # Sooner than it can be too late, to see when nobody has to be watched any more.
-        self._call_later(min(seconds, _LOOK_EVERY), while_it_lives(lane, self._look))
+        alive = weakref.ref(lane)  # a timer must not keep a discarded lane with its queue
+        self._call_later(min(seconds, _LOOK_EVERY), lambda: self._look(alive()))
 
-    def _look(self, lane: Lane) -> None:
-        self._hear(lane)
+    def _look(self, lane: Lane | None) -> None:
+        if lane is not None:
+            self._hear(lane)
         lanes = list(self._lanes())
         if all(map(_is_done, lanes)):
             self._awake.let_go(self)
-        if lane not in lanes or _is_done(lane) or lane.killed:
+        if lane is None or lane not in lanes or _is_done(lane) or lane.killed:
             return
         left = BOOT_SECONDS - self._awake.seconds_since(self._since(lane))
         if left > 0:
@@ -228,7 +230,7 @@ class OpeningLimit:
             return monotonic()  # of another crawl: however long that may take
         if turn.crawl is not None:
             return max(turn.started, lane.turn_at or 0.0)
-        return max(lane.asked_at, lane.heard_at)
+        return max(lane.asked_at, lane.heard_at, lane.turn_at or 0.0)
 
     def _end(self, lane: Lane) -> None:
         logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)

@@ -123,7 +123,13 @@ class Openings:
         if self._has_opened() and now >= self._pause_ends:
             self._pause = min(LONGEST_PAUSE, 2 * self._pause or RETRY_SECONDS)
             self._pause_ends = now + self._pause
-            self._loop.call_later(self._pause, self._give_turns)
+            self._loop.call_later(self._pause, self._end_pause)
+
+    def _end_pause(self) -> None:
+        # By the timer alone: that of a reactor goes by another clock than ours, and if it came too
+        # early by ours nobody would look again.
+        self._pause_ends = 0.0
+        self._give_turns()
 
     def _has_opened(self) -> bool:
         return any(member.has_opened for member in self._members.sound)

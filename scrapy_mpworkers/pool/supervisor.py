@@ -108,6 +108,9 @@ class Supervisor:
         """A worker is gone. Replace it, unless it was meant to go."""
         if self._exiting:
             return  # multiprocessing joins its processes now; they must not be closed under it
+        if lane not in self.lanes:
+            lane.discard()  # it was left behind, and the starter with it
+            return
         self.lanes.remove(lane)
         if exitcode == UNKNOWN_EXIT:
             self._say_that_exits_are_taken()
@@ -197,6 +200,9 @@ class Supervisor:
             return
         self._vacancies.started()
         self._watcher.add(lane)
+        if lane.killed:
+            lane.kill()  # its time was up before it had a number
+            return
         if self._stopped is not None or self._retired:
             for figures in self._owner.all_figures():
                 figures.started += 1
@@ -230,12 +236,16 @@ class Supervisor:
             self._finish_if_empty()
         elif self._retired or lane.closing or self._is_being_relieved(lane):
             return
-        elif is_fruitless and lane.hung and not self.open_lanes():
+        elif is_fruitless and lane.hung and not self._may_become_ready():
             self._exhausted(f"no worker became ready; the last: {self._last_exit}", SEE_IT)
         elif not is_fruitless or self._restarts.allows(monotonic(), task):
             self._start(lane.place, relieves=lane.relieves)
         else:
             self._exhausted(self._history(), SEE_IT)
+
+    def _may_become_ready(self) -> bool:
+        """Whether a worker is open, or has yet to get its turn to open."""
+        return any(lane.awaits_turn for lane in self.lanes) or bool(self.open_lanes())
 
     def _history(self) -> str:
         """The fruitless deaths in one sentence."""

@@ -81,7 +81,13 @@ class Watcher:
         if self._take(lane).at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
             self._deafen(lane)
-            self._loop.call_later(_DUMB, while_it_lives(lane, Lane.kill))
+            self._loop.call_later(_DUMB, while_it_lives(lane, self._end_dumb))
+
+    def _end_dumb(self, lane: Lane) -> None:
+        """Its exit handle may be a pipe of a fork server that is stopped, and never fire."""
+        lane.kill()
+        if lane in self._assemblies and lane not in self._ending:
+            self._exited(lane)
 
     def _take(self, lane: Lane) -> _Assembly:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""

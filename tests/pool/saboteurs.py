@@ -212,6 +212,19 @@ class HangsIfThere:
 
 
 @dataclass(frozen=True)
+class HangsTheFirstTime:
+    """Hangs in the worker that makes the file."""
+
+    path: str
+
+    def __call__(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL))
+            while True:
+                signal.pause()
+
+
+@dataclass(frozen=True)
 class HangsInBuild(HangsIfThere):
     """Hangs earlier, while what it is part of is unpickled."""
 

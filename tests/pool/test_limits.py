@@ -15,7 +15,15 @@ from scrapy_mpworkers.pool import limits, recycling
 
 from .consumers import Behaviour
 from .harness import await_end, every_method, rotated
-from .saboteurs import Grows, HangsIfThere, LoopsInC, LoopsInPython, NeverOpens, Sleeps
+from .saboteurs import (
+    Grows,
+    HangsIfThere,
+    HangsTheFirstTime,
+    LoopsInC,
+    LoopsInPython,
+    NeverOpens,
+    Sleeps,
+)
 from .work import InTurn, Pid, Square, StartSleep, TakeSeconds
 
 HANGS = {"Python loop": LoopsInPython, "regular expression": LoopsInC, "sleep": Sleeps}
@@ -255,4 +263,17 @@ def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
     monkeypatch.setattr(limits, "BOOT_SECONDS", 20.0)
 
     assert bench.run(*(Square(n) for n in range(20))) == [n**2 for n in range(20)]
+    assert bench.events.errors == []
+
+
+@rotated()
+def test_first_worker_that_hangs_while_opening_hands_its_turn_on(
+    make_bench, method, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(limits, "BOOT_SECONDS", 1.0)
+    opens = HangsTheFirstTime(str(tmp_path / "hung"))
+    bench = make_bench(method, workers=2, behaviour=lambda bench: Behaviour(open=opens)).start()
+
+    assert bench.run(*(Square(n) for n in range(20))) == [n**2 for n in range(20)]
+    assert bench.figures.deaths == {"SIGKILL": 1}
     assert bench.events.errors == []
