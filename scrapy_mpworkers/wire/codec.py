@@ -7,7 +7,7 @@ that item and names the field (a queue would pickle later, in a thread, and lose
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
 from types import FunctionType
@@ -17,9 +17,9 @@ from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.texts import named
-from scrapy_mpworkers.wire import tokens
+from scrapy_mpworkers.wire import importing, tokens
 from scrapy_mpworkers.wire.changes import followed
-from scrapy_mpworkers.wire.definitions import Definitions
+from scrapy_mpworkers.wire.definitions import Definitions, Luggage
 from scrapy_mpworkers.wire.importing import Definable, Importing
 from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.pickling import (
@@ -120,12 +120,20 @@ class ParentCodec:
         Raises:
             Exception: it cannot be pickled.
         """
-        pickler = _MemberPickler(self.definitions, self._names)
-        return pickler.frame(pickler.dump_pieces(obj))
+        luggage = Luggage(self._importing)
+        pickler = _MemberPickler(self.definitions, self._names, luggage)
+        try:
+            return pickler.frame(pickler.dump_pieces(obj))
+        finally:
+            luggage.put_down()
 
     def is_foreign(self, module: str) -> bool:
         """Whether *module* is known here, and no worker can import it."""
         return self._importing.is_foreign(module)
+
+    def imports(self, obj: Definable) -> bool:
+        """Whether a worker finds *obj* under its own name."""
+        return self._importing.finds(obj)
 
     def share(self, obj: Any, name: str) -> None:
         """Let *name* stand for *obj* in all that crosses from now on."""
@@ -184,15 +192,31 @@ class ParentCodec:
         except BaseException as error:
             raise UnreadableError(f"its frame cannot be loaded: {named(error)}") from error
 
+    def _by_today(self, blob: bytes) -> Any:
+        # Its module may have been mended since: the class of today has its name, not its code.
+        resolvers = {"imported": partial(_imported_by_name, self._by_today)}
+        return loads(blob, importing.__name__, resolvers)
+
     def _reopen(self, blob: bytes) -> Any:
         if blob not in self._reopened:
-            by_value = pickle.loads(blob)
+            by_value = self._by_today(blob)
             try:
                 # The script runs again: its class of today, which its pipelines know.
                 self._reopened[blob] = tokens.find_in_main(by_value.__qualname__)
             except AttributeError:
                 self._reopened[blob] = by_value
         return self._reopened[blob]
+
+
+def _imported_by_name(
+    load: Callable[[bytes], Any],
+    module: str,
+    name: str,
+    qualname: str,
+    blob: bytes | None,
+    mark: str | None = None,
+) -> Any:
+    return importing.imported(module, name, qualname, blob, load=load)
 
 
 class _ParentPickler(Pickler):
@@ -238,8 +262,8 @@ class _ParentCallPickler(_ParentPickler, CallPickler):
     """The same for a call."""
 
 
-class _MemberPickler(_ParentCallPickler):
-    """The same for an attribute of a class."""
+class _PartPickler(_ParentCallPickler):
+    """The same for a part of the crawl: every function that cannot be imported has a number."""
 
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, TextIOWrapper):
@@ -247,11 +271,27 @@ class _MemberPickler(_ParentCallPickler):
             raise TypeError("an open file cannot be pickled")
         return super()._reduced(part)
 
-
-class _PartPickler(_MemberPickler):
-    """The same for a part of the crawl: every function that cannot be imported has a number."""
-
     def _number_of(self, part: Definable) -> int | None:
         number = super()._number_of(part)
         is_known = id(part) in self._importable or id(part) in self._names
         return self._definitions.number(part) if number is None and not is_known else number
+
+
+class _MemberPickler(_PartPickler):
+    """The same for an attribute of a class, with its functions in the same pickle."""
+
+    def __init__(
+        self, definitions: Definitions, names: Mapping[int, str], luggage: Luggage
+    ) -> None:
+        super().__init__(definitions, names)
+        self._luggage = luggage
+
+    def _reduced(self, part: Any) -> Any:
+        self._luggage.take_along(part)
+        return super()._reduced(part)
+
+    def _number_of(self, part: Definable) -> int | None:
+        # By value it would drag the class along, which is what cannot be pickled.
+        if isinstance(part, FunctionType) and not self._definitions.knows(part):
+            return None
+        return super()._number_of(part)

@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 
+from scrapy_mpworkers.wire.fingerprint import fingerprint
 from scrapy_mpworkers.wire.importing import Definable, Importing, Place, imported
 
 
@@ -50,6 +51,12 @@ class Definitions:
             self.importable[id(obj)] = obj
             return None
         return self.number(obj)
+
+    def knows(self, obj: Definable) -> bool:
+        """Whether *obj* has a number, or workers can import it."""
+        if id(obj) in self._numbers or self._importing.finds(obj):
+            return True
+        return self._importing.elsewhere(obj) is not None
 
     def number(self, obj: Any) -> int:
         """The number of *obj*, which is pickled by value when it is met for the first time."""
@@ -101,7 +108,7 @@ class _Imported:
     """Pickles as what a worker imports, if it can, and makes by value otherwise."""
 
     def __init__(self, obj: Any, place: Place, blob: bytes | None) -> None:
-        self._wire = (*place, obj.__qualname__, blob)
+        self._wire = (*place, obj.__qualname__, blob, fingerprint(obj))
 
     def __reduce__(self) -> Any:
         return imported, self._wire
@@ -119,7 +126,7 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(self._file, protocol=5)
         self._obj = obj
         self._importing = importing
-        self._registered: list[ModuleType] = []
+        self._luggage = Luggage(importing)
         self.within: list[type] = []  #: classes that crossed along
 
     def dumps(self) -> bytes:
@@ -127,24 +134,40 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         try:
             self.dump(self._obj)
         finally:
-            for module in self._registered:
-                cloudpickle.unregister_pickle_by_value(module)
+            self._luggage.put_down()
         return self._file.getvalue()
 
     def reducer_override(self, part: Any) -> Any:
         """What cloudpickle has to know of *part* before it looks at it."""
-        if isinstance(part, ModuleType):
-            self._take_along(part.__name__)
-        elif isinstance(part, (type, FunctionType)):
-            self._take_along(part.__module__)
+        self._luggage.take_along(part)
         if isinstance(part, type) and part is not self._obj and not self._importing.finds(part):
             place = self._importing.elsewhere(part)
             if place is not None:
-                return imported, (*place, part.__qualname__, None)
+                return imported, (*place, part.__qualname__, None, fingerprint(part))
             self.within.append(part)
         return super().reducer_override(part)
 
-    def _take_along(self, name: str | None) -> None:
+
+class Luggage:
+    """The modules that cloudpickle is told, for as long as one pickle takes, not to import."""
+
+    def __init__(self, importing: Importing) -> None:
+        self._importing = importing
+        self._registered: list[ModuleType] = []
+
+    def take_along(self, part: Any) -> None:
+        """Register the module of *part*, if no worker can import that."""
+        if isinstance(part, ModuleType):
+            self._register(part.__name__)
+        elif isinstance(part, (type, FunctionType)):
+            self._register(part.__module__)
+
+    def put_down(self) -> None:
+        """Unregister them all."""
+        while self._registered:
+            cloudpickle.unregister_pickle_by_value(self._registered.pop())
+
+    def _register(self, name: str | None) -> None:
         known = cloudpickle.list_registry_pickle_by_value()
         if name is None or name in known or name == "__main__":  # which cloudpickle knows
             return

@@ -21,6 +21,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.functions import MAINS
+from scrapy_mpworkers.wire.fingerprint import fingerprint
 
 Definable = type | FunctionType
 
@@ -108,20 +109,40 @@ def is_bound(obj: Definable) -> bool:
     return found is obj
 
 
-def imported(module: str, name: str, qualname: str, blob: bytes | None) -> Any:
+def imported(
+    module: str,
+    name: str,
+    qualname: str,
+    blob: bytes | None,
+    mark: str | None = None,
+    load: Callable[[bytes], Any] = pickle.loads,
+) -> Any:
     """What is bound to *name* there, if it is the one; else what *blob* defines by value.
 
+    Args:
+        qualname: its qualified name, which all that one function makes have in common.
+        mark: its fingerprint; ``None``: whatever has that name by now is the one.
+        load: opens the blob.
+
     Raises:
-        Exception: it is not there, and there is no blob.
+        Exception: it is not there, or another is, and there is no blob.
     """
     try:
         found = reduce(getattr, name.split("."), import_module(module))
-        if blob is None or getattr(found, "__qualname__", None) == qualname:
+        if _is_the_one(found, qualname, blob is not None, mark):
             return found
+        if blob is None:
+            raise ImportError(f"{module}.{name} is another there than in Scrapy's process")
     except BaseException:  # of the user's module
         if blob is None:
             raise
-    return pickle.loads(blob)
+    return load(blob)
+
+
+def _is_the_one(found: Any, qualname: str, can_be_made: bool, mark: str | None) -> bool:
+    if mark is not None:
+        return fingerprint(found) == mark
+    return not can_be_made or getattr(found, "__qualname__", None) == qualname
 
 
 def _bindings(obj: Definable) -> Iterator[Place]:
