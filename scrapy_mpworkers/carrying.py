@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from scrapy import Spider
 
+from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import Carried, ClassState, SpiderState
 
@@ -29,6 +31,7 @@ class Carrier:
         self._codec = codec
         self.needs: dict[int, None] = {}
         self._classes: dict[type, ClassState] = {}
+        self._numbers = itertools.count()
 
     def must_carry(self, value: Any) -> bytes:
         """A part that is needed.
@@ -62,19 +65,20 @@ class Carrier:
 
     def _judged(self, cls: type) -> ClassState:
         whole, names = self.carry(cls), (cls.__name__, cls.__module__, cls.__qualname__)
-        state = ClassState(whole, f"class {len(self._classes)} of the spider", *names)
+        state = ClassState(whole, f"class {next(self._numbers)} of the spider", *names)
         if cls is object or cls.__module__.partition(".")[0] == "scrapy":
             return state
-        own = {name: value for name, value in vars(cls).items() if name not in _NOT_CARRIED}
         carry = self.carry
         if whole.frame is None:
             # Their functions may refer to the class, which is what could not be pickled.
             self._codec.share(cls, state.token)
             carry = self._carry_member
-        return state._replace(
-            own={name: carry(value) for name, value in own.items()},
-            bases=tuple(map(self._class, cls.__bases__)),
-        )
+        elif self._codec.imports(cls):
+            carry = _stays_in_module
+        # Before the attributes, whose functions may refer to the bases.
+        bases = tuple(map(self._class, cls.__bases__))
+        own = {name: value for name, value in vars(cls).items() if name not in _NOT_CARRIED}
+        return state._replace(own={name: carry(one) for name, one in own.items()}, bases=bases)
 
     def _carry_member(self, value: Any) -> Carried:
         try:
@@ -88,5 +92,9 @@ class Carrier:
 
 
 def _stays(error: BaseException) -> Carried:
-    cause = error.__cause__ or error
-    return Carried(None, f"{type(cause).__name__}: {cause}")
+    return Carried(None, named(error if error.__cause__ is None else error.__cause__))
+
+
+def _stays_in_module(value: Any) -> Carried:
+    # A worker imports it with its class; however large it is, it need not cross.
+    return Carried(None, "the module of its class cannot be imported there")

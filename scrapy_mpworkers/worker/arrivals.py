@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import types
 from typing import Any, NoReturn
 
 from scrapy import Spider
 
 from scrapy_mpworkers.errors import NotInWorkerError
+from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire.crawl import Carried, ClassState
 from scrapy_mpworkers.wire.stand_in import StandIn
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+
+logger = logging.getLogger(__name__)
 
 
 class Unavailable(StandIn):
@@ -30,15 +34,22 @@ class Unavailable(StandIn):
         refuse(self._what, f"it could not be sent there ({self._why})")
 
 
-class _Unhooked:
-    """Keeps the hooks of other bases from a class that is not made for the first time."""
+def _unhooked() -> type:
+    """A base that keeps the hooks of other bases from a class not made for the first time."""
+
+    # One for each class: of a common one there is no order, if a class has it twice.
+    class Unhooked:
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            """Nothing."""
+
+    return Unhooked
+
+
+class _Nothing:
+    """Stands for bases that have not come."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Nothing."""
-
-
-class _Nothing(_Unhooked):
-    """Stands for bases that have not come."""
 
     def __getattr__(self, name: str) -> NoReturn:
         refuse(f"spider.{name}", "the bases of its class could not be sent there")
@@ -63,7 +74,7 @@ class Arrivals:
             return self._codec.load(carried.frame)
         # Classes of the user run their own code here. SystemExit would end the worker.
         except BaseException as error:
-            return self._stand_in(what, f"{type(error).__name__}: {error}")
+            return self._stand_in(what, named(error))
 
     def cls(self, state: ClassState) -> type:
         """The spider's class, or one that is made of what has come of it."""
@@ -82,11 +93,14 @@ class Arrivals:
             return self._made(state)
 
     def _made(self, state: ClassState) -> type:
-        bases = (_Unhooked, *map(self.cls, state.bases))
+        bases = (_unhooked(), *map(self.cls, state.bases))
         names = {"__module__": state.module, "__qualname__": state.qualname}
         try:
             cls = types.new_class(state.name, bases, {}, lambda body: body.update(names))
-        except Exception:  # its metaclass wants more
+        except Exception as error:  # its metaclass wants more
+            if all(type(base) is type for base in bases):
+                raise
+            logger.debug("%s is made in a worker without its bases: %s", state.name, named(error))
             cls = types.new_class(state.name, (_Nothing, Spider), {}, lambda _: None)
         self._codec.share(**{state.token: cls})
         for name, carried in state.own.items():

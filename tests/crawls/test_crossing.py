@@ -120,6 +120,27 @@ def test_a_spider_that_cannot_cross_comes_as_far_as_it_can(launch: Launcher, wor
     assert max(Counter(uses).values()) <= len(HAVE)
 
 
+@worlds(1, 1)
+def test_a_spider_at_the_top_of_a_script_keeps_its_bases_though_none_of_them_can_cross(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.script("top_spiders.py", world=world).finish()
+
+    got = {item["spider"]: item for item in ended.items}
+    assert {name: item["shout"] for name, item in got.items()} == {
+        "diamond": "diamond left right base",
+        "single": "single base",
+    }
+    assert got["single"]["plain"] == "t1base"
+    assert got["single"]["bases"] == ["Single", "Base", "Spider"]
+    assert got["diamond"]["bases"] == ["Diamond", "Mixin", "Left", "Right", "Base", "Spider"]
+    for item in got.values():
+        assert item["table"] == "t1"
+        assert item["is_spider"]
+        assert item["who"].startswith("NotInWorkerError: spider.who is not available")
+    assert int(ended.out) not in pids(ended)
+
+
 # Errors
 
 
