@@ -20,7 +20,7 @@ from scrapy_mpworkers.seams import SpiderCloser
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.texts import named, writable
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
+from scrapy_mpworkers.wire.crawl import Carried, CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
 from scrapy_mpworkers.wire.failures import put_together
 
@@ -47,6 +47,7 @@ class Crossing:
             folders_to_import_from(type(crawler.spider)),
         )
         self._carrier = Carrier(self.codec)
+        self._settings: dict[str, tuple[Carried, int]] | None = None
 
     def state(self, level: int) -> Frame:
         """The payload of a Setup for a worker of *level*, as things stand now.
@@ -55,14 +56,12 @@ class Crossing:
             UnpicklableError: a pipeline or a key function cannot cross.
         """
         carrier = self._carrier
-        settings = self._crawler.settings.attributes
         assert self._crawler.spider is not None
         state = CrawlState(
             level=self._levels[level].name,
             batches=self._levels[level].batch_size > 0,
             hops={hop.number: self._hop_state(hop) for hop in self._hops if hop.level == level},
-            # The attributes themselves: get() warns of names that are deprecated.
-            settings={k: (carrier.carry(one.value), one.priority) for k, one in settings.items()},
+            settings=self._settings_state(),
             spider=carrier.spider(self._crawler.spider),
             stats={k: carrier.carry(value) for k, value in self._crawler.stats.get_stats().items()},
             log_levels=_log_levels(),
@@ -70,6 +69,14 @@ class Crossing:
         )
         frame = self.codec.dump(state)
         return frame._replace(needs=tuple(carrier.needs))
+
+    def _settings_state(self) -> dict[str, tuple[Carried, int]]:
+        if self._settings is None:  # they are frozen: once is enough
+            carry = self._carrier.carry
+            # The attributes themselves: get() warns of names that are deprecated.
+            settings = self._crawler.settings.attributes
+            self._settings = {k: (carry(one.value), one.priority) for k, one in settings.items()}
+        return self._settings
 
     def _placement(self, level: int) -> Placement | None:
         # Replacements are silent, and have no time for it.
@@ -95,7 +102,7 @@ class Crossing:
         except BaseException as error:
             raise UnpicklableError(
                 f"{import_path(found)} is in a place that workers cannot import from, so it "
-                f"crosses as it is, and that fails: {type(error).__name__}: {error}. Move it to a "
+                f"crosses as it is, and that fails: {named(error)}. Move it to a "
                 "module, or make what cannot be pickled in open_spider."
             ) from error
 

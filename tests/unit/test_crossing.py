@@ -1,14 +1,21 @@
-"""Who among the workers looks for pipelines that are wrong there."""
+"""What of a crawl is sent to workers, and who of them looks for pipelines that are wrong there."""
 
 from __future__ import annotations
 
+import threading
+
+import pytest
 from scrapy import Spider
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
+from scrapy_mpworkers.carrying import Carrier
 from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.settings import read_settings
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.crawl import Carried
 
 
 def test_the_first_workers_of_a_level_look_and_replacements_do_not() -> None:
@@ -25,3 +32,96 @@ def test_the_first_workers_of_a_level_look_and_replacements_do_not() -> None:
 
 def print_item(item: object) -> object:
     return item
+
+
+lock = threading.Lock()
+
+
+class HasTable(Spider):
+    name = "has_table"
+    TABLE = b"x" * 3_000_000
+
+
+class Grumpy(Exception):  # noqa: N818  # it is raised by no program
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither true nor false")
+
+
+class RaisesGrumpy:
+    def __reduce__(self) -> str:
+        raise Grumpy from Grumpy()
+
+
+class Counts:
+    pickled = 0
+
+    def __deepcopy__(self, memo: object) -> Counts:
+        return self
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        Counts.pickled += 1
+        return Counts, ()
+
+
+def crossing_of(spider: Spider, **settings: object) -> Crossing:
+    levels = read_settings(Settings({"MPWORKERS_PIPELINES": {print_item: 300}})).levels
+    crawler = get_crawler(type(spider), settings)
+    crawler.spider = spider
+    return Crossing(crawler, levels, ())
+
+
+def diamond() -> type[Spider]:
+    class Top(Spider):
+        gate = lock
+
+    class Left(Top):
+        gate = lock
+
+    class Right(Top):
+        gate = lock
+
+    class Bottom(Left, Right):
+        gate = lock
+
+    return Bottom
+
+
+def test_each_class_of_a_spider_has_a_token_of_its_own() -> None:
+    codec = ParentCodec({})
+
+    states = [Carrier(codec).spider(diamond()("s")).cls]
+    for state in states:
+        states += state.bases
+
+    names = {state.token: state.name for state in states}
+    assert len(names) == len(set(names.values()))
+    assert {"Bottom", "Left", "Right", "Top", "Spider"} <= set(names.values())
+
+
+def test_attributes_of_a_class_that_workers_import_stay() -> None:
+    frame = crossing_of(HasTable()).state(0)
+
+    assert len(frame.data) < 100_000
+
+
+def test_what_is_wrong_with_a_part_is_said_though_its_error_has_no_words() -> None:
+    crossing = crossing_of(Spider("s"))
+
+    carried = crossing._carrier.carry(RaisesGrumpy())
+
+    assert carried == Carried(None, "Grumpy: <its __str__ raised RuntimeError>")
+    with pytest.raises(UnpicklableError, match=r"Grumpy: <its __str__ raised RuntimeError>"):
+        crossing._sendable(RaisesGrumpy())
+
+
+def test_settings_are_pickled_once_however_many_workers_start() -> None:
+    crossing = crossing_of(Spider("s"), COUNTS=Counts())
+
+    Counts.pickled = 0
+    for _ in range(3):
+        crossing.state(0)
+
+    assert Counts.pickled == 1
