@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import pickle
 import sys
+from collections import Counter
 from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any
@@ -17,6 +19,10 @@ import cloudpickle
 
 from scrapy_mpworkers.wire.fingerprint import fingerprint
 from scrapy_mpworkers.wire.importing import Definable, Importing, Place, imported
+
+logger = logging.getLogger(__name__)
+
+MANY = 200  # of one name: no program writes so many, one that makes them anew reaches it soon
 
 
 class Definitions:
@@ -35,6 +41,7 @@ class Definitions:
         self._importing = importing
         self._numbers: dict[int, int] = {}  # by id; the objects are kept above
         self._within: dict[int, tuple[int, ...]] = {}
+        self._made: Counter[str] = Counter()  # by module and qualified name
 
     def number_of(self, obj: Definable) -> int | None:
         """The number of *obj*; ``None``: it is to be pickled by its name.
@@ -86,6 +93,7 @@ class Definitions:
         blob, within = self._by_value(obj, place)
         number = self._numbers[id(obj)] = next(self._free_numbers)
         self.objects[number] = obj
+        self._count(obj)
         self.blobs[number] = pickle.dumps(_Imported(obj, place, blob)) if place else blob or b""
         numbers = []
         for part in within:
@@ -93,6 +101,17 @@ class Definitions:
                 numbers.append(self.number(part))
         self._within[number] = tuple(numbers)
         return number
+
+    def _count(self, obj: Any) -> None:
+        name = f"{getattr(obj, '__module__', None)}.{obj.__qualname__}"
+        self._made[name] += 1
+        if self._made[name] == MANY:
+            logger.warning(
+                "%s has been made %d times, and each one is kept here and in every worker until "
+                "the crawl ends. Make it once, at module level.",
+                name,
+                MANY,
+            )
 
     def _by_value(self, obj: Any, place: Place | None) -> tuple[bytes | None, list[type]]:
         pickler = _ByValue(obj, self._importing)

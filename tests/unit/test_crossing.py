@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from scrapy import Spider
@@ -16,6 +17,8 @@ from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.settings import read_settings
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.crawl import Carried
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+from scrapy_mpworkers.worker.arrivals import Arrivals
 
 
 def test_the_first_workers_of_a_level_look_and_replacements_do_not() -> None:
@@ -125,3 +128,30 @@ def test_settings_are_pickled_once_however_many_workers_start() -> None:
         crossing.state(0)
 
     assert Counts.pickled == 1
+
+
+class WantsShelf(type):
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> WantsShelf:
+        if name == "Kept" and "shelf" not in body:
+            raise LookupError("no shelf")
+        return super().__new__(cls, name, bases, body)
+
+
+class Shelved(Spider, metaclass=WantsShelf):
+    pass
+
+
+def test_a_class_whose_metaclass_wants_more_is_made_without_bases_and_that_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Kept(Shelved):
+        shelf = "A"
+        gate = lock
+
+    state = Carrier(ParentCodec({})).spider(Kept("s")).cls
+    with caplog.at_level("DEBUG", "scrapy_mpworkers.worker.arrivals"):
+        made = Arrivals(WorkerCodec()).cls(state)
+
+    assert issubclass(made, Spider)
+    assert made.shelf == "A"
+    assert caplog.messages == ["Kept is made in a worker without its bases: LookupError: no shelf"]
