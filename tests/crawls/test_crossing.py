@@ -81,7 +81,12 @@ def pids(ended: Ended) -> list[int]:
 
 HAVE = {
     "unbound": {"shelf": "A", "class": "Unbound"},
-    "loaded": {"shelf": "B", "class": "LoadedSpider", "helper": "helped by a plug-in"},
+    "loaded": {
+        "shelf": "B",
+        "class": "LoadedSpider",
+        "helper": "helped by a plug-in",
+        "shouted": "b<Loaded",
+    },
     "process": {"helper": "helped", "shouted": "aA", "class": "Closes"},
     "context": {"helper": "helped", "shouted": "aA"},
     "module": {"helper": "helped", "thing": "a thing"},

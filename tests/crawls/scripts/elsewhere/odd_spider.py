@@ -14,5 +14,8 @@ class LoadedSpider(scrapy.Spider):
     def helper(self):
         return "helped by a plug-in"
 
+    def shouted(self):
+        return LoadedSpider.shelf.lower() + super().__str__()[:7]
+
     async def start(self):
         yield {"spider": self.name, "pid": os.getpid()}
