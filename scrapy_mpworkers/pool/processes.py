@@ -214,9 +214,13 @@ class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
             self._keep(pipes)
 
 
-def _started(executable: str, command: list[str], fds: list[int]) -> int:
+def _started(executable: Any, command: list[str], fds: list[int]) -> int:
     """The pid of a program that inherits *fds*, as ``util.spawnv_passfds`` starts it, with an
     environment of its own."""
+    if subprocess.Popen.__module__ != "subprocess":
+        # The class that gevent puts in its place (tried: 26.9) works in the main thread only, and
+        # leaves nothing of the other. The workers' hash seeds are not the same then.
+        return int(util.spawnv_passfds(executable, command, fds))
     process = subprocess.Popen(
         command,
         executable=executable,

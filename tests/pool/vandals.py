@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -64,6 +65,8 @@ class PutsFileInPlaceOfAll:
     path: str
 
     def __call__(self) -> None:
+        # Under fork it has what pytest has put there, a file with a number among those below.
+        sys.stderr = sys.__stderr__
         os.closerange(3, 256)
         for _ in range(60):
             os.open(self.path, os.O_CREAT | os.O_RDWR)
