@@ -66,7 +66,8 @@ def inspected(kind: str, folder: Path) -> list[object]:
     warnings.simplefilter("error")
     report = inspect_pipeline(module.Pipeline)
     names = [name for finding in report.findings for name in finding.names]
-    opened = [one.code.split('"')[0].split("'")[1] for one in inspect_settings(module)]
+    lines = SOURCE.splitlines()
+    opened = [lines[int(one.where.split(":")[-1]) - 1].strip() for one in inspect_settings(module)]
     module.LIMIT = 7  # type: ignore[attr-defined]
     changed = changed_state([module.Pipeline], [module.__name__])
     return [names, report.error, list(report.unread), opened, changed]
