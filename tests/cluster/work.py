@@ -87,11 +87,15 @@ class Mark:
 
 
 class Gated(Mark):
-    """Holds each item until the test lets go of the lock on the file ``GATE``."""
+    """Says which item it holds, until the test lets go of the lock on the file ``GATE``."""
 
     def process_item(self, item: dict[str, Any]) -> Any:
         with open(self.settings["GATE"]) as gate:
-            fcntl.flock(gate, fcntl.LOCK_SH)
+            try:
+                fcntl.flock(gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell("held", item["n"])
+                fcntl.flock(gate, fcntl.LOCK_SH)
         return super().process_item(item)
 
 
