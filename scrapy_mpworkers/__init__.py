@@ -14,9 +14,9 @@
 A lane is one worker with its own queue, pipe and dial, so a worker that dies takes nothing else
 along. A pool has the lanes; a tenant is one crawl there, for crawls of one process can share it.
 The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the modules
-beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``inspection/`` only
-reads source, on either side. All that is of this machine is one backend (``local.py``); ``dask/``
-is another, whose lanes are seats in the workers of a cluster.
+beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``lint/`` only
+reads source, on either side. All that is of this machine is one backend (``backends/local.py``);
+``backends/dask/`` is another, whose lanes are seats in the workers of a cluster.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.addon import Addon
     from scrapy_mpworkers.batches import BatchMixin
     from scrapy_mpworkers.extension import WorkerExtension
-    from scrapy_mpworkers.pipeline import WorkerPipeline
+    from scrapy_mpworkers.pipelines import WorkerPipeline
 
 __all__ = [
     "Addon",
@@ -85,7 +85,7 @@ _COMPONENTS = {
     "Addon": "addon",
     "BatchMixin": "batches",
     "WorkerExtension": "extension",
-    "WorkerPipeline": "pipeline",
+    "WorkerPipeline": "pipelines",
 }
 
 

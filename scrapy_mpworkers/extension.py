@@ -12,16 +12,16 @@ from typing import Any
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.calls import Calls, in_order
-from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
+from scrapy_mpworkers.crawl.calls import Calls, in_order
+from scrapy_mpworkers.crawl.context import Crossing
+from scrapy_mpworkers.crawl.manager import Workforce
+from scrapy_mpworkers.crawl.persistence import Keeping
+from scrapy_mpworkers.crawl.router import Routing
 from scrapy_mpworkers.errors import MPWorkersError
+from scrapy_mpworkers.eventloop import CrawlLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
-from scrapy_mpworkers.keeping import Keeping
-from scrapy_mpworkers.loops import CrawlLoop, current_loop
-from scrapy_mpworkers.preloading import settings_module_to_import_again
-from scrapy_mpworkers.routing import Routing
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
-from scrapy_mpworkers.workforce import Workforce
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class WorkerExtension:
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         extension._workforce.prepare()
         # Late: a fork server imports beside us meanwhile.
-        from scrapy_mpworkers.inspection.settings_module import warn_of_settings_module
+        from scrapy_mpworkers.lint.settings_module import warn_of_settings_module
 
         warn_of_settings_module(settings_module_to_import_again(options, hops))
         return extension

@@ -17,12 +17,12 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.conf import build_component_list
 from scrapy.utils.misc import load_object
 
-from scrapy_mpworkers.checks import Entry, import_path
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
+from scrapy_mpworkers.wire.entries import Entry, import_path
 
-#: What stands for a route, as ``pipeline`` names it.
-_ROUTE = re.compile(r"scrapy_mpworkers\.(pipeline\.)?(WorkerPipeline|Route[1-9][0-9]*)")
+#: What stands for a route, as ``pipelines`` names it.
+_ROUTE = re.compile(r"scrapy_mpworkers\.(pipelines\.)?(WorkerPipeline|Route[1-9][0-9]*)")
 
 
 class Hop(NamedTuple):
@@ -165,7 +165,7 @@ def _reactor_pipelines(settings: BaseSettings) -> dict[Any, Any]:
 
 
 def _route_name(number: int) -> str:
-    return "pipeline.WorkerPipeline" if number == 0 else f"pipeline.Route{number + 1}"
+    return "pipelines.WorkerPipeline" if number == 0 else f"pipelines.Route{number + 1}"
 
 
 def _is_route(entry: Any) -> bool:

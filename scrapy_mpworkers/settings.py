@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 from scrapy.settings import BaseSettings
 
-from scrapy_mpworkers import checks
-from scrapy_mpworkers.checks import Entry, Pipelines, Unacceptable, import_path, is_named
+from scrapy_mpworkers import validators
 from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.validators import Unacceptable
+from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.wire.entries import Entry, Pipelines, import_path, is_named
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,12 @@ class LevelSettings:
     batch_seconds: float = 1.0
     wait: bool = True
 
+    @property
+    def placement(self) -> Placement:
+        """Where its pipelines run."""
+        workers, batches = int(self.pool.workers), self.batch_size > 0
+        return Placement(workers, self.key is not None, batches, self.wait)
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -97,17 +105,17 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     """
     read = partial(_read, settings)
     return WorkerSettings(
-        enabled=read("ENABLED", True, checks.flag),
-        backend=read("BACKEND", "local", checks.backend),
-        dask_address=read("DASK_ADDRESS", None, checks.dask_address),
-        dask_upload=read("DASK_UPLOAD", None, checks.uploads),
+        enabled=read("ENABLED", True, validators.flag),
+        backend=read("BACKEND", "local", validators.backend),
+        dask_address=read("DASK_ADDRESS", None, validators.dask_address),
+        dask_upload=read("DASK_UPLOAD", None, validators.uploads),
         pool=_pool(read),
         levels=_levels(settings),
-        start_method=read("START_METHOD", None, checks.start_method),
-        close_timeout=read("CLOSE_TIMEOUT", 60, checks.seconds),
-        dead_letters=read("DEAD_LETTERS", None, checks.path),
-        journal=read("JOURNAL", False, checks.flag_with(settings, "JOBDIR")),
-        initializer=read("INITIALIZER", None, checks.initializer),
+        start_method=read("START_METHOD", None, validators.start_method),
+        close_timeout=read("CLOSE_TIMEOUT", 60, validators.seconds),
+        dead_letters=read("DEAD_LETTERS", None, validators.path),
+        journal=read("JOURNAL", False, validators.flag_with(settings, "JOBDIR")),
+        initializer=read("INITIALIZER", None, validators.initializer),
     )
 
 
@@ -156,26 +164,28 @@ def _checked(title: str, value: Any, check: _Check[_T]) -> _T:
 
 
 def _pool(read: _Read, batch_size: int = 0) -> PoolSettings:
-    workers = read("WORKERS", "auto", checks.workers)
+    workers = read("WORKERS", "auto", validators.workers)
     # Two batches for each worker, and as many that gather.
     pending = max(256, 64 * workers, 4 * batch_size * workers)
     intensity = max(12, 4 * workers)
     return PoolSettings(
         workers=workers,
-        nice=read("NICE", 5, checks.nice),
-        max_pending=read("MAX_PENDING", None, checks.auto(checks.positive, pending)),
-        max_pending_bytes=read("MAX_PENDING_BYTES", 64 << 20, checks.positive),
-        item_timeout=read("ITEM_TIMEOUT", 0, checks.seconds_or_off),
-        redeliver_times=read("REDELIVER_TIMES", 2, checks.count),
-        worker_max_items=read("WORKER_MAX_ITEMS", 0, checks.count),
-        worker_memory_limit_mb=read("WORKER_MEMORY_LIMIT_MB", 0, checks.count),
-        restart_intensity=read("RESTART_INTENSITY", None, checks.auto(checks.count, intensity)),
-        restart_period=read("RESTART_PERIOD", 30, checks.seconds),
+        nice=read("NICE", 5, validators.nice),
+        max_pending=read("MAX_PENDING", None, validators.auto(validators.positive, pending)),
+        max_pending_bytes=read("MAX_PENDING_BYTES", 64 << 20, validators.positive),
+        item_timeout=read("ITEM_TIMEOUT", 0, validators.seconds_or_off),
+        redeliver_times=read("REDELIVER_TIMES", 2, validators.count),
+        worker_max_items=read("WORKER_MAX_ITEMS", 0, validators.count),
+        worker_memory_limit_mb=read("WORKER_MEMORY_LIMIT_MB", 0, validators.count),
+        restart_intensity=read(
+            "RESTART_INTENSITY", None, validators.auto(validators.count, intensity)
+        ),
+        restart_period=read("RESTART_PERIOD", 30, validators.seconds),
     )
 
 
 def _levels(settings: BaseSettings) -> tuple[LevelSettings, ...]:
-    pipelines = _read(settings, "PIPELINES", {}, checks.pipelines)
+    pipelines = _read(settings, "PIPELINES", {}, validators.pipelines)
     written = _read(settings, "LEVELS", None, _as_dicts)
     pool = _pool(partial(_read, settings))
     if not written:
@@ -224,15 +234,15 @@ def _level(settings: BaseSettings, written: Mapping[str, Any]) -> LevelSettings:
             return general
         return read_own(own, default, check)
 
-    batch_size = read_own("batch_size", 0, checks.count)
+    batch_size = read_own("batch_size", 0, validators.count)
     return LevelSettings(
         name=name,
-        pipelines=read_own("pipelines", {}, checks.pipelines),
+        pipelines=read_own("pipelines", {}, validators.pipelines),
         pool=_pool(read, batch_size),
-        key=read_own("key", None, checks.key),
+        key=read_own("key", None, validators.key),
         batch_size=batch_size,
-        batch_seconds=read_own("batch_seconds", 1.0, checks.seconds),
-        wait=read_own("wait", True, checks.flag),
+        batch_seconds=read_own("batch_seconds", 1.0, validators.seconds),
+        wait=read_own("wait", True, validators.flag),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from scrapy_mpworkers.pool.dispatcher import Dispatcher
 from scrapy_mpworkers.pool.interface import AnyLane, Loop, PoolOptions
-from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.task_queue import Entry, Ledger
 
 
 class Books:

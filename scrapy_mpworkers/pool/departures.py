@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
-from scrapy_mpworkers.awake import Awake
+from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.membership import Members, Membership
+from scrapy_mpworkers.pool.worker_handle import Lane
 
 logger = logging.getLogger(__name__)
 

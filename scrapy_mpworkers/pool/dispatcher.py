@@ -9,7 +9,7 @@ from time import monotonic
 
 from scrapy_mpworkers.pool.batching import Pace, ServiceTime, Together, plan, plan_together
 from scrapy_mpworkers.pool.interface import AnyLane, Loop
-from scrapy_mpworkers.pool.ledger import Entry, Ledger
+from scrapy_mpworkers.pool.task_queue import Entry, Ledger
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
 

@@ -14,7 +14,7 @@ from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.worker import main as worker_side
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.lane import Lane
+    from scrapy_mpworkers.pool.worker_handle import Lane
 
 
 class Inherited(NamedTuple):

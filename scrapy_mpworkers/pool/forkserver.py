@@ -1,4 +1,4 @@
-"""The parent's end of fork servers. What runs in a server itself is ``worker/server.py``."""
+"""The parent's end of fork servers. What runs in a server itself is ``worker/fork_server.py``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from multiprocessing import reduction, resource_tracker, util
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool import unshared
+from scrapy_mpworkers.worker import fork_server as server_side
 from scrapy_mpworkers.worker import hash_seed
-from scrapy_mpworkers.worker import server as server_side
 from scrapy_mpworkers.worker.process import Conditions
 
 #: Servers without a pool that are kept. Crawls of one program seldom differ in more ways.

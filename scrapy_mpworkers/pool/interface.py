@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
-from scrapy_mpworkers.pool.ledger import Entry
+from scrapy_mpworkers.pool.task_queue import Entry
 from scrapy_mpworkers.wire.messages import Batch, Outcome
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.tenant import Tenant
-    from scrapy_mpworkers.wire.large import Large
+    from scrapy_mpworkers.pool.executor import Tenant
+    from scrapy_mpworkers.wire.frames import Large
 
 
 @dataclass(frozen=True)

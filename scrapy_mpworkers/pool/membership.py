@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.worker_handle import Lane
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.tenant import Tenant
+    from scrapy_mpworkers.pool.executor import Tenant
 
 
 @dataclass(eq=False)

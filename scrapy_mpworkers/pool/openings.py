@@ -6,9 +6,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.lane import Lane
-from scrapy_mpworkers.pool.limits import OpeningLimit
 from scrapy_mpworkers.pool.membership import Members, Membership
+from scrapy_mpworkers.pool.timeouts import OpeningLimit
+from scrapy_mpworkers.pool.worker_handle import Lane
 from scrapy_mpworkers.wire.messages import Setup
 
 #: Seconds after which consumers that could not be opened in a worker are tried again. If new

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
-from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.memory import resident_bytes
+from scrapy_mpworkers.pool.worker_handle import Lane
 
 logger = logging.getLogger(__name__)
 

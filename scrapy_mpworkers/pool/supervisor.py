@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
-from scrapy_mpworkers.awake import Awake
 from scrapy_mpworkers.errors import UNKNOWN_EXIT, exit_in_words, exit_label
-from scrapy_mpworkers.pool.figures import Figures
+from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.interface import Death, Loop
-from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
-from scrapy_mpworkers.pool.processes import SERVER_GONE, Processes
+from scrapy_mpworkers.pool.metrics import Figures
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.shortages import in_words, remedy
+from scrapy_mpworkers.pool.start_methods import SERVER_GONE, Processes
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.vacancies import Vacancies
 from scrapy_mpworkers.pool.watcher import Watcher
+from scrapy_mpworkers.pool.worker_handle import Lane
 from scrapy_mpworkers.wire.messages import POISON_PILL
 
 logger = logging.getLogger(__name__)

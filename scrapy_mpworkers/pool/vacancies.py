@@ -7,9 +7,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.lane import Lane
 from scrapy_mpworkers.pool.restarts import FailedStarts
 from scrapy_mpworkers.pool.shortages import in_words, is_shortage
+from scrapy_mpworkers.pool.worker_handle import Lane
 
 logger = logging.getLogger(__name__)
 

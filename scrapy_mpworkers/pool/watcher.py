@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
 
+from scrapy_mpworkers.pool.channel import PIPE_BYTES
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.lane import Lane, while_it_lives
-from scrapy_mpworkers.pool.orders import PIPE_BYTES
-from scrapy_mpworkers.wire.messages import REPORT_PREFIX, NotAReportError, Report, decode
+from scrapy_mpworkers.pool.worker_handle import Lane, while_it_lives
+from scrapy_mpworkers.wire.framing import REPORT_PREFIX, NotAReportError, decode_report
+from scrapy_mpworkers.wire.messages import Report
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Watcher:
     def _reports(self, lane: Lane, assembly: _Assembly) -> Iterator[tuple[Report, int]]:
         try:
             for message in assembly.messages():
-                yield decode(message), len(message)
+                yield decode_report(message), len(message)
         except NotAReportError as error:
             logger.error(
                 "Worker %s is killed: it has sent what is no report (%s). Does a pipeline write "

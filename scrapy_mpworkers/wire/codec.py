@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire import importing, tokens
 from scrapy_mpworkers.wire.changes import followed
 from scrapy_mpworkers.wire.definitions import Definitions, Luggage
+from scrapy_mpworkers.wire.frames import Large
 from scrapy_mpworkers.wire.importing import Definable, Importing
-from scrapy_mpworkers.wire.large import Large
 from scrapy_mpworkers.wire.pickling import (
     KEPT,
     CallPickler,
@@ -32,6 +31,7 @@ from scrapy_mpworkers.wire.pickling import (
     uncallable,
     unpicklable,
 )
+from scrapy_mpworkers.wire.texts import named
 
 
 class Frame(NamedTuple):

@@ -6,7 +6,23 @@ import sys
 from logging import LogRecord
 from typing import NamedTuple
 
-from scrapy_mpworkers.placement import Placement
+
+class Placement(NamedTuple):
+    """Where pipelines run.
+
+    ``workers``: of the level, 0: in Scrapy's process; ``keyed``: whether equal keys meet the same
+    worker; ``batches``: whether items come many at a time; ``waits``: whether the crawl waits.
+    """
+
+    workers: int
+    keyed: bool = False
+    batches: bool = False
+    waits: bool = True
+
+    @property
+    def divides(self) -> bool:
+        """Whether items that belong together may meet different workers."""
+        return self.workers > 1 and not self.keyed
 
 
 class LogLevels(NamedTuple):

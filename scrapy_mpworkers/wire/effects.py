@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.wire.failures import Failure, put_together, take_apart
+from scrapy_mpworkers.wire.exceptions import Failure, put_together, take_apart
 from scrapy_mpworkers.wire.fields import is_immutable
 
 

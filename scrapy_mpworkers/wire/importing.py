@@ -20,7 +20,7 @@ from os.path import realpath
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.functions import MAINS
+from scrapy_mpworkers.wire.entries import MAINS
 from scrapy_mpworkers.wire.fingerprint import fingerprint
 
 Definable = type | FunctionType

@@ -11,11 +11,10 @@ from typing import Any
 import cloudpickle
 
 from scrapy_mpworkers.errors import UnpicklableError
-from scrapy_mpworkers.texts import repr_of, text_of
 from scrapy_mpworkers.wire.changes import Change, Product
 from scrapy_mpworkers.wire.fields import fields_of
-from scrapy_mpworkers.wire.large import LARGE, Large
-from scrapy_mpworkers.wire.sink import Sink
+from scrapy_mpworkers.wire.frames import LARGE, Large, Sink
+from scrapy_mpworkers.wire.texts import repr_of, text_of
 
 Resolvers = Mapping[str, Callable[..., Any]]
 

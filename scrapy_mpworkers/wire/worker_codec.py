@@ -12,8 +12,8 @@ import cloudpickle
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnpicklableError
-from scrapy_mpworkers.functions import MAINS
 from scrapy_mpworkers.wire import tokens
+from scrapy_mpworkers.wire.entries import MAINS
 from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import (

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from scrapy import Spider
 
 from scrapy_mpworkers.errors import NotInWorkerError
-from scrapy_mpworkers.texts import named
 from scrapy_mpworkers.wire.crawl import Carried, ClassState
 from scrapy_mpworkers.wire.stand_in import StandIn
+from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 logger = logging.getLogger(__name__)

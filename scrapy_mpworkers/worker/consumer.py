@@ -13,21 +13,21 @@ from scrapy import signals
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
-from scrapy_mpworkers.keys import KeyFunction, key_function
-from scrapy_mpworkers.texts import ascii_safe, named
 from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
-from scrapy_mpworkers.wire.failures import take_apart
+from scrapy_mpworkers.wire.exceptions import take_apart
+from scrapy_mpworkers.wire.keys import KeyFunction, key_function
 from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task, as_outcome
 from scrapy_mpworkers.wire.pickling import for_home
+from scrapy_mpworkers.wire.texts import ascii_safe, named
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
 from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
+from scrapy_mpworkers.worker.monitor import warn_and_watch, warn_of_missing
 from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
-from scrapy_mpworkers.worker.watch import warn_and_watch, warn_of_missing
 
 logger = logging.getLogger(__name__)
 

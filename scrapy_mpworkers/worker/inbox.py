@@ -9,7 +9,8 @@ from multiprocessing.queues import JoinableQueue
 from typing import Any
 
 from scrapy_mpworkers.wire.arena import Arena
-from scrapy_mpworkers.wire.messages import Order, decode_order
+from scrapy_mpworkers.wire.framing import decode_order
+from scrapy_mpworkers.wire.messages import Order
 from scrapy_mpworkers.worker.ends import OwnEnd
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.

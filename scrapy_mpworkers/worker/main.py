@@ -25,8 +25,8 @@ from scrapy_mpworkers.wire.messages import (
     Task,
 )
 from scrapy_mpworkers.worker import prelude
+from scrapy_mpworkers.worker.crawls import Consumers, Host, OwnTasks, Withdrawn, factory_of
 from scrapy_mpworkers.worker.ends import cut_off
-from scrapy_mpworkers.worker.host import Consumers, Host, OwnTasks, Withdrawn, factory_of
 from scrapy_mpworkers.worker.inbox import Inbox
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals

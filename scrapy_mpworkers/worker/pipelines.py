@@ -19,7 +19,7 @@ from scrapy.utils.python import global_object_name
 
 from scrapy_mpworkers.batches import ends_of
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.functions import as_pipeline
+from scrapy_mpworkers.wire.entries import as_pipeline
 
 #: Awaits; in a worker, an await that can never end is an error instead of a hang.
 Guard = Callable[[Awaitable[Any]], Awaitable[Any]]

@@ -9,7 +9,8 @@ from collections import deque
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Report, encode
+from scrapy_mpworkers.wire.framing import encode_report
+from scrapy_mpworkers.wire.messages import Outcome, Outcomes, Report
 from scrapy_mpworkers.worker.ends import CutOff, OwnEnd, cut_off
 
 #: What an outcome waits for the rest of its batch, in times that a batch takes: a little longer, or
@@ -76,7 +77,7 @@ class Reporter:
 
     def _send(self, report: Report) -> None:
         try:
-            message = encode(report)
+            message = encode_report(report)
             self._end.check()
             self._reports.send_bytes(message)
         except BaseException as error:

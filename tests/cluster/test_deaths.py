@@ -145,7 +145,7 @@ def test_a_killed_cluster_of_its_own_leaves_no_worker_behind(crawl: Start, tmp_p
         [cluster] = [
             one
             for one in running.processes()
-            if "scrapy_mpworkers.dask.local_cluster" in one.cmdline()
+            if "scrapy_mpworkers.backends.dask.local_cluster" in one.cmdline()
         ]
         cluster.kill()
         ended = running.finish(grace=15)

@@ -99,7 +99,7 @@ def test_route_that_leads_nowhere_stops_the_crawl(launch: Launcher, world: World
         "EXTENSIONS": {"scrapy_mpworkers.WorkerExtension": 0},
         "ITEM_PIPELINES": {
             "scrapy_mpworkers.WorkerPipeline": 300,
-            "scrapy_mpworkers.pipeline.Route2": 500,
+            "scrapy_mpworkers.pipelines.Route2": 500,
         },
     }
 

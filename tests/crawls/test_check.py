@@ -13,9 +13,9 @@ import pytest
 from scrapy import Spider
 from scrapy.settings import Settings
 
-from scrapy_mpworkers.check import check_settings
-from scrapy_mpworkers.checks import backends
-from scrapy_mpworkers.picture import picture
+from scrapy_mpworkers.commands.check import check_settings
+from scrapy_mpworkers.commands.findings import picture
+from scrapy_mpworkers.validators import backends
 
 from .harness import PROJECT, Ended, Launcher, World
 

@@ -244,7 +244,7 @@ def test_entries_stay_where_the_spider_middleware_is_missing(
     launch: Launcher, world: World, job: Path
 ) -> None:
     killed(launch, world, 3, journaled(job))
-    middleware = {"scrapy_mpworkers.middleware.WorkerSpiderMiddleware": None}
+    middleware = {"scrapy_mpworkers.spidermiddlewares.WorkerSpiderMiddleware": None}
     settings = journaled(job, SPIDER_MIDDLEWARES=middleware)
 
     ended = launch.crawl("start", world, "items=0", **settings).finish()

@@ -14,9 +14,9 @@ import zipfile
 from importlib import import_module
 from pathlib import Path
 
-from scrapy_mpworkers.inspection import inspect_pipeline
-from scrapy_mpworkers.inspection.changed import changed_state
-from scrapy_mpworkers.inspection.settings_module import inspect_settings
+from scrapy_mpworkers.lint import inspect_pipeline
+from scrapy_mpworkers.lint.changed import changed_state
+from scrapy_mpworkers.lint.settings_module import inspect_settings
 
 SOURCE = r"""
 import os, re

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.inspection import inspect_pipeline
-from scrapy_mpworkers.inspection.advice import failure_lines, lines_for, suggestion, warnings
-from scrapy_mpworkers.placement import Placement
+from scrapy_mpworkers.lint import inspect_pipeline
+from scrapy_mpworkers.lint.messages import failure_lines, lines_for, suggestion, warnings
+from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.wire.entries import as_pipeline
 
 from .pipelines import collecting, reaching, severed, stateful, stateless, waiting
 

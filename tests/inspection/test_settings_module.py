@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from scrapy_mpworkers.inspection.settings_module import (
+from scrapy_mpworkers.lint.settings_module import (
     inspect_settings,
     settings_lines,
     warn_of_settings_module,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers.inspection import inspect_pipeline
+from scrapy_mpworkers.lint import inspect_pipeline
 
 from .pipelines import names, reaching, stateless, waiting
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scrapy_mpworkers.functions import as_pipeline
-from scrapy_mpworkers.inspection import Kind, inspect_pipeline
+from scrapy_mpworkers.lint import Kind, inspect_pipeline
+from scrapy_mpworkers.wire.entries import as_pipeline
 
 from .pipelines import (
     buffers,

@@ -14,9 +14,9 @@ import pytest
 from scrapy.exceptions import DropItem
 from scrapy.utils.test import get_crawler
 
-from scrapy_mpworkers.placement import Placement
+from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.worker.monitor import SHAPED, TIMED, warn_and_watch
 from scrapy_mpworkers.worker.pipelines import HopPipelines, hop_pipelines
-from scrapy_mpworkers.worker.watch import SHAPED, TIMED, warn_and_watch
 
 FOUR = Placement(workers=4)
 

@@ -27,12 +27,12 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
+from scrapy_mpworkers.pool.executor import Tenant
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
-from scrapy_mpworkers.pool.pool import Pool
-from scrapy_mpworkers.pool.processes import Processes
-from scrapy_mpworkers.pool.tenant import Tenant
-from scrapy_mpworkers.wire.large import LARGE, Large
+from scrapy_mpworkers.pool.start_methods import Processes
+from scrapy_mpworkers.pool.worker_group import Pool
+from scrapy_mpworkers.wire.frames import LARGE, Large
 from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
 from scrapy_mpworkers.worker.process import Conditions
 
@@ -343,7 +343,7 @@ class Bench:
     @property
     def server(self) -> psutil.Process:
         own = [process for process in children() if process.ppid() == os.getpid()]
-        (server,) = [p for p in own if "scrapy_mpworkers.worker.server" in str(p.cmdline())]
+        (server,) = [p for p in own if "scrapy_mpworkers.worker.fork_server" in str(p.cmdline())]
         return server
 
     def result(self, task_id: int) -> Any:

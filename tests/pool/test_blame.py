@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import WorkerDied
-from scrapy_mpworkers.pool import limits
+from scrapy_mpworkers.pool import timeouts
 
 from .harness import (
     METHODS,
@@ -74,7 +74,7 @@ def forked_by(workers: list[int]) -> list[psutil.Process]:
 def test_task_that_breaks_its_worker_runs_three_times_at_most_and_costs_no_other(
     make_bench, method, vandal, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(limits, "STUCK_SECONDS", 0.6)
+    monkeypatch.setattr(timeouts, "STUCK_SECONDS", 0.6)
     deed, is_given_up = VANDALS[vandal]
     runs = tmp_path / "runs"
     bench = make_bench(method, redeliver_times=2, intensity=3).start()

@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 
 from scrapy_mpworkers.errors import ItemTimeout, PoolBroken
-from scrapy_mpworkers.pool import limits, recycling
+from scrapy_mpworkers.pool import recycling, timeouts
 from scrapy_mpworkers.pool.memory import resident_bytes
 
 from .consumers import Behaviour
@@ -220,7 +220,7 @@ def test_baseline_above_the_memory_limit_is_warned_of_once_and_recycles_nobody(
 
 @every_method
 def test_workers_that_hang_while_booting_break_the_pool(make_bench, method, monkeypatch):
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 1.0)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.0)
     bench = make_bench(method, behaviour=lambda bench: Behaviour(open=NeverOpens()))
     bench.begin()
     waiting = bench.submit(Square(1), Square(2))
@@ -236,7 +236,7 @@ def test_workers_that_hang_while_booting_break_the_pool(make_bench, method, monk
 def test_server_that_hangs_while_importing_breaks_the_pool(make_bench, monkeypatch, tmp_path):
     (tmp_path / "never_imported.py").write_text("import signal\nwhile True: signal.pause()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 1.0)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.0)
     bench = make_bench("forkserver", preload=["never_imported"])
     bench.begin()
     waiting = bench.submit(Square(1))
@@ -257,13 +257,13 @@ def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
     bench = make_bench(
         method, workers=2, behaviour=lambda bench: Behaviour(open=HangsIfThere(str(gate)))
     ).start()
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 0.5)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 0.5)
     gate.touch()
 
     os.kill(bench.pids[0], signal.SIGKILL)
     bench.until(lambda: sum(bench.figures.deaths.values()) >= 2, "a replacement was killed")
     gate.unlink()
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 20.0)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 20.0)
 
     assert bench.run(*(Square(n) for n in range(20))) == [n**2 for n in range(20)]
     assert bench.events.errors == []
@@ -273,7 +273,7 @@ def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
 def test_first_worker_that_hangs_while_opening_hands_its_turn_on(
     make_bench, method, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 1.0)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.0)
     opens = HangsTheFirstTime(str(tmp_path / "hung"))
     bench = make_bench(method, workers=2, behaviour=lambda bench: Behaviour(open=opens)).start()
 

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from scrapy_mpworkers.errors import PoolBroken, WorkerDied
-from scrapy_mpworkers.pool import limits
+from scrapy_mpworkers.pool import timeouts
 from scrapy_mpworkers.pool.batching import Together
 
 from .consumers import Behaviour
@@ -64,7 +64,7 @@ def test_a_crawl_whose_opening_hangs_is_broken_and_the_others_go_on(
     make_bench, method, monkeypatch
 ):
     first = make_bench(method).start()
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 3.0)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 3.0)
     hanging = make_bench(
         method, behaviour=lambda bench: Behaviour(open=NeverOpens()), beside=first
     ).begin()
@@ -267,7 +267,7 @@ def test_poison_of_one_breaks_no_idle_neighbour(make_bench, method):
 @rotated()
 def test_a_crawl_that_joins_does_not_shorten_the_items_of_others(make_bench, method, monkeypatch):
     first = make_bench(method).start()
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 0.4)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 0.4)
     first.submit(*(TakeSeconds(1.2) for _ in range(2)))
     first.wait_seconds(0.1)
 
@@ -280,7 +280,7 @@ def test_a_crawl_that_joins_does_not_shorten_the_items_of_others(make_bench, met
 
 @rotated()
 def test_each_crawl_has_all_the_time_for_opening(make_bench, method, monkeypatch):
-    monkeypatch.setattr(limits, "BOOT_SECONDS", 1.5)
+    monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.5)
 
     def slow(bench):
         return Behaviour(open=TakeSeconds(0.7))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
+from scrapy_mpworkers.pool.channel import PIPE_BYTES, Orders
 
 LARGE = bytes(4 * PIPE_BYTES)
 

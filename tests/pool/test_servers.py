@@ -19,7 +19,7 @@ from scrapy.settings import Settings
 
 from scrapy_mpworkers import Addon, WorkerExtension
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
-from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.worker.process import Conditions
 
 from .consumers import Behaviour
@@ -252,4 +252,4 @@ def test_nothing_is_launched_for_a_look_at_the_settings():
     crawler.addons.load_settings(crawler.settings)
 
     assert server_pids() == []
-    assert crawler.settings["ITEM_PIPELINES"] == {"scrapy_mpworkers.pipeline.WorkerPipeline": 300}
+    assert crawler.settings["ITEM_PIPELINES"] == {"scrapy_mpworkers.pipelines.WorkerPipeline": 300}

@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 
-from scrapy_mpworkers.pool.lane import Lane
+from scrapy_mpworkers.pool.worker_handle import Lane
 from scrapy_mpworkers.worker.process import Conditions
 
 from . import refusing

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers
-from scrapy_mpworkers.pool.processes import Processes
+from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.worker.process import Conditions
 
 from . import unforkable

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from scrapy_mpworkers.errors import WorkerDied
-from scrapy_mpworkers.pool import limits
+from scrapy_mpworkers.pool import timeouts
 
 from .consumers import Behaviour
 from .harness import await_end, comes_true, every_method, is_stopped, rotated
@@ -18,7 +18,7 @@ from .work import FirstTime, InTurn, Square, TakeSeconds
 
 @pytest.fixture
 def stuck_after(monkeypatch):
-    return lambda seconds: monkeypatch.setattr(limits, "STUCK_SECONDS", seconds)
+    return lambda seconds: monkeypatch.setattr(timeouts, "STUCK_SECONDS", seconds)
 
 
 @every_method

@@ -80,7 +80,7 @@ def test_crawl_that_gets_no_starter_thread_ends_with_an_error_that_says_so(make_
 def test_message_for_which_there_is_no_thread_goes_another_way(
     make_bench, method, no_threads, monkeypatch
 ):
-    monkeypatch.setattr("scrapy_mpworkers.pool.limits.STUCK_SECONDS", 0.4)
+    monkeypatch.setattr("scrapy_mpworkers.pool.timeouts.STUCK_SECONDS", 0.4)
     bench = make_bench(method, workers=1).start()
 
     no_threads()
@@ -102,7 +102,7 @@ def test_start_that_never_comes_back_does_not_keep_a_stop_waiting(make_bench, mo
     bench = make_bench(method)
     monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.LAST_SECONDS", 0.1)
-    monkeypatch.setattr("scrapy_mpworkers.pool.pool.RELEASE_SECONDS", 0.1)
+    monkeypatch.setattr("scrapy_mpworkers.pool.worker_group.RELEASE_SECONDS", 0.1)
     hangs = threading.Event()
     real = bench.processes.process
     monkeypatch.setattr(bench.processes, "process", lambda *args: hangs.wait() and real(*args))

@@ -15,40 +15,40 @@ PACKAGE = Path(__file__).parents[2] / "scrapy_mpworkers"
 
 #: Modules all of whose code runs in the event loop's thread.
 IN_THE_LOOP = [
-    "backpressure.py",
-    "calls.py",
-    "closing.py",
-    "dask/backend.py",
-    "dask/lane.py",
-    "dask/limits.py",
-    "dask/pool.py",
-    "crossing.py",
+    "crawl/backpressure.py",
+    "crawl/calls.py",
+    "crawl/closing.py",
+    "backends/dask/backend.py",
+    "backends/dask/worker_handle.py",
+    "backends/dask/timeouts.py",
+    "backends/dask/group.py",
+    "crawl/context.py",
     "extension.py",
-    "levels.py",
-    "local.py",
-    "loops.py",
-    "middleware.py",
-    "news.py",
-    "pipeline.py",
-    "routing.py",
-    "seams.py",
-    "shipment.py",
-    "stats.py",
-    "summary.py",
-    "workforce.py",
+    "crawl/pool.py",
+    "backends/local.py",
+    "eventloop.py",
+    "spidermiddlewares.py",
+    "crawl/events.py",
+    "pipelines.py",
+    "crawl/router.py",
+    "crawl/patches.py",
+    "crawl/item.py",
+    "crawl/stats.py",
+    "crawl/reporting.py",
+    "crawl/manager.py",
     "pool/batching.py",
     "pool/books.py",
     "pool/dispatcher.py",
-    "pool/figures.py",
-    "pool/ledger.py",
-    "pool/limits.py",
+    "pool/metrics.py",
+    "pool/task_queue.py",
+    "pool/timeouts.py",
     "pool/memory.py",
-    "pool/orders.py",
-    "pool/pool.py",
+    "pool/channel.py",
+    "pool/worker_group.py",
     "pool/recycling.py",
     "pool/restarts.py",
     "pool/supervisor.py",
-    "pool/tenant.py",
+    "pool/executor.py",
     "pool/watcher.py",
 ]
 #: Methods and functions that wait for a process, a thread, a lock or the clock.
@@ -57,7 +57,7 @@ BLOCKING = {
     *("wait", "waitpid"),
 }
 #: Jobs that are defined in the loop's thread and run in the starter's.
-IN_THE_STARTER = {"pool/pool.py": {"release"}, "pool/orders.py": {"discard"}}
+IN_THE_STARTER = {"pool/worker_group.py": {"release"}, "pool/channel.py": {"discard"}}
 
 
 def blocking_calls(module: str) -> Iterator[str]:
@@ -95,7 +95,9 @@ def test_nothing_in_the_loops_thread_can_block_it(module: str) -> None:
 def test_the_check_finds_what_blocks() -> None:
     # The journal's own thread, and where the starter waits for the fork server.
     found = [
-        call for module in ("journal.py", "pool/forkserver.py") for call in blocking_calls(module)
+        call
+        for module in ("stores/journal.py", "pool/forkserver.py")
+        for call in blocking_calls(module)
     ]
 
     assert any(".join(" in call for call in found)

@@ -9,12 +9,12 @@ import sys
 import threading
 import time
 
-from scrapy_mpworkers.awake import TICK, Awake
+from scrapy_mpworkers.pool.awake import TICK, Awake
 
 #: Does one thing after the other, and tells of each how long it took and how long it was awake.
 SCRIPT = """
 import ctypes, json, sys, time
-from scrapy_mpworkers.awake import TICK, Awake
+from scrapy_mpworkers.pool.awake import TICK, Awake
 
 awake = Awake()
 awake.hold("this script")

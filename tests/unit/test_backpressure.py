@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.backpressure import Backpressure
-from scrapy_mpworkers.loops import current_loop
+from scrapy_mpworkers.crawl.backpressure import Backpressure
+from scrapy_mpworkers.eventloop import current_loop
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers.cgroups import cpu_quota
+from scrapy_mpworkers.pool.cgroups import cpu_quota
 
 V2 = "30 24 0:26 {group} {place} rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 {group} {place} rw,relatime - cgroup cgroup rw,cpu,cpuacct"
@@ -167,7 +167,7 @@ def real_group() -> Iterator[Path]:
 def test_one_real_cpu_is_one_worker(real_group: Path) -> None:
     script = f"""
 import os
-from scrapy_mpworkers.cpus import usable_cpus
+from scrapy_mpworkers.pool.cpus import usable_cpus
 open({str(real_group / "cgroup.procs")!r}, "w").write(str(os.getpid()))
 print(usable_cpus())
 """

@@ -10,13 +10,12 @@ from scrapy import Spider
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from scrapy_mpworkers.carrying import Carrier
-from scrapy_mpworkers.crossing import Crossing
+from scrapy_mpworkers.crawl.carrying import Carrier
+from scrapy_mpworkers.crawl.context import Crossing
 from scrapy_mpworkers.errors import UnpicklableError
-from scrapy_mpworkers.placement import Placement
 from scrapy_mpworkers.settings import read_settings
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.crawl import Carried
+from scrapy_mpworkers.wire.crawl import Carried, Placement
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals
 

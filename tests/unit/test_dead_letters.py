@@ -24,8 +24,10 @@ import psutil
 import pytest
 from scrapy import Item
 
-from scrapy_mpworkers import private_files
-from scrapy_mpworkers.dead_letters import (
+from scrapy_mpworkers.commands.replay import next_free
+from scrapy_mpworkers.errors import NotPrivateError, PoolBroken, UnreadableError
+from scrapy_mpworkers.stores import private_files
+from scrapy_mpworkers.stores.dead_letters import (
     DeadLetter,
     DeadLetterFile,
     StoredLetters,
@@ -33,8 +35,6 @@ from scrapy_mpworkers.dead_letters import (
     readable,
     shown,
 )
-from scrapy_mpworkers.errors import NotPrivateError, PoolBroken, UnreadableError
-from scrapy_mpworkers.replay import next_free
 from scrapy_mpworkers.wire.codec import ParentCodec, StoredFrame
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.errors import JournalError
-from scrapy_mpworkers.journal import Journal
+from scrapy_mpworkers.stores.journal import Journal
 
 GOOD = ('["a.B"]', b"frame", '{"7": 1}', '["cmVzdWx0"]')
 #: hop, frame, definitions, results
@@ -95,7 +95,7 @@ def test_journal_that_is_damaged_as_a_whole_is_refused_by_name(tmp_path: Path, d
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from scrapy_mpworkers.job_lock import JobLock
+from scrapy_mpworkers.stores.job_lock import JobLock
 lock = JobLock(Path(sys.argv[1]), lambda: True)
 if not os.fork():
     sys.stdin.read()  # as what an application has forked, and outlives the crawl
@@ -161,7 +161,7 @@ LOCKERS = """
 import sys
 from pathlib import Path
 from scrapy_mpworkers.errors import JournalError
-from scrapy_mpworkers.job_lock import JobLock
+from scrapy_mpworkers.stores.job_lock import JobLock
 folder, turns = Path(sys.argv[1]), 0
 while turns < 50:
     try:
@@ -203,7 +203,7 @@ def test_lock_is_had_on_a_full_disk(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from scrapy_mpworkers.job_lock import JobLock
+from scrapy_mpworkers.stores.job_lock import JobLock
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 JobLock(Path(sys.argv[1]), lambda: True).release()

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from scrapy_mpworkers.backpressure import Backpressure
-from scrapy_mpworkers.levels import LONG, Level
-from scrapy_mpworkers.loops import current_loop
+from scrapy_mpworkers.crawl.backpressure import Backpressure
+from scrapy_mpworkers.crawl.item import Shipment
+from scrapy_mpworkers.crawl.pool import LONG, Level
+from scrapy_mpworkers.eventloop import current_loop
 from scrapy_mpworkers.settings import LevelSettings
-from scrapy_mpworkers.shipment import Shipment
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import Fate, Outcome
 

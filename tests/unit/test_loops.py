@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scrapy_mpworkers.loops import OneATurn, current_loop
+from scrapy_mpworkers.eventloop import OneATurn, current_loop
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrapy_mpworkers.dask.places import Seating, next_seating
+from scrapy_mpworkers.backends.dask.assignment import Seating, next_seating
 
 
 def fill(workers: list[str], places: int = 0, keyed: bool = False) -> dict[int, str]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers import errors, summary
+from scrapy_mpworkers import errors
+from scrapy_mpworkers.crawl import reporting as summary
 from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan, plan_together
-from scrapy_mpworkers.pool.figures import Distribution, Figures, WorkerTime
-from scrapy_mpworkers.pool.ledger import Entry, Ledger
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
+from scrapy_mpworkers.pool.metrics import Distribution, Figures, WorkerTime
 from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
+from scrapy_mpworkers.pool.task_queue import Entry, Ledger
 from scrapy_mpworkers.wire.messages import Fate
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from scrapy.settings import Settings
 
-from scrapy_mpworkers.cpus import thread_variables, usable_cpus
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import Hop, add_component, add_routes, hops_of, routes_of
+from scrapy_mpworkers.pool.cpus import thread_variables, usable_cpus
 from scrapy_mpworkers.settings import LevelSettings, read_settings, warn_of_unknown_names
 
 

@@ -11,7 +11,7 @@ from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import RemoteError
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.failures import RemoteDropItem, put_together, take_apart
+from scrapy_mpworkers.wire.exceptions import RemoteDropItem, put_together, take_apart
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.pool.orders import PIPE_BYTES, Orders
+from scrapy_mpworkers.pool.channel import PIPE_BYTES, Orders
 from scrapy_mpworkers.wire.arena import ARENA_BYTES
-from scrapy_mpworkers.wire.large import Large
+from scrapy_mpworkers.wire.frames import Large
 from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, Setup
 from scrapy_mpworkers.worker.inbox import Inbox
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scrapy_mpworkers.crossing import _log_levels
+from scrapy_mpworkers.crawl.context import _log_levels
 from scrapy_mpworkers.wire.crawl import LogLevels
 
 FILE, STREAM = logging.DEBUG, logging.WARNING

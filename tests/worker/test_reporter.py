@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.wire.messages import Opened, Outcome, Outcomes, decode
+from scrapy_mpworkers.wire.framing import decode_report
+from scrapy_mpworkers.wire.messages import Opened, Outcome, Outcomes
 from scrapy_mpworkers.worker.reporter import PATIENCE, Reporter
 
 Start = Callable[..., Connection]
@@ -48,7 +49,7 @@ def outcome(number: int) -> Outcome:
 
 def arrived(ours: Connection) -> list[int]:
     assert ours.poll(20)
-    report = decode(ours.recv_bytes())
+    report = decode_report(ours.recv_bytes())
     assert isinstance(report, Outcomes)
     return [one.task_id for one in report.outcomes]
 
@@ -109,4 +110,4 @@ def test_what_is_ready_goes_before_any_other_report(start: Start) -> None:
     ours = start(other_report)
 
     assert arrived(ours) == [1]
-    assert decode(ours.recv_bytes()) == Opened(0, None)
+    assert decode_report(ours.recv_bytes()) == Opened(0, None)

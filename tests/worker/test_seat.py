@@ -14,6 +14,10 @@ from typing import Any
 
 from pool.consumers import Behaviour
 
+from scrapy_mpworkers.backends.dask import command_queue as deliveries
+from scrapy_mpworkers.backends.dask.command_queue import Delivery
+from scrapy_mpworkers.backends.dask.worker_thread import Seat
+from scrapy_mpworkers.wire.framing import decode_report, encode_order
 from scrapy_mpworkers.wire.messages import (
     Answer,
     Batch,
@@ -23,12 +27,7 @@ from scrapy_mpworkers.wire.messages import (
     Order,
     Outcomes,
     Setup,
-    decode,
-    pieces,
 )
-from scrapy_mpworkers.worker import delivery as deliveries
-from scrapy_mpworkers.worker.delivery import Delivery
-from scrapy_mpworkers.worker.seat import Seat
 
 BOOT = Boot((Setup(0, (), "pool.consumers:build", pickle.dumps(Behaviour())),))
 
@@ -54,7 +53,7 @@ def run(test: Callable[[Seat], Coroutine[Any, Any, None]]) -> None:
 
 
 def put(seat: Seat, number: int, order: Order, limits: dict[int, float] | None = None) -> None:
-    seat.put(Delivery(number, b"".join(pieces(order)), limits or {}))
+    seat.put(Delivery(number, b"".join(encode_order(order)), limits or {}))
 
 
 def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
@@ -64,7 +63,9 @@ def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
 
 def settled(answer: Answer | None) -> list[int]:
     assert answer is not None
-    reports = [report for report in map(decode, answer.reports) if isinstance(report, Outcomes)]
+    reports = [
+        report for report in map(decode_report, answer.reports) if isinstance(report, Outcomes)
+    ]
     return [outcome.task_id for report in reports for outcome in report.outcomes]
 
 
@@ -77,10 +78,10 @@ def test_orders_are_obeyed_and_the_pill_closes() -> None:
         put(seat, 2, None)
         closed = await seat.answer(2)
 
-        assert opened is not None and isinstance(decode(opened.reports[0]), Opened)
+        assert opened is not None and isinstance(decode_report(opened.reports[0]), Opened)
         assert settled(done) == [0, 1, 2]
         assert done is not None and done.is_last
-        assert closed is not None and isinstance(decode(closed.reports[0]), Closed)
+        assert closed is not None and isinstance(decode_report(closed.reports[0]), Closed)
         assert seat.deliveries == {}
 
     run(test)
@@ -148,7 +149,7 @@ def test_seats_of_one_process_take_turns() -> None:
         answers = [await one.answer(1) for one in (seat, other)]
         for answer in answers:
             assert answer is not None
-            [report] = map(decode, answer.reports)
+            [report] = map(decode_report, answer.reports)
             assert isinstance(report, Outcomes)
             at_once.extend(pickle.loads(outcome.result) for outcome in report.outcomes)
         other.end()

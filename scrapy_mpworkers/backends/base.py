@@ -1,0 +1,199 @@
+"""The seam between a crawl and whatever runs its tasks: processes of this machine, a Dask cluster,
+or what a third party registers as an entry point in the group ``scrapy_mpworkers.backends``.
+
+A backend is made once for each crawl that has workers, and gives each level its pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from scrapy import Spider
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.eventloop import CrawlLoop
+from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.pool.batching import Together
+from scrapy_mpworkers.pool.interface import Parcel, PoolEvents, PoolOptions, Settle, Why
+from scrapy_mpworkers.pool.metrics import Figures
+from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
+from scrapy_mpworkers.validators import backends
+from scrapy_mpworkers.wire.entries import Entry
+from scrapy_mpworkers.wire.messages import Definition, Setup
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.wire.codec import Frame, ParentCodec
+
+#: Builds a crawl's consumers in a process of ours.
+IN_OUR_PROCESS = "scrapy_mpworkers.worker.consumer:build"
+
+
+class LevelPool(Protocol):
+    """What a level has its tasks done by. All methods are called in the crawl's thread, and none of
+    them waits.
+
+    ``figures``: of this crawl; ``settled_at``: when the last task was settled,
+    ``time.monotonic()``.
+    """
+
+    figures: Figures
+
+    @property
+    def settled_at(self) -> float: ...
+
+    def start(self) -> None:
+        """Begin; the events' ``opened`` or ``boot_failed`` follows."""
+
+    def submit(
+        self,
+        hop: int,
+        parcel: Parcel,
+        settle: Settle,
+        key: Any = None,
+        limit: float | None = None,
+    ) -> int:
+        """Take a task and give it a number.
+
+        Args:
+            hop: where it goes.
+            parcel: what crosses.
+            settle: is called once, later, with what became of it.
+            key: what shares it meets the same worker, if the level has keys.
+            limit: seconds that it may take, if not those of the level.
+        """
+
+    def withdraw(self, task_id: int) -> None:
+        """Nobody waits for a task any more: if it has not begun, it need not."""
+
+    def flush(self) -> None:
+        """What waits for others to go with goes soon without them."""
+
+    def hurry(self) -> None:
+        """From now on nothing waits for others to go with."""
+
+    def workers(self) -> tuple[int, int]:
+        """How many workers are busy, of how many that are ready."""
+
+    def overdue(self) -> list[tuple[int, str, float]]:
+        """The tasks that workers hold: number, worker, seconds since they got it."""
+
+    def give_up(self, why: Why) -> None:
+        """Settle every pending task with the error that *why* makes, and every later one too."""
+
+    def kill(self) -> None:
+        """End the workers at once, so that :meth:`stop` need not wait for them."""
+
+    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+        """Give up what is pending, let the pipelines close within *timeout* seconds, and call
+        *stopped*."""
+
+
+class LevelPlan(NamedTuple):
+    """A level and its hops, as a backend has to know them."""
+
+    settings: LevelSettings
+    hops: tuple[Hop, ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Its pipelines."""
+        return [entry for hop in self.hops for entry in hop.entries]
+
+    def options(self, **changes: Any) -> PoolOptions:
+        """What its pool is made of; *changes*: what the backend knows better."""
+        level, pool = self.settings, self.settings.pool
+        together = Together(level.batch_size, level.batch_seconds) if level.batch_size else None
+        given: dict[str, Any] = {
+            "workers": pool.workers,
+            "redeliver_times": pool.redeliver_times,
+            "intensity": pool.restart_intensity,
+            "period": pool.restart_period,
+            "item_timeout": pool.item_timeout,
+            "max_items": pool.worker_max_items,
+            "memory_limit": pool.worker_memory_limit_mb << 20,
+            "keyed": level.key is not None,
+            "together": together,
+            "name": level.name or "worker",
+        }
+        return PoolOptions(**given | changes)
+
+
+def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPlan], int]:
+    """The levels of a crawl, and the index of the one that takes calls of functions."""
+    levels, calls_at = levels_with_calls(options, bool(hops))
+    plans = [
+        LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
+        for number, level in enumerate(levels)
+    ]
+    return plans, calls_at
+
+
+class Backend(Protocol):
+    """What has the workers of one crawl.
+
+    ``cpus``: that they can use.
+    """
+
+    @property
+    def cpus(self) -> int: ...
+
+    def prepare(self) -> None:
+        """The crawl will start. Begin what takes long, and do not wait for it."""
+
+    def pool(
+        self,
+        number: int,
+        make_state: Callable[[], Frame],
+        codec: ParentCodec,
+        events: PoolEvents,
+        loop: CrawlLoop,
+    ) -> LevelPool:
+        """The pool of a level. It is not started yet, and may never be.
+
+        Args:
+            number: of the level, among the plans.
+            make_state: the crawl as a worker has to know it.
+            codec: knows the definitions that frames refer to.
+            events: told what is not the business of a single task.
+        """
+
+
+#: Makes a backend; raises a SettingError that names what it cannot do. Levels without workers run
+#: in Scrapy's process, and are not asked for.
+MakeBackend = Callable[[Crawler, WorkerSettings, Sequence[LevelPlan]], Backend]
+
+
+def find_backend(name: str) -> MakeBackend:
+    """The backend that is registered under *name*."""
+    make: MakeBackend = backends()[name].load()
+    return make
+
+
+def foresee(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
+    """A crawl will start, and Scrapy has hardly begun to build it: let its backend begin what takes
+    long, if it has a function for that, ``foresee(options, plans, spidercls)``."""
+    plans, _ = plans_of(options, hops)
+    if any(plan.hops and plan.settings.pool.workers for plan in plans):
+        begin = getattr(find_backend(options.backend), "foresee", None)
+        if begin is not None:
+            begin(options, plans, spidercls)
+
+
+def setup_maker(
+    make_state: Callable[[], Frame], codec: ParentCodec, factory: str = IN_OUR_PROCESS
+) -> Callable[[int], Setup]:
+    """What makes the Setup of a crawl that has a number in its pool.
+
+    Args:
+        make_state: the crawl as it is at the moment.
+        factory: what builds its consumers, as ``"module:function"``.
+    """
+    blobs = codec.definitions.blobs
+
+    def make_setup(crawl: int) -> Setup:
+        frame = make_state()
+        definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
+        return Setup(crawl, definitions, factory, bytes(frame.data))
+
+    return make_setup

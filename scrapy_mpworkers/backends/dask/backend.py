@@ -1,0 +1,156 @@
+"""The Dask backend of one crawl: its settings, its connection, a pool for each level."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from math import inf
+from typing import Any
+
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
+from scrapy_mpworkers.backends.dask.client import Wanted
+from scrapy_mpworkers.backends.dask.connection import Connection
+from scrapy_mpworkers.backends.dask.group import DaskPool
+from scrapy_mpworkers.backends.preloading import folders_to_import_from, prelude_of
+from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.eventloop import CrawlLoop
+from scrapy_mpworkers.pool.batching import Pace
+from scrapy_mpworkers.pool.cpus import usable_cpus
+from scrapy_mpworkers.pool.executor import Tenant
+from scrapy_mpworkers.pool.interface import PoolEvents
+from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.validators import Automatic
+from scrapy_mpworkers.wire.codec import Frame, ParentCodec
+from scrapy_mpworkers.wire.entries import import_path
+from scrapy_mpworkers.wire.messages import CALL
+
+#: A message costs Scrapy's process some 2.5 ms and is under way for ten: so each carries more work
+#: than here, and more of them are with a worker. (Measured: docs/dask.md.)
+PACE = Pace(seconds=0.2, largest=256, ahead=3, bytes=inf)
+
+_FACTORY = "scrapy_mpworkers.backends.dask.worker_logs:build"
+
+#: What Dask does itself, and how to have it there.
+_NOT_HERE = {
+    "START_METHOD": "Dask starts its workers: see distributed.worker.multiprocessing-method",
+    "NICE": "start the cluster's workers with nice, or set their CPU shares",
+    "WORKER_MAX_ITEMS": "dask worker has --lifetime and --lifetime-restart",
+    "WORKER_MEMORY_LIMIT_MB": "dask worker has --memory-limit",
+}
+
+
+class DaskBackend:
+    """Worker processes of a Dask cluster."""
+
+    def __init__(
+        self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
+    ) -> None:
+        _expect_distributed()
+        _refuse(crawler.settings)
+        self._plans = plans
+        self._is_local = options.dask_address is None
+        manned = [plan for plan in plans if plan.settings.pool.workers]
+        for plan in manned:
+            self._refuse_level(plan)
+        listed = sum(plan.settings.pool.workers for plan in manned if plan.hops)
+        self._connection = Connection(
+            Wanted(
+                options.dask_address,
+                listed or options.pool.workers,
+                folders_to_import_from(crawler.spidercls),
+                options.dask_upload,
+                nannies=any(plan.settings.pool.item_timeout for plan in manned),
+                prelude=prelude_of(options.initializer),
+            )
+        )
+
+    @property
+    def cpus(self) -> int:
+        """Those of this machine; a cluster can always have more."""
+        return usable_cpus() if self._is_local else sys.maxsize
+
+    def check(self) -> None:
+        """Find out, without a connection, whether there could be one.
+
+        Raises:
+            SettingError: the certificates that Dask's configuration names cannot be used.
+        """
+        if self._connection.where.startswith("tls:"):
+            from distributed.security import Security  # late: it takes a second
+
+            try:
+                if Security().get_connection_args("client")["ssl_context"] is None:
+                    raise ValueError("it names none")
+            except Exception as error:
+                raise SettingError(
+                    f"MPWORKERS_DASK_ADDRESS is {self._connection.where!r}, but the certificates "
+                    "of Dask's configuration (distributed.comm.tls) cannot be used: "
+                    f"{type(error).__name__}: {error}"
+                ) from None
+
+    def prepare(self) -> None:
+        """Import Dask, beside Scrapy's own start."""
+        self._connection.import_early()
+
+    def pool(
+        self,
+        number: int,
+        make_state: Callable[[], Frame],
+        codec: ParentCodec,
+        events: PoolEvents,
+        loop: CrawlLoop,
+    ) -> Tenant:
+        """The pool of a level."""
+        plan = self._plans[number]
+        options = plan.options(workers=self._places(plan), pace=PACE, blind=True)
+
+        def make_pool() -> DaskPool:
+            return DaskPool(options, self._connection, _names(plan), loop)
+
+        make_setup = setup_maker(make_state, codec, _FACTORY)
+        return Tenant(make_pool, options, make_setup, codec.definitions.blobs, events, loop)
+
+    def _places(self, plan: LevelPlan) -> int:
+        """How many workers a level has at most; 0: all that the cluster has."""
+        workers = plan.settings.pool.workers
+        return 0 if isinstance(workers, Automatic) and not self._is_local else workers
+
+    def _refuse_level(self, plan: LevelPlan) -> None:
+        if plan.settings.key is not None and not self._places(plan):
+            raise SettingError(
+                f"MPWORKERS_LEVELS: the level {plan.settings.name!r} has a key, so on a cluster "
+                'it needs "workers": over how many of its workers the keys are spread for good.'
+            )
+
+
+def _names(plan: LevelPlan) -> Mapping[int, str]:
+    """What the tasks of each hop are called on Dask's dashboard."""
+
+    def name(entry: Any) -> str:
+        return import_path(entry).rpartition(".")[2]
+
+    return {hop.number: "+".join(map(name, hop.entries)) for hop in plan.hops} | {CALL: "run"}
+
+
+def _expect_distributed() -> None:
+    if find_spec("distributed") is None:
+        raise SettingError(
+            "MPWORKERS_BACKEND is 'dask', but dask.distributed is not installed: "
+            "pip install 'scrapy_mpworkers[dask]'."
+        )
+
+
+def _refuse(settings: Mapping[str, Any]) -> None:
+    levels: Any = settings.get("MPWORKERS_LEVELS")
+    written = levels if isinstance(levels, (list, tuple)) else ()
+    for name, instead in _NOT_HERE.items():
+        values = [settings.get(f"MPWORKERS_{name}"), *(one.get(name.lower()) for one in written)]
+        for value in values:
+            if value not in (None, "", 0, "0"):
+                raise SettingError(
+                    f"MPWORKERS_{name} is {value!r}, but the Dask backend cannot do that: "
+                    f"{instead}."
+                )

@@ -1,0 +1,114 @@
+"""An order at a seat, and what has come of it so far.
+
+The seat's thread fills it, and the host's loop waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping
+from time import monotonic
+from typing import NamedTuple
+
+from scrapy_mpworkers.wire.framing import encode_report
+from scrapy_mpworkers.wire.messages import Answer, Outcome, Outcomes, Report
+
+#: Seconds after which what is ready of a batch goes back without the rest.
+PATIENCE = 1.0
+
+
+class Running(NamedTuple):
+    """The task at work, and since when, ``time.monotonic()``."""
+
+    task_id: int
+    since: float
+
+
+class Delivery:
+    """An order at a seat, and what has come of it so far. Made in the host's loop.
+
+    Args:
+        limits: seconds that its tasks may take, by their ids; those without may take any time.
+    """
+
+    def __init__(self, number: int, order: bytes, limits: Mapping[int, float]) -> None:
+        self.number = number
+        self.order = order
+        self.is_over = False
+        self.is_lost = False  #: its seat has ended before it was done
+        self.running: Running | None = None
+        self._limits = limits
+        self._crawl = 0
+        self._reports: deque[Report] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._is_late = False
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    # In the seat's thread
+
+    def begin(self, task_id: int) -> None:
+        """A task begins."""
+        self.running = Running(task_id, monotonic())
+
+    def add(self, crawl: int, outcome: Outcome, is_last: bool = False) -> None:
+        """A task is over; the last one goes with the end that follows."""
+        self.running = None
+        self._crawl = crawl
+        self._outcomes.append(outcome)
+        if self._is_late and not is_last:
+            self._notify()
+
+    def report(self, report: Report) -> None:
+        """Something else has happened."""
+        self._reports.append(report)
+
+    def end(self) -> None:
+        """There is no more to come."""
+        self.is_over = True
+        self._notify()
+
+    def _notify(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the host's loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    # In the host's loop
+
+    async def answer(self) -> Answer:
+        """All reports; or what is ready when patience is over; or the task that takes too long."""
+        patience = monotonic() + PATIENCE
+        while True:
+            self._changed.clear()
+            now = monotonic()
+            self._is_late = now >= patience
+            overdue = self._overdue(now)
+            if self.is_over or overdue is not None or (self._is_late and self._outcomes):
+                return self._taken(overdue)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self._pause(now, patience))
+
+    def _taken(self, overdue: int | None) -> Answer:
+        is_last = self.is_over  # before the last are taken
+        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        reports = [self._reports.popleft() for _ in range(len(self._reports))]
+        reports += [Outcomes.of(self._crawl, outcomes)] * bool(outcomes)
+        return Answer(tuple(map(encode_report, reports)), is_last, overdue)
+
+    def _overdue(self, now: float) -> int | None:
+        running = self.running
+        if running is None:
+            return None
+        limit = self._limits.get(running.task_id)
+        return running.task_id if limit and now - running.since >= limit else None
+
+    def _pause(self, now: float, patience: float) -> float | None:
+        """Seconds until it must be looked at again, whatever happens."""
+        pauses = [patience - now] * (not self._is_late)
+        if self._limits:
+            running, shortest = self.running, min(self._limits.values())
+            limit = shortest if running is None else self._limits.get(running.task_id, shortest)
+            since = now if running is None else running.since
+            pauses.append(max(0.001, since + limit - now))
+        return min(pauses, default=None)

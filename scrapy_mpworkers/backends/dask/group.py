@@ -1,0 +1,293 @@
+"""The workers of one level on a Dask cluster. All here runs in the crawl's thread.
+
+A lane is a seat in a worker process. Dask starts workers again, and takes them away; here lanes
+come and go with them, and the crawl's own books say what runs again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
+
+from scrapy_mpworkers.backends.dask.assignment import next_seating
+from scrapy_mpworkers.backends.dask.connection import Connection
+from scrapy_mpworkers.backends.dask.timeouts import RemoteLimit
+from scrapy_mpworkers.backends.dask.worker_handle import DaskLane
+from scrapy_mpworkers.errors import PoolBroken, exit_label
+from scrapy_mpworkers.pool.executor import Tenant
+from scrapy_mpworkers.pool.interface import AnyLane, Death, Loop, PoolOptions
+from scrapy_mpworkers.pool.metrics import WorkerTime
+from scrapy_mpworkers.pool.openings import RETRY_SECONDS
+from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.task_queue import Entry
+from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without any worker, or with none that has opened the pipelines, until that is the end.
+BOOT_SECONDS = 300.0
+#: Seconds within which a worker that was killed has left the cluster.
+DEATH_SECONDS = 30.0
+#: Items for each lane that may be pending, if nobody has set a bound. They are under way longer.
+_PENDING = 512
+
+
+class DaskPool:
+    """Lanes on a cluster, for one crawl.
+
+    Args:
+        options: sizes and limits; ``workers`` is how many places there are at most, 0: one for
+            each worker of the cluster.
+        names: of the pipelines of a hop, by its number: what tasks are called.
+    """
+
+    def __init__(
+        self, options: PoolOptions, connection: Connection, names: Mapping[int, str], loop: Loop
+    ) -> None:
+        self.task_ids: Iterator[int] = itertools.count()
+        self.is_shared = False
+        self.lanes: list[DaskLane] = []
+        self._options = options
+        self._connection = connection
+        self._names = names
+        self._loop = loop
+        self._restarts = RestartIntensity(options.intensity, options.period)
+        self._generations: Counter[int] = Counter()
+        self._is_ending = False
+        self._has_opened = False  # in any worker: until then one of them is tried at a time
+        self._idle_since = monotonic()  # of use only while no lane is open
+        self._left: Callable[[], None] | None = None
+
+    # For the crawl
+
+    def admit(self, crawl: int, tenant: Tenant) -> None:
+        """Have the crawl's consumers opened, where workers are and wherever some come."""
+        self._tenant = tenant
+        logger.info("Connecting to %s…", self._connection.where)
+        self._connection.connect(self, self._loop)
+        self._loop.call_later(BOOT_SECONDS, self._look_for_lanes)
+
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
+        """Close the consumers. After *timeout* seconds, leave without."""
+        logger.info("Leaving the cluster…")
+        self._is_ending = True
+        self._left = left
+        for lane in list(self.lanes):
+            if lane.closing:
+                continue
+            if lane.open_for:
+                lane.close()
+            else:
+                self._let_go(lane)
+        self._loop.call_later(timeout, self._leave_anyway)
+        self._loop.call_soon(self._leave_if_empty)
+
+    def kill(self, crawl: int) -> None:
+        """Do not wait for the consumers' close; kill the workers that are at work."""
+        self._is_ending = True
+        for lane in list(self.lanes):
+            if lane.has_work and not lane.killed:
+                lane.kill_for_good()
+            self._let_go(lane)
+
+    def lanes_for(self, crawl: int) -> list[DaskLane]:
+        """The lanes that may get work."""
+        return [lane for lane in self.lanes if lane.open_for and not lane.closing]
+
+    def is_blocked(self, crawl: int) -> bool:
+        """Whether others keep all workers from the crawl: here are none."""
+        return False
+
+    def watch_stuck(self) -> None:
+        """Nothing: a scheduler removes workers that it does not hear."""
+
+    def time_limit(
+        self,
+        leases: Callable[[AnyLane], Iterator[Entry]],
+        entry: Callable[[AnyLane, int], Entry | None],
+    ) -> RemoteLimit:
+        """What ends a worker whose task takes too long."""
+        self._limit = RemoteLimit(leases, entry, self._loop.call_later)
+        return self._limit
+
+    # What the connection tells
+
+    def connected(self) -> None:
+        """The workers that there are follow."""
+        count = len(self._connection.workers)
+        logger.info("Connected to %s, which has %d workers", self._connection.where, count)
+        if not count:
+            logger.warning("The cluster has no workers; %g s are left for one", BOOT_SECONDS)
+
+    def worker_came(self, address: str) -> None:
+        """A worker may be of use."""
+        self._man()
+
+    def worker_left(self, address: str, expected: bool) -> None:
+        """A worker process is gone, or on its way."""
+        for lane in [lane for lane in self.lanes if lane.address == address]:
+            if lane.closing and not expected and not lane.killed:
+                logger.error(
+                    "Worker %s is lost while it closed its pipelines: what they still held is lost",
+                    lane.title,
+                )
+            elif not lane.closing:
+                how = "has left the cluster" if expected else "is lost"
+                log = logger.info if expected else logger.warning
+                log("Worker %s %s; its items go to others", lane.title, how)
+            self._lose(lane, expected or lane.killed)
+
+    def lost(self, why: str) -> None:
+        """There is no connection any more, and there will be none."""
+        if self._is_ending and self.lanes:
+            logger.error("Nobody can tell whether the pipelines have been closed: %s", why)
+        for lane in list(self.lanes):
+            self._let_go(lane)
+        if not self._is_ending:
+            self._break(f"there is no connection to the Dask cluster ({why})")
+
+    # What lanes tell
+
+    def heard(self, lane: DaskLane, report: Report, size: int) -> None:
+        """A report has come."""
+        tenant = self._tenant
+        if isinstance(report, Outcomes):
+            self._restarts.progress()
+            tenant.took(lane, report.outcomes, size)
+        elif isinstance(report, Opened):
+            lane.open_for.add(report.crawl)
+            self._has_opened = True
+            tenant.opened(lane, report)
+            self._man()
+        elif isinstance(report, OpenFailed):
+            tenant.open_failed(lane, report)
+            self._lose(lane, explained=True, why="it could not open the pipelines")
+        elif isinstance(report, Closed):
+            tenant.closed(lane, report)
+            self._let_go(lane)
+
+    def is_overdue(self, lane: DaskLane, task_id: int) -> None:
+        """A task takes longer than it may."""
+        self._limit.overdue(lane, task_id)
+
+    def is_killed(self, lane: DaskLane) -> None:
+        """Its worker is told to die. If nothing is heard of its end, it is taken for granted."""
+        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_killed(lane))
+
+    def failed(self, lane: DaskLane, why: str) -> None:
+        """A message was not answered. If the worker is gone, that is heard soon, and in order."""
+        if lane.address not in self._connection.workers or lane.killed:
+            return
+        if lane.closing:
+            self._let_go(lane)
+            return
+        logger.warning("Worker %s cannot be used: %s", lane.title, why)
+        self._lose(lane, explained=True, why=why)
+
+    def limits(self, lane: DaskLane, task_ids: list[int]) -> dict[int, float]:
+        """Seconds that tasks may take."""
+        return self._limit.of(lane, task_ids)
+
+    # Lanes come and go
+
+    def _man(self) -> None:
+        """A lane for each place that a worker can fill; one, until that has opened."""
+        while not self._is_ending and (self._has_opened or not self.lanes):
+            taken = {lane.place: lane.address for lane in self.lanes}
+            connection, options = self._connection, self._options
+            found = next_seating(
+                taken, connection.workers, connection.seats, options.workers, options.keyed
+            )
+            if found is None:
+                return
+            self._start(*found)
+
+    def _start(self, place: int, address: str) -> None:
+        generation = self._generations[place]
+        self._generations[place] += 1
+        name = self._options.name
+        lane = DaskLane(name, place, generation, address, self._connection, self, self._names)
+        figures = self._tenant.figures
+        figures.started += 1
+        figures.workers += [WorkerTime() for _ in range(place + 1 - len(figures.workers))]
+        self.lanes.append(lane)
+        self._tenant.has_room(_PENDING * len(self.lanes))
+        lane.sit(self._tenant.setup())
+
+    def _let_go(self, lane: DaskLane) -> None:
+        lane.leave()
+        self.lanes.remove(lane)
+        if not any(other.open_for for other in self.lanes):
+            self._idle_since = monotonic()
+        if lane.open_for and not any(other.place == lane.place for other in self.lanes):
+            self._tenant.not_ready(lane.place)
+        self._leave_if_empty()
+
+    def _lose(self, lane: DaskLane, explained: bool, why: str = "") -> None:
+        """The books of a lane that is gone."""
+        opened = bool(lane.open_for)
+        self._let_go(lane)
+        if not explained:
+            self._tenant.figures.deaths[exit_label(None)] += 1
+        blamed = None
+        if lane.is_silent or (not explained and opened):
+            oldest = self._tenant.oldest_lease(lane)
+            blamed = None if oldest is None else oldest.id
+        self._tenant.lane_lost(lane, Death(None, "is lost", blamed))
+        is_fruitless = not lane.settled and (bool(why) or not explained)
+        if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic(), blamed):
+            self._break(
+                f"{self._restarts.deaths} workers were lost within "
+                f"{self._restarts.period:g} s before they settled anything; the last: "
+                f"{lane.title}{', ' + why if why else ''}"
+            )
+        self._loop.call_later(RETRY_SECONDS if why else 0.0, self._man)
+
+    def _lose_killed(self, lane: DaskLane) -> None:
+        if lane in self.lanes:
+            self._lose(lane, explained=True)
+
+    def _look_for_lanes(self) -> None:
+        """Again and again, as long as the crawl is: whether anybody works for it."""
+        if self._is_ending:
+            return
+        is_idle = not any(lane.open_for for lane in self.lanes)
+        idle = monotonic() - self._idle_since if is_idle else 0.0
+        if idle >= BOOT_SECONDS:
+            what = "has opened the pipelines" if self.lanes else "was there"
+            self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")
+            return
+        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_lanes)
+
+    def _break(self, history: str) -> None:
+        self._is_ending = True
+        for lane in list(self.lanes):
+            self._let_go(lane)
+        self._tenant.broken(
+            PoolBroken(
+                f"the worker pool is broken: {history}. Look at the logs of the Dask cluster, or "
+                "run in one process to see a pipeline's own error: -s MPWORKERS_WORKERS=0"
+            )
+        )
+
+    # End
+
+    def _leave_anyway(self) -> None:
+        for lane in list(self.lanes):
+            logger.warning("Worker %s did not close in time and is killed", lane.title)
+            lane.kill_for_good()
+            self._let_go(lane)
+
+    def _leave_if_empty(self) -> None:
+        if self.lanes or self._left is None:
+            return
+        left, self._left = self._left, None
+
+        def ended() -> None:
+            logger.info("Left the cluster.")
+            left()
+
+        self._connection.leave(self, ended)

@@ -1,0 +1,176 @@
+"""The backend of this machine: worker processes, level by level.
+
+Crawls of this process that run at the same time and want the same workers share them. The pool is
+imported late: first the fork server is launched, and imports beside us.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scrapy import Spider
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
+from scrapy_mpworkers.backends.preloading import (
+    OWN,
+    folders_to_import_from,
+    modules_to_preload,
+    prelude_of,
+)
+from scrapy_mpworkers.eventloop import CrawlLoop, current_loop, is_closed
+from scrapy_mpworkers.pool.batching import target
+from scrapy_mpworkers.pool.cpus import thread_variables, usable_cpus
+from scrapy_mpworkers.pool.forkserver import Wanted, servers
+from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.start_methods import Processes
+from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.worker.prelude import IN_WORKER, Prelude
+from scrapy_mpworkers.worker.process import Conditions
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.pool.executor import Tenant
+    from scrapy_mpworkers.pool.worker_group import Pool
+    from scrapy_mpworkers.wire.codec import Frame, ParentCodec
+
+
+class Manning(NamedTuple):
+    """What a level has for workers. Crawls with equal ``method``, ``options`` and conditions can
+    have the same ones."""
+
+    method: str
+    options: PoolOptions
+    wanted: Wanted
+
+
+class _Key(NamedTuple):
+    """What must be equal where workers are shared."""
+
+    method: str
+    options: PoolOptions
+    conditions: Conditions
+    environment: frozenset[tuple[str, str]]
+
+
+#: The pools of this process that crawls can join, and the event loops that they belong to.
+_at_work: dict[tuple[_Key, Any], Pool] = {}
+
+
+class LocalBackend:
+    """Worker processes of this machine."""
+
+    cpus = usable_cpus()
+
+    def __init__(
+        self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
+    ) -> None:
+        self._mannings = _mannings(options, plans, crawler.spidercls)
+        self._plans = plans
+
+    @staticmethod
+    def foresee(
+        options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
+    ) -> None:
+        """Launch fork servers: they import Scrapy and the pipelines while Scrapy's process imports
+        the rest of this package, and builds the crawl."""
+        _prepare(_mannings(options, plans, spidercls), plans)
+
+    def prepare(self) -> None:
+        """The same, unless it has been foreseen."""
+        _prepare(self._mannings, self._plans)
+
+    def pool(
+        self,
+        number: int,
+        make_state: Callable[[], Frame],
+        codec: ParentCodec,
+        events: PoolEvents,
+        loop: CrawlLoop,
+    ) -> Tenant:
+        """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
+        from scrapy_mpworkers.pool.executor import Tenant
+
+        manning = self._mannings[number]
+        make_setup = setup_maker(make_state, codec)
+        blobs = codec.definitions.blobs
+        find = partial(_find_pool, manning)
+        return Tenant(find, manning.options, make_setup, blobs, events, loop)
+
+
+def _mannings(
+    options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
+) -> list[Manning]:
+    # Of those that will be there: calls seldom have workers of their own.
+    listed = sum(level.pool.workers for level in options.levels)
+    everybody = listed or options.pool.workers
+    prelude = prelude_of(options.initializer)
+    return [manning(options.start_method, plan, spidercls, everybody, prelude) for plan in plans]
+
+
+def _prepare(mannings: Sequence[Manning], plans: Sequence[LevelPlan]) -> None:
+    """Let fork servers import what the hops' workers need, where none are at work that can be
+    shared."""
+    shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
+    servers.prepare(
+        [
+            one.wanted
+            for one, plan in zip(mannings, plans, strict=True)
+            if plan.settings.pool.workers and plan.hops
+            if one.method == "forkserver" and _key(one) not in shared
+        ]
+    )
+
+
+def manning(
+    method: str, plan: LevelPlan, spidercls: type, everybody: int, prelude: Prelude
+) -> Manning:
+    """What a level has for workers.
+
+    Args:
+        method: the start method.
+        everybody: workers of all levels, which share the CPUs.
+        prelude: what runs before the pipelines.
+    """
+    pool = plan.settings.pool
+    environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
+    conditions = Conditions(
+        nice=pool.nice,
+        environment=tuple(sorted(environment.items())),
+        start_method=multiprocessing.get_start_method(allow_none=True),
+        paths=folders_to_import_from(spidercls),
+        batch_seconds=target(pool.workers),
+        prelude=prelude,
+    )
+    preload, also = modules_to_preload(plan.entries, spidercls, prelude)
+    return Manning(method, plan.options(), Wanted(OWN, preload, also, conditions))
+
+
+def _find_pool(manning: Manning) -> Pool:
+    from scrapy_mpworkers.pool.worker_group import Pool
+
+    loop = current_loop()  # not the crawl's, which ends with it
+    place = _key(manning), loop.under
+    pool = _at_work.get(place)
+    if pool is not None and not pool.is_ending:
+        return pool
+
+    def ended() -> None:
+        loop.close()
+        if _at_work.get(place) is new:
+            del _at_work[place]
+
+    for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
+        # Its crawl was torn down in the middle of its stop.
+        _at_work.pop(of_dead_loop).awake.end()
+    new = Pool(manning.options, Processes(manning.method, manning.wanted), loop, ended)
+    _at_work[place] = new
+    return new
+
+
+def _key(manning: Manning) -> _Key:
+    conditions = manning.wanted.conditions
+    return _Key(manning.method, manning.options, conditions, frozenset(os.environ.items()))

@@ -1,0 +1,83 @@
+"""What workers run and import before they have anything to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from scrapy_mpworkers.wire.entries import MAINS, Entry, import_path
+from scrapy_mpworkers.worker.prelude import Prelude
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.hops import Hop
+    from scrapy_mpworkers.settings import WorkerSettings
+
+#: Modules of ours that every worker needs.
+OWN = ("scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer")
+
+
+def prelude_of(initializer: str | None) -> Prelude:
+    """What workers of this process's crawls run before the pipelines."""
+    return Prelude(imported_settings_module(), initializer)
+
+
+def imported_settings_module() -> str | None:
+    """The settings module of the project, if this process has imported it.
+
+    The variable alone proves nothing: it is set in a project's folder also for a script that has
+    its settings in a dict.
+    """
+    name = os.environ.get("SCRAPY_SETTINGS_MODULE")
+    return name if name in sys.modules and name not in MAINS else None
+
+
+def settings_module_to_import_again(options: WorkerSettings, hops: Sequence[Hop]) -> str | None:
+    """Name the settings module, if workers import it; forked ones have it already."""
+    has_workers = any(options.levels[hop.level].pool.workers for hop in hops)
+    is_new_there = options.enabled and has_workers and options.start_method != "fork"
+    return imported_settings_module() if is_new_there else None
+
+
+def modules_to_preload(
+    entries: Iterable[Entry], spidercls: type, prelude: Prelude
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the fork server imports of the user's, once for all workers: what the pipelines need,
+    and what the spider needs.
+
+    Nothing, if an initializer must run before that. It runs in workers alone, for it may start
+    threads or connect to something.
+    """
+    if prelude.initializer is not None:
+        return (), ()
+    modules = [
+        # A method of a builtin type is of no module.
+        e.rpartition(".")[0] if isinstance(e, str) else getattr(e, "__module__", None) or ""
+        for e in entries
+    ]
+    of_spider = spidercls.__module__
+    preload = tuple(name for name in dict.fromkeys(modules) if name and name not in MAINS)
+    return preload, () if of_spider in MAINS else (of_spider,)
+
+
+def modules_and_classes(entries: Iterable[Entry]) -> tuple[list[type], list[str]]:
+    """The pipelines' classes that this process has imported, and the names of all their modules."""
+    classes: list[type] = []
+    modules: list[str] = []
+    for entry in entries:
+        module, _, name = import_path(entry).rpartition(".")
+        found = getattr(sys.modules.get(module), name, None)
+        classes += [found] if isinstance(found, type) else []
+        modules.append(module)
+    return classes, modules
+
+
+def folders_to_import_from(spidercls: type) -> tuple[str, ...]:
+    """The folder of a ``scrapy runspider`` file, which is not on ``sys.path``."""
+    module = sys.modules.get(spidercls.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or "." in spidercls.__module__ or spidercls.__module__ in MAINS:
+        return ()
+    folder = os.path.dirname(os.path.abspath(file))
+    return () if folder in map(os.path.abspath, sys.path) else (folder,)

@@ -1,0 +1,176 @@
+"""``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``.
+
+Imports little: Scrapy loads all commands for any of them, and ``crawl`` is to launch a fork server
+first of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrapy import Spider
+from scrapy.addons import AddonManager
+from scrapy.commands import BaseRunSpiderCommand
+from scrapy.exceptions import UsageError
+from scrapy.spiderloader import get_spider_loader
+from scrapy.utils.project import inside_project
+
+from scrapy_mpworkers.errors import NotPrivateError
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.commands.replay import Replay
+    from scrapy_mpworkers.stores.dead_letters import StoredLetters
+
+
+class MPWorkersCommand(BaseRunSpiderCommand):
+    """What is done with workers beside a crawl.
+
+    The exit code is 1 if an item failed again or something would fail, and 2 for a wrong use.
+    """
+
+    def syntax(self) -> str:
+        """The words behind the command's name."""
+        return "[options] check [SPIDER] | replay FILE"
+
+    def short_desc(self) -> str:
+        """For the list of commands."""
+        return "Check what would fail in workers, or send dead letters again (scrapy_mpworkers)"
+
+    def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
+        """Only a replay crawls; a check must not install a reactor."""
+        super().process_options(args, opts)
+        self.requires_crawler_process = args[:1] != ["check"]
+
+    def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        """Do what the first word says.
+
+        Raises:
+            UsageError: there is no such word, or what it needs is missing.
+        """
+        is_check = args[:1] == ["check"] and len(args) <= 2
+        if not is_check and (len(args) != 2 or args[0] != "replay"):
+            raise UsageError
+        try:
+            if is_check:
+                self._check(args[1] if len(args) == 2 else None)
+            else:
+                self._replay(Path(args[1]), opts)
+        except _Refused as reason:
+            print(f"scrapy mpworkers {args[0]}: {reason}", file=sys.stderr)
+            self.exitcode = 2
+
+    def _check(self, name: str | None) -> None:
+        from scrapy_mpworkers.commands.check import check_settings
+        from scrapy_mpworkers.commands.findings import picture
+
+        assert self.settings is not None
+        if not inside_project():
+            raise _Refused("run it inside the Scrapy project whose settings it shall check")
+        AddonManager.load_pre_crawler_settings(self.settings)
+        loader = get_spider_loader(self.settings)
+        known = sorted(loader.list())
+        if name is not None and name not in known:
+            raise _Refused(
+                f"this project has no spider {name!r} (its spiders: {', '.join(known) or 'none'})"
+            )
+        if name is None and len(known) == 1:
+            [name] = known
+        if name is None:
+            spidercls, whose = Spider, "the project's settings, without those of a spider"
+        else:
+            spidercls, whose = loader.load(name), f"the settings of the spider {name}"
+        check = check_settings(self.settings, spidercls)
+        print(picture(check, whose))
+        self.exitcode = 1 if check.would_fail else 0
+
+    def _replay(self, path: Path, opts: argparse.Namespace) -> None:
+        from scrapy_mpworkers.commands.replay import Replay, next_free
+        from scrapy_mpworkers.stores.dead_letters import DeadLetterFile
+
+        stored = self._stored(path)
+        again = DeadLetterFile(next_free(path.absolute()))
+        replays = [Replay(stored, spider, again) for spider in stored.spiders]
+        self._crawl_in_turn(iter(replays), opts.spargs)
+        assert self.crawler_process is not None
+        self.crawler_process.start()
+        counts: Counter[str] = Counter()
+        for replay in replays:
+            replay.finish()
+            counts += replay.counts
+        print(_summary(counts, again.path) + _left_out(path, stored))
+        stored.close()
+        if counts["again"] or self.crawler_process.bootstrap_failed:
+            self.exitcode = 1
+
+    def _stored(self, path: Path) -> StoredLetters:
+        """The letters in the file; the spiders of all of them are spiders of the project."""
+        from scrapy_mpworkers.stores.dead_letters import StoredLetters
+
+        assert self.crawler_process is not None
+        if not inside_project():
+            raise _Refused("run it inside the Scrapy project that has the spider of the letters")
+        try:
+            stored = StoredLetters(path)
+        except NotPrivateError as error:
+            raise _Refused(str(error)) from None
+        except OSError as error:
+            raise _Refused(f"{path} cannot be read: {error.strerror or error}") from None
+        if not stored.spiders:
+            raise _Refused(f"there are no dead letters in {path}")
+        known = self.crawler_process.spider_loader.list()
+        for name in stored.spiders:
+            if name not in known:
+                raise _Refused(
+                    f"{path} has letters of the spider {name!r}, which this project does not have "
+                    f"(its spiders: {', '.join(sorted(known)) or 'none'})"
+                )
+        return stored
+
+    def _crawl_in_turn(self, replays: Iterator[Replay], spargs: dict[str, str]) -> None:
+        """One crawl after the other: at once they would write to the same feeds."""
+        replay = next(replays, None)
+        if replay is None:
+            return
+        assert self.crawler_process is not None
+        crawler = self.crawler_process.create_crawler(replay.spider)
+        replay.attach(crawler)
+        ended: Any = self.crawler_process.crawl(crawler, **spargs)
+
+        def go_on(result: Any) -> Any:
+            self._crawl_in_turn(replays, spargs)
+            return result
+
+        # A Task or a Deferred, as the reactor is. The next crawl is known to the process before
+        # it looks whether any is left.
+        add_callback = getattr(ended, "add_done_callback", None) or ended.addBoth
+        add_callback(go_on)
+
+
+class _Refused(Exception):
+    """The reason why nothing is done, in one sentence."""
+
+
+def _summary(counts: Counter[str], again: Path) -> str:
+    total = counts["done"] + counts["dropped"] + counts["again"]
+    where = f" in {again}" if counts["again"] else ""
+    return (
+        f"Replayed {total} dead letters: {counts['done']} done, {counts['dropped']} dropped, "
+        f"{counts['again']} again{where}"
+    )
+
+
+def _left_out(path: Path, stored: StoredLetters) -> str:
+    """What of the file was not replayed, behind the summary."""
+    left = ""
+    if stored.skipped == 1:
+        left += f"; 1 line of {path} is no letter and was skipped"
+    elif stored.skipped:
+        left += f"; {stored.skipped} lines of {path} are no letters and were skipped"
+    if stored.has_grown:
+        left += f"; others have come to {path} meanwhile, so keep it"
+    return left

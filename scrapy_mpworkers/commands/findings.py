@@ -1,0 +1,108 @@
+"""The text that ``scrapy mpworkers check`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from scrapy_mpworkers.commands.check import Check, Step
+from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.lint import Kind
+from scrapy_mpworkers.lint.messages import not_inspected
+from scrapy_mpworkers.settings import LevelSettings
+
+_WIDTH = 100
+_LABEL = 12
+
+
+def picture(check: Check, whose: str) -> str:
+    """The whole picture of a crawl. *whose* settings were checked, in a few words."""
+    return "\n".join([f"Checked: {whose}", "", *_failures(check), *_line(check), _sum(check)])
+
+
+def _failures(check: Check) -> Iterator[str]:
+    for failure in check.failures:
+        yield from _entry("would fail", failure, 0)
+    for line in check.of_settings:
+        yield from _entry("warning", line, 0)
+    if check.failures or check.of_settings:
+        yield ""
+
+
+def _line(check: Check) -> Iterator[str]:
+    if check.options is not None and not check.options.enabled:
+        yield "MPWORKERS_ENABLED is False: all pipelines run in Scrapy's process."
+        yield ""
+    hop: Hop | None = None
+    for step in check.steps:
+        if step.hop is None:
+            yield f"{_order(step)}  {step.path}  in Scrapy's process"
+            for failure in step.failures:
+                yield from _entry("would fail", failure.why)
+        elif check.options is not None:
+            if step.hop != hop:
+                yield _hop(step.hop, check.options.levels[step.hop.level])
+            yield from _step(step)
+        hop = step.hop
+    if check.steps:
+        yield ""
+
+
+def _hop(hop: Hop, level: LevelSettings) -> str:
+    workers = level.pool.workers
+    parts = [f"level {level.name}"] if level.name else []
+    if workers:
+        parts.append(f"{workers} worker{'s' if workers > 1 else ''}")
+    else:
+        parts.append("in Scrapy's process (MPWORKERS_WORKERS is 0)")
+    if level.key is not None:
+        parts.append(f"key {getattr(level.key, '__name__', level.key)}")
+    if level.batch_size:
+        parts.append(f"batches of {level.batch_size} or {level.batch_seconds:g} s")
+    if not level.wait:
+        parts.append("the crawl does not wait for it")
+    return f"{'':6}  hop {hop.number + 1}: {', '.join(parts)}"
+
+
+def _step(step: Step) -> Iterator[str]:
+    yield f"{_order(step)}    {step.path}"
+    report = step.report
+    if report is not None:
+        yield from _entry("touches", ", ".join(report.touches) or "neither crawler nor spider")
+        for cache in report.of(Kind.CACHE):
+            yield from _entry("cache", f"{', '.join(cache.names)}: each worker fills its own")
+        if report.error:
+            yield from _entry("unread", not_inspected(report))
+        elif report.unread:
+            yield from _entry("unread", f"{', '.join(report.unread)}: the first items will tell")
+    for failure in step.failures:
+        is_whole = failure.why.startswith(("MPWORKERS_", step.path))
+        where = f" ({failure.where})" if failure.where else ""
+        text = failure.why if is_whole else f"{failure.what}: {failure.why}{where}"
+        yield from _entry("would fail", text)
+    for line in step.warnings:
+        yield from _entry("warning", line)
+    if step.place:
+        yield from _entry("placement", step.place)
+
+
+def _entry(label: str, text: str, indent: int = 12) -> list[str]:
+    head = f"{'':{indent}}{label:<{_LABEL}}"
+    return wrap(
+        text,
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _order(step: Step) -> str:
+    return f"{step.order!s:>6}"
+
+
+def _sum(check: Check) -> str:
+    warnings = f"{check.warnings} warning{'' if check.warnings == 1 else 's'}"
+    fails = f"{check.would_fail} would fail" if check.would_fail else "nothing would fail"
+    return f"In a worker {fails}, {warnings}."

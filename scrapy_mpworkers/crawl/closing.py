@@ -1,0 +1,91 @@
+"""While the spider closes: says what is left, and gives it up when nothing moves any more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+
+from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.errors import CloseTimeout
+from scrapy_mpworkers.eventloop import CrawlLoop
+from scrapy_mpworkers.pool.awake import Awake
+
+logger = logging.getLogger(__name__)
+
+_REPORT_EVERY = 10.0  # seconds
+_REPORT_AFTER = 1.0  # seconds; most crawls have closed by then
+
+
+class Closing:
+    """A deadline that counts time without progress, from the moment the engine begins to close, but
+    no time in which this process was frozen.
+
+    Args:
+        levels: whose items are waited for.
+        timeout: seconds without any item settled, after which the rest is given up.
+    """
+
+    def __init__(self, loop: CrawlLoop, levels: Sequence[Level], timeout: float) -> None:
+        self._loop = loop
+        self._levels = levels
+        self._timeout = timeout
+        self._awake = Awake()
+        self._since: float | None = None
+        self._report_at = 0.0
+
+    def begin(self) -> None:
+        """The engine begins to close. A second call does nothing."""
+        if self._since is None:
+            self._since = monotonic()
+            self._awake.hold(self)
+            self._report_at = self._since + _REPORT_AFTER
+            for level in self._started():
+                level.pool.hurry()
+            self._watch(self._since)
+
+    def end(self) -> None:
+        """There is nothing left that could be late."""
+        self._awake.end()
+
+    def _watch(self, since: float) -> None:
+        pending, now = sum(level.backpressure.pending for level in self._levels), monotonic()
+        settled = max((level.pool.settled_at for level in self._started()), default=since)
+        busy = max(since, settled, *(one.backpressure.busy_since for one in self._levels))
+        idle = self._awake.seconds_since(busy)
+        if pending and idle >= self._timeout:
+            self._give_up_the_rest(idle)
+            return
+        if pending and now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY
+            self._report(pending)
+        # Also while nothing is pending: an item may be on its way to us in an earlier pipeline.
+        self._loop.call_later(self._pause(idle if pending else 0.0), lambda: self._watch(since))
+
+    def _pause(self, idle: float) -> float:
+        until_report = self._report_at - monotonic()
+        pause = self._timeout - idle
+        return max(0.01, min(pause, until_report) if until_report > 0 else min(pause, 1.0))
+
+    def _report(self, pending: int) -> None:
+        held = [task for level in self._started() for task in level.pool.overdue()]
+        longest = max((seconds for _, _, seconds in held), default=0.0)
+        logger.info(
+            "Closing: %d items left, %d of them at workers, the longest for %.0f s",
+            pending,
+            len(held),
+            longest,
+        )
+
+    def _give_up_the_rest(self, idle: float) -> None:
+        for pool in (level.pool for level in self._started()):
+            for task_id, worker, seconds in pool.overdue():
+                logger.warning(
+                    "Item %d is at %s for %.0f s and is given up", task_id, worker, seconds
+                )
+            pool.give_up(partial(CloseTimeout, idle))
+            pool.kill()
+
+    def _started(self) -> list[Level]:
+        return [level for level in self._levels if level.has_started]

@@ -1,0 +1,249 @@
+"""The workers of all levels of one crawl: made, started, watched, drained, stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from time import monotonic
+
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.backends.base import Backend, LevelPool, find_backend, plans_of
+from scrapy_mpworkers.backends.preloading import imported_settings_module, modules_and_classes
+from scrapy_mpworkers.crawl import reporting as summary
+from scrapy_mpworkers.crawl.backpressure import Backpressure
+from scrapy_mpworkers.crawl.closing import Closing
+from scrapy_mpworkers.crawl.context import Crossing
+from scrapy_mpworkers.crawl.events import PoolNews
+from scrapy_mpworkers.crawl.patches import ScraperNudge, count_items_of_start, watch_closing
+from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.stats import publish
+from scrapy_mpworkers.eventloop import CrawlLoop, Gate, current_loop, end
+from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.lint.changed import changed_state
+from scrapy_mpworkers.pool.cpus import usable_cpus
+from scrapy_mpworkers.pool.interface import because_stopped
+from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.validators import Automatic
+from scrapy_mpworkers.worker.prelude import initialize
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without any item, after which a second close no longer waits for the stop that the first
+#: one should bring on; and between two looks.
+_PATIENCE, _LOOK_AGAIN = 2.0, 0.1
+
+
+class Workforce:
+    """The levels of one crawl, and beside them one that takes calls of functions.
+
+    Args:
+        hops: where items of the crawl go.
+    """
+
+    def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
+        self._crawler = crawler
+        self._options = options
+        self._plans, self.calls_at = plans_of(options, hops)
+        self.settings = [plan.settings for plan in self._plans]
+        self._backend: Backend | None = None
+        if any(level.pool.workers for level in self.settings):
+            self._backend = find_backend(options.backend)(crawler, options, self._plans)
+        self.levels: list[Level] = []
+        self._stopped: Gate | None = None
+        self._is_over = self._is_initialized = False
+
+    def prepare(self) -> None:
+        """Let the backend begin what takes long while Scrapy goes on to start."""
+        if self._backend is not None:
+            self._backend.prepare()
+
+    def assemble(self, crossing: Crossing, loop: CrawlLoop) -> None:
+        """Make the levels. None of them is started yet."""
+        self._loop = loop
+        self._nudge = ScraperNudge(self._crawler, loop, self._awaited)
+        self.levels = [self._level(n, crossing, loop) for n in range(len(self.settings))]
+        self._closing = Closing(loop, self.levels, self._options.close_timeout)
+        watch_closing(self._crawler, self._closing.begin, self._await_end)
+        count_items_of_start(self._crawler)
+        self._warn_of_changed_state()
+        self._report_progress_later()
+
+    async def start(self, numbers: Iterable[int]) -> None:
+        """Start the workers of these levels, unless they are, and wait until one of each is ready.
+
+        Raises:
+            Exception: what a worker raised while it built or opened its pipelines.
+            WorkerStartError: none became ready.
+            PoolClosed: the crawl has stopped its workers.
+        """
+        self.expect_open()
+        wanted = [self.levels[number] for number in numbers]
+        self._initialize_here(wanted)
+        for level in wanted:
+            level.start()
+        for level in wanted:
+            await level.news.started.wait()
+
+    def _initialize_here(self, wanted: Iterable[Level]) -> None:
+        """Run the user's initializer, once, if this process does a worker's job.
+
+        Raises:
+            WorkerStartError: the initializer failed.
+        """
+        is_needed = self._options.enabled and any(not one.settings.pool.workers for one in wanted)
+        if is_needed and not self._is_initialized:
+            initialize(self._options.initializer)
+            self._is_initialized = True
+
+    def expect_open(self) -> None:
+        """Nobody would stop workers that are started behind the stop.
+
+        Raises:
+            PoolClosed: the crawl has stopped its workers.
+        """
+        if self._is_over:
+            raise because_stopped(None)
+
+    def kill(self) -> None:
+        """The start has failed: end all workers at once."""
+        for level in self._started():
+            level.pool.kill()
+            level.news.close_failures.clear()
+
+    async def stop(self) -> None:
+        """Drain, stop, join. Safe to call twice, and without a start.
+
+        Raises:
+            Exception: what a pipeline's ``close_spider`` raised in a worker.
+        """
+        self._is_over = True
+        if self._stopped is None:
+            if not self.levels:
+                return
+            self._stopped = Gate(self._loop)
+            self._closing.begin()
+            self._stop_when_drained()
+        try:
+            await self._stopped.wait()
+        finally:
+            self._closing.end()
+        for level in self.levels:
+            if level.news.close_failures:
+                raise level.news.close_failures.pop(0)
+
+    def sum_up(self) -> None:
+        """The last stats, and a table for each level in the log."""
+        started, now = self._started(), monotonic()
+        if not any(level.pool.figures.started for level in started):
+            return
+        publish(started, self._crawler.stats)
+        for level in started:
+            # After a start that failed there is nothing to sum up, and an error to be read.
+            if any(worker.lived(now) for worker in level.pool.figures.workers):
+                has_batches = level.settings.batch_size > 0
+                table = summary.table(level.pool.figures, now, self._cpus, has_batches)
+                self._log(f"Workers' summary{level.of_level}:\n{table}")
+
+    # Start
+
+    def _warn_of_changed_state(self) -> None:
+        """Say what a script has set in modules that workers import anew."""
+        if self._backend is None or self._options.start_method == "fork":
+            return
+        entries = [entry for plan in self._plans for entry in plan.entries]
+        changed = changed_state(*modules_and_classes(entries), imported_settings_module())
+        if changed:
+            logger.warning(
+                "%s: changed since the import, but workers import the module anew and have what it "
+                "sets itself. Pass it on by a setting, an attribute of the spider or the item, or "
+                "set it in MPWORKERS_INITIALIZER",
+                ", ".join(changed),
+            )
+
+    def _level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
+        settings = self.settings[number]
+        news = PoolNews(crossing, Gate(loop), settings.name)
+        make_state = partial(crossing.state, number)
+        pool: LevelPool
+        if self._backend is None or not settings.pool.workers:
+            # Late: it brings a worker's modules along.
+            from scrapy_mpworkers.backends.inline import InProcessPool
+
+            pool = InProcessPool(make_state, crossing.codec, news, loop.call_soon)
+        else:
+            pool = self._backend.pool(number, make_state, crossing.codec, news, loop)
+        bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
+        backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
+        if isinstance(settings.pool.max_pending, Automatic):
+            news.widen = backpressure.widen
+        return Level(settings, loop, pool, backpressure, news)
+
+    @property
+    def _cpus(self) -> int:
+        return usable_cpus() if self._backend is None else self._backend.cpus
+
+    def _started(self) -> list[Level]:
+        return [level for level in self.levels if level.has_started]
+
+    def _awaited(self) -> int:
+        """Items that the crawl waits for."""
+        return sum(level.backpressure.pending for level in self.levels if level.waits)
+
+    # While it runs
+
+    def _report_progress_later(self) -> None:
+        interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
+        if interval:
+            before = [sum(level.settled) for level in self.levels]
+            self._loop.call_later(interval, lambda: self._report_progress(interval, before))
+
+    def _report_progress(self, interval: float, before: Sequence[int]) -> None:
+        if self._stopped is not None:
+            return
+        publish(self._started(), self._crawler.stats)
+        for level, settled in zip(self.levels, before, strict=True):
+            if level.has_started:
+                per_minute = (sum(level.settled) - settled) * 60 / interval
+                state = level.pool.figures, level.pool.workers(), level.backpressure.pending
+                self._log(summary.progress(level.of_level, *state, per_minute))
+        self._report_progress_later()
+
+    def _log(self, text: str) -> None:
+        logger.info("%s", text, extra={"spider": self._crawler.spider})
+
+    # End
+
+    async def _await_end(self) -> None:
+        """Wait for the stop that a close brings on, but not for ever for one that does not come."""
+        loop = current_loop()  # not the crawl's, whose timers end when the spider has closed
+        patience = _PATIENCE
+        while patience > 0:
+            if self._stopped is not None:
+                await self._stopped.wait()
+                return
+            turn = loop.waiter()
+            loop.call_later(_LOOK_AGAIN, partial(end, turn))
+            await turn
+            has_items = any(level.backpressure.pending for level in self.levels)
+            patience = _PATIENCE if has_items else patience - _LOOK_AGAIN
+
+    def _stop_when_drained(self) -> None:
+        for level in self.levels:
+            if level.backpressure.pending:
+                level.backpressure.when_drained(self._stop_when_drained)
+                return
+        assert self._stopped is not None
+        working = self._started()
+        if not working:
+            self._stopped.open()
+        for level in list(working):
+            level.news.started.open(because_stopped(None))  # for a call that waits for its workers
+            stopped = partial(self._has_stopped, level, working)
+            level.pool.stop(self._options.close_timeout, stopped)
+
+    def _has_stopped(self, level: Level, working: list[Level]) -> None:
+        working.remove(level)
+        if not working and self._stopped is not None:
+            self._stopped.open()

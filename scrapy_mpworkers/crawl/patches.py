@@ -1,0 +1,221 @@
+"""Five places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
+
+Written for Scrapy 2.15 to 2.19.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from scrapy.crawler import Crawler
+from scrapy.utils.defer import deferred_from_coro
+
+from scrapy_mpworkers.errors import MPWorkersError
+from scrapy_mpworkers.eventloop import CrawlLoop, Gate, current_loop
+
+logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN = 0.1  # seconds
+
+
+#: Seconds that a second close waits for the rest of the first one, behind the end of the workers.
+_REST_OF_CLOSE = 2.0
+
+
+def engine_of(crawler: Crawler) -> Any:
+    """The engine of *crawler*; ``None`` before it has one."""
+    try:
+        return crawler.engine
+    except RuntimeError:  # Scrapy 2.19 does not say None
+        return None
+
+
+class SpiderCloser:
+    """Asks the engine to close the spider: once, and not when it closes already.
+
+    To the engine a second wish is a second close, which is still pending when the loop ends.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._has_asked = False
+
+    def ask(self, reason: str) -> None:
+        """Let the spider close with *reason*, unless another one was first."""
+        if not self._has_asked:
+            self._has_asked = True
+            deferred_from_coro(self._close(reason))
+
+    async def _close(self, reason: str) -> None:
+        engine: Any = engine_of(self._crawler)
+        if engine is None or (hasattr(engine, "_slot") and engine._slot is None):
+            self._has_asked = False  # not open yet, or closed
+            return
+        slot = getattr(engine, "_slot", None)  # of Scrapy 2.15 to 2.19; another one just closes
+        if getattr(slot, "closing", None) is None:
+            await engine.close_spider_async(reason=reason)
+
+
+def watch_closing(
+    crawler: Crawler, begins: Callable[[], None], end: Callable[[], Awaitable[None]]
+) -> None:
+    """Call *begins* when the engine begins to close the spider; let a second close wait for it.
+
+    Scrapy calls ``close_spider`` of pipelines, and sends ``spider_closed``, only after every item
+    is settled: a deadline that began there would never begin for an item that is stuck.
+
+    And when a first Ctrl-C comes while the spider closes, Scrapy takes it for closed and ends its
+    loop: what a level that nobody waits for still has would be lost. So the close of an engine that
+    stops waits for *end*, and then for the first one, with a limit: it may come from within, from a
+    handler of ``spider_closed`` that stops the crawler. Any other second close, of a callback that
+    raises CloseSpider for one, waits as long as Scrapy lets it: the loop may end before it.
+    """
+    engine = engine_of(crawler)
+    close = getattr(engine, "close_spider_async", None)
+    if close is None:
+        logger.debug("This Scrapy has no engine.close_spider_async: no deadline while closing")
+        return
+    loop = current_loop()  # not the crawl's, which ends with it
+    closed: Gate | None = None
+
+    @wraps(close)
+    async def close_spider_async(*args: Any, **kwargs: Any) -> Any:
+        nonlocal closed
+        if closed is not None and engine.running:
+            return await close(*args, **kwargs)
+        if closed is not None:
+            await end()
+            loop.call_later(_REST_OF_CLOSE, closed.open)
+            return await closed.wait()
+        closed = Gate(loop)
+        begins()
+        try:
+            return await close(*args, **kwargs)
+        finally:
+            closed.open()
+
+    engine.close_spider_async = close_spider_async
+
+
+def count_items_of_start(crawler: Crawler) -> None:
+    """Keep Scrapy from closing while items of ``start()`` are in its pipelines.
+
+    Before 2.18 the scraper counts as idle then: the spider closes, and what is behind the hop, in a
+    later pipeline or an async handler of ``item_scraped``, is lost without a word.
+    """
+    slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
+    if not hasattr(slot, "itemproc_size") or not hasattr(slot, "is_idle"):
+        logger.debug("Scrapy's scraper has changed: items of start() may be lost at the end")
+        return
+    is_idle = slot.is_idle
+    slot.is_idle = lambda: is_idle() and not slot.itemproc_size
+
+
+class ScraperNudge:
+    """Makes the scraper look again after an item of ``start()``.
+
+    After such an item Scrapy does not look whether it may close: an explicit close would hang for
+    ever, and an idle one would come at the engine's next heartbeat, up to 5 seconds later.
+    """
+
+    def __init__(self, crawler: Crawler, loop: CrawlLoop, pending: Callable[[], int]) -> None:
+        self._crawler = crawler
+        self._loop = loop
+        self._pending = pending
+        self._due = False
+
+    def look_soon(self) -> None:
+        """Nothing is pending any more; but at this moment the last item still counts."""
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._due = False
+        engine = engine_of(self._crawler)
+        try:
+            self._nudge(engine._slot, engine.scraper, engine.scraper.slot)
+        except AttributeError as error:
+            logger.debug("Scrapy's engine has changed, its scraper is not nudged: %s", error)
+
+    def _nudge(self, engine_slot: Any, scraper: Any, slot: Any) -> None:
+        if engine_slot is None or slot is None:
+            return  # closed
+        if slot.closing is not None:
+            if slot.closing.called:
+                return
+            if slot.is_idle():
+                scraper._check_if_closing()
+                return
+        elif engine_slot.closing is None:
+            engine_slot.nextcall.schedule()
+        if slot.itemproc_size and not self._pending():
+            # An item is behind the hop still, in a later pipeline or an async handler of
+            # item_scraped; no outcome of ours will make us look again.
+            self._due = True
+            self._loop.call_later(_LOOK_AGAIN, self._look)
+
+
+class PipelinesFrom:
+    """Lets some items begin at a later pipeline.
+
+    Args:
+        process_item: called for every item, from the first time that a route was asked for, with
+            the item and what Scrapy would have called.
+    """
+
+    def __init__(
+        self, crawler: Crawler, process_item: Callable[[Any, Any], Awaitable[Any]]
+    ) -> None:
+        self._crawler = crawler
+        self._process_item = process_item
+        self._plain: Any = None
+        self._from_route: dict[int, Any] = {}
+
+    def from_route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
+        """A function that runs an item through the pipelines from this route on.
+
+        Raises:
+            MPWorkersError: this Scrapy has nothing to do that with.
+        """
+        try:
+            if self._plain is None:
+                self._wrap()
+            if number not in self._from_route:
+                self._from_route[number] = self._shortened(number)
+        except (AttributeError, KeyError, StopIteration) as error:
+            raise MPWorkersError(
+                f"the item pipeline manager is not as in Scrapy 2.15 to 2.19 ({error!r}), and so "
+                "no item can begin in the middle"
+            ) from error
+        return self._from_route[number].process_item_async  # type: ignore[no-any-return]
+
+    def _wrap(self) -> None:
+        engine = engine_of(self._crawler)
+        manager = engine.scraper.itemproc
+        plain = copy.copy(manager)  # without the wrapper, which stands on the instance
+        whole = plain.process_item_async
+
+        @wraps(whole)
+        async def process_item_async(item: Any) -> Any:
+            return await self._process_item(item, whole)
+
+        manager.process_item_async = process_item_async
+        self._plain = plain
+
+    def _shortened(self, number: int) -> Any:
+        methods = list(self._plain.methods["process_item"])
+        begin = next(n for n, method in enumerate(methods) if _route_number(method) == number)
+        shortened = copy.copy(self._plain)
+        shortened.methods = copy.copy(self._plain.methods)
+        shortened.methods["process_item"] = deque(methods[begin:])
+        return shortened
+
+
+def _route_number(method: Any) -> Any:
+    return getattr(getattr(method, "__self__", None), "route_number", None)

@@ -1,0 +1,232 @@
+"""What outlives the process: the dead letters, and the journal of what is pending."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.crawl.item import Shipment
+from scrapy_mpworkers.crawl.resume import KeptItem, Resumed, Resumption
+from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.eventloop import CrawlLoop, Gate, end
+from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.pool.interface import GivenUp
+from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.stores.dead_letters import (
+    DeadLetter,
+    DeadLetterFile,
+    history,
+    readable,
+    shown,
+)
+from scrapy_mpworkers.stores.journal import Journal
+from scrapy_mpworkers.stores.journal_entries import Entry as JournalEntry
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.texts import ascii_safe
+
+logger = logging.getLogger(__name__)
+
+
+class Keeping:
+    """Keeps the items of one crawl from being lost, and sends on what an earlier run has kept.
+
+    Raises:
+        SettingError: the file of dead letters cannot be used.
+        JournalError: the journal cannot be used.
+    """
+
+    def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
+        self._crawler = crawler
+        self._hops = hops
+        self._waits = [options.levels[hop.level].wait for hop in hops]
+        # Without hops there is nothing to keep, and no file of an earlier run to touch.
+        self._file = _checked(options) if hops else None
+        has_journal = options.journal and bool(hops)
+        self._journal = self._own_journal() if has_journal else None
+        self._loop: CrawlLoop | None = None
+        self._written = 0
+        self._buried: WeakSet[BaseException] = WeakSet()
+        self._kept: Iterable[KeptItem] = ()
+        self.replaces_start = False  #: whether the spider's own ``start()`` is left out
+
+    def _own_journal(self) -> Journal:
+        crawler = self._crawler
+        # Scrapy says of a crawl that failed while it was built that it is not crawling.
+        return Journal(Path(crawler.settings["JOBDIR"]), lambda: bool(crawler.crawling))
+
+    def start(self, codec: ParentCodec, loop: CrawlLoop) -> None:
+        """The crawl begins: *codec* opens frames of an earlier run."""
+        self._codec = codec
+        self._loop = loop
+        if self._journal is not None:
+            self._journal.start(loop.call_from_thread)
+            self._kept = _left(self._journal)
+        self._resumption = Resumption(self._crawler, self._hops, self._waits, codec.open)
+
+    def replay(self, letters: Iterable[KeptItem]) -> None:
+        """Send *letters* instead of running ``start()``."""
+        self._kept = letters
+        self.replaces_start = True
+
+    def resumed(self) -> Iterator[Resumed]:
+        """The kept items, made one at a time."""
+        return self._resumption.items(self._kept)
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether items are kept while they are at a hop."""
+        return self._journal is not None
+
+    @property
+    def has_resumed(self) -> bool:
+        """Whether any kept item was resumed."""
+        return self._resumption.has_begun
+
+    def arrived(self, item: Any) -> tuple[KeptItem | None, int | None]:
+        """The kept item that *item* was made of and its hop, if it has just come to its route."""
+        return self._resumption.arrived(item)
+
+    def take(self, hop: Hop, shipment: Shipment, kept: KeptItem | None) -> JournaledTask | None:
+        """An item has come to *hop*. ``None`` where there is no journal to keep it."""
+        if self._journal is None:
+            return None
+        if isinstance(kept, LeftEntry):
+            return JournaledTask(self._journal, kept.number, None)
+        assert self._loop is not None
+        committed = self._loop.waiter()
+        frame = self._codec.stored(shipment.frame, shipment.results)
+        number = self._journal.add(hop.paths, frame, partial(end, committed))
+        return JournaledTask(self._journal, number, committed)
+
+    async def close(self) -> None:
+        """The crawl has ended."""
+        if self._journal is not None:
+            if self._loop is not None:
+                await self._close_journal(self._journal, self._loop)
+            self._journal.release()
+        if self._file is not None and self._written:
+            logger.warning(
+                "Dead letters: %d, written to %s. To send them again: scrapy mpworkers replay %s",
+                self._written,
+                self._file.path,
+                self._file.path,
+                extra={"spider": self._crawler.spider},
+            )
+
+    async def _close_journal(self, journal: Journal, loop: CrawlLoop) -> None:
+        closed = Gate(loop)
+        journal.close(closed.open)
+        await closed.wait()
+        journal.join()
+        if journal.left:
+            logger.warning(
+                "%d items of an earlier run stay in the journal for the next one",
+                len(journal.left),
+                extra={"spider": self._crawler.spider},
+            )
+
+    # Dead letters
+
+    def bury(self, hop: Hop, shipment: Shipment, given_up: GivenUp) -> None:
+        """Keep an item that was given up. Whatever fails here, its content is in the log."""
+        assert self._crawler.spider is not None
+        letter = DeadLetter(
+            # Not from the frame: what kills a worker as it is loaded must not be loaded here.
+            item=readable(shipment.content),
+            frame=self._codec.stored(shipment.frame, shipment.results),
+            hop=hop.paths,
+            deaths=given_up.deaths,
+            attempts=given_up.attempts,
+            worker=given_up.worker,
+            spider=self._crawler.spider.name,
+            **history(given_up.error),
+        )
+        self._buried.add(given_up.error)
+        if not self._write(letter):
+            self._log(letter)
+
+    def has_buried(self, error: BaseException) -> bool:
+        """Whether there is a dead letter with this very *error*."""
+        # Not by "in", which asks for the hash of exceptions: those of dataclasses have none.
+        return any(error is buried for buried in self._buried)
+
+    def _write(self, letter: DeadLetter) -> bool:
+        if self._file is None:
+            return False
+        try:
+            self._file.add(letter)
+        except OSError as error:
+            logger.error("A dead letter could not be written to %s: %s", self._file.path, error)
+            return False
+        self._written += 1
+        return True
+
+    def _log(self, letter: DeadLetter) -> None:
+        logger.error(
+            "Dead letter, on its way to %s (%s: %s): %s",
+            ", ".join(letter.hop),
+            letter.reason,
+            ascii_safe(letter.error),
+            shown(letter.item),
+            extra={"spider": self._crawler.spider},
+        )
+
+
+class JournaledTask:
+    """An item at a hop, from its arrival to its outcome; without an entry if the journal failed.
+
+    ``committed`` is to be awaited before it is submitted: then a crash cannot lose it.
+    """
+
+    def __init__(
+        self, journal: Journal, number: int | None, committed: Awaitable[None] | None
+    ) -> None:
+        self._journal = journal
+        self._number = number
+        self.committed = committed if number is not None else None
+
+    def settled(self) -> None:
+        """Its outcome is known, and its dead letter is written."""
+        if self._number is not None:
+            self._journal.remove(self._number)
+
+
+class LeftEntry(KeptItem):
+    """An item that was at a hop when an earlier run was killed.
+
+    Its entry stays until it has an outcome in this run; if it cannot go on, for the next run.
+    """
+
+    def __init__(self, journal: Journal, entry: JournalEntry) -> None:
+        self.number, self.hop, self.frame = entry.id, entry.hop, entry.frame
+        self._journal = journal
+
+    def ended(self, error: Exception | None) -> None:
+        """Also where it never got to the hop: its fields can no longer be pickled, for one."""
+        self._journal.remove(self.number)
+
+
+def _left(journal: Journal) -> Iterator[LeftEntry]:
+    if journal.left:
+        logger.info("Resuming %d items of an earlier run from the journal", len(journal.left))
+    while journal.left:
+        yield LeftEntry(journal, journal.left.popleft())
+
+
+def _checked(options: WorkerSettings) -> DeadLetterFile | None:
+    if options.dead_letters is None:
+        return None
+    file = DeadLetterFile(options.dead_letters)
+    try:
+        file.check()
+    except OSError as error:
+        raise SettingError(
+            f"MPWORKERS_DEAD_LETTERS is {str(file.path)!r}, but that file cannot be used: {error}."
+        ) from None
+    return file

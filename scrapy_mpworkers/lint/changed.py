@@ -1,0 +1,132 @@
+"""Finds state of modules and classes that was changed after their import, by a script for one.
+
+A worker imports the module anew and has what the module itself sets, so such a change is not there.
+Only names that a literal is assigned to are looked at: any other value may differ from process to
+process by itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from scrapy_mpworkers.lint.code import parsed
+from scrapy_mpworkers.wire.entries import MAINS
+
+_MISSING = object()
+
+#: Methods that change a builtin container. State that its own module changes so is a cache or a
+#: registry, and no configuration.
+_MUTATORS = frozenset(
+    ("add", "append", "appendleft", "clear", "extend", "insert")
+    + ("pop", "popitem", "remove", "setdefault", "update")
+)
+
+
+def changed_state(
+    classes: Iterable[type], modules: Iterable[str], settings_module: str | None = None
+) -> list[str]:
+    """The paths of what was changed, such as ``shop.pipelines.CONFIG``.
+
+    Args:
+        classes: whose attributes are looked at.
+        modules: names of modules; those of the same package that they have imported count too.
+        settings_module: runs in workers as well, so what its code changes is changed there.
+    """
+    looked_at = _with_neighbours(modules)
+    trees = [_tree(module) for module in looked_at | _with_neighbours([settings_module or ""])]
+    own = set[str]().union(*map(_changed_by_code, trees))
+    found = [name for module in looked_at for name in _changed_in_module(module, own)]
+    found += [name for cls in classes for name in _changed_in_class(cls, own)]
+    return sorted(set(found))
+
+
+def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
+    """The modules that this process has imported, each with those of its package that it uses."""
+    found: dict[ModuleType, None] = {}
+    for name in names:
+        module = sys.modules.get(name)
+        if module is None or name in MAINS:
+            continue
+        found[module] = None
+        package = name.partition(".")[0]
+        for value in list(vars(module).values()):
+            if isinstance(value, ModuleType) and value.__name__.partition(".")[0] == package:
+                found[value] = None
+    return found
+
+
+def _changed_in_module(module: ModuleType, own: set[str]) -> Iterator[str]:
+    for name, literal in _literals(_tree(module).body).items():
+        if name not in own and _differs(vars(module).get(name, _MISSING), literal):
+            yield f"{module.__name__}.{name}"
+
+
+def _changed_in_class(cls: type, own: set[str]) -> Iterator[str]:
+    module = sys.modules.get(cls.__module__)
+    if module is None or cls.__module__ in MAINS or type(cls) is not type:
+        return
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == cls.__qualname__:
+            for name, literal in _literals(node.body).items():
+                if name not in own and _differs(vars(cls).get(name, _MISSING), literal):
+                    yield f"{cls.__module__}.{cls.__qualname__}.{name}"
+
+
+def _tree(module: ModuleType) -> ast.Module:
+    file = vars(module).get("__file__")
+    found = parsed(file, module.__name__) if isinstance(file, str) else None
+    return ast.Module([], []) if found is None else found.tree  # it has no source here
+
+
+def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:
+    """The names that a statement of *body* assigns a literal to."""
+    found: dict[str, Any] = {}
+    for node in body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.expr):
+            try:
+                literal = ast.literal_eval(value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                continue
+            found |= {one.id: literal for one in targets if isinstance(one, ast.Name)}
+    return found
+
+
+def _changed_by_code(tree: ast.Module) -> set[str]:
+    """The names that code of a module assigns a second time, deletes from, or adds to: workers run
+    it as well."""
+    stored: Counter[str] = Counter()
+    changed: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            changed.update(node.names)
+        elif isinstance(node, ast.AugAssign):
+            changed.add(_name(node.target))
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            if not isinstance(node.ctx, ast.Load):
+                changed.add(_name(node.value if isinstance(node, ast.Subscript) else node))
+            elif getattr(node, "attr", "") in _MUTATORS:
+                changed.add(_name(node.value))
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            stored[node.id] += 1
+    return changed | {name for name, times in stored.items() if times > 1}
+
+
+def _name(node: ast.expr) -> str:
+    """The last part of what an expression names."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _differs(value: Any, literal: Any) -> bool:
+    try:
+        return type(value) is not type(literal) or bool(value != literal)
+    except Exception:  # of a comparison by code of the user
+        return False

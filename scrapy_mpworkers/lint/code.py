@@ -1,0 +1,268 @@
+"""Parsed modules and functions, and how their names are bound."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from types import ModuleType
+from typing import Any
+
+from scrapy_mpworkers.lint.names import (
+    NAMING,
+    FunctionNode,
+    all_parameters,
+    assigned_names,
+    bindings,
+    imported_names,
+    top_level,
+)
+from scrapy_mpworkers.lint.project import is_a, is_same_project, live_object, loaded, source_text
+
+#: Parameters that Scrapy fills, with nothing of an item.
+GIVEN = frozenset({"crawler", "spider", "settings"})
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A parsed file: what it imports, assigns and defines at the top."""
+
+    name: str
+    tree: ast.Module
+    file: str = ""
+
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """Map local names to dotted paths, of all that is imported at the top."""
+        return dict(imported_names(top_level(self.tree), self.name, self.package))
+
+    @cached_property
+    def values(self) -> dict[str, ast.expr]:
+        """What is assigned to names at the top."""
+        return dict(assigned_names(top_level(self.tree)))
+
+    @cached_property
+    def functions(self) -> dict[str, FunctionNode]:
+        """The functions at the top."""
+        return {node.name: node for node in self.tree.body if isinstance(node, FunctionNode)}
+
+    def function(self, name: str) -> Function:
+        """Return the function of that name at the top."""
+        if name not in self._made:
+            self._made[name] = Function(name, self.functions[name], self)
+        return self._made[name]
+
+    @cached_property
+    def _made(self) -> dict[str, Function]:
+        return {}
+
+    @cached_property
+    def classes(self) -> frozenset[str]:
+        """List the names of the classes at the top."""
+        return frozenset(n.name for n in top_level(self.tree) if isinstance(n, ast.ClassDef))
+
+    @cached_property
+    def scope(self) -> Function:
+        """Make a function without names of its own, where names mean what they mean at the top."""
+        node = ast.parse("def top(): pass").body[0]
+        assert isinstance(node, ast.FunctionDef)
+        return Function("", node, self)
+
+    @property
+    def package(self) -> str:
+        """Name the package that its relative imports begin at."""
+        is_package = self.file.replace("\\", "/").endswith("/__init__.py")
+        return self.name if is_package else self.name.rpartition(".")[0]
+
+    def place(self, node: ast.AST) -> str:
+        """Tell where *node* is, for a message: file and line."""
+        folder = os.path.join(os.getcwd(), "")
+        return f"{self.file.removeprefix(folder)}:{getattr(node, 'lineno', 1)}"
+
+    def live(self, name: str) -> Any:
+        """The class or function of the same project that *name* is; ``None`` for all else."""
+        return self.own(loaded(self.name).get(name))
+
+    def own(self, value: Any) -> Any:
+        """Return *value* itself if it is defined in the same project, else ``None``."""
+        try:
+            home = value.__module__
+        except Exception:  # of an object that stands for another one, and has none at the moment
+            return None
+        return value if isinstance(home, str) and is_same_project(home, self.name) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A method or a function at the top of a module.
+
+    Attributes:
+        owner: the place of its class among the bases; ``None``: it is no method.
+    """
+
+    name: str
+    node: FunctionNode
+    module: Module
+    owner: int | None = None
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """List the function itself and all that it holds."""
+        return list(ast.walk(self.node))
+
+    @cached_property
+    def parents(self) -> dict[ast.AST, ast.AST]:
+        """Each node's parent."""
+        return {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """Names of its parameters, without the object or class that a method is called on."""
+        args = self.node.args
+        names = [arg.arg for arg in (*args.posonlyargs, *args.args)]
+        return [*names[self._is_bound :], *(arg.arg for arg in args.kwonlyargs)]
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """Names that stand for the pipeline or its class."""
+        args = [*self.node.args.posonlyargs, *self.node.args.args]
+        first = {args[0].arg} if args and self._is_bound else set()
+        return frozenset({"self", "cls"} | first)
+
+    @cached_property
+    def values(self) -> dict[str, list[ast.expr]]:
+        """What is assigned to each of its locals, in order; ``with`` and ``for`` included."""
+        found: dict[str, list[ast.expr]] = {}
+        for node in self.nodes:
+            for target, value in bindings(node):
+                for name in ast.walk(target):
+                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
+                        found.setdefault(name.id, []).append(value)
+        return found
+
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """Map local names to dotted paths, of all that is imported inside of it."""
+        return dict(imported_names(self.nodes, self.module.name, self.module.package))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """List names bound in other ways: ``except … as``, a function, a class, ``*args``."""
+        args = self.node.args
+        found = {one.arg for one in (args.vararg, args.kwarg) if one is not None}
+        for node in self.nodes:
+            if isinstance(node, NAMING) and node is not self.node:
+                found.add(node.name or "")
+        return frozenset(found)
+
+    def is_local(self, node: ast.Name) -> bool:
+        """Tell whether the name means something of this function there, and not of its module."""
+        bound = (self.values, self.parameters, self.own_names, self.imports, self.named)
+        is_bound = node.id not in self.globals and any(node.id in names for names in bound)
+        return is_bound or self.is_inner(node)
+
+    def is_inner(self, node: ast.Name) -> bool:
+        """Tell whether the name is there a parameter of a lambda or function inside of this one."""
+        return node.id in self._inner_parameters and any(
+            node.id in all_parameters(one)
+            for one in self.ancestors(node)
+            if isinstance(one, (ast.Lambda, FunctionNode)) and one is not self.node
+        )
+
+    @cached_property
+    def _inner_parameters(self) -> frozenset[str]:
+        inside = (one for one in self.nodes if isinstance(one, (ast.Lambda, FunctionNode)))
+        names = [all_parameters(one) for one in inside if one is not self.node]
+        return frozenset().union(*names)
+
+    @cached_property
+    def globals(self) -> frozenset[str]:
+        """Names that it declares ``global``."""
+        return frozenset(
+            name for node in self.nodes if isinstance(node, ast.Global) for name in node.names
+        )
+
+    @cached_property
+    def decorators(self) -> set[str]:
+        return {ast.unparse(one).partition("(")[0] for one in self.node.decorator_list}
+
+    def live(self, node: ast.expr) -> Any:
+        """Return the object that a name, or a member of a module or class, is in this process."""
+        if isinstance(node, ast.Name):
+            if node.id in self.imports and not self.is_inner(node):
+                return live_object(self.imports[node.id])
+            return None if self.is_local(node) else loaded(self.module.name).get(node.id)
+        if isinstance(node, ast.Attribute):
+            owner = self.live(node.value)
+            return vars(owner).get(node.attr) if is_a(owner, ModuleType, type) else None
+        return None
+
+    def helper(self, name: ast.expr) -> Function | None:
+        """Find the function of the project that *name*, or a member of a module, means here."""
+        if isinstance(name, ast.Attribute):
+            is_of_module = is_a(self.live(name.value), ModuleType)
+            return self._of_project(self.live(name)) if is_of_module else None
+        if not isinstance(name, ast.Name):
+            return None
+        if name.id in self.imports and not self.is_inner(name):
+            return self._of_project(live_object(self.imports[name.id]))
+        if self.is_local(name):
+            return None
+        if name.id in self.module.functions:
+            return self.module.function(name.id)
+        is_imported = name.id in self.module.imports or "*" in self.module.imports
+        return self._of_project(self.module.live(name.id)) if is_imported else None
+
+    def _of_project(self, value: Any) -> Function | None:
+        live = inspect.unwrap(value) if self.module.own(value) is not None else None
+        if not inspect.isfunction(live):
+            return None
+        module = parsed(live.__code__.co_filename, live.__module__)
+        is_there = module is not None and live.__name__ in module.functions
+        return module.function(live.__name__) if module is not None and is_there else None
+
+    @property
+    def _is_bound(self) -> bool:
+        return self.owner is not None and "staticmethod" not in self.decorators
+
+    def is_for_either_loop(self, node: ast.AST) -> bool:
+        """``if is_asyncio_available(): …, else: …``: a worker has asyncio."""
+        if "is_asyncio_available" not in self.module.imports:
+            return False
+        return any(
+            isinstance(one, (ast.If, ast.IfExp)) and "is_asyncio_available" in ast.unparse(one.test)
+            for one in self.ancestors(node)
+        )
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """What *node* lies in, from the inside out, up to the function itself."""
+        while node is not self.node and node in self.parents:
+            node = self.parents[node]
+            yield node
+
+
+def is_super(node: ast.AST) -> bool:
+    """Whether it is ``super()``."""
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return is_call and node.func.id == "super"  # type: ignore[attr-defined]
+
+
+def mentions(value: ast.AST, place: ast.AST) -> bool:
+    """Whether *place*, such as ``self.x``, is part of *value*."""
+    wanted = ast.unparse(place)
+    return any(ast.unparse(node) == wanted for node in ast.walk(value) if type(node) is type(place))
+
+
+@lru_cache(maxsize=64)
+def parsed(file: str, name: str) -> Module | None:
+    """The module *name* in *file*, if its source is there."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the user's literals, which -W error makes errors
+            return Module(name, ast.parse(source_text(file, name) or "?"), file)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

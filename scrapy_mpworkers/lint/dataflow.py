@@ -1,0 +1,257 @@
+"""Where a value comes from: ``self.table`` → ``pymongo.MongoClient()[][]``.
+
+An origin is a dotted path from an import, a builtin or the crawl, with ``()`` for each call and
+``[]`` for each subscript on the way. It is read off the assignments, without running anything.
+Roots of the crawl are no names, so that a package called ``crawler`` is not taken for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from functools import cached_property
+
+from scrapy_mpworkers.lint.code import Function, Module, is_super
+from scrapy_mpworkers.lint.names import bindings
+from scrapy_mpworkers.lint.source import Source
+
+CRAWLER, SPIDER = "<crawler>", "<spider>"
+SETTINGS = f"{CRAWLER}.settings"
+#: What parameters are, by their name, where nobody is seen to call the function.
+_GIVEN = {"crawler": CRAWLER, "spider": SPIDER, "settings": SETTINGS}
+#: What Scrapy calls with something else than an item, and what its first parameter is.
+_MAKERS = {"from_crawler": CRAWLER, "from_settings": SETTINGS}
+#: Methods that Scrapy calls with the spider under its name.
+_OF_SPIDER = frozenset({"open_spider", "close_spider", "process_item", "process_batch"})
+#: Two ways to the same.
+_SAME = {f"{SPIDER}.crawler": CRAWLER, f"{CRAWLER}.spider": SPIDER, f"{SPIDER}.settings": SETTINGS}
+_DEPTH = 12
+
+
+class Origins:
+    """Follows the values of one pipeline."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._met: dict[ast.AST, str | None] = {}  #: in the course of one question
+
+    def of(self, node: ast.AST | None, function: Function, depth: int = _DEPTH) -> str | None:
+        """The origin of an expression in *function*, or ``None``."""
+        if depth == 0 or node is None:
+            return None
+        if depth == _DEPTH:
+            self._met.clear()
+        if node not in self._met:
+            self._met[node] = None  # for those that come back to it: text = text.strip()
+            named = self._named(node, function, depth - 1)
+            self._met[node] = named or self._literal(node, function, depth - 1)
+        return self._met[node]
+
+    def of_attribute(self, name: str, depth: int = _DEPTH) -> str | None:
+        """The origin of ``self.<name>``: of the first assignment that tells."""
+        for value, function in self.assignments.get(name, []):
+            found = self.of(value, function, depth)
+            if found not in (None, "None"):
+                return found
+        return None
+
+    def is_own(self, node: ast.AST, function: Function) -> bool:
+        """Whether *node* stands for the pipeline or its class."""
+        return self._source.is_own(node, function)
+
+    @cached_property
+    def assignments(self) -> dict[str, list[tuple[ast.expr, Function]]]:
+        """What is assigned to each attribute, and where."""
+        found: dict[str, list[tuple[ast.expr, Function]]] = {}
+        for function in self.functions:
+            for node in function.nodes:
+                for target, value in bindings(node):
+                    for name, part in self._own_targets(target, value, function):
+                        found.setdefault(name, []).append((part, function))
+        for name, (value, module) in self._source.class_values.items():
+            found.setdefault(name, []).append((value, module.scope))
+        return found
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        """All methods that there are, and the functions that they use."""
+        return self._source.reachable(self._source.methods)
+
+    def _own_targets(
+        self, target: ast.expr, value: ast.expr, function: Function
+    ) -> Iterator[tuple[str, ast.expr]]:
+        if isinstance(target, (ast.Tuple, ast.List)):
+            is_pairwise = isinstance(value, ast.Tuple) and len(value.elts) == len(target.elts)
+            values = value.elts if isinstance(value, ast.Tuple) and is_pairwise else None
+            for n, part in enumerate(target.elts):
+                yield from self._own_targets(part, values[n] if values else value, function)
+        elif isinstance(target, ast.Attribute) and self._is_object(target.value, function):
+            yield target.attr, value
+
+    def _is_object(self, node: ast.expr, function: Function) -> bool:
+        """``self``, or in ``from_crawler`` the local that has just been made: ``p = cls()``."""
+        if self.is_own(node, function):
+            return True
+        values = function.values.get(node.id, []) if isinstance(node, ast.Name) else []
+        return any(self._makes_one(value, function) for value in values)
+
+    def _makes_one(self, node: ast.AST, function: Function) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        is_base = isinstance(node.func, ast.Attribute) and is_super(node.func.value)
+        return is_base or self.is_own(node.func, function)
+
+    def _named(self, node: ast.AST, function: Function, depth: int) -> str | None:
+        if isinstance(node, ast.Name):
+            return self._of_name(node, function, depth)
+        if isinstance(node, ast.Attribute):
+            return self._of_member(node, function, depth)
+        if isinstance(node, ast.Call):
+            return self._of_call(node, function, depth)
+        if isinstance(node, ast.Subscript):
+            return _more(self.of(node.value, function, depth), "[]")
+        if isinstance(node, (ast.Await, ast.Starred)):
+            return self.of(node.value, function, depth)
+        return None
+
+    def _literal(self, node: ast.AST, function: Function, depth: int) -> str | None:
+        if isinstance(node, (ast.List, ast.ListComp)):
+            return "list()"
+        if isinstance(node, (ast.Set, ast.SetComp)):
+            return "set()"
+        if isinstance(node, (ast.Dict, ast.DictComp)):
+            return "dict()"
+        if isinstance(node, ast.Constant):
+            return "None" if node.value is None else type(node.value).__name__
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            path = self.of(node.left, function, depth) or ""
+            return path if path.startswith("pathlib.") else None
+        branches: list[ast.expr] = []
+        if isinstance(node, ast.BoolOp):
+            branches = list(reversed(node.values))
+        elif isinstance(node, ast.IfExp):
+            branches = [node.body, node.orelse]
+        found = (self.of(branch, function, depth) for branch in branches)
+        return next((one for one in found if one not in (None, "None")), None)
+
+    def _of_name(self, node: ast.Name, function: Function, depth: int) -> str | None:
+        name = node.id
+        if function.is_inner(node):
+            return None
+        for value in function.values.get(name, []):
+            if (found := self.of(value, function, depth)) not in (None, "None"):
+                return found
+        if name in function.parameters and name not in function.values:
+            return self._of_parameter(name, function, depth)
+        if function.is_local(node):
+            return function.imports.get(name)
+        return self._of_global(name, function.module, depth)
+
+    def _of_global(self, name: str, module: Module, depth: int) -> str | None:
+        if name in module.imports:
+            return module.imports[name]
+        if name in module.values:
+            return self.of(module.values[name], module.scope, depth)
+        is_defined = name in module.functions or name in module.classes
+        return name if hasattr(builtins, name) and not is_defined else None
+
+    def _of_member(self, node: ast.Attribute, function: Function, depth: int) -> str | None:
+        if not self.is_own(node.value, function):
+            base = self.of(node.value, function, depth)
+            path = _more(base, f".{node.attr}")
+            return _SAME.get(path or "", path)
+        method = self._source.method(node.attr)
+        if method is not None and any("property" in one for one in method.decorators):
+            return self._returned(method, depth)
+        found = self.of_attribute(node.attr, depth)
+        # By its name only where nothing is seen to be assigned: that may be somebody else's.
+        is_assigned = any(not _is_none(value) for value, _ in self.assignments.get(node.attr, []))
+        return found if found or is_assigned else _GIVEN.get(node.attr.lstrip("_"))
+
+    def _of_call(self, node: ast.Call, function: Function, depth: int) -> str | None:
+        if isinstance(node.func, ast.Attribute) and self.is_own(node.func.value, function):
+            method = self._source.method(node.func.attr)
+            if method is not None:
+                return self._returned(method, depth)
+        helper = function.helper(node.func)
+        if helper is not None:
+            return self._returned(helper, depth)
+        if getattr(node.func, "id", "") == "getattr" and len(node.args) > 1:
+            name = ast.literal_eval(node.args[1]) if _is_text(node.args[1]) else "?"
+            return _more(self.of(node.args[0], function, depth), f".{name}")
+        return _more(self.of(node.func, function, depth), "()")
+
+    def _returned(self, function: Function, depth: int) -> str | None:
+        returns = (one.value for one in function.nodes if isinstance(one, ast.Return))
+        found = (self.of(value, function, depth) for value in returns)
+        return next((one for one in found if one not in (None, "None")), None)
+
+    def _of_parameter(self, name: str, function: Function, depth: int) -> str | None:
+        """Follow a parameter to the calls that are seen, else take it as Scrapy gives it."""
+        if function.owner is not None and function.name in _MAKERS:
+            is_first = function.parameters[0] == name
+            return _MAKERS[function.name] if is_first else None
+        if function.owner is not None and function.name in _OF_SPIDER:
+            return SPIDER if name == "spider" else None
+        given = self.arguments(name, function)
+        default = _default(name, function)
+        if not given:
+            return self.of(default, function, depth) if default else _GIVEN.get(name)
+        found = (self.of(value, caller, depth) for value, caller in given)
+        return next((one for one in found if one not in (None, "None")), None)
+
+    def arguments(self, name: str, function: Function) -> list[tuple[ast.expr, Function]]:
+        """List the values that a parameter is given in the calls that are seen, and by whom."""
+        is_init = function.name == "__init__" and function.owner is not None
+        calls = self._makings() if is_init else self._calls.get(function.node, [])
+        found = [(_argument(call, name, function), caller) for call, caller in calls]
+        return [(value, caller) for value, caller in found if value is not None]
+
+    def _makings(self) -> Iterator[tuple[ast.Call, Function]]:
+        """Yield the calls of ``__init__``, by way of the class."""
+        for method in filter(None, map(self._source.method, _MAKERS)):
+            for node in method.nodes:
+                if isinstance(node, ast.Call) and self._makes_one(node, method):
+                    yield node, method
+
+    @cached_property
+    def _calls(self) -> dict[ast.AST, list[tuple[ast.Call, Function]]]:
+        """Map the node of each function of the project to its calls."""
+        found: dict[ast.AST, list[tuple[ast.Call, Function]]] = {}
+        for caller in self.functions:
+            for node in caller.nodes:
+                if isinstance(node, ast.Call):
+                    for called in self._source.called(node, caller):
+                        found.setdefault(called.node, []).append((node, caller))
+        return found
+
+
+def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
+    for keyword in call.keywords:
+        if keyword.arg == name:
+            return keyword.value
+    place = function.parameters.index(name)
+    before = call.args[: place + 1]
+    is_spread = any(isinstance(one, ast.Starred) for one in before)
+    return None if is_spread or place >= len(call.args) else call.args[place]
+
+
+def _default(name: str, function: Function) -> ast.expr | None:
+    args = function.node.args
+    positional = [*args.posonlyargs, *args.args]
+    pairs = list(zip(reversed(positional), reversed(args.defaults), strict=False))
+    pairs += [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d]
+    return next((value for arg, value in pairs if arg.arg == name), None)
+
+
+def _more(base: str | None, step: str) -> str | None:
+    return None if base is None else base + step
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

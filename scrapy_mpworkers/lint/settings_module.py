@@ -1,0 +1,154 @@
+"""Finds lines of a project's settings module that should not run again in workers."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+from scrapy_mpworkers.lint.code import Function, Module, parsed
+from scrapy_mpworkers.lint.dataflow import Origins
+from scrapy_mpworkers.lint.guards import IN_WORKER, Guards
+from scrapy_mpworkers.lint.known_modules import (
+    EFFECTS,
+    EFFECTS_OF_METHODS,
+    LOG_FILES,
+    MAKING_FOLDERS,
+)
+from scrapy_mpworkers.lint.names import imported_names
+from scrapy_mpworkers.lint.project import loaded
+from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.writes import mode_of, writing_mode
+
+logger = logging.getLogger(__name__)
+
+_OUTPUTS = frozenset({"capture_output", "stdout"})
+
+
+class Repeated(NamedTuple):
+    """Describes a line that acts again. ``where``: file and line; ``does``: in words."""
+
+    where: str
+    code: str
+    does: str
+
+
+def inspect_settings(module: ModuleType) -> list[Repeated]:
+    """Find what a settings module does when it is imported, where no test keeps it from a worker.
+
+    Modules of settings that it imports all names of are read as well.
+    """
+    return list(dict.fromkeys(_Reader().read(module.__name__)))
+
+
+def settings_lines(name: str | None) -> list[str]:
+    """Return the warnings for the settings module of that name, if this process has imported it."""
+    module = sys.modules.get(name or "")
+    if module is None:
+        return []
+    try:
+        found = inspect_settings(module)
+    except Exception as error:  # code in a style that nobody has thought of
+        logger.debug("%s could not be inspected", name, exc_info=True)
+        return [
+            f"The settings module {name} could not be inspected ({type(error).__name__}: {error}), "
+            "so nothing is said of what it would do again in a worker. Please report this."
+        ]
+    return [
+        f"The settings module {name} {one.does}: {one.code} ({one.where}). Workers import that "
+        "module too, replacements in the middle of the crawl as well, so the line runs again "
+        f'there. Put it under: if "{IN_WORKER}" not in os.environ:'
+        for one in found
+    ]
+
+
+def warn_of_settings_module(name: str | None) -> None:
+    """Log a warning for each line of the settings module that should not run again in workers."""
+    for line in settings_lines(name):
+        logger.warning("%s", line)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._origins = Origins(Source(object))
+        self._read: set[object] = set()
+
+    def read(self, name: str) -> Iterator[Repeated]:
+        """Yield the lines of a module, and of those that it takes all its names from."""
+        file = loaded(name).get("__file__")
+        module = parsed(file, name) if isinstance(file, str) and name not in self._read else None
+        self._read.add(name)
+        if module is not None:
+            yield from self._of_body(module.tree.body, module.scope)
+
+    def _of_body(self, body: list[ast.stmt], function: Function) -> Iterator[Repeated]:
+        own = {name: values[-1] for name, values in function.values.items()}
+        guards = Guards(function.module.values | own)
+        for node in guards.run_in_worker(body):
+            if isinstance(node, ast.ImportFrom):
+                yield from self._of_import(node, function.module)
+            elif isinstance(node, ast.Call):
+                yield from self._of_call(node, function)
+
+    def _of_import(self, node: ast.ImportFrom, module: Module) -> Iterator[Repeated]:
+        for name, path in imported_names([node], module.name, module.package):
+            if name == "*":
+                yield from self.read(path.removesuffix(".*").lstrip("."))
+
+    def _of_call(self, call: ast.Call, function: Function) -> Iterator[Repeated]:
+        does = self._effect(call, function)
+        if does:
+            yield Repeated(function.module.place(call), _short(call), does)
+            return
+        helper = function.helper(call.func) if isinstance(call.func, ast.Name) else None
+        if helper is not None and helper.node not in self._read:
+            self._read.add(helper.node)
+            yield from self._of_body(helper.node.body, helper)
+
+    def _effect(self, call: ast.Call, function: Function) -> str:
+        origin = self._origins.of(call, function) or ""
+        if origin in LOG_FILES:
+            return "opens a log file and empties it" if _empties_log(call, origin) else ""
+        if origin in MAKING_FOLDERS:
+            is_fine = _says(call, "exist_ok") or _is_tried(call, function.module)
+            return "" if is_fine else "makes a folder, which fails where it is there already"
+        if origin in EFFECTS:
+            is_question = any(one.arg in _OUTPUTS for one in call.keywords)
+            return "" if is_question and origin == "subprocess.run()" else EFFECTS[origin]
+        for root, methods in EFFECTS_OF_METHODS.items():
+            name = origin.rpartition(".")[2].removesuffix("()")
+            if origin.startswith(root) and name in methods:
+                return methods[name]
+        return "opens a file for writing" if mode_of(call, function, self._origins) else ""
+
+
+def _empties_log(call: ast.Call, origin: str) -> bool:
+    place, name = LOG_FILES[origin]
+    # A worker has a handler already, and basicConfig then opens nothing, unless it is forced to.
+    is_without_effect = name == "filemode" and not _says(call, "force")
+    return not is_without_effect and writing_mode(call, place, {name}).startswith("w")
+
+
+def _says(call: ast.Call, name: str) -> bool:
+    """Tell whether an argument of that name is true."""
+    values = [one.value for one in call.keywords if one.arg == name]
+    return any(isinstance(one, ast.Constant) and bool(one.value) for one in values)
+
+
+def _is_tried(call: ast.Call, module: Module) -> bool:
+    """Tell whether the code asks before whether the folder is there, or catches the error."""
+    around = [one for one in ast.walk(module.tree) if isinstance(one, (ast.If, ast.Try))]
+    return any(
+        isinstance(one, ast.Try) or re.search("exists|is_?dir", ast.unparse(one.test))
+        for one in around
+        if call in ast.walk(one)
+    )
+
+
+def _short(call: ast.Call) -> str:
+    """What is called, without its arguments: a settings module has passwords in them."""
+    return f"{ast.unparse(call.func)}(...)"

@@ -1,0 +1,174 @@
+"""The source of a pipeline: its methods, those of its bases, and the modules around them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from scrapy_mpworkers.lint.code import Function, Module, is_super, parsed
+from scrapy_mpworkers.lint.names import FunctionNode, assigned_names
+
+#: Packages whose classes are known, and not read.
+_KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing", "abc"})
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What could be read of a pipeline.
+
+    Attributes:
+        methods: by name, the nearest class first.
+        unread: classes of the user whose source is not there.
+    """
+
+    cls: type
+    methods: dict[str, list[Function]] = field(default_factory=dict)
+    class_values: dict[str, tuple[ast.expr, Module]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    @cached_property
+    def class_names(self) -> frozenset[str]:
+        """Names of the class and its bases, by which their attributes may be meant."""
+        return frozenset(base.__name__ for base in self.cls.__mro__[:-1])
+
+    def method(self, name: str) -> Function | None:
+        """The one that a call on the pipeline finds."""
+        return self.methods[name][0] if name in self.methods else None
+
+    def reachable(self, names: Iterable[str]) -> list[Function]:
+        """Methods of *names* and all that they mention: own methods, functions of their module."""
+        todo = [method for name in names if (method := self.method(name)) is not None]
+        found: list[Function] = []
+        while todo:
+            function = todo.pop(0)
+            if not any(function.node is one.node for one in found):
+                found.append(function)
+                todo += self._mentioned(function)
+        return found
+
+    def is_own(self, node: ast.AST, function: Function) -> bool:
+        """Whether *node* stands for the pipeline or its class."""
+        if isinstance(node, ast.Name):
+            if function.is_inner(node):
+                return False
+            if node.id in function.own_names and function.owner is not None:
+                return True
+            return node.id in self.class_names and self._is_class(node, function)
+        if isinstance(node, ast.Attribute) and node.attr == "__class__":
+            return self.is_own(node.value, function)
+        is_type = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type"
+        return is_type and any(self.is_own(one, function) for one in node.args[:1])  # type: ignore[attr-defined]
+
+    def _is_class(self, node: ast.Name, function: Function) -> bool:
+        """Tell whether a name like that of the class, or of a base, means it there."""
+        live = function.module.live(node.id)  # none in a worker, if it is of the script
+        is_other = isinstance(live, type) and live not in self.cls.__mro__
+        return not is_other and not function.is_local(node)
+
+    def _mentioned(self, function: Function) -> Iterator[Function]:
+        for node in function.nodes:
+            if function.is_for_either_loop(node):
+                continue
+            yield from self._meant(node, function)
+
+    def called(self, call: ast.Call, function: Function) -> Iterator[Function]:
+        """Yield the method or function of the project that a call is of, if any."""
+        return self._meant(call.func, function)
+
+    def _meant(self, node: ast.AST, function: Function) -> Iterator[Function]:
+        if isinstance(node, ast.Attribute) and self._is_method(node, function):
+            yield from self._method_meant(node, function)
+        elif (
+            isinstance(node, (ast.Attribute, ast.Name))
+            and (helper := function.helper(node)) is not None
+        ):
+            yield helper
+
+    def _is_method(self, node: ast.Attribute, function: Function) -> bool:
+        return is_super(node.value) or self.is_own(node.value, function)
+
+    def _method_meant(self, node: ast.Attribute, function: Function) -> Iterator[Function]:
+        candidates = self.methods.get(node.attr, [])
+        if is_super(node.value):
+            behind = [one for one in candidates if (one.owner or 0) > (function.owner or 0)]
+            yield from behind[:1]
+        else:
+            yield from candidates[:1]
+
+
+def read_source(pipeline: Any) -> Source:
+    """The source of a class, or of a function that is used as one."""
+    function = getattr(pipeline, "function", None)
+    if inspect.isfunction(function):
+        return _read_function(pipeline, function)
+    source = Source(pipeline)
+    for number, base in enumerate(pipeline.__mro__[:-1]):
+        if base.__module__.partition(".")[0] in _KNOWN and base is not pipeline:
+            continue
+        module = _module_of(base)
+        node = None if module is None else _find(module.tree, base.__qualname__)
+        if module is None or not isinstance(node, ast.ClassDef):
+            source.unread.append(base.__qualname__)
+            continue
+        for method in node.body:
+            if isinstance(method, FunctionNode):
+                methods = source.methods.setdefault(method.name, [])
+                methods.append(Function(method.name, method, module, number))
+        for name, value in assigned_names(node.body):
+            source.class_values.setdefault(name, (value, module))
+    return source
+
+
+def _read_function(pipeline: type, function: Any) -> Source:
+    source = Source(pipeline)
+    module = parsed(function.__code__.co_filename, function.__module__)
+    node = None if module is None else _find(module.tree, function.__qualname__)
+    if module is None or not isinstance(node, FunctionNode):
+        source.unread.append(function.__qualname__)
+    else:
+        source.methods["process_item"] = [Function("process_item", node, module)]
+    return source
+
+
+def _module_of(cls: type) -> Module | None:
+    # By the code's own file: a class of __main__ has another __main__ around it in a worker.
+    for value in vars(cls).values():
+        file = _file_of(value, cls.__module__)
+        if file is not None:
+            return parsed(file, cls.__module__)
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return parsed(file, cls.__module__) if file else None
+
+
+def _file_of(value: Any, module: str) -> str | None:
+    """Return the file of the code of a method, if it is of that module."""
+    try:
+        inner = inspect.unwrap(getattr(value, "__func__", value))
+        file: str = inner.__code__.co_filename
+        return file if inner.__module__ == module else None
+    except Exception:  # no method; an object that stands for another one may raise anything
+        return None
+
+
+def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
+    """The definition of that name; of several the last, as when the module runs."""
+    for name in qualname.replace(".<locals>", "").split("."):
+        inside = [node for node in _definitions(tree) if node.name == name]
+        if not inside:
+            return None
+        tree = inside[-1]
+    return tree
+
+
+def _definitions(tree: ast.AST) -> Iterator[ast.ClassDef | FunctionNode]:
+    """What is defined right in *tree*, also under an ``if`` or ``try`` of it."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.ClassDef, FunctionNode)):
+            yield node
+        elif isinstance(node, (ast.stmt, ast.ExceptHandler)):
+            yield from _definitions(node)

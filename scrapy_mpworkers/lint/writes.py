@@ -1,0 +1,206 @@
+"""Files that a pipeline writes: kept open, opened in each process, or appended to by each item."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from scrapy_mpworkers.lint.code import GIVEN, Function
+from scrapy_mpworkers.lint.dataflow import Origins
+from scrapy_mpworkers.lint.findings import Finding, Kind
+from scrapy_mpworkers.lint.known_modules import (
+    APPENDING,
+    FILE_ARGUMENTS,
+    NO_FILES,
+    NO_FILES_BY_NAME,
+    OPENERS,
+    WRITERS,
+    Opener,
+)
+from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
+
+#: ``wb``, ``a+``, ``w:gz``.
+_MODE = re.compile(r"[rwax][bt+U]*([:|]\w*)?")
+#: Words in a file's name that make it another one in each process.
+_OF_A_PROCESS = frozenset(
+    {
+        "getpid",
+        "uuid1",
+        "uuid4",
+        "mkstemp",
+        "mkdtemp",
+        "mktemp",
+        "NamedTemporaryFile",
+        "TemporaryFile",
+    }
+    | {"TemporaryDirectory", "token_hex", "gettempdir"}
+)
+
+
+class _Opening(NamedTuple):
+    call: ast.Call
+    mode: str
+    function: Function
+
+
+def file_finding(source: Source, origins: Origins, has_buffer: bool) -> Finding | None:
+    """What files the pipeline writes that other workers write as well.
+
+    Args:
+        has_buffer: it holds items until it is closed; the file that they go to is part of that.
+    """
+    openings = list(_shared(source, origins, has_buffer))
+    if not openings:
+        return None
+    names = sorted({_name(one, source) for one in openings})
+    truncates = any("a" not in one.mode for one in openings)
+    return Finding(Kind.FILE, tuple(names), truncates)
+
+
+def _shared(source: Source, origins: Origins, has_buffer: bool) -> Iterator[_Opening]:
+    at_item = source.reachable(ITEM_METHODS)
+    nodes = {id(one.node) for one in at_item}
+    at_open = [one for one in source.reachable(OPEN_METHODS) if id(one.node) not in nodes]
+    nodes |= {id(one.node) for one in at_open}
+    at_close = [one for one in source.reachable(CLOSE_METHODS) if id(one.node) not in nodes]
+    for opening in _openings(at_open, origins):
+        if not _is_own_of_process(opening, source, origins):
+            yield opening
+    for opening in _openings(at_item, origins):
+        is_kept = _kept_in(opening, source) is not None
+        is_shared = is_kept or "a" in opening.mode or not _names_item(opening, source)
+        if is_shared and not _is_own_of_process(opening, source, origins):
+            yield opening
+    for opening in () if has_buffer else _openings(at_close, origins):
+        if not _is_own_of_process(opening, source, origins):
+            yield opening
+
+
+def _openings(functions: list[Function], origins: Origins) -> Iterator[_Opening]:
+    for function in functions:
+        for node in function.nodes:
+            if isinstance(node, ast.Call) and (mode := mode_of(node, function, origins)):
+                yield _Opening(node, mode, function)
+
+
+def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
+    """The mode that a call opens a file for writing with; empty if it does not."""
+    origin = origins.of(call, function) or ""
+    name = getattr(call.func, "attr", "")
+    opener = OPENERS.get(origin)
+    if opener is None and name == "open" and origin not in WRITERS:
+        is_path = "Path" in origin or origin == "" or "/" in ast.unparse(call.func)
+        opener = Opener(0) if is_path else None
+    elif name in APPENDING:
+        opener = Opener(len(call.args))  # named "mode" only
+    if opener is None and origin not in WRITERS:
+        return ""
+    if _is_no_file(call, opener, function, origins):
+        return ""
+    return "w" if opener is None else writing_mode(call, opener.mode, {"mode"})
+
+
+def writing_mode(call: ast.Call, place: int | None, names: Collection[str]) -> str:
+    """Return the mode among the arguments, if it is one and writes."""
+    mode = _argument(call, place, names)
+    text = mode.value if isinstance(mode, ast.Constant) else "r"
+    if not isinstance(text, str) or not _MODE.fullmatch(text):
+        return ""  # the name of a file in an archive, say
+    return text if set(text) & set("wax+") and "r+" not in text.replace("b", "") else ""
+
+
+def _is_no_file(
+    call: ast.Call, opener: Opener | None, function: Function, origins: Origins
+) -> bool:
+    """Tell whether the target is memory, a device, or a file that something else has opened."""
+    place = None if opener is None else opener.fileobj
+    given = _argument(call, place, {"fileobj"})
+    if given is not None and not (isinstance(given, ast.Constant) and given.value is None):
+        return True
+    is_method = opener is not None and opener.mode == 0  # of a path
+    of_path = call.func.value if is_method and isinstance(call.func, ast.Attribute) else None
+    target = of_path or _argument(call, 0, FILE_ARGUMENTS)
+    return target is not None and _is_nobodys(target, function, origins)
+
+
+def _is_nobodys(target: ast.expr, function: Function, origins: Origins) -> bool:
+    """Tell whether a path, a file object, or something made of one is no file of a disk."""
+    inside = [one for one in ast.walk(target) if isinstance(one, ast.expr)]
+    values = [v for one in inside for v in (one, *function.values.get(getattr(one, "id", ""), []))]
+    names = [one.value for one in values if isinstance(one, ast.Constant)]
+    if any(isinstance(name, str) and name.lower() in NO_FILES_BY_NAME for name in names):
+        return True
+    return any((origins.of(one, function) or "").startswith(NO_FILES) for one in inside)
+
+
+def _argument(call: ast.Call, place: int | None, names: Collection[str]) -> ast.expr | None:
+    for keyword in call.keywords:
+        if keyword.arg in names:
+            return keyword.value
+    return call.args[place] if place is not None and place < len(call.args) else None
+
+
+def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> bool:
+    function = opening.function
+    wanted: list[tuple[ast.AST, Function]] = [(one, function) for one in opening.call.args]
+    wanted.append((opening.call.func, function))
+    seen: set[str] = set()
+    while wanted:
+        root, function = wanted.pop()
+        for node in ast.walk(root):
+            word = getattr(node, "attr", getattr(node, "id", ""))
+            if word in _OF_A_PROCESS or "pid" in word.split("_"):
+                return True
+            if word in seen:
+                continue
+            seen.add(word)
+            if isinstance(node, ast.Name):
+                wanted += [(value, function) for value in function.values.get(word, [])]
+            elif isinstance(node, ast.Attribute) and source.is_own(node.value, function):
+                wanted += origins.assignments.get(word, [])
+    return False
+
+
+def _names_item(opening: _Opening, source: Source) -> bool:
+    """Whether the file's name depends on what the method was given: a file for each item."""
+    function = opening.function
+    carried = set(function.parameters) - GIVEN
+    for _ in range(3):
+        for name, values in function.values.items():
+            if any(_words(value) & carried for value in values):
+                carried.add(name)
+    of_name = [opening.call.func, *opening.call.args[:1]]
+    return any(_words(node) & carried for node in of_name)
+
+
+def _kept_in(opening: _Opening, source: Source) -> str | None:
+    """The attribute that holds the file, or what was made of it, directly or by a local."""
+    function = opening.function
+    locals_ = {name for name, values in function.values.items() if opening.call in _all(values)}
+    for node in function.nodes:
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+            continue
+        holds = opening.call in _all([node.value]) or _words(node.value) & locals_
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets if holds else ():
+            while isinstance(target, ast.Subscript):
+                target = target.value
+            if isinstance(target, ast.Attribute) and source.is_own(target.value, function):
+                return target.attr
+    return None
+
+
+def _name(opening: _Opening, source: Source) -> str:
+    kept = _kept_in(opening, source)
+    return f"self.{kept}" if kept else ast.unparse(opening.call)
+
+
+def _all(values: list[ast.expr]) -> list[ast.AST]:
+    return [node for value in values for node in ast.walk(value)]
+
+
+def _words(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}

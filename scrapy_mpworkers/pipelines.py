@@ -1,0 +1,109 @@
+"""One item: process_item ships it and awaits its outcome: the item, DropItem or the error."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+
+from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.hops import is_contract_check
+from scrapy_mpworkers.settings import read_settings
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.extension import WorkerExtension
+
+
+class WorkerPipeline:
+    """Stands in ``ITEM_PIPELINES`` for one route: a run of pipelines that work in workers."""
+
+    route_number = 0  #: which route of the crawl it is, from 0
+
+    def __init__(self, extension: WorkerExtension) -> None:
+        self._extension = extension
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Any:
+        """The pipeline of this route.
+
+        Raises:
+            NotConfigured: there is nothing to do for it.
+            SettingError: the extension is missing.
+        """
+        options = read_settings(crawler.settings)
+        if not options.pipelines or is_contract_check():
+            raise NotConfigured
+        # Late: Scrapy loads this module while the add-on has yet to launch a fork server.
+        if not options.enabled:
+            from scrapy_mpworkers.backends.inline import InlineHop
+
+            return InlineHop(crawler, [entry for entry, _ in options.pipelines])
+        from scrapy_mpworkers.extension import WorkerExtension
+
+        extension = crawler.get_extension(WorkerExtension)
+        if extension is None:
+            raise SettingError(
+                "scrapy_mpworkers.WorkerPipeline needs its extension: add "
+                'EXTENSIONS = {"scrapy_mpworkers.WorkerExtension": 0}, or replace both by '
+                'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
+            )
+        return cls(extension)
+
+    def open_spider(self) -> Coroutine[Any, Any, None]:
+        """Wait until a worker is ready. What keeps it from that stops the crawl here."""
+        return Beginning(self._open)
+
+    async def _open(self) -> None:
+        await self._extension.ensure_started()
+        self._process = self._extension.route(self.route_number)
+
+    def process_item(self, item: Any) -> Awaitable[Any]:
+        """The item as its pipelines return it, or the exception that they raise."""
+        return self._process(item)
+
+    async def close_spider(self) -> None:
+        """Wait until all items are settled and the workers have closed their pipelines."""
+        await self._extension.stop()
+
+
+class Beginning(Coroutine[Any, Any, None]):
+    """Makes a coroutine when it is awaited, so that none is left over where that never happens.
+
+    Scrapy (2.15 to 2.19) calls ``open_spider`` of all pipelines before it awaits any of them: one
+    that raises right away leaves those before it as they are.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._make = make
+        self._begun: Coroutine[Any, Any, None] | None = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._make().__await__()
+
+    def send(self, value: Any) -> Any:
+        """Go on, from the beginning the first time."""
+        if self._begun is None:
+            self._begun = self._make()
+        return self._begun.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Go on with an exception."""
+        if self._begun is None:
+            self._begun = self._make()
+        return self._begun.throw(*error)
+
+    def close(self) -> None:
+        """End it."""
+        if self._begun is not None:
+            self._begun.close()
+
+
+def __getattr__(name: str) -> type[WorkerPipeline]:
+    # Route2, Route3, …: settings need a different class for each route.
+    if not (name.startswith("Route") and name[5:].isdigit() and int(name[5:]) > 1):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    namespace = {"route_number": int(name[5:]) - 1, "__module__": __name__}
+    cls = type(name, (WorkerPipeline,), namespace)
+    return globals().setdefault(name, cls)  # type: ignore[no-any-return]

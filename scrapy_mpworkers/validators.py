@@ -1,0 +1,206 @@
+"""What a setting may be: each check takes a value as the user wrote it and gives the one to use."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import numbers
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isroutine
+from pathlib import Path
+from typing import Any
+
+from scrapy.settings import BaseSettings
+
+from scrapy_mpworkers.pool.cpus import usable_cpus
+from scrapy_mpworkers.wire.entries import Pipelines, import_path, is_named
+
+
+class Automatic(int):
+    """A number that nobody has asked for: a backend may know better."""
+
+
+class Unacceptable(Exception):
+    """Its text is what would be accepted."""
+
+
+def workers(value: Any) -> int:
+    if value == "auto":
+        return Automatic(usable_cpus())
+    return _integer(value, 0, '"auto", or a whole number from 0 (0: run in this process)')
+
+
+def flag(value: Any) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if str(value).lower() not in known:
+        raise Unacceptable("True or False")
+    return known[str(value).lower()]
+
+
+def flag_with(settings: BaseSettings, other: str) -> Callable[[Any], bool]:
+    def checked(value: Any) -> bool:
+        if flag(value) and not settings.get(other):
+            raise Unacceptable(f"False while {other} is not set, as it is kept in that folder")
+        return flag(value)
+
+    return checked
+
+
+def path(value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise Unacceptable("None or the path of a file")
+    # At once absolute: a crawl may change its working directory.
+    return Path(value).absolute()
+
+
+@cache  # to look into all that is installed takes 10 ms, and a crawl asks three times
+def backends() -> Mapping[str, EntryPoint]:
+    """What makes a backend, by the name under which it is registered."""
+    return {found.name: found for found in entry_points(group="scrapy_mpworkers.backends")}
+
+
+def backend(value: Any) -> str:
+    if value not in backends():
+        raise Unacceptable(f"one of those that are installed: {', '.join(sorted(backends()))}")
+    return str(value)
+
+
+def dask_address(value: Any) -> str | None:
+    accepted = (
+        "None (a cluster on this machine), an address such as tcp://scheduler:8786, or the path of "
+        "a scheduler file"
+    )
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise Unacceptable(accepted)
+    text = os.fspath(value)
+    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", str(text))
+    if not is_address and not os.path.isfile(text):
+        raise Unacceptable(accepted)
+    return str(text)
+
+
+def uploads(value: Any) -> tuple[Path, ...]:
+    accepted = "the folder of a package, a .py file, or a list of them"
+    listed: Iterable[Any] = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
+    try:
+        found = tuple(Path(one).absolute() for one in listed)
+    except TypeError:
+        raise Unacceptable(accepted) from None
+    if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
+        raise Unacceptable(accepted)
+    return found
+
+
+def start_method(value: Any) -> str:
+    available = multiprocessing.get_all_start_methods()
+    if value is None:
+        return "forkserver" if "forkserver" in available else "spawn"
+    if value not in available:
+        raise Unacceptable(f"None or one of {', '.join(sorted(available))} on this system")
+    return str(value)
+
+
+def initializer(value: Any) -> str | None:
+    if value is None:
+        return None
+    path = import_path(value) if isroutine(value) else value
+    is_path = isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)
+    if not is_path or path.startswith(("__main__.", "__mp_main__.")):
+        raise Unacceptable(
+            "None, or the import path of a function without arguments, such as "
+            "'myproject.workers.begin' (workers cannot import from __main__)"
+        )
+    return str(path)
+
+
+def nice(value: Any) -> int:
+    return _integer(value, 0, "a whole number from 0 to 19", 19)
+
+
+def count(value: Any) -> int:
+    return _integer(value, 0, "a whole number from 0")
+
+
+def positive(value: Any) -> int:
+    return _integer(value, 1, "a whole number from 1")
+
+
+def auto(check: Callable[[Any], int], automatic: int) -> Callable[[Any], int]:
+    def checked(value: Any) -> int:
+        if value is None:
+            return Automatic(automatic)
+        try:
+            return check(value)
+        except Unacceptable as accepted:
+            raise Unacceptable(f"None (automatic), or {accepted}") from None
+
+    return checked
+
+
+def seconds(value: Any) -> float:
+    number = _number(value)
+    if number is None or not 0 < number < 1e9:
+        raise Unacceptable("a number of seconds above 0")
+    return number
+
+
+def seconds_or_off(value: Any) -> float:
+    number = _number(value)
+    if number is None or not 0 <= number < 1e9:
+        raise Unacceptable("a number of seconds, or 0 for no limit")
+    return number
+
+
+def pipelines(value: Any) -> Pipelines:
+    accepted = (
+        "a dict like ITEM_PIPELINES: import paths, classes or functions as keys, "
+        "numbers (or None to disable one) as values"
+    )
+    try:
+        entries = dict(BaseSettings({"it": value}).getdict("it"))
+    except (ValueError, TypeError):
+        raise Unacceptable(accepted) from None
+    for entry, order in entries.items():
+        is_entry = isinstance(entry, str) or callable(entry)
+        is_order = isinstance(order, numbers.Real) and not isinstance(order, bool)
+        if not is_entry or not (order is None or is_order):
+            raise Unacceptable(accepted)
+    enabled = [(entry, order) for entry, order in entries.items() if order is not None]
+    paths = [import_path(entry) for entry, _ in enabled if is_named(entry)]
+    if len(set(paths)) != len(paths):
+        raise Unacceptable("without a pipeline that is listed twice")
+    return tuple(sorted(enabled, key=lambda pair: pair[1]))
+
+
+def key(value: Any) -> Any:
+    is_name = isinstance(value, str) and value
+    if value is None or is_name or callable(value):
+        return value
+    raise Unacceptable("None, the name of a field, or a function item -> key or its import path")
+
+
+def _integer(value: Any, least: int, accepted: str, most: float = math.inf) -> int:
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        raise Unacceptable(accepted) from None
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+        raise Unacceptable(accepted)
+    return number
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return float(number) if is_number else None

@@ -1,0 +1,128 @@
+"""Exceptions are rebuilt, not trusted.
+
+A ``DropItem`` subclass with an extra ``__init__`` argument pickles fine and blows up when it is
+loaded. So an exception is taken apart into class, arguments, ``__dict__``, text and traceback, and
+put together again without its ``__init__``. Where that cannot work a stand-in of the right kind
+takes its place: a drop stays a drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from scrapy.exceptions import DropItem
+
+from scrapy_mpworkers.errors import RemoteError, RemoteTraceback
+from scrapy_mpworkers.wire.texts import formatted, text_of
+
+_BARE = BaseException.__basicsize__
+
+
+class RemoteDropItem(DropItem):
+    """Stands for a ``DropItem`` whose own type could not be rebuilt here."""
+
+
+class Failure(NamedTuple):
+    """An exception on its way.
+
+    ``exact`` is the exception pickled as it is, for builtin types that keep state of their own
+    (``OSError``, ``UnicodeDecodeError``); otherwise ``parts`` are class, args and ``__dict__``.
+    """
+
+    exact: bytes | None
+    parts: bytes | None
+    type_name: str
+    text: str
+    is_drop: bool
+    log_level: Any
+    trace: str
+
+
+def take_apart(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
+    """In the worker: *error* as data."""
+    exact, parts = _forms(error, dump)
+    is_drop = isinstance(error, DropItem)
+    return Failure(
+        exact=exact,
+        parts=parts,
+        type_name=f"{type(error).__module__}.{type(error).__qualname__}",
+        text=text_of(error),
+        is_drop=is_drop,
+        log_level=getattr(error, "log_level", None),
+        # A drop is an outcome, not an accident: nobody prints its traceback.
+        trace="" if is_drop else formatted(error),
+    )
+
+
+def put_together(failure: Failure, load: Callable[[bytes], Any]) -> Exception:
+    """In the parent: the exception, with the worker's traceback as its cause."""
+    error = _rebuilt(failure, load)
+    if error is None or not isinstance(error, Exception):
+        error = _stand_in(failure)
+    if failure.trace:
+        error.__cause__ = RemoteTraceback(failure.trace)
+    return error
+
+
+def _forms(error: BaseException, dump: Callable[[Any], bytes]) -> tuple[bytes | None, bytes | None]:
+    # Only a plain Exception may be raised in Scrapy's process: SystemExit there ends the crawl.
+    if not isinstance(error, Exception):
+        return None, None
+    try:
+        if _has_own_state(type(error)):
+            return dump(error), None
+        return None, dump((type(error), error.args, error.__dict__))
+    except Exception:
+        return None, _without_attributes(error, dump)
+
+
+def _without_attributes(error: Exception, dump: Callable[[Any], bytes]) -> bytes | None:
+    try:
+        kept = {k: v for k, v in error.__dict__.items() if _can(dump, v)}
+        return dump((type(error), tuple(a if _can(dump, a) else repr(a) for a in error.args), kept))
+    except Exception:
+        return None
+
+
+def _can(dump: Callable[[Any], bytes], value: Any) -> bool:
+    try:
+        dump(value)
+    except Exception:
+        return False
+    return True
+
+
+def _has_own_state(cls: type) -> bool:
+    """Whether the builtin type under *cls* keeps more than args and ``__dict__``."""
+    heap_type = 1 << 9
+    own: Any = cls.__reduce__
+    if own is not BaseException.__reduce__:
+        return True  # it knows itself how to be pickled: pydantic's ValidationError, for one
+    builtin = next(base for base in cls.__mro__ if not base.__flags__ & heap_type)
+    return builtin.__basicsize__ != _BARE
+
+
+def _rebuilt(failure: Failure, load: Callable[[bytes], Any]) -> Exception | None:
+    try:
+        if failure.exact is not None:
+            error = load(failure.exact)
+        elif failure.parts is not None:
+            cls, args, attributes = load(failure.parts)
+            error = cls.__new__(cls)
+            error.args = args
+            error.__dict__.update(attributes)
+        else:
+            return None
+        return error if text_of(error) == failure.text else None
+    except BaseException:  # code of the user: SystemExit would end the crawl
+        return None
+
+
+def _stand_in(failure: Failure) -> Exception:
+    text = f"{failure.type_name}: {failure.text}"
+    if not failure.is_drop:
+        return RemoteError(text)
+    drop = RemoteDropItem(failure.text)
+    drop.log_level = failure.log_level
+    return drop

@@ -1,0 +1,101 @@
+"""How messages become bytes and come back from them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+
+from scrapy_mpworkers.wire.arena import Arena
+from scrapy_mpworkers.wire.frames import Large, Sink
+from scrapy_mpworkers.wire.messages import (
+    Batch,
+    Closed,
+    Opened,
+    OpenFailed,
+    Order,
+    Outcomes,
+    Report,
+    TaskRow,
+    _frame_of,
+)
+
+#: The bytes that every report begins with: a pickle of protocol 5.
+REPORT_PREFIX = b"\x80\x05"
+
+
+class NotAReportError(Exception):
+    """Something that is no report has come out of a pipe for reports."""
+
+
+# Batches and Outcomes, the commonest of each direction, travel as plain tuples.
+
+
+def encode_order(order: Order, arena: Arena | None = None) -> list[bytes]:
+    """The bytes of one message of a queue. Its large frames are in the *arena*, if there is room
+    for them; else they are among these bytes, and no copies."""
+    found: list[bytes] = []
+    pickler = pickle.Pickler(Sink(found.append), protocol=5)
+    if not isinstance(order, Batch):
+        pickler.dump(order)
+        return found
+    rows, place = order.rows, None
+    behind: list[bytes] = []
+    if Large in map(type, map(_frame_of, rows)):
+        large = [frame for frame in map(_frame_of, rows) if type(frame) is Large]
+        behind = [piece for frame in large for piece in frame.pieces]
+        if arena is not None:
+            place = arena.put(behind, sum(map(len, large)))
+        rows = tuple(
+            (id, hop, len(frame) if type(frame) is Large else frame, results)
+            for id, hop, frame, results in rows
+        )
+    pickler.dump((order.crawl, order.definitions, rows, order.together, place))
+    return found + behind if place is None else found
+
+
+def decode_order(data: bytes | memoryview, arena: Arena | None = None) -> Order:
+    """The order in one message of a queue. Large frames are views of the *arena* or of *data*."""
+    order = pickle.loads(data)
+    if type(order) is not tuple:
+        return order  # type: ignore[no-any-return]
+    crawl, definitions, rows, together, place = order
+    if place is not None:
+        assert arena is not None
+        rows = _with_frames(rows, arena.frames(place))
+    elif sizes := [row[2] for row in rows if type(row[2]) is int]:
+        rows = _with_frames(rows, memoryview(data)[len(data) - sum(sizes) :])
+    return Batch(crawl, definitions, rows, together)
+
+
+def _with_frames(rows: Iterable[TaskRow], frames: memoryview) -> tuple[TaskRow, ...]:
+    """*rows* with their large frames, which are one behind the other."""
+    whole: list[TaskRow] = []
+    for id, hop, frame, results in rows:
+        if isinstance(frame, int):
+            size = frame
+            frame, frames = frames[:size], frames[size:]
+        whole.append((id, hop, frame, results))
+    return tuple(whole)
+
+
+def encode_report(report: Report) -> bytes:
+    """A report as the bytes of one pipe message."""
+    return pickle.dumps(tuple(report) if isinstance(report, Outcomes) else report, protocol=5)
+
+
+def decode_report(data: bytes) -> Report:
+    """The report in one pipe message.
+
+    Raises:
+        NotAReportError: these bytes are none. They need not be ours: what a pipeline writes into a
+            descriptor that it takes for its own may end up in the pipe.
+    """
+    try:
+        report = pickle.loads(data)
+        if type(report) is tuple:
+            return Outcomes(*report)
+    except Exception as error:
+        raise NotAReportError(f"{type(error).__name__}: {error}") from error
+    if isinstance(report, (Opened, OpenFailed, Closed)):
+        return report
+    raise NotAReportError(type(report).__name__)

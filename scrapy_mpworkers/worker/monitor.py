@@ -1,0 +1,222 @@
+"""Watches the first items of a worker for what the pipelines' source does not tell.
+
+A container that grows with the items may be a memory of them; a hop that takes long and uses little
+CPU waits. Once enough items were seen, the watch takes itself off: later items do not pay for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from time import perf_counter, process_time
+from typing import Any
+
+from scrapy_mpworkers.lint import Finding, Kind, Report, inspect_pipeline
+from scrapy_mpworkers.lint.messages import (
+    lines_for,
+    name_of,
+    remembers,
+    waiting_advice,
+    without_source,
+)
+from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines
+
+logger = logging.getLogger(__name__)
+
+#: Items whose effect on the pipelines' attributes is looked at; of these, as many must add to one.
+SHAPED = 20
+GROWING = 15
+#: Items that are timed; a hop is said to wait below this share of CPU, above this mean time.
+TIMED = 50
+CPU_SHARE = 0.2
+WORTH_SAYING_SECONDS = 0.001
+
+_CONTAINERS = (list, set, dict, deque)  # and what derives from them
+
+
+def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
+    """Warn of what the source tells of the pipelines of a level, and watch for the rest."""
+    classes: list[type] = [type(one) for hop in hops for one in hop.middlewares]
+    reports = {cls: inspect_pipeline(cls) for cls in classes}
+    for line in lines_for(list(reports.values()), placement):
+        logger.warning("%s", line)
+    for report in reports.values():
+        if report.unread and not report.error:
+            logger.info("%s", without_source(report))
+    for hop in hops:
+        Watch(hop, reports, placement).begin()
+
+
+def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) -> None:
+    """Warn of pipelines whose source shows that they use what has not come to this worker.
+
+    Args:
+        missing: that, as the inspection calls it, and why.
+    """
+    classes: set[type] = {type(one) for hop in hops for one in hop.middlewares}
+    for cls in classes:
+        for what in filter(missing.__contains__, inspect_pipeline(cls).touches):
+            line = "%s uses %s, which is not available in a worker: it could not be sent there (%s)"
+            logger.warning(line, name_of(cls), what, missing[what])
+
+
+class Watch:
+    """Stands before a hop's methods until it has seen enough."""
+
+    def __init__(
+        self, hop: HopPipelines, reports: dict[type, Report], placement: Placement
+    ) -> None:
+        self._hop = hop
+        self._placement = placement
+        own = [reports[type(one)] for one in hop.middlewares]
+        tells = any(report.of(Kind.WAITS, Kind.STORES) for report in own)
+        is_timed = not tells and placement.waits and not placement.batches
+        self._shapes = Shapes(hop.middlewares, reports) if placement.divides else None
+        self._times = Times() if is_timed and placement.workers else None
+
+    def begin(self) -> None:
+        """Take the place of the hop's own methods."""
+        for name in ("process", "process_together"):
+            setattr(self._hop, name, partial(self._watched, getattr(self._hop, name)))
+        self._end_if_done()
+
+    async def _watched(self, method: Any, items: Any, guard: Guard) -> Any:
+        before = _clocks()
+        try:
+            return await method(items, guard)
+        finally:
+            self._look(before)
+
+    def _look(self, before: tuple[float, float]) -> None:
+        if self._times is not None and self._times.is_done(before, _clocks()):
+            if self._times.waits:
+                self._warn_of_waiting(self._times)
+            self._times = None
+        if self._shapes is not None and self._shapes.is_done():
+            for name, attribute, size in self._shapes.grown():
+                self._warn_of_growth(name, attribute, size)
+            self._shapes = None
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._shapes is None and self._times is None:
+            for name in ("process", "process_together"):
+                self._hop.__dict__.pop(name, None)
+
+    def _warn_of_waiting(self, times: Times) -> None:
+        names = ", ".join(name_of(type(one)) for one in self._hop.middlewares)
+        # Each worker has figures of its own; the first to say it says it for all.
+        logger.warning(
+            "%s: the first %d items took %.0f ms each, and of that %.0f %% on the CPU. %s",
+            names,
+            times.count,
+            times.wall / times.count * 1000,
+            times.cpu / times.wall * 100,
+            waiting_advice(Finding(Kind.WAITS, ()), stores_only=False),
+            extra={"said_once": f"waits {names}"},
+        )
+
+    def _warn_of_growth(self, name: str, attribute: str, size: int) -> None:
+        what = f"has added to self.{attribute} with the first {SHAPED} items (it has {size} now)"
+        line = remembers(name, what, self._placement)
+        logger.warning("%s", line, extra={"said_once": f"grows {name} {attribute}"})
+
+
+class Shapes:
+    """The sizes of what pipelines keep, from item to item."""
+
+    def __init__(self, pipelines: Sequence[Any], reports: dict[type, Report]) -> None:
+        self._pipelines = [(one, reports[type(one)].known) for one in pipelines]
+        self._sizes: dict[tuple[str, str], int] | None = None
+        self._grew: dict[tuple[str, str], int] = {}
+        self._count = 0
+
+    def is_done(self) -> bool:
+        """Look once more; whether that was the last time."""
+        sizes = self._now()
+        if self._sizes is not None:
+            for one, size in sizes.items():
+                if size > self._sizes.get(one, 0):
+                    self._grew[one] = self._grew.get(one, 0) + 1
+        self._sizes = sizes
+        self._count += 1
+        return self._count == SHAPED
+
+    def grown(self) -> list[tuple[str, str, int]]:
+        """(class, attribute, size) of what most items have added to."""
+        sizes = self._sizes or {}
+        return [(*one, sizes.get(one, 0)) for one, count in self._grew.items() if count >= GROWING]
+
+    def _now(self) -> dict[tuple[str, str], int]:
+        return {
+            (name_of(type(pipeline)), name): _size(value)
+            for pipeline, known in self._pipelines
+            for name, value in _attributes(pipeline).items()
+            if isinstance(value, _CONTAINERS) and f"self.{name}" not in known
+        }
+
+
+class Times:
+    """Wall and CPU time of the first items, in seconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.wall = 0.0
+        self.cpu = 0.0
+
+    def is_done(self, before: tuple[float, float], after: tuple[float, float]) -> bool:
+        """Add one item; whether it was the last."""
+        self.wall += after[0] - before[0]
+        self.cpu += after[1] - before[1]
+        self.count += 1
+        return self.count == TIMED
+
+    @property
+    def waits(self) -> bool:
+        """Whether the items mostly waited, and long enough to speak of it."""
+        return self.wall > WORTH_SAYING_SECONDS * self.count and self.cpu < CPU_SHARE * self.wall
+
+
+def _size(container: Any) -> int:
+    """How much is in it. A class of the user may have a ``__len__`` that fails: no item's fault."""
+    try:
+        return len(container)
+    except Exception:
+        return 0
+
+
+def _attributes(pipeline: Any) -> dict[str, Any]:
+    """Its own and those of its classes."""
+    found: dict[str, Any] = {}
+    for base in reversed(type(pipeline).__mro__[:-1]):
+        found |= vars(base)
+    return found | getattr(pipeline, "__dict__", {})
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall time and CPU time. What this process waited for a CPU is not part of the first: on a
+    busy machine it is no sign of waiting for others."""
+    return perf_counter() - _queued(), process_time() + _of_children()
+
+
+def _of_children() -> float:
+    """CPU time of programs that pipelines have run to their end."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _queued() -> float:
+    """Seconds that this thread was ready to run and had no CPU, where the kernel tells."""
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
