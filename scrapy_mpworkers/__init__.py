@@ -2,14 +2,14 @@
 
 |====================== parent side (Scrapy's process) ======================|== worker side ==|
 
- spider → WorkerPipeline ──submit──▶ Tenant ──lease──▶ Ledger                 ║
-              (await)                    └── Batch ──▶ Lane ═══ JoinableQueue ╬═▶ main loop
+ spider → WorkerPipeline ──submit──▶ PoolExecutor ──lease──▶ TaskQueue                 ║
+              (await)                    └── Batch ──▶ ProcessHandle ═══ JoinableQueue ╬═▶ main loop
                                                                               ║      │
- next pipeline ◀── outcome ── Tenant ◀──settle── Ledger                       ║      ▼
+ next pipeline ◀── outcome ── PoolExecutor ◀──settle── TaskQueue                       ║      ▼
                                 ▲                                             ║   Consumer
                     in the loop └── Pool ◀── Watcher ◀═ pipe ═ Report ════════╬═══   │
                                                                               ║
-                Supervisor: exit handle fired → new Lane → leases redelivered ║
+                Supervisor: exit handle fired → new ProcessHandle → leases redelivered ║
 
 A lane is one worker with its own queue, pipe and dial, so a worker that dies takes nothing else
 along. A pool has the lanes; a tenant is one crawl there, for crawls of one process can share it.

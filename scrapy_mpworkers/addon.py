@@ -9,7 +9,7 @@ from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
-from scrapy_mpworkers.backends.base import foresee
+from scrapy_mpworkers.backends.base import warm_up
 from scrapy_mpworkers.hops import add_component, add_routes, hops_of, is_contract_check
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
 from scrapy_mpworkers.wire.entries import as_pipeline
@@ -39,7 +39,7 @@ class Addon:
         elif options.levels:
             add_routes(settings, options)
             if self._crawler.crawling and not is_contract_check():  # not for a look at settings
-                foresee(options, hops_of(settings, options), self._crawler.spidercls)
+                warm_up(options, hops_of(settings, options), self._crawler.spidercls)
         add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)
         add_component(settings, "SPIDER_MIDDLEWARES", "spidermiddlewares.WorkerSpiderMiddleware", 0)
 

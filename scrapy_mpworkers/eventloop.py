@@ -18,7 +18,7 @@ from zope.interface import implementer
 from scrapy_mpworkers.pool.interface import Loop
 
 
-class CrawlLoop(Loop, Protocol):
+class EventLoop(Loop, Protocol):
     """What the components need of it. ``under``: the asyncio loop, or the reactor."""
 
     under: Any
@@ -47,7 +47,7 @@ def end(waiter: Waiter, value: Any = None) -> None:
         waiter.set_result(value)
 
 
-def current_loop() -> CrawlLoop:
+def current_loop() -> EventLoop:
     """The loop of the crawl that runs in this thread."""
     return _AsyncioLoop() if is_asyncio_available() else _ReactorLoop()
 
@@ -57,11 +57,11 @@ def is_closed(under: Any) -> bool:
     return isinstance(under, asyncio.AbstractEventLoop) and under.is_closed()
 
 
-class Gate:
+class Latch:
     """Opens once, with a value; any number may wait, before and after. A value that is an
     exception is raised."""
 
-    def __init__(self, loop: CrawlLoop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self._value: list[Any] = []
         self._waiting: list[Waiter] = []
@@ -95,10 +95,10 @@ class Gate:
             value.__context__ = None
 
 
-class OneATurn:
+class Staggered:
     """Calls functions in their order, each in another turn of the loop."""
 
-    def __init__(self, loop: CrawlLoop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self.due: deque[Callable[[], None]] = deque()  #: that wait, and the one that is called
 

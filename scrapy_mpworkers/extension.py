@@ -14,12 +14,12 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.crawl.calls import Calls, in_order
-from scrapy_mpworkers.crawl.context import Crossing
-from scrapy_mpworkers.crawl.manager import Workforce
-from scrapy_mpworkers.crawl.persistence import Keeping
-from scrapy_mpworkers.crawl.router import Routing
+from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.manager import LevelManager
+from scrapy_mpworkers.crawl.persistence import Persistence
+from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.errors import MPWorkersError
-from scrapy_mpworkers.eventloop import CrawlLoop, current_loop
+from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
 
@@ -34,10 +34,10 @@ class WorkerExtension:
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
         self._hops = hops
-        self.keeping = Keeping(crawler, options, hops)
-        self._workforce = Workforce(crawler, options, hops)
-        self._loop: CrawlLoop | None = None
-        self._routing: Routing | None = None
+        self.persistence = Persistence(crawler, options, hops)
+        self._manager = LevelManager(crawler, options, hops)
+        self._loop: EventLoop | None = None
+        self._router: Router | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -54,7 +54,7 @@ class WorkerExtension:
         hops = hops_of(crawler.settings, options) if options.enabled else ()
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
-        extension._workforce.prepare()
+        extension._manager.prepare()
         # Late: a fork server imports beside us meanwhile.
         from scrapy_mpworkers.lint.settings_module import warn_of_settings_module
 
@@ -75,7 +75,7 @@ class WorkerExtension:
         """
         self._begin()
         try:
-            await self._workforce.start(sorted({hop.level for hop in self._hops}))
+            await self._manager.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
             await self._abandon()
             raise
@@ -83,8 +83,8 @@ class WorkerExtension:
     def route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
         """What takes an item through the pipelines of a route, in workers that have been started:
         gives the item as they return it, or raises what they raised, or why it was given up."""
-        assert self._routing is not None
-        return self._routing.way(number)
+        assert self._router is not None
+        return self._router.way(number)
 
     async def run(
         self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
@@ -110,9 +110,9 @@ class WorkerExtension:
         """
         if timeout is not None and timeout <= 0:
             raise ValueError(f"timeout is {timeout!r}, but it must be above 0, or None")
-        self._workforce.expect_open()
+        self._manager.expect_open()
         self._begin()
-        await self._workforce.start([self._workforce.calls_at])
+        await self._manager.start([self._manager.calls_at])
         return await self._calls.run(func, args, kwargs, timeout)
 
     async def map(
@@ -137,7 +137,7 @@ class WorkerExtension:
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit!r}, but it must be at least 1, or None")
-        workers = self._workforce.settings[self._workforce.calls_at].pool.workers
+        workers = self._manager.settings[self._manager.calls_at].pool.workers
         start = partial(self.run, func, timeout=timeout)
         async with aclosing(in_order(start, arguments, limit or max(1, 2 * workers))) as results:
             async for result in results:
@@ -145,14 +145,14 @@ class WorkerExtension:
 
     async def room(self) -> None:
         """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""
-        for level in self._workforce.levels:
+        for level in self._manager.levels:
             await level.backpressure.room()
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, for ``start()``."""
-        if self._routing is None:
+        if self._router is None:
             return  # somebody looks at what the spider starts with, and no crawl has begun
-        async for item in self._routing.resumed():
+        async for item in self._router.resumed():
             yield item
 
     async def stop(self) -> None:
@@ -161,15 +161,15 @@ class WorkerExtension:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
-        await self._workforce.stop()
+        await self._manager.stop()
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
         try:
             await self.stop()
         finally:
-            self._workforce.sum_up()
-            await self.keeping.close()
+            self._manager.sum_up()
+            await self.persistence.close()
             if self._loop is not None:
                 self._loop.close()
 
@@ -179,16 +179,16 @@ class WorkerExtension:
         if self._crawler.spider is None:
             raise MPWorkersError("there are no workers before the crawl has its spider")
         self._loop = current_loop()
-        crossing = Crossing(self._crawler, self._workforce.settings, self._hops)
-        self.keeping.start(crossing.codec, self._loop)
-        self._workforce.assemble(crossing, self._loop)
-        levels = self._workforce.levels
-        self._routing = Routing(self._crawler, crossing, self.keeping, self._hops, levels)
-        self._calls = Calls(crossing, levels[self._workforce.calls_at])
+        crossing = CrawlContext(self._crawler, self._manager.settings, self._hops)
+        self.persistence.start(crossing.codec, self._loop)
+        self._manager.assemble(crossing, self._loop)
+        levels = self._manager.levels
+        self._router = Router(self._crawler, crossing, self.persistence, self._hops, levels)
+        self._calls = Calls(crossing, levels[self._manager.calls_at])
 
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""
-        self._workforce.kill()
+        self._manager.kill()
         try:
             await self.stop()
         except Exception:

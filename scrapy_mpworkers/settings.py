@@ -16,7 +16,7 @@ from scrapy.settings import BaseSettings
 
 from scrapy_mpworkers import validators
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.validators import Unacceptable
+from scrapy_mpworkers.validators import Invalid
 from scrapy_mpworkers.wire.crawl import Placement
 from scrapy_mpworkers.wire.entries import Entry, Pipelines, import_path, is_named
 
@@ -159,7 +159,7 @@ def _read(settings: BaseSettings, name: str, default: Any, check: _Check[_T]) ->
 def _checked(title: str, value: Any, check: _Check[_T]) -> _T:
     try:
         return check(value)
-    except Unacceptable as accepted:
+    except Invalid as accepted:
         raise SettingError(f"{title} is {value!r}, but it must be {accepted}.") from None
 
 
@@ -208,10 +208,10 @@ def _as_dicts(value: Any) -> Sequence[Mapping[str, Any]]:
         try:
             value = json.loads(value)
         except ValueError:
-            raise Unacceptable(accepted) from None
+            raise Invalid(accepted) from None
     is_list = isinstance(value, (list, tuple))
     if value is not None and not (is_list and all(isinstance(one, Mapping) for one in value)):
-        raise Unacceptable(accepted)
+        raise Invalid(accepted)
     return value or ()
 
 
@@ -249,7 +249,7 @@ def _level(settings: BaseSettings, written: Mapping[str, Any]) -> LevelSettings:
 def _level_name(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w-]*", value) or value in _TAKEN:
         taken = ", ".join(sorted(_TAKEN))
-        raise Unacceptable(f"a word of letters, digits, - and _, and none of {taken}")
+        raise Invalid(f"a word of letters, digits, - and _, and none of {taken}")
     return value
 
 

@@ -36,7 +36,7 @@ class WorkerSpiderMiddleware:
 
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """What an earlier run has kept, then *start*, no faster than items are processed."""
-        kept = self._extension.keeping
+        kept = self._extension.persistence
         try:
             async for item in self._extension.resumed():
                 yield item

@@ -24,7 +24,7 @@ class Automatic(int):
     """A number that nobody has asked for: a backend may know better."""
 
 
-class Unacceptable(Exception):
+class Invalid(Exception):
     """Its text is what would be accepted."""
 
 
@@ -37,14 +37,14 @@ def workers(value: Any) -> int:
 def flag(value: Any) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
     if str(value).lower() not in known:
-        raise Unacceptable("True or False")
+        raise Invalid("True or False")
     return known[str(value).lower()]
 
 
 def flag_with(settings: BaseSettings, other: str) -> Callable[[Any], bool]:
     def checked(value: Any) -> bool:
         if flag(value) and not settings.get(other):
-            raise Unacceptable(f"False while {other} is not set, as it is kept in that folder")
+            raise Invalid(f"False while {other} is not set, as it is kept in that folder")
         return flag(value)
 
     return checked
@@ -54,7 +54,7 @@ def path(value: Any) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, (str, os.PathLike)):
-        raise Unacceptable("None or the path of a file")
+        raise Invalid("None or the path of a file")
     # At once absolute: a crawl may change its working directory.
     return Path(value).absolute()
 
@@ -67,7 +67,7 @@ def backends() -> Mapping[str, EntryPoint]:
 
 def backend(value: Any) -> str:
     if value not in backends():
-        raise Unacceptable(f"one of those that are installed: {', '.join(sorted(backends()))}")
+        raise Invalid(f"one of those that are installed: {', '.join(sorted(backends()))}")
     return str(value)
 
 
@@ -79,11 +79,11 @@ def dask_address(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, (str, os.PathLike)):
-        raise Unacceptable(accepted)
+        raise Invalid(accepted)
     text = os.fspath(value)
     is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", str(text))
     if not is_address and not os.path.isfile(text):
-        raise Unacceptable(accepted)
+        raise Invalid(accepted)
     return str(text)
 
 
@@ -93,9 +93,9 @@ def uploads(value: Any) -> tuple[Path, ...]:
     try:
         found = tuple(Path(one).absolute() for one in listed)
     except TypeError:
-        raise Unacceptable(accepted) from None
+        raise Invalid(accepted) from None
     if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
-        raise Unacceptable(accepted)
+        raise Invalid(accepted)
     return found
 
 
@@ -104,7 +104,7 @@ def start_method(value: Any) -> str:
     if value is None:
         return "forkserver" if "forkserver" in available else "spawn"
     if value not in available:
-        raise Unacceptable(f"None or one of {', '.join(sorted(available))} on this system")
+        raise Invalid(f"None or one of {', '.join(sorted(available))} on this system")
     return str(value)
 
 
@@ -114,7 +114,7 @@ def initializer(value: Any) -> str | None:
     path = import_path(value) if isroutine(value) else value
     is_path = isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)
     if not is_path or path.startswith(("__main__.", "__mp_main__.")):
-        raise Unacceptable(
+        raise Invalid(
             "None, or the import path of a function without arguments, such as "
             "'myproject.workers.begin' (workers cannot import from __main__)"
         )
@@ -139,8 +139,8 @@ def auto(check: Callable[[Any], int], automatic: int) -> Callable[[Any], int]:
             return Automatic(automatic)
         try:
             return check(value)
-        except Unacceptable as accepted:
-            raise Unacceptable(f"None (automatic), or {accepted}") from None
+        except Invalid as accepted:
+            raise Invalid(f"None (automatic), or {accepted}") from None
 
     return checked
 
@@ -148,14 +148,14 @@ def auto(check: Callable[[Any], int], automatic: int) -> Callable[[Any], int]:
 def seconds(value: Any) -> float:
     number = _number(value)
     if number is None or not 0 < number < 1e9:
-        raise Unacceptable("a number of seconds above 0")
+        raise Invalid("a number of seconds above 0")
     return number
 
 
 def seconds_or_off(value: Any) -> float:
     number = _number(value)
     if number is None or not 0 <= number < 1e9:
-        raise Unacceptable("a number of seconds, or 0 for no limit")
+        raise Invalid("a number of seconds, or 0 for no limit")
     return number
 
 
@@ -167,16 +167,16 @@ def pipelines(value: Any) -> Pipelines:
     try:
         entries = dict(BaseSettings({"it": value}).getdict("it"))
     except (ValueError, TypeError):
-        raise Unacceptable(accepted) from None
+        raise Invalid(accepted) from None
     for entry, order in entries.items():
         is_entry = isinstance(entry, str) or callable(entry)
         is_order = isinstance(order, numbers.Real) and not isinstance(order, bool)
         if not is_entry or not (order is None or is_order):
-            raise Unacceptable(accepted)
+            raise Invalid(accepted)
     enabled = [(entry, order) for entry, order in entries.items() if order is not None]
     paths = [import_path(entry) for entry, _ in enabled if is_named(entry)]
     if len(set(paths)) != len(paths):
-        raise Unacceptable("without a pipeline that is listed twice")
+        raise Invalid("without a pipeline that is listed twice")
     return tuple(sorted(enabled, key=lambda pair: pair[1]))
 
 
@@ -184,16 +184,16 @@ def key(value: Any) -> Any:
     is_name = isinstance(value, str) and value
     if value is None or is_name or callable(value):
         return value
-    raise Unacceptable("None, the name of a field, or a function item -> key or its import path")
+    raise Invalid("None, the name of a field, or a function item -> key or its import path")
 
 
 def _integer(value: Any, least: int, accepted: str, most: float = math.inf) -> int:
     try:
         number = int(value) if isinstance(value, str) else value
     except ValueError:
-        raise Unacceptable(accepted) from None
+        raise Invalid(accepted) from None
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        raise Unacceptable(accepted)
+        raise Invalid(accepted)
     return number
 
 

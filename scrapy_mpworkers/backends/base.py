@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from scrapy import Spider
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.eventloop import CrawlLoop
+from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.pool.interface import Parcel, PoolEvents, PoolOptions, Settle, Why
-from scrapy_mpworkers.pool.metrics import Figures
+from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
 from scrapy_mpworkers.validators import backends
 from scrapy_mpworkers.wire.entries import Entry
-from scrapy_mpworkers.wire.messages import Definition, Setup
+from scrapy_mpworkers.wire.messages import Definition, OpenCrawl
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.wire.codec import Frame, ParentCodec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IN_OUR_PROCESS = "scrapy_mpworkers.worker.consumer:build"
 
 
-class LevelPool(Protocol):
+class Executor(Protocol):
     """What a level has its tasks done by. All methods are called in the crawl's thread, and none of
     them waits.
 
@@ -37,7 +37,7 @@ class LevelPool(Protocol):
     ``time.monotonic()``.
     """
 
-    figures: Figures
+    metrics: Metrics
 
     @property
     def settled_at(self) -> float: ...
@@ -147,8 +147,8 @@ class Backend(Protocol):
         make_state: Callable[[], Frame],
         codec: ParentCodec,
         events: PoolEvents,
-        loop: CrawlLoop,
-    ) -> LevelPool:
+        loop: EventLoop,
+    ) -> Executor:
         """The pool of a level. It is not started yet, and may never be.
 
         Args:
@@ -170,7 +170,7 @@ def find_backend(name: str) -> MakeBackend:
     return make
 
 
-def foresee(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
+def warm_up(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
     """A crawl will start, and Scrapy has hardly begun to build it: let its backend begin what takes
     long, if it has a function for that, ``foresee(options, plans, spidercls)``."""
     plans, _ = plans_of(options, hops)
@@ -182,7 +182,7 @@ def foresee(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider
 
 def setup_maker(
     make_state: Callable[[], Frame], codec: ParentCodec, factory: str = IN_OUR_PROCESS
-) -> Callable[[int], Setup]:
+) -> Callable[[int], OpenCrawl]:
     """What makes the Setup of a crawl that has a number in its pool.
 
     Args:
@@ -191,9 +191,9 @@ def setup_maker(
     """
     blobs = codec.definitions.blobs
 
-    def make_setup(crawl: int) -> Setup:
+    def make_setup(crawl: int) -> OpenCrawl:
         frame = make_state()
         definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
-        return Setup(crawl, definitions, factory, bytes(frame.data))
+        return OpenCrawl(crawl, definitions, factory, bytes(frame.data))
 
     return make_setup

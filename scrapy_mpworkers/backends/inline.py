@@ -12,19 +12,19 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.pool.interface import (
-    GivenUp,
+    DeadLettered,
     Parcel,
     PoolEvents,
     Settle,
     Why,
     because_stopped,
 )
-from scrapy_mpworkers.pool.metrics import Figures, WorkerTime
+from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
-from scrapy_mpworkers.wire.exceptions import take_apart
-from scrapy_mpworkers.wire.messages import Fate, Task
+from scrapy_mpworkers.wire.exceptions import pack_exception
+from scrapy_mpworkers.wire.messages import Task, TaskStatus
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import Consumers
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
@@ -49,10 +49,10 @@ class InlineHop:
         await self._pipelines.close_spider_async()
 
 
-class InProcessPool:
+class InlineExecutor:
     """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
 
-    A :class:`~scrapy_mpworkers.backends.base.LevelPool`.
+    A :class:`~scrapy_mpworkers.backends.base.Executor`.
     Breakpoints, profilers and print work. Keys mean nothing here, and a batch is one of one.
     """
 
@@ -63,7 +63,7 @@ class InProcessPool:
         events: PoolEvents,
         call_soon: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.figures = Figures(workers=[WorkerTime()])
+        self.metrics = Metrics(workers=[WorkerTime()])
         self.settled_at = monotonic()
         self._make_state = make_state
         self._parent_codec = codec
@@ -95,7 +95,7 @@ class InProcessPool:
     ) -> int:
         """Take a task; they run one after the other. No limit can be enforced here."""
         self._count += 1
-        self.figures.of(hop).submitted += 1
+        self.metrics.of(hop).submitted += 1
         frame, needs, _ = parcel.frame
         task = Task(self._count, hop, bytes(frame), parcel.results)
         self._tasks.append((task, needs, settle, monotonic()))
@@ -117,7 +117,7 @@ class InProcessPool:
         for number, (task, *_) in enumerate(self._tasks):
             if task.id == task_id and task is not self._at_work:
                 del self._tasks[number]
-                self.figures.of(task.hop).cancelled += 1
+                self.metrics.of(task.hop).cancelled += 1
                 return
 
     def workers(self) -> tuple[int, int]:
@@ -133,7 +133,7 @@ class InProcessPool:
         self._given_up = why
         while self._tasks:
             holder = "this process" if self._tasks[0][0] is self._at_work else None
-            self._settle(Fate.DEAD_LETTERED, GivenUp(why(holder)))
+            self._settle(TaskStatus.DEAD_LETTERED, DeadLettered(why(holder)))
 
     def kill(self) -> None:
         """Nothing: there is no process to kill."""
@@ -154,10 +154,10 @@ class InProcessPool:
             self._has_batches = state.batches
             await self._consumers.open()
         except BaseException as error:
-            failure = self._codec.dump(take_apart(error, self._codec.dump))
+            failure = self._codec.dump(pack_exception(error, self._codec.dump))
             self._events.boot_failed("this process", failure)
         else:
-            self.figures.workers[0].ready_at = monotonic()
+            self.metrics.workers[0].ready_at = monotonic()
             self._events.opened(self._consumers.effects(), True)
 
     async def _work(self) -> None:
@@ -171,10 +171,10 @@ class InProcessPool:
                 outcome = await self._consumers.consume(task)
             if not self._tasks or self._tasks[0][0] is not task:
                 continue  # given up meanwhile
-            self.figures.workers[0].busy += outcome.seconds
-            self.figures.service.add(outcome.seconds)
-            self.figures.wait.add(max(0.0, monotonic() - submitted_at - outcome.seconds))
-            self._settle(Fate(outcome.fate), outcome)
+            self.metrics.workers[0].busy += outcome.seconds
+            self.metrics.service.add(outcome.seconds)
+            self.metrics.wait.add(max(0.0, monotonic() - submitted_at - outcome.seconds))
+            self._settle(TaskStatus(outcome.status), outcome)
         self._running = False
 
     async def _close(self, stopped: Callable[[], None]) -> None:
@@ -183,7 +183,7 @@ class InProcessPool:
             try:
                 await self._consumers.close()
             except BaseException as error:
-                failure = self._codec.dump(take_apart(error, self._codec.dump))
+                failure = self._codec.dump(pack_exception(error, self._codec.dump))
             self._events.closed("this process", self._consumers.effects(), failure, True)
         stopped()
 
@@ -192,10 +192,10 @@ class InProcessPool:
         for number in needs:
             self._codec.learn(number, self._parent_codec.definitions.objects[number])
 
-    def _settle(self, fate: Fate, outcome: Any) -> None:
+    def _settle(self, status: TaskStatus, outcome: Any) -> None:
         task, _, settle, _ = self._tasks.popleft()
         self.settled_at = monotonic()
-        self.figures.of(task.hop).settled[fate] += 1
+        self.metrics.of(task.hop).settled[status] += 1
         settle(outcome)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -22,7 +22,7 @@ from scrapy_mpworkers.backends.preloading import (
     modules_to_preload,
     prelude_of,
 )
-from scrapy_mpworkers.eventloop import CrawlLoop, current_loop, is_closed
+from scrapy_mpworkers.eventloop import EventLoop, current_loop, is_closed
 from scrapy_mpworkers.pool.batching import target
 from scrapy_mpworkers.pool.cpus import thread_variables, usable_cpus
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
@@ -30,15 +30,15 @@ from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.worker.prelude import IN_WORKER, Prelude
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.worker.process import WorkerConfig
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import Tenant
-    from scrapy_mpworkers.pool.worker_group import Pool
+    from scrapy_mpworkers.pool.executor import PoolExecutor
+    from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
     from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 
 
-class Manning(NamedTuple):
+class WorkerSpec(NamedTuple):
     """What a level has for workers. Crawls with equal ``method``, ``options`` and conditions can
     have the same ones."""
 
@@ -52,12 +52,12 @@ class _Key(NamedTuple):
 
     method: str
     options: PoolOptions
-    conditions: Conditions
+    conditions: WorkerConfig
     environment: frozenset[tuple[str, str]]
 
 
 #: The pools of this process that crawls can join, and the event loops that they belong to.
-_at_work: dict[tuple[_Key, Any], Pool] = {}
+_at_work: dict[tuple[_Key, Any], LocalWorkerGroup] = {}
 
 
 class LocalBackend:
@@ -72,7 +72,7 @@ class LocalBackend:
         self._plans = plans
 
     @staticmethod
-    def foresee(
+    def warm_up(
         options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
     ) -> None:
         """Launch fork servers: they import Scrapy and the pipelines while Scrapy's process imports
@@ -89,21 +89,21 @@ class LocalBackend:
         make_state: Callable[[], Frame],
         codec: ParentCodec,
         events: PoolEvents,
-        loop: CrawlLoop,
-    ) -> Tenant:
+        loop: EventLoop,
+    ) -> PoolExecutor:
         """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
-        from scrapy_mpworkers.pool.executor import Tenant
+        from scrapy_mpworkers.pool.executor import PoolExecutor
 
         manning = self._mannings[number]
         make_setup = setup_maker(make_state, codec)
         blobs = codec.definitions.blobs
         find = partial(_find_pool, manning)
-        return Tenant(find, manning.options, make_setup, blobs, events, loop)
+        return PoolExecutor(find, manning.options, make_setup, blobs, events, loop)
 
 
 def _mannings(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
-) -> list[Manning]:
+) -> list[WorkerSpec]:
     # Of those that will be there: calls seldom have workers of their own.
     listed = sum(level.pool.workers for level in options.levels)
     everybody = listed or options.pool.workers
@@ -111,7 +111,7 @@ def _mannings(
     return [manning(options.start_method, plan, spidercls, everybody, prelude) for plan in plans]
 
 
-def _prepare(mannings: Sequence[Manning], plans: Sequence[LevelPlan]) -> None:
+def _prepare(mannings: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
     """Let fork servers import what the hops' workers need, where none are at work that can be
     shared."""
     shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
@@ -127,7 +127,7 @@ def _prepare(mannings: Sequence[Manning], plans: Sequence[LevelPlan]) -> None:
 
 def manning(
     method: str, plan: LevelPlan, spidercls: type, everybody: int, prelude: Prelude
-) -> Manning:
+) -> WorkerSpec:
     """What a level has for workers.
 
     Args:
@@ -137,7 +137,7 @@ def manning(
     """
     pool = plan.settings.pool
     environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
-    conditions = Conditions(
+    conditions = WorkerConfig(
         nice=pool.nice,
         environment=tuple(sorted(environment.items())),
         start_method=multiprocessing.get_start_method(allow_none=True),
@@ -146,11 +146,11 @@ def manning(
         prelude=prelude,
     )
     preload, also = modules_to_preload(plan.entries, spidercls, prelude)
-    return Manning(method, plan.options(), Wanted(OWN, preload, also, conditions))
+    return WorkerSpec(method, plan.options(), Wanted(OWN, preload, also, conditions))
 
 
-def _find_pool(manning: Manning) -> Pool:
-    from scrapy_mpworkers.pool.worker_group import Pool
+def _find_pool(manning: WorkerSpec) -> LocalWorkerGroup:
+    from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 
     loop = current_loop()  # not the crawl's, which ends with it
     place = _key(manning), loop.under
@@ -166,11 +166,11 @@ def _find_pool(manning: Manning) -> Pool:
     for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
         # Its crawl was torn down in the middle of its stop.
         _at_work.pop(of_dead_loop).awake.end()
-    new = Pool(manning.options, Processes(manning.method, manning.wanted), loop, ended)
+    new = LocalWorkerGroup(manning.options, Processes(manning.method, manning.wanted), loop, ended)
     _at_work[place] = new
     return new
 
 
-def _key(manning: Manning) -> _Key:
+def _key(manning: WorkerSpec) -> _Key:
     conditions = manning.wanted.conditions
     return _Key(manning.method, manning.options, conditions, frozenset(os.environ.items()))

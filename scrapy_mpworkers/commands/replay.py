@@ -13,7 +13,7 @@ from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 
-from scrapy_mpworkers.crawl.resume import KeptItem
+from scrapy_mpworkers.crawl.resume import StoredItem
 from scrapy_mpworkers.errors import HopGoneError, NotReplayedError
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import add_component
@@ -55,7 +55,7 @@ class Replay:
             self.counts["done"] += 1
         elif isinstance(error, DropItem):
             self.counts["dropped"] += 1
-        elif self._extension is not None and self._extension.keeping.has_buried(error):
+        elif self._extension is not None and self._extension.persistence.has_buried(error):
             self.counts["again"] += 1  # its new letter is in the file already
         else:
             self._keep(letter, error)
@@ -70,7 +70,7 @@ class Replay:
         extension = sender.get_extension(WorkerExtension)
         if extension is not None and extension.has_hops:
             self._extension = extension
-            self._extension.keeping.replay(self._letters)
+            self._extension.persistence.replay(self._letters)
             return
         error = HopGoneError("this crawl offloads no pipelines (MPWORKERS_PIPELINES)")
         for letter in self._letters:
@@ -90,7 +90,7 @@ class Replay:
         self._again.add(dataclasses.replace(letter.letter, **history(error)))
 
 
-class ReplayedLetter(KeptItem):
+class ReplayedLetter(StoredItem):
     """A dead letter on its second way."""
 
     def __init__(self, replay: Replay, letter: DeadLetter) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from scrapy_mpworkers.eventloop import CrawlLoop, Waiter, end
+from scrapy_mpworkers.eventloop import EventLoop, Waiter, end
 
 
 class Backpressure:
@@ -20,7 +20,7 @@ class Backpressure:
     """
 
     def __init__(
-        self, loop: CrawlLoop, max_count: int, max_bytes: int, emptied: Callable[[], None]
+        self, loop: EventLoop, max_count: int, max_bytes: int, emptied: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._emptied = emptied

@@ -9,18 +9,18 @@ from typing import Any
 from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import Deferred
 
-from scrapy_mpworkers.crawl.context import Crossing
-from scrapy_mpworkers.crawl.item import Shipment
+from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.pool import Level, read_result
 from scrapy_mpworkers.errors import CallTimeout, ItemTimeout, UnpicklableError
-from scrapy_mpworkers.pool.interface import GivenUp
-from scrapy_mpworkers.wire.messages import CALL, Fate
+from scrapy_mpworkers.pool.interface import DeadLettered
+from scrapy_mpworkers.wire.messages import CALL, TaskStatus
 
 
 class Calls:
     """The calls of one crawl, in the workers of *level*."""
 
-    def __init__(self, crossing: Crossing, level: Level) -> None:
+    def __init__(self, crossing: CrawlContext, level: Level) -> None:
         self._crossing = crossing
         self._level = level
 
@@ -39,16 +39,16 @@ class Calls:
         level = self._level
         codec = self._crossing.codec
         try:
-            shipment = Shipment((function, args, kwargs), codec, codec.dump_call)
+            shipment = ShippedItem((function, args, kwargs), codec, codec.dump_call)
         except UnpicklableError:
-            level.pool.figures.refused(CALL)
+            level.pool.metrics.refused(CALL)
             raise
         outcome = await level.outcome_of_call(shipment, timeout)
-        if isinstance(outcome, GivenUp):
+        if isinstance(outcome, DeadLettered):
             raise _of_call(outcome.error, function)
         if outcome.effects is not None:
             self._crossing.take_effect(outcome.effects)
-        if outcome.fate != Fate.DONE:
+        if outcome.status != TaskStatus.DONE:
             raise read_result(level, CALL, outcome, lambda: shipment.error(outcome))
         if outcome.result:
             shipment.passed(outcome.result)

@@ -9,7 +9,7 @@ from time import monotonic
 
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.errors import CloseTimeout
-from scrapy_mpworkers.eventloop import CrawlLoop
+from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.pool.awake import Awake
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ _REPORT_EVERY = 10.0  # seconds
 _REPORT_AFTER = 1.0  # seconds; most crawls have closed by then
 
 
-class Closing:
+class CloseDeadline:
     """A deadline that counts time without progress, from the moment the engine begins to close, but
     no time in which this process was frozen.
 
@@ -27,7 +27,7 @@ class Closing:
         timeout: seconds without any item settled, after which the rest is given up.
     """
 
-    def __init__(self, loop: CrawlLoop, levels: Sequence[Level], timeout: float) -> None:
+    def __init__(self, loop: EventLoop, levels: Sequence[Level], timeout: float) -> None:
         self._loop = loop
         self._levels = levels
         self._timeout = timeout

@@ -20,7 +20,7 @@ from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState, HopState, LogLevels, Placement
 from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
 from scrapy_mpworkers.wire.entries import Entry, import_path
-from scrapy_mpworkers.wire.exceptions import put_together
+from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.texts import named, writable
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _PACKAGE = __name__.partition(".")[0]
 _said_at_import: set[str] = set()  # of this process, whichever crawl it was
 
 
-class Crossing:
+class CrawlContext:
     """One crawl's side of the wall."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Crossing:
 
     def failure(self, data: bytes) -> Exception:
         """An exception that a worker reported outside any item."""
-        return put_together(self.codec.load(data), self.codec.load)
+        return unpack_exception(self.codec.load(data), self.codec.load)
 
     def take_effect(
         self, effects: bytes | None, least_level: int | None = None, adds_up: bool = False

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from scrapy_mpworkers.crawl.context import Crossing
+from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
-from scrapy_mpworkers.eventloop import Gate
+from scrapy_mpworkers.eventloop import Latch
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.wire.texts import named, writable
 
 logger = logging.getLogger(__name__)
 
 
-class PoolNews(PoolEvents):
+class CrawlEvents(PoolEvents):
     """A pool's listener in one crawl.
 
     Args:
@@ -23,7 +23,7 @@ class PoolNews(PoolEvents):
         level: its name, if it has one.
     """
 
-    def __init__(self, crossing: Crossing, started: Gate, level: str) -> None:
+    def __init__(self, crossing: CrawlContext, started: Latch, level: str) -> None:
         self._crossing = crossing
         self.started = started
         self._whose = f" of the level {level}" if level else ""

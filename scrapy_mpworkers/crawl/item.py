@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.wire.changes import Change, Product, Snapshot, unpack
+from scrapy_mpworkers.wire.changes import Change, Result, Snapshot, unpack
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.exceptions import Failure, put_together
+from scrapy_mpworkers.wire.exceptions import Failure, unpack_exception
 from scrapy_mpworkers.wire.fields import copy_of_fields
 from scrapy_mpworkers.wire.messages import Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home
 from scrapy_mpworkers.wire.texts import named
 
 
-class Shipment(Snapshot):
+class ShippedItem(Snapshot):
     """An item as it was pickled, with what has become of it so far.
 
     Between two hops that follow one another, frame and results travel on as they are: nobody opens
@@ -75,11 +75,11 @@ class Shipment(Snapshot):
         failure, change = self._ended(outcome)
         if change is not None:
             snapshot.apply(change)
-        return put_together(failure, self._codec.load)
+        return unpack_exception(failure, self._codec.load)
 
     def error_alone(self, outcome: Outcome) -> Exception:
         """The same without a touch of the item, which is elsewhere by now."""
-        return put_together(self._ended(outcome)[0], self._codec.load)
+        return unpack_exception(self._ended(outcome)[0], self._codec.load)
 
     def _ended(self, outcome: Outcome) -> tuple[Failure, Change | None]:
         try:
@@ -88,7 +88,7 @@ class Shipment(Snapshot):
         except BaseException as error:
             raise unreadable(error) from error
 
-    def _opened(self, result: bytes) -> Product:
+    def _opened(self, result: bytes) -> Result:
         try:
             return unpack(result, self._load)
         except BaseException as error:  # as in _ended()

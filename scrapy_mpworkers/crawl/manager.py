@@ -9,17 +9,17 @@ from time import monotonic
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.backends.base import Backend, LevelPool, find_backend, plans_of
+from scrapy_mpworkers.backends.base import Backend, Executor, find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import imported_settings_module, modules_and_classes
 from scrapy_mpworkers.crawl import reporting as summary
 from scrapy_mpworkers.crawl.backpressure import Backpressure
-from scrapy_mpworkers.crawl.closing import Closing
-from scrapy_mpworkers.crawl.context import Crossing
-from scrapy_mpworkers.crawl.events import PoolNews
-from scrapy_mpworkers.crawl.patches import ScraperNudge, count_items_of_start, watch_closing
+from scrapy_mpworkers.crawl.closing import CloseDeadline
+from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.events import CrawlEvents
+from scrapy_mpworkers.crawl.patches import ScraperWakeup, count_items_of_start, watch_closing
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.stats import publish
-from scrapy_mpworkers.eventloop import CrawlLoop, Gate, current_loop, end
+from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, end
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.lint.changed import changed_state
 from scrapy_mpworkers.pool.cpus import usable_cpus
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _PATIENCE, _LOOK_AGAIN = 2.0, 0.1
 
 
-class Workforce:
+class LevelManager:
     """The levels of one crawl, and beside them one that takes calls of functions.
 
     Args:
@@ -51,7 +51,7 @@ class Workforce:
         if any(level.pool.workers for level in self.settings):
             self._backend = find_backend(options.backend)(crawler, options, self._plans)
         self.levels: list[Level] = []
-        self._stopped: Gate | None = None
+        self._stopped: Latch | None = None
         self._is_over = self._is_initialized = False
 
     def prepare(self) -> None:
@@ -59,12 +59,12 @@ class Workforce:
         if self._backend is not None:
             self._backend.prepare()
 
-    def assemble(self, crossing: Crossing, loop: CrawlLoop) -> None:
+    def assemble(self, crossing: CrawlContext, loop: EventLoop) -> None:
         """Make the levels. None of them is started yet."""
         self._loop = loop
-        self._nudge = ScraperNudge(self._crawler, loop, self._awaited)
+        self._nudge = ScraperWakeup(self._crawler, loop, self._awaited)
         self.levels = [self._level(n, crossing, loop) for n in range(len(self.settings))]
-        self._closing = Closing(loop, self.levels, self._options.close_timeout)
+        self._closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
         watch_closing(self._crawler, self._closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         self._warn_of_changed_state()
@@ -122,7 +122,7 @@ class Workforce:
         if self._stopped is None:
             if not self.levels:
                 return
-            self._stopped = Gate(self._loop)
+            self._stopped = Latch(self._loop)
             self._closing.begin()
             self._stop_when_drained()
         try:
@@ -136,14 +136,14 @@ class Workforce:
     def sum_up(self) -> None:
         """The last stats, and a table for each level in the log."""
         started, now = self._started(), monotonic()
-        if not any(level.pool.figures.started for level in started):
+        if not any(level.pool.metrics.started for level in started):
             return
         publish(started, self._crawler.stats)
         for level in started:
             # After a start that failed there is nothing to sum up, and an error to be read.
-            if any(worker.lived(now) for worker in level.pool.figures.workers):
+            if any(worker.lived(now) for worker in level.pool.metrics.workers):
                 has_batches = level.settings.batch_size > 0
-                table = summary.table(level.pool.figures, now, self._cpus, has_batches)
+                table = summary.table(level.pool.metrics, now, self._cpus, has_batches)
                 self._log(f"Workers' summary{level.of_level}:\n{table}")
 
     # Start
@@ -162,16 +162,16 @@ class Workforce:
                 ", ".join(changed),
             )
 
-    def _level(self, number: int, crossing: Crossing, loop: CrawlLoop) -> Level:
+    def _level(self, number: int, crossing: CrawlContext, loop: EventLoop) -> Level:
         settings = self.settings[number]
-        news = PoolNews(crossing, Gate(loop), settings.name)
+        news = CrawlEvents(crossing, Latch(loop), settings.name)
         make_state = partial(crossing.state, number)
-        pool: LevelPool
+        pool: Executor
         if self._backend is None or not settings.pool.workers:
             # Late: it brings a worker's modules along.
-            from scrapy_mpworkers.backends.inline import InProcessPool
+            from scrapy_mpworkers.backends.inline import InlineExecutor
 
-            pool = InProcessPool(make_state, crossing.codec, news, loop.call_soon)
+            pool = InlineExecutor(make_state, crossing.codec, news, loop.call_soon)
         else:
             pool = self._backend.pool(number, make_state, crossing.codec, news, loop)
         bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
@@ -206,7 +206,7 @@ class Workforce:
         for level, settled in zip(self.levels, before, strict=True):
             if level.has_started:
                 per_minute = (sum(level.settled) - settled) * 60 / interval
-                state = level.pool.figures, level.pool.workers(), level.backpressure.pending
+                state = level.pool.metrics, level.pool.workers(), level.backpressure.pending
                 self._log(summary.progress(level.of_level, *state, per_minute))
         self._report_progress_later()
 

@@ -16,7 +16,7 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.errors import MPWorkersError
-from scrapy_mpworkers.eventloop import CrawlLoop, Gate, current_loop
+from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def watch_closing(
         logger.debug("This Scrapy has no engine.close_spider_async: no deadline while closing")
         return
     loop = current_loop()  # not the crawl's, which ends with it
-    closed: Gate | None = None
+    closed: Latch | None = None
 
     @wraps(close)
     async def close_spider_async(*args: Any, **kwargs: Any) -> Any:
@@ -92,7 +92,7 @@ def watch_closing(
             await end()
             loop.call_later(_REST_OF_CLOSE, closed.open)
             return await closed.wait()
-        closed = Gate(loop)
+        closed = Latch(loop)
         begins()
         try:
             return await close(*args, **kwargs)
@@ -116,14 +116,14 @@ def count_items_of_start(crawler: Crawler) -> None:
     slot.is_idle = lambda: is_idle() and not slot.itemproc_size
 
 
-class ScraperNudge:
+class ScraperWakeup:
     """Makes the scraper look again after an item of ``start()``.
 
     After such an item Scrapy does not look whether it may close: an explicit close would hang for
     ever, and an idle one would come at the engine's next heartbeat, up to 5 seconds later.
     """
 
-    def __init__(self, crawler: Crawler, loop: CrawlLoop, pending: Callable[[], int]) -> None:
+    def __init__(self, crawler: Crawler, loop: EventLoop, pending: Callable[[], int]) -> None:
         self._crawler = crawler
         self._loop = loop
         self._pending = pending

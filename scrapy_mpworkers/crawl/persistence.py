@@ -11,12 +11,12 @@ from weakref import WeakSet
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.crawl.item import Shipment
-from scrapy_mpworkers.crawl.resume import KeptItem, Resumed, Resumption
+from scrapy_mpworkers.crawl.item import ShippedItem
+from scrapy_mpworkers.crawl.resume import Resumed, Resumption, StoredItem
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.eventloop import CrawlLoop, Gate, end
+from scrapy_mpworkers.eventloop import EventLoop, Latch, end
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.pool.interface import GivenUp
+from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.stores.dead_letters import (
     DeadLetter,
@@ -33,7 +33,7 @@ from scrapy_mpworkers.wire.texts import ascii_safe
 logger = logging.getLogger(__name__)
 
 
-class Keeping:
+class Persistence:
     """Keeps the items of one crawl from being lost, and sends on what an earlier run has kept.
 
     Raises:
@@ -49,10 +49,10 @@ class Keeping:
         self._file = _checked(options) if hops else None
         has_journal = options.journal and bool(hops)
         self._journal = self._own_journal() if has_journal else None
-        self._loop: CrawlLoop | None = None
+        self._loop: EventLoop | None = None
         self._written = 0
         self._buried: WeakSet[BaseException] = WeakSet()
-        self._kept: Iterable[KeptItem] = ()
+        self._kept: Iterable[StoredItem] = ()
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
     def _own_journal(self) -> Journal:
@@ -60,7 +60,7 @@ class Keeping:
         # Scrapy says of a crawl that failed while it was built that it is not crawling.
         return Journal(Path(crawler.settings["JOBDIR"]), lambda: bool(crawler.crawling))
 
-    def start(self, codec: ParentCodec, loop: CrawlLoop) -> None:
+    def start(self, codec: ParentCodec, loop: EventLoop) -> None:
         """The crawl begins: *codec* opens frames of an earlier run."""
         self._codec = codec
         self._loop = loop
@@ -69,7 +69,7 @@ class Keeping:
             self._kept = _left(self._journal)
         self._resumption = Resumption(self._crawler, self._hops, self._waits, codec.open)
 
-    def replay(self, letters: Iterable[KeptItem]) -> None:
+    def replay(self, letters: Iterable[StoredItem]) -> None:
         """Send *letters* instead of running ``start()``."""
         self._kept = letters
         self.replaces_start = True
@@ -88,11 +88,13 @@ class Keeping:
         """Whether any kept item was resumed."""
         return self._resumption.has_begun
 
-    def arrived(self, item: Any) -> tuple[KeptItem | None, int | None]:
+    def arrived(self, item: Any) -> tuple[StoredItem | None, int | None]:
         """The kept item that *item* was made of and its hop, if it has just come to its route."""
         return self._resumption.arrived(item)
 
-    def take(self, hop: Hop, shipment: Shipment, kept: KeptItem | None) -> JournaledTask | None:
+    def take(
+        self, hop: Hop, shipment: ShippedItem, kept: StoredItem | None
+    ) -> JournaledTask | None:
         """An item has come to *hop*. ``None`` where there is no journal to keep it."""
         if self._journal is None:
             return None
@@ -119,8 +121,8 @@ class Keeping:
                 extra={"spider": self._crawler.spider},
             )
 
-    async def _close_journal(self, journal: Journal, loop: CrawlLoop) -> None:
-        closed = Gate(loop)
+    async def _close_journal(self, journal: Journal, loop: EventLoop) -> None:
+        closed = Latch(loop)
         journal.close(closed.open)
         await closed.wait()
         journal.join()
@@ -133,7 +135,7 @@ class Keeping:
 
     # Dead letters
 
-    def bury(self, hop: Hop, shipment: Shipment, given_up: GivenUp) -> None:
+    def bury(self, hop: Hop, shipment: ShippedItem, given_up: DeadLettered) -> None:
         """Keep an item that was given up. Whatever fails here, its content is in the log."""
         assert self._crawler.spider is not None
         letter = DeadLetter(
@@ -197,7 +199,7 @@ class JournaledTask:
             self._journal.remove(self._number)
 
 
-class LeftEntry(KeptItem):
+class LeftEntry(StoredItem):
     """An item that was at a hop when an earlier run was killed.
 
     Its entry stays until it has an outcome in this run; if it cannot go on, for the next run.

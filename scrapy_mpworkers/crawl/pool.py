@@ -7,13 +7,13 @@ from functools import partial
 from operator import add
 from typing import Any, TypeVar
 
-from scrapy_mpworkers.backends.base import LevelPool
+from scrapy_mpworkers.backends.base import Executor
 from scrapy_mpworkers.crawl.backpressure import Backpressure
-from scrapy_mpworkers.crawl.events import PoolNews
-from scrapy_mpworkers.crawl.item import Shipment, unreadable
+from scrapy_mpworkers.crawl.events import CrawlEvents
+from scrapy_mpworkers.crawl.item import ShippedItem, unreadable
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.eventloop import CrawlLoop, OneATurn, Waiter, end
-from scrapy_mpworkers.pool.interface import GivenUp, Settle
+from scrapy_mpworkers.eventloop import EventLoop, Staggered, Waiter, end
+from scrapy_mpworkers.pool.interface import DeadLettered, Settle
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.keys import key_function
 from scrapy_mpworkers.wire.messages import CALL, Outcome
@@ -35,10 +35,10 @@ class Level:
     def __init__(
         self,
         settings: LevelSettings,
-        loop: CrawlLoop,
-        pool: LevelPool,
+        loop: EventLoop,
+        pool: Executor,
         backpressure: Backpressure,
-        news: PoolNews,
+        news: CrawlEvents,
     ) -> None:
         self.settings = settings
         self.waits = settings.wait
@@ -47,7 +47,7 @@ class Level:
         self.news = news
         self.has_started = False
         self._loop = loop
-        self._turns = OneATurn(loop)
+        self._turns = Staggered(loop)
         #: computes the key of an item, if the level has keys
         self.key = None if settings.key is None else key_function(settings.key)
 
@@ -58,9 +58,9 @@ class Level:
 
     @property
     def settled(self) -> list[int]:
-        """Items and calls that are settled, by :class:`Fate`."""
-        figures = self.pool.figures
-        return list(map(add, figures.items.settled, figures.calls.settled))
+        """Items and calls that are settled, by :class:`TaskStatus`."""
+        metrics = self.pool.metrics
+        return list(map(add, metrics.items.settled, metrics.calls.settled))
 
     def start(self) -> None:
         """Start the workers. A second call does nothing.
@@ -75,10 +75,10 @@ class Level:
     def outcome(
         self,
         hop: int,
-        shipment: Shipment,
+        shipment: ShippedItem,
         key: Any = None,
         committed: Awaitable[None] | None = None,
-    ) -> Awaitable[Outcome | GivenUp]:
+    ) -> Awaitable[Outcome | DeadLettered]:
         """Send an item to a worker; to be awaited: what becomes of it.
 
         Args:
@@ -92,29 +92,31 @@ class Level:
         return self._sent(hop, shipment, key)
 
     async def _outcome_later(
-        self, hop: int, shipment: Shipment, key: Any, committed: Awaitable[None] | None
-    ) -> Outcome | GivenUp:
+        self, hop: int, shipment: ShippedItem, key: Any, committed: Awaitable[None] | None
+    ) -> Outcome | DeadLettered:
         await self._enter(shipment.size, committed)
         return await self._sent(hop, shipment, key)
 
-    def _sent(self, hop: int, shipment: Shipment, key: Any) -> Awaitable[Outcome | GivenUp]:
+    def _sent(self, hop: int, shipment: ShippedItem, key: Any) -> Awaitable[Outcome | DeadLettered]:
         # Should the wait be cancelled, the item goes on all the same, as it would inline.
         waiter = self._loop.waiter()
         self.pool.submit(hop, shipment, partial(self._settled, waiter, shipment.size), key)
         return waiter
 
-    def _settled(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
+    def _settled(self, waiter: Waiter, size: int, outcome: Outcome | DeadLettered) -> None:
         # None overtakes another one: those behind a large one have a turn each, too.
         if size > LONG or self._turns.due:
             self._turns.call(partial(self._end, waiter, size, outcome))
         else:
             self._end(waiter, size, outcome)
 
-    def _end(self, waiter: Waiter, size: int, outcome: Outcome | GivenUp) -> None:
+    def _end(self, waiter: Waiter, size: int, outcome: Outcome | DeadLettered) -> None:
         end(waiter, outcome)
         self.backpressure.leave(size)
 
-    async def outcome_of_call(self, call: Shipment, limit: float | None) -> Outcome | GivenUp:
+    async def outcome_of_call(
+        self, call: ShippedItem, limit: float | None
+    ) -> Outcome | DeadLettered:
         """The same for a call. If the wait is cancelled its place is free, and it is not begun
         unless a worker has it already.
 
@@ -135,7 +137,7 @@ class Level:
     async def take(
         self,
         hop: int,
-        shipment: Shipment,
+        shipment: ShippedItem,
         key: Any,
         committed: Awaitable[None] | None,
         settled: Settle,
@@ -144,7 +146,7 @@ class Level:
         size = shipment.size
         await self._enter(size, committed)
 
-        def settle(outcome: Outcome | GivenUp) -> None:
+        def settle(outcome: Outcome | DeadLettered) -> None:
             try:
                 settled(outcome)
             finally:
@@ -171,7 +173,7 @@ def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]
         return read()
     # Its classes run their own code here: SystemExit would end the crawl.
     except BaseException as error:
-        level.pool.figures.unreadable(hop, outcome.fate)
+        level.pool.metrics.unreadable(hop, outcome.status)
         if isinstance(error, UnreadableError):
             raise
         raise unreadable(error) from error

@@ -5,8 +5,8 @@ Pure: figures in, text out.
 
 from __future__ import annotations
 
-from scrapy_mpworkers.pool.metrics import Distribution, Figures, Tally
-from scrapy_mpworkers.wire.messages import Fate
+from scrapy_mpworkers.pool.metrics import Distribution, Metrics, TaskCounts
+from scrapy_mpworkers.wire.messages import TaskStatus
 
 #: Parent CPU for shipping one small item, measured at about 0.1 ms: cheaper items gain nothing.
 _SHIPPING_SECONDS = 0.0002
@@ -16,11 +16,11 @@ _ENOUGH_SECONDS = 4.0
 
 
 def progress(
-    of_level: str, figures: Figures, workers: tuple[int, int], pending: int, per_minute: float
+    of_level: str, metrics: Metrics, workers: tuple[int, int], pending: int, per_minute: float
 ) -> str:
     """One line while the crawl runs; *workers*: how many are busy, of how many."""
     busy, ready = workers
-    done = figures.items.settled[Fate.DONE]
+    done = metrics.items.settled[TaskStatus.DONE]
     waiting = max(0, pending - busy)
     return (
         f"Workers{of_level}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
@@ -28,7 +28,7 @@ def progress(
     )
 
 
-def table(figures: Figures, now: float, cpus: int, has_batches: bool = False) -> str:
+def table(metrics: Metrics, now: float, cpus: int, has_batches: bool = False) -> str:
     """The closing table and its advice.
 
     Args:
@@ -38,29 +38,29 @@ def table(figures: Figures, now: float, cpus: int, has_batches: bool = False) ->
     """
     shares = ", ".join(
         f"{worker.busy / worker.lived(now):.0%}" if worker.lived(now) else "-"
-        for worker in figures.workers
+        for worker in metrics.workers
     )
     rows = [
-        ("items", _fates(figures.items)),
-        ("calls", _fates(figures.calls) if figures.calls.submitted else ""),
-        ("redelivered", f"{figures.redelivered}" if figures.redelivered else ""),
-        ("workers", f"{figures.started} started, {sum(figures.deaths.values())} died"),
+        ("items", _statuses(metrics.items)),
+        ("calls", _statuses(metrics.calls) if metrics.calls.submitted else ""),
+        ("redelivered", f"{metrics.redelivered}" if metrics.redelivered else ""),
+        ("workers", f"{metrics.started} started, {sum(metrics.deaths.values())} died"),
         ("busy", shares),
-        ("wait", _percentiles(figures.wait)),
-        ("service", _percentiles(figures.service)),
-        ("bytes", f"{_size(figures.bytes_shipped)} out, {_size(figures.bytes_returned)} back"),
-        ("advice", advice(figures, now, cpus, has_batches)),
+        ("wait", _percentiles(metrics.wait)),
+        ("service", _percentiles(metrics.service)),
+        ("bytes", f"{_size(metrics.bytes_shipped)} out, {_size(metrics.bytes_returned)} back"),
+        ("advice", advice(metrics, now, cpus, has_batches)),
     ]
     return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
 
 
-def advice(figures: Figures, now: float, cpus: int, has_batches: bool = False) -> str:
+def advice(metrics: Metrics, now: float, cpus: int, has_batches: bool = False) -> str:
     """One sentence drawn from the figures."""
-    share = figures.utilisation(now)
-    service = figures.service
+    share = metrics.utilisation(now)
+    service = metrics.service
     if not service.count:
-        return _without_outcomes(figures)
-    if sum(worker.lived(now) for worker in figures.workers) < _ENOUGH_SECONDS:
+        return _without_outcomes(metrics)
+    if sum(worker.lived(now) for worker in metrics.workers) < _ENOUGH_SECONDS:
         return "too short a crawl to judge."
     if (
         not has_batches
@@ -71,14 +71,14 @@ def advice(figures: Figures, now: float, cpus: int, has_batches: bool = False) -
             f"items take {_time(service.total / service.count)} on average, less than their "
             "shipping: inline (ITEM_PIPELINES) would be faster."
         )
-    if share > 0.85 and len(figures.workers) < cpus:
+    if share > 0.85 and len(metrics.workers) < cpus:
         return f"workers were busy {share:.0%} of the time: more workers would help."
     if share > 0.85:
         return (
             f"workers were busy {share:.0%} of the time, and every CPU ({cpus}) has one: "
             "more would help only if the pipelines wait for something rather than compute."
         )
-    if share < 0.3 and len(figures.workers) > 1:
+    if share < 0.3 and len(metrics.workers) > 1:
         return (
             f"workers idled {1 - share:.0%} of the time: the crawl is bound elsewhere (network, "
             "delays, the spider's own callbacks), fewer workers would do."
@@ -86,25 +86,25 @@ def advice(figures: Figures, now: float, cpus: int, has_batches: bool = False) -
     return f"workers were busy {share:.0%} of the time: a good fit."
 
 
-def _without_outcomes(figures: Figures) -> str:
+def _without_outcomes(metrics: Metrics) -> str:
     """Why no worker has got anything done."""
-    if not figures.items.submitted + figures.calls.submitted:
+    if not metrics.items.submitted + metrics.calls.submitted:
         return "no items came."
-    if not figures.deaths:
+    if not metrics.deaths:
         return "no worker got an item done: the errors above say why."
-    ways = ", ".join(f"{count} × {way}" for way, count in figures.deaths.most_common())
+    ways = ", ".join(f"{count} × {way}" for way, count in metrics.deaths.most_common())
     return (
-        f"no worker got an item done, {figures.deaths.total()} died ({ways}): run the pipelines in "
+        f"no worker got an item done, {metrics.deaths.total()} died ({ways}): run the pipelines in "
         "Scrapy's own process to see why, -s MPWORKERS_WORKERS=0."
     )
 
 
-def _fates(tally: Tally) -> str:
-    names = {fate: fate.name.lower().replace("_", "-") for fate in Fate}
+def _statuses(tally: TaskCounts) -> str:
+    names = {status: status.name.lower().replace("_", "-") for status in TaskStatus}
     counts = [
-        f"{tally.settled[fate]} {name}"
-        for fate, name in names.items()
-        if tally.settled[fate] or fate is Fate.DONE
+        f"{tally.settled[status]} {name}"
+        for status, name in names.items()
+        if tally.settled[status] or status is TaskStatus.DONE
     ]
     counts += [f"{tally.cancelled} cancelled"] * bool(tally.cancelled)
     return f"{tally.submitted} submitted: {', '.join(counts)}"

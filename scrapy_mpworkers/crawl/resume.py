@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 ProcessItem = Callable[[Any], Awaitable[Any]]
 
 
-class KeptItem:
+class StoredItem:
     """An item of an earlier run, on its way to the pipelines *hop*."""
 
     hop: tuple[str, ...]
@@ -36,7 +36,7 @@ class Resumed(NamedTuple):
     """An item made of a kept one. ``hop``: the number of the hop that it goes on with."""
 
     item: Any
-    kept: KeptItem
+    kept: StoredItem
     hop: int
 
 
@@ -65,7 +65,7 @@ class Resumption:
         self._at_its_route: dict[int, Resumed] = {}
         self.has_begun = False  #: whether any item was resumed
 
-    def items(self, kept: Iterable[KeptItem]) -> Iterator[Resumed]:
+    def items(self, kept: Iterable[StoredItem]) -> Iterator[Resumed]:
         """The items, made one at a time. Those that the crawl waits for are to be yielded by
         ``start()``; the others go nowhere but to their hop."""
         for one in kept:
@@ -83,12 +83,12 @@ class Resumption:
                     self._on_the_way[id(resumed.item)] = (resumed, process_item)
                 yield resumed
 
-    def arrived(self, item: Any) -> tuple[KeptItem | None, int | None]:
+    def arrived(self, item: Any) -> tuple[StoredItem | None, int | None]:
         """The kept item that *item* was made of and its hop, if it is new at its route."""
         resumed = self._at_its_route.pop(id(item), None)
         return (None, None) if resumed is None else (resumed.kept, resumed.hop)
 
-    def _hop_of(self, kept: KeptItem) -> Hop:
+    def _hop_of(self, kept: StoredItem) -> Hop:
         for path in kept.hop:
             for hop in self._hops:
                 if path in hop.paths:

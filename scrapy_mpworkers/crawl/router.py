@@ -11,24 +11,24 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 from twisted.internet.defer import CancelledError
 
-from scrapy_mpworkers.crawl.context import Crossing
-from scrapy_mpworkers.crawl.item import Shipment
-from scrapy_mpworkers.crawl.persistence import JournaledTask, Keeping
+from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.item import ShippedItem
+from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level, read_result
-from scrapy_mpworkers.crawl.resume import KeptItem
+from scrapy_mpworkers.crawl.resume import StoredItem
 from scrapy_mpworkers.errors import SettingError, UnpicklableError, UnreadableError
 from scrapy_mpworkers.hops import Hop, keyed, routes_of
-from scrapy_mpworkers.pool.interface import GivenUp
+from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.stores.dead_letters import readable, shown
-from scrapy_mpworkers.wire.messages import Fate, Outcome
+from scrapy_mpworkers.wire.messages import Outcome, TaskStatus
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted, named, text_of, writable
 
 logger = logging.getLogger(__name__)
 
-_DONE = int(Fate.DONE)  # outcomes have plain numbers, and those compare faster
+_DONE = int(TaskStatus.DONE)  # outcomes have plain numbers, and those compare faster
 
 
-class Routing:
+class Router:
     """The way of every item of one crawl.
 
     Args:
@@ -39,14 +39,14 @@ class Routing:
     def __init__(
         self,
         crawler: Crawler,
-        crossing: Crossing,
-        keeping: Keeping,
+        crossing: CrawlContext,
+        persistence: Persistence,
         hops: Sequence[Hop],
         levels: Sequence[Level],
     ) -> None:
         self._crawler = crawler
         self._crossing = crossing
-        self._keeping = keeping
+        self._persistence = persistence
         self._hops = hops
         self._routes = routes_of(hops)
         self._levels = levels
@@ -70,7 +70,7 @@ class Routing:
             )
         first, *others = self._routes[route]
         is_plain = not others and not self._keyed_from[first.number]
-        if is_plain and self._levels[first.level].waits and not self._keeping.has_journal:
+        if is_plain and self._levels[first.level].waits and not self._persistence.has_journal:
             return partial(self._direct, first)
         return partial(self._along, route)
 
@@ -102,8 +102,8 @@ class Routing:
                 if not level.waits:
                     await self._leave(hop, shipment, key)
                     continue
-                if journaled is None and self._keeping.has_journal:
-                    journaled = self._keeping.take(hop, shipment, kept)
+                if journaled is None and self._persistence.has_journal:
+                    journaled = self._persistence.take(hop, shipment, kept)
                 committed = None if journaled is None else journaled.committed
                 outcome = self._done(
                     hop, shipment, await level.outcome(hop.number, shipment, key, committed)
@@ -123,33 +123,33 @@ class Routing:
             journaled.settled()
         return returned
 
-    def _hops_before(self, route: int, item: Any) -> tuple[Sequence[Hop], KeptItem | None]:
+    def _hops_before(self, route: int, item: Any) -> tuple[Sequence[Hop], StoredItem | None]:
         """The hops that *item* has before it, and the kept item that it was made of."""
-        if self._keeping.has_resumed:
-            kept, begin = self._keeping.arrived(item)
+        if self._persistence.has_resumed:
+            kept, begin = self._persistence.arrived(item)
             if begin is not None and self._hops[begin].route == route:
                 return self._rest(self._hops[begin]), kept
         return self._routes[route], None
 
-    def _done(self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp) -> Outcome:
+    def _done(self, hop: Hop, shipment: ShippedItem, outcome: Outcome | DeadLettered) -> Outcome:
         """Take in what the workers of *hop* have made of an item.
 
         Raises:
             Exception: what they raised, or why the item was given up.
         """
-        if isinstance(outcome, GivenUp):
-            self._keeping.bury(hop, shipment, outcome)
+        if isinstance(outcome, DeadLettered):
+            self._persistence.bury(hop, shipment, outcome)
             raise outcome.error
         if outcome.effects is not None:
             self._crossing.take_effect(outcome.effects)
-        if outcome.fate != _DONE:
+        if outcome.status != _DONE:
             level = self._levels[hop.level]
             raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
         if outcome.result:
             shipment.passed(outcome.result)
         return outcome
 
-    def _back(self, shipment: Shipment, last: tuple[Hop, Outcome] | None) -> Any:
+    def _back(self, shipment: ShippedItem, last: tuple[Hop, Outcome] | None) -> Any:
         """The item as the hops so far returned it; *last*: the one that was waited for."""
         if last is None or not shipment.results:
             return shipment.returned()
@@ -158,7 +158,7 @@ class Routing:
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, as far as the crawl has to wait for them."""
-        for one in self._keeping.resumed():
+        for one in self._persistence.resumed():
             hop = self._hops[one.hop]
             if self._levels[hop.level].waits:
                 yield one.item
@@ -174,12 +174,12 @@ class Routing:
                 await self._leave(hop, shipment, key, one.kept)
 
     async def _leave(
-        self, hop: Hop, shipment: Shipment, key: Any, kept: KeptItem | None = None
+        self, hop: Hop, shipment: ShippedItem, key: Any, kept: StoredItem | None = None
     ) -> None:
         """Send a copy of an item to a level that the crawl does not wait for."""
-        journaled = self._keeping.take(hop, shipment, kept)
+        journaled = self._persistence.take(hop, shipment, kept)
 
-        def settled(outcome: Outcome | GivenUp) -> None:
+        def settled(outcome: Outcome | DeadLettered) -> None:
             error = self._error_elsewhere(hop, shipment, outcome)
             if journaled is not None:
                 journaled.settled()
@@ -190,16 +190,16 @@ class Routing:
         await self._levels[hop.level].take(hop.number, shipment, key, committed, settled)
 
     def _error_elsewhere(
-        self, hop: Hop, shipment: Shipment, outcome: Outcome | GivenUp
+        self, hop: Hop, shipment: ShippedItem, outcome: Outcome | DeadLettered
     ) -> Exception | None:
         """Take in what the workers have made of an item that nobody waits for: what they raised
         is said in the log."""
-        if isinstance(outcome, GivenUp):
-            self._keeping.bury(hop, shipment, outcome)
+        if isinstance(outcome, DeadLettered):
+            self._persistence.bury(hop, shipment, outcome)
             return outcome.error
         if outcome.effects is not None:
             self._crossing.take_effect(outcome.effects)
-        if outcome.fate == _DONE:
+        if outcome.status == _DONE:
             return None
         level = self._levels[hop.level]
         try:
@@ -209,7 +209,7 @@ class Routing:
         self._tell_of(error, level, shipment)
         return error
 
-    def _tell_of(self, error: Exception, level: Level, shipment: Shipment) -> None:
+    def _tell_of(self, error: Exception, level: Level, shipment: ShippedItem) -> None:
         is_drop = isinstance(error, DropItem)
         trace = "" if is_drop else formatted(error)
         # A handler that writes UTF-8 would lose a record with a traceback that is none.
@@ -232,10 +232,10 @@ class Routing:
             named = self._crawler.settings["DEFAULT_DROPITEM_LOG_LEVEL"]
         return named if isinstance(named, int) else logging.getLevelName(named)
 
-    def _ship(self, item: Any, hop: Hop) -> Shipment:
+    def _ship(self, item: Any, hop: Hop) -> ShippedItem:
         """Pickle *item*, at once: the spider may change it the next moment."""
         try:
-            return Shipment(item, self._crossing.codec)
+            return ShippedItem(item, self._crossing.codec)
         # UnpicklableError; or a class of the user that raises where its fields are looked at, and
         # SystemExit would end the crawl.
         except BaseException as error:
@@ -245,7 +245,7 @@ class Routing:
             raise UnpicklableError(f"the item cannot be looked at: {named(error)}") from error
 
     def _refused(self, hop: Hop) -> None:
-        self._levels[hop.level].pool.figures.refused(hop.number)
+        self._levels[hop.level].pool.metrics.refused(hop.number)
 
     def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
         """The keys of *item* as it comes to *first*, by the number of the hop that wants it."""

@@ -63,16 +63,16 @@ class ServiceTime:
             self.seconds += (1 - 0.9**tasks) * (seconds - self.seconds)
 
 
-def target(lanes: int, pace: Pace = NEAR) -> float:
+def target(handles: int, pace: Pace = NEAR) -> float:
     """Seconds of work that one message of a pool with so many *lanes* should carry."""
-    return max(pace.seconds, TARGET_OF_A_LANE * lanes)
+    return max(pace.seconds, TARGET_OF_A_LANE * handles)
 
 
-def batch_size(service: float | None, lanes: int, pace: Pace = NEAR) -> int:
+def batch_size(service: float | None, handles: int, pace: Pace = NEAR) -> int:
     """Tasks that fill a message; one while nothing is known, and for slow items."""
     if service is None:
         return 1
-    return max(1, min(pace.largest, int(target(lanes, pace) / max(service, 1e-6))))
+    return max(1, min(pace.largest, int(target(handles, pace) / max(service, 1e-6))))
 
 
 def plan(
@@ -98,10 +98,10 @@ def plan(
         load = min(now)
         if load >= pace.ahead or (load and waiting <= len(now)):
             break
-        lane = now.index(load)
+        handle = now.index(load)
         count = min(size, ceil(waiting / now.count(load)))
-        messages.append((lane, count))
-        now[lane] += 1
+        messages.append((handle, count))
+        now[handle] += 1
         waiting -= count
     return messages
 
@@ -124,8 +124,8 @@ def plan_together(
         count = min(size, waiting)
         if load >= pace.ahead or (count < size and (load or not rest_is_due)):
             break
-        lane = now.index(load)
-        messages.append((lane, count))
-        now[lane] += 1
+        handle = now.index(load)
+        messages.append((handle, count))
+        now[handle] += 1
         waiting -= count
     return messages

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from scrapy_mpworkers.pool.dispatcher import Dispatcher
-from scrapy_mpworkers.pool.interface import AnyLane, Loop, PoolOptions
-from scrapy_mpworkers.pool.task_queue import Entry, Ledger
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerHandle
+from scrapy_mpworkers.pool.task_queue import Entry, TaskQueue
 
 
 class Books:
@@ -34,22 +34,22 @@ class Books:
         options: PoolOptions,
         crawl: int,
         blobs: Mapping[int, bytes],
-        open_lanes: Callable[[], list[AnyLane]],
+        open_handles: Callable[[], list[WorkerHandle]],
         is_shared: Callable[[], bool],
-        leased: Callable[[AnyLane], None],
+        leased: Callable[[WorkerHandle], None],
         loop: Loop,
     ) -> None:
         self._keyed = options.keyed
-        self._open_lanes = open_lanes
+        self._open_handles = open_handles
         self._dispatchers: list[Dispatcher] = []
         for place in range(options.workers if options.keyed else 1):
             # Nobody could tell which task of a message was running: it may be any of them.
             as_one = options.together is not None or options.blind
-            ledger = Ledger(as_one, in_order=options.keyed)
-            lanes = partial(self._lane_of, place) if options.keyed else open_lanes
+            task_queue = TaskQueue(as_one, in_order=options.keyed)
+            handles = partial(self._handle_of, place) if options.keyed else open_handles
             self._dispatchers.append(
                 Dispatcher(
-                    *(crawl, ledger, options.together, options.pace, blobs, lanes, is_shared),
+                    *(crawl, task_queue, options.together, options.pace, blobs, handles, is_shared),
                     *(leased, loop),
                 )
             )
@@ -57,7 +57,7 @@ class Books:
     @property
     def pending(self) -> int:
         """Tasks that are not settled."""
-        return sum(dispatcher.ledger.pending for dispatcher in self._dispatchers)
+        return sum(dispatcher.task_queue.pending for dispatcher in self._dispatchers)
 
     def add(self, entry: Entry, key: Any) -> None:
         """A new task; it is dispatched soon."""
@@ -65,9 +65,9 @@ class Books:
         place = hash((key,)) % len(self._dispatchers) if self._keyed else 0
         self._dispatchers[place].add(entry)
 
-    def of(self, lane: AnyLane) -> Dispatcher:
+    def of(self, handle: WorkerHandle) -> Dispatcher:
         """Where the tasks of *lane* come from."""
-        return self._dispatchers[lane.place if self._keyed else 0]
+        return self._dispatchers[handle.place if self._keyed else 0]
 
     def soon(self) -> None:
         """Some lane may have room."""
@@ -84,26 +84,26 @@ class Books:
         for dispatcher in self._dispatchers:
             dispatcher.hurry()
 
-    def leases(self, lane: AnyLane) -> Iterator[Entry]:
+    def leases(self, handle: WorkerHandle) -> Iterator[Entry]:
         """The unsettled entries that *lane* holds, oldest first."""
-        return self.of(lane).ledger.leases(lane)
+        return self.of(handle).task_queue.leases(handle)
 
-    def entry(self, lane: AnyLane, task_id: int) -> Entry | None:
+    def entry(self, handle: WorkerHandle, task_id: int) -> Entry | None:
         """The unsettled entry of a task that *lane* holds."""
-        return self.of(lane).ledger.entry(lane, task_id)
+        return self.of(handle).task_queue.entry(handle, task_id)
 
     def withdraw(self, task_id: int) -> Entry | None:
         """Take back a task that no lane has yet; ``None`` if there is none."""
-        found = (dispatcher.ledger.withdraw(task_id) for dispatcher in self._dispatchers)
+        found = (dispatcher.task_queue.withdraw(task_id) for dispatcher in self._dispatchers)
         return next(filter(None, found), None)
 
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
-        entries = [entry for one in self._dispatchers for entry in one.ledger.clear()]
+        entries = [entry for one in self._dispatchers for entry in one.task_queue.clear()]
         return sorted(entries, key=lambda entry: entry.id)
 
-    def _lane_of(self, place: int) -> Sequence[AnyLane]:
-        lanes = [lane for lane in self._open_lanes() if lane.place == place]
+    def _handle_of(self, place: int) -> Sequence[WorkerHandle]:
+        handles = [handle for handle in self._open_handles() if handle.place == place]
         # A worker that is being recycled ends what it has before its relief begins, or a key would
         # be with two workers at once.
-        return [] if self._dispatchers[place].ledger.is_held_beside(lanes) else lanes
+        return [] if self._dispatchers[place].task_queue.is_held_beside(handles) else handles

@@ -24,8 +24,8 @@ from typing import Any
 
 from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.wire.arena import Arena, make_arena
-from scrapy_mpworkers.wire.framing import encode_order
-from scrapy_mpworkers.wire.messages import Order
+from scrapy_mpworkers.wire.framing import encode_command
+from scrapy_mpworkers.wire.messages import Command
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
 #: together, and makes all further ones tiny (pipe(7)); those of 64 workers take half of it.
@@ -36,7 +36,7 @@ _SLACK = 16 * 4096
 _PIECES = 1024
 
 
-class Orders:
+class CommandWriter:
     """Puts messages, and counts those that are open: put, with a task that is not settled.
 
     ``arena``: where large frames are put, if there is one.
@@ -59,7 +59,7 @@ class Orders:
         """Our end of its pipe."""
         return self._internals._writer  # type: ignore[no-any-return]
 
-    def put(self, order: Order) -> None:
+    def put(self, order: Command) -> None:
         """Put a message. The number of open ones is bounded, and so is what the feeder holds."""
         if not self.open_messages:
             self._fed = False  # all has arrived
@@ -164,9 +164,9 @@ def widen(pipe: int) -> int:
     return 0
 
 
-def _message(order: Order, arena: Arena | None) -> tuple[list[bytes], int]:
+def _message(order: Command, arena: Arena | None) -> tuple[list[bytes], int]:
     """*order* as ``Connection.send_bytes`` would write it: in pieces, and its size."""
-    body = encode_order(order, arena)
+    body = encode_command(order, arena)
     size = sum(map(len, body))
     head = struct.pack("!i", size) if size < 1 << 31 else struct.pack("!iQ", -1, size)
     return [head, *body], len(head) + size

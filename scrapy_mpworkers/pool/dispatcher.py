@@ -8,8 +8,8 @@ from operator import attrgetter
 from time import monotonic
 
 from scrapy_mpworkers.pool.batching import Pace, ServiceTime, Together, plan, plan_together
-from scrapy_mpworkers.pool.interface import AnyLane, Loop
-from scrapy_mpworkers.pool.task_queue import Entry, Ledger
+from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
+from scrapy_mpworkers.pool.task_queue import Entry, TaskQueue
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
 
@@ -31,22 +31,22 @@ class Dispatcher:
     def __init__(
         self,
         crawl: int,
-        ledger: Ledger,
+        task_queue: TaskQueue,
         together: Together | None,
         pace: Pace,
         blobs: Mapping[int, bytes],
-        open_lanes: Callable[[], Sequence[AnyLane]],
+        open_handles: Callable[[], Sequence[WorkerHandle]],
         is_shared: Callable[[], bool],
-        leased: Callable[[AnyLane], None],
+        leased: Callable[[WorkerHandle], None],
         loop: Loop,
     ) -> None:
-        self.ledger = ledger
+        self.task_queue = task_queue
         self._crawl = crawl
         self._together = together
         self._most_bytes = pace.bytes if together is None else inf
         self._pace = pace
         self._blobs = blobs
-        self._open_lanes = open_lanes
+        self._open_handles = open_handles
         self._is_shared = is_shared
         self._leased = leased
         self._loop = loop
@@ -56,7 +56,7 @@ class Dispatcher:
 
     def add(self, entry: Entry) -> None:
         """A new task; it is dispatched soon."""
-        self.ledger.add(entry)
+        self.task_queue.add(entry)
         if not self._is_due:
             self.soon()
 
@@ -84,30 +84,32 @@ class Dispatcher:
     def _dispatch(self) -> None:
         self._is_due = False
         self._dispatch_alone()
-        lanes = self._with_room(self.ledger.not_alone(self._open_lanes()))
+        handles = self._with_room(self.task_queue.not_alone(self._open_handles()))
         is_short = True
         while is_short:
             is_short = False
-            for index, count in self._plan(self.ledger.open_messages_of(lanes)):
-                entries = self.ledger.lease(lanes[index], count, monotonic(), self._most_bytes)
+            for index, count in self._plan(self.task_queue.open_messages_of(handles)):
+                entries = self.task_queue.lease(
+                    handles[index], count, monotonic(), self._most_bytes
+                )
                 is_short = is_short or len(entries) < count
-                self._send(lanes[index], entries)
+                self._send(handles[index], entries)
 
-    def _with_room(self, lanes: Sequence[AnyLane]) -> Sequence[AnyLane]:
+    def _with_room(self, handles: Sequence[WorkerHandle]) -> Sequence[WorkerHandle]:
         """*lanes* as they take a message if other crawls have them, too: those with least before
         the others, and none that has more than one alone would put ahead."""
         if not self._is_shared():
-            return lanes
-        own = self.ledger.open_messages_of(lanes)
+            return handles
+        own = self.task_queue.open_messages_of(handles)
         room = [
-            lane
-            for lane, n in zip(lanes, own, strict=True)
-            if lane.open_messages < self._pace.ahead or lane.open_messages == n
+            handle
+            for handle, n in zip(handles, own, strict=True)
+            if handle.open_messages < self._pace.ahead or handle.open_messages == n
         ]
         return sorted(room, key=attrgetter("open_messages"))
 
     def _plan(self, loads: Sequence[int]) -> list[tuple[int, int]]:
-        waiting = self.ledger.waiting
+        waiting = self.task_queue.waiting
         if self._together is None:
             return plan(waiting, loads, self._service.seconds, self._pace)
         is_due = self._rest_is_due or self._is_rest_due(self._together.seconds)
@@ -118,7 +120,7 @@ class Dispatcher:
 
     def _is_rest_due(self, seconds: float) -> bool:
         """Whether the first that waits has waited long enough; looks again when it has."""
-        since = self.ledger.waiting_since
+        since = self.task_queue.waiting_since
         if since is None:
             return False
         left = since + seconds - monotonic()
@@ -133,14 +135,14 @@ class Dispatcher:
 
     def _dispatch_alone(self) -> None:
         """A task that is likely to kill its worker goes to an idle one, where nothing waits."""
-        for lane in self._open_lanes() if self.ledger.alone else ():
-            if self.ledger.alone and not self.ledger.open_messages(lane):
-                self._send(lane, self.ledger.lease_alone(lane, monotonic()))
+        for handle in self._open_handles() if self.task_queue.alone else ():
+            if self.task_queue.alone and not self.task_queue.open_messages(handle):
+                self._send(handle, self.task_queue.lease_alone(handle, monotonic()))
 
-    def _send(self, lane: AnyLane, entries: Sequence[Entry]) -> None:
-        missing = {n for entry in entries for n in entry.needs} - lane.known
-        lane.known |= missing
+    def _send(self, handle: WorkerHandle, entries: Sequence[Entry]) -> None:
+        missing = {n for entry in entries for n in entry.needs} - handle.known
+        handle.known |= missing
         definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]
         rows = tuple([entry.row for entry in entries])
-        lane.send(Batch(self._crawl, tuple(definitions), rows, self._together is not None))
-        self._leased(lane)
+        handle.send(Batch(self._crawl, tuple(definitions), rows, self._together is not None))
+        self._leased(handle)

@@ -15,26 +15,33 @@ from typing import Any
 from scrapy_mpworkers.errors import ItemTimeout, MPWorkersError, PoolBroken, WorkerDied
 from scrapy_mpworkers.pool.books import Books
 from scrapy_mpworkers.pool.interface import (
-    AnyLane,
-    AnyPool,
+    DeadLettered,
     Death,
-    GivenUp,
     Loop,
     Parcel,
     PoolEvents,
     PoolOptions,
     Settle,
     Why,
+    WorkerGroup,
+    WorkerHandle,
     because_stopped,
 )
-from scrapy_mpworkers.pool.metrics import Figures, WorkerTime
+from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.task_queue import Entry
-from scrapy_mpworkers.wire.messages import Closed, Fate, Opened, OpenFailed, Outcome, Setup
+from scrapy_mpworkers.wire.messages import (
+    Closed,
+    OpenCrawl,
+    Opened,
+    OpenFailed,
+    Outcome,
+    TaskStatus,
+)
 
 logger = logging.getLogger(__name__)
 
 
-class Tenant:
+class PoolExecutor:
     """A crawl's share of a pool: it settles tasks.
 
     Args:
@@ -50,17 +57,17 @@ class Tenant:
 
     def __init__(
         self,
-        find_pool: Callable[[], AnyPool],
+        find_pool: Callable[[], WorkerGroup],
         options: PoolOptions,
-        make_setup: Callable[[int], Setup],
+        make_setup: Callable[[int], OpenCrawl],
         blobs: Mapping[int, bytes],
         events: PoolEvents,
         loop: Loop,
     ) -> None:
-        self.figures = Figures(workers=[WorkerTime() for _ in range(options.workers)])
+        self.metrics = Metrics(workers=[WorkerTime() for _ in range(options.workers)])
         self._settled_at = monotonic()
         self._make_setup = make_setup
-        self._first_setup: Setup | None = None
+        self._first_setup: OpenCrawl | None = None
         self._crawl = next(self._numbers)  # by which messages tell crawls apart
         self._find_pool = find_pool
         self._options = options
@@ -82,7 +89,7 @@ class Tenant:
             self._options,
             self._crawl,
             self._blobs,
-            lambda: list(self._open_lanes()),
+            lambda: list(self._open_handles()),
             lambda: pool.is_shared,
             self._watch_time,
             self._loop,
@@ -105,17 +112,17 @@ class Tenant:
 
     def workers(self) -> tuple[int, int]:
         """How many workers are busy with this crawl, of how many that are ready."""
-        ready = self._open_lanes()
-        busy = sum(self._books.of(lane).ledger.open_messages(lane) > 0 for lane in ready)
+        ready = self._open_handles()
+        busy = sum(self._books.of(handle).task_queue.open_messages(handle) > 0 for handle in ready)
         return busy, len(ready)
 
     def overdue(self) -> list[tuple[int, str, float]]:
         """The tasks that workers hold: id, worker, seconds since they got it."""
         now = monotonic()
         return [
-            (entry.id, lane.name, now - entry.leased_at)
-            for lane in self._pool.lanes
-            for entry in self._books.leases(lane)
+            (entry.id, handle.name, now - entry.leased_at)
+            for handle in self._pool.handles
+            for entry in self._books.leases(handle)
         ]
 
     def submit(
@@ -139,8 +146,8 @@ class Tenant:
             the id of the task.
         """
         task_id = next(self._pool.task_ids)
-        figures = self.figures
-        (figures.items if hop >= 0 else figures.calls).submitted += 1
+        metrics = self.metrics
+        (metrics.items if hop >= 0 else metrics.calls).submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
         if seconds:
             self._time_limit.is_used = True
@@ -151,7 +158,7 @@ class Tenant:
             late = self._given_up(None)
             self._loop.call_soon(lambda: self._give_up(entry, late, None))
             return task_id
-        figures.bytes_shipped += entry.size
+        metrics.bytes_shipped += entry.size
         self._books.add(entry, key)
         return task_id
 
@@ -159,7 +166,7 @@ class Tenant:
         """Nobody waits for a task any more. If no worker has it yet, none will get it."""
         entry = self._books.withdraw(task_id)
         if entry is not None:
-            self.figures.of(entry.hop).cancelled += 1
+            self.metrics.of(entry.hop).cancelled += 1
 
     def flush(self) -> None:
         """What waits for others to go with goes soon without them."""
@@ -199,98 +206,100 @@ class Tenant:
 
     # What the pool needs to know and to tell
 
-    def setup(self) -> Setup:
+    def setup(self) -> OpenCrawl:
         """What another worker must know of the crawl."""
         first, self._first_setup = self._first_setup, None
         return first or self._make_setup(self._crawl)
 
-    def has(self, lane: AnyLane, task_id: int) -> bool:
+    def has(self, handle: WorkerHandle, task_id: int) -> bool:
         """Whether the lane has this task from this crawl, which waits for it."""
-        return self._books.entry(lane, task_id) is not None
+        return self._books.entry(handle, task_id) is not None
 
-    def oldest_lease(self, lane: AnyLane) -> Entry | None:
+    def oldest_lease(self, handle: WorkerHandle) -> Entry | None:
         """The task that the lane has had for the longest time."""
-        return next(self._books.leases(lane), None)
+        return next(self._books.leases(handle), None)
 
-    def opened(self, lane: AnyLane, report: Opened) -> None:
+    def opened(self, handle: WorkerHandle, report: Opened) -> None:
         """The crawl's consumers are open in a worker."""
-        time = self.figures.workers[lane.place]
+        time = self.metrics.workers[handle.place]
         if time.ready_at is None:
             time.ready_at = monotonic()
         speaks, self._opened = not self._opened, True
         self._events.opened(report.effects, speaks)
-        self._books.of(lane).soon()
+        self._books.of(handle).soon()
 
     def has_room(self, items: int) -> None:
         """There are workers for so many pending tasks."""
         self._events.has_room(items)
 
-    def open_failed(self, lane: AnyLane, report: OpenFailed) -> None:
+    def open_failed(self, handle: WorkerHandle, report: OpenFailed) -> None:
         """They could not be opened there."""
-        self._events.boot_failed(lane.name, report.failure)
+        self._events.boot_failed(handle.name, report.failure)
 
-    def closed(self, lane: AnyLane, report: Closed) -> None:
+    def closed(self, handle: WorkerHandle, report: Closed) -> None:
         """They have been closed there."""
         # A recycled worker is silent: it is not the crawl that closes.
         speaks = self._stopping and not self._closed
         self._closed = self._closed or speaks
-        self._events.closed(lane.name, report.effects, report.failure, speaks)
+        self._events.closed(handle.name, report.effects, report.failure, speaks)
 
-    def took(self, lane: AnyLane, outcomes: Sequence[Outcome], size: int) -> None:
+    def took(self, handle: WorkerHandle, outcomes: Sequence[Outcome], size: int) -> None:
         """A report of *size* bytes: tasks are over."""
         times = [outcome.seconds for outcome in outcomes]
         seconds = sum(times)
-        figures = self.figures
-        figures.bytes_returned += size
-        figures.workers[lane.place].busy += seconds
-        dispatcher = self._books.of(lane)
+        metrics = self.metrics
+        metrics.bytes_returned += size
+        metrics.workers[handle.place].busy += seconds
+        dispatcher = self._books.of(handle)
         dispatcher.took(seconds, len(outcomes))
-        entries, over = dispatcher.ledger.settle(lane, [outcome.task_id for outcome in outcomes])
+        entries, over = dispatcher.task_queue.settle(
+            handle, [outcome.task_id for outcome in outcomes]
+        )
         for _ in range(over):
-            lane.message_done()
+            handle.message_done()
         self._settled_at = monotonic()
         waits: list[float] = []
-        heard_at = lane.heard_at
+        heard_at = handle.heard_at
         for entry, outcome in zip(entries, outcomes, strict=True):
             if entry is not None:  # else given up meanwhile
                 waits.append(heard_at - entry.submitted_at - outcome.seconds)
-                self._settle(entry, outcome.fate, outcome)
-        lane.settled += len(waits)
-        figures.service.extend(times)
-        figures.wait.extend(waits)
+                self._settle(entry, outcome.status, outcome)
+        handle.settled += len(waits)
+        metrics.service.extend(times)
+        metrics.wait.extend(waits)
         dispatcher.soon()
 
     def look_for_room(self) -> None:
         """A worker has done with something of another crawl."""
         self._books.soon()
 
-    def lane_lost(self, lane: AnyLane, death: Death) -> None:
+    def handle_lost(self, handle: WorkerHandle, death: Death) -> None:
         """The books of a lane that is gone."""
-        dispatcher = self._books.of(lane)
-        ledger, charged = dispatcher.ledger, death.charged
-        if self._options.together and ledger.accomplices(lane, lane.overdue):
-            charged = lane.overdue  # which of those that ran as one took too long?
-        elif lane.overdue is not None:
+        dispatcher = self._books.of(handle)
+        task_queue, charged = dispatcher.task_queue, death.charged
+        if self._options.together and task_queue.accomplices(handle, handle.overdue):
+            charged = handle.overdue  # which of those that ran as one took too long?
+        elif handle.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.
-            [late], _ = ledger.settle(lane, [lane.overdue])
+            [late], _ = task_queue.settle(handle, [handle.overdue])
             if late is not None:
-                self._give_up(late, ItemTimeout(lane.title, late.limit), lane.name)
-        lost = ledger.lose(lane, charged, self._options.redeliver_times, death.begun)
-        self.figures.redelivered += lost.redelivered
+                self._give_up(late, ItemTimeout(handle.title, late.limit), handle.name)
+        lost = task_queue.lose(handle, charged, self._options.redeliver_times, death.begun)
+        self.metrics.redelivered += lost.redelivered
         if lost.given_up is not None:
             deaths = lost.given_up.deaths
-            error = WorkerDied(lane.title, deaths, death.exitcode, death.out_of_memory)
-            self._give_up(lost.given_up, error, lane.name)
+            error = WorkerDied(handle.title, deaths, death.exitcode, death.out_of_memory)
+            self._give_up(lost.given_up, error, handle.name)
         dispatcher.soon()
 
-    def left(self, lane: AnyLane) -> None:
+    def left(self, handle: WorkerHandle) -> None:
         """Nothing of the crawl is in the lane any more, though that lives on."""
-        for _ in range(self._books.of(lane).ledger.forget(lane)):
-            lane.message_done()
+        for _ in range(self._books.of(handle).task_queue.forget(handle)):
+            handle.message_done()
 
     def not_ready(self, place: int) -> None:
         """No worker of a place is ready for this crawl any more."""
-        time = self.figures.workers[place]
+        time = self.metrics.workers[place]
         time.manned, time.ready_at = time.lived(monotonic()), None
 
     def broken(self, error: PoolBroken) -> None:
@@ -300,22 +309,22 @@ class Tenant:
         self.give_up(lambda worker: PoolBroken(*error.args))
         self._events.broken(error)
 
-    def _open_lanes(self) -> Sequence[AnyLane]:
-        return self._pool.lanes_for(self._crawl)
+    def _open_handles(self) -> Sequence[WorkerHandle]:
+        return self._pool.handles_for(self._crawl)
 
     def _give_up(self, entry: Entry, error: MPWorkersError, worker: str | None) -> None:
-        given_up = GivenUp(error, entry.attempts, entry.deaths, worker)
+        given_up = DeadLettered(error, entry.attempts, entry.deaths, worker)
         self._settled_at = monotonic()
-        self._settle(entry, Fate.DEAD_LETTERED, given_up)
+        self._settle(entry, TaskStatus.DEAD_LETTERED, given_up)
 
-    def _settle(self, entry: Entry, fate: int, outcome: Outcome | GivenUp) -> None:
-        self.figures.of(entry.row[1]).settled[fate] += 1
+    def _settle(self, entry: Entry, status: int, outcome: Outcome | DeadLettered) -> None:
+        self.metrics.of(entry.row[1]).settled[status] += 1
         try:
             entry.settle(outcome)
         # Code of the user may run here, and the rest of the report must be settled all the same.
         except BaseException:
             logger.exception("Settling a task failed")
 
-    def _watch_time(self, lane: AnyLane) -> None:
-        self._time_limit.watch(lane)
+    def _watch_time(self, handle: WorkerHandle) -> None:
+        self._time_limit.watch(handle)
         self._pool.watch_stuck()

@@ -14,7 +14,7 @@ from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.worker import main as worker_side
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.worker_handle import Lane
+    from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 
 class Inherited(NamedTuple):
@@ -25,13 +25,13 @@ class Inherited(NamedTuple):
     arenas: list[Arena]
 
 
-def inherited_from(siblings: Iterable[Lane], own: Lane) -> Inherited:
+def inherited_from(siblings: Iterable[ProcessHandle], own: ProcessHandle) -> Inherited:
     """What a worker of *own* has inherited of its lane and of its siblings."""
     connections, fds, arenas = [own.orders.writer, own.reports], [], []
-    for lane in siblings:
-        if hasattr(lane, "reports"):
-            connections += [lane.orders.writer, lane.reports]
-            arenas += [lane.orders.arena] if lane.orders.arena is not None else []
+    for handle in siblings:
+        if hasattr(handle, "reports"):
+            connections += [handle.orders.writer, handle.reports]
+            arenas += [handle.orders.arena] if handle.orders.arena is not None else []
     if own.orders.arena is not None:
         fds.append(own.orders.arena.fd)
     return Inherited(connections, fds, arenas)

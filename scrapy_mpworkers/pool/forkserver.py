@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from scrapy_mpworkers.pool import unshared
 from scrapy_mpworkers.worker import fork_server as server_side
 from scrapy_mpworkers.worker import hash_seed
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.worker.process import WorkerConfig
 
 #: Servers without a pool that are kept. Crawls of one program seldom differ in more ways.
 _KEPT = 4
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     own: tuple[str, ...]
     preload: tuple[str, ...]
     also: tuple[str, ...]
-    conditions: Conditions
+    conditions: WorkerConfig
 
 
 class ForkServer:

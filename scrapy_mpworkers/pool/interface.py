@@ -12,12 +12,12 @@ from scrapy_mpworkers.pool.task_queue import Entry
 from scrapy_mpworkers.wire.messages import Batch, Outcome
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import Tenant
+    from scrapy_mpworkers.pool.executor import PoolExecutor
     from scrapy_mpworkers.wire.frames import Large
 
 
 @dataclass(frozen=True)
-class GivenUp:
+class DeadLettered:
     """A task that the pool has given up, in the place of an Outcome.
 
     ``attempts``: how often it was leased; ``deaths``: how many workers died while they ran it;
@@ -45,7 +45,7 @@ class Parcel(Protocol):
 
 
 #: Called once for each task.
-Settle = Callable[["Outcome | GivenUp"], None]
+Settle = Callable[["Outcome | DeadLettered"], None]
 
 #: Makes the error of a task that is given up, from the name of the worker that has it (``None``: it
 #: was still waiting).
@@ -105,7 +105,7 @@ class PoolOptions:
     blind: bool = False
 
 
-class AnyLane(Protocol):
+class WorkerHandle(Protocol):
     """A lane as a crawl needs it, whatever its worker is."""
 
     place: int
@@ -132,11 +132,11 @@ class AnyLimit(Protocol):
 
     is_used: bool
 
-    def watch(self, lane: Any, /) -> None:
+    def watch(self, handle: Any, /) -> None:
         """The lane has got work."""
 
 
-class AnyPool(Protocol):
+class WorkerGroup(Protocol):
     """A pool as a crawl needs it, whatever its lanes are.
 
     It calls the crawl's ``opened``, ``took``, ``closed``, ``lane_lost`` and so on in turn.
@@ -145,19 +145,19 @@ class AnyPool(Protocol):
     task_ids: Iterator[int]
 
     @property
-    def lanes(self) -> Sequence[AnyLane]: ...
+    def handles(self) -> Sequence[WorkerHandle]: ...
     @property
     def is_shared(self) -> bool: ...
-    def admit(self, crawl: int, tenant: Tenant) -> None: ...
+    def admit(self, crawl: int, executor: PoolExecutor) -> None: ...
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None: ...
     def kill(self, crawl: int) -> None: ...
-    def lanes_for(self, crawl: int) -> Sequence[AnyLane]: ...
+    def handles_for(self, crawl: int) -> Sequence[WorkerHandle]: ...
     def is_blocked(self, crawl: int) -> bool: ...
     def watch_stuck(self) -> None: ...
     def time_limit(
         self,
-        leases: Callable[[AnyLane], Iterator[Entry]],
-        entry: Callable[[AnyLane, int], Entry | None],
+        leases: Callable[[WorkerHandle], Iterator[Entry]],
+        entry: Callable[[WorkerHandle, int], Entry | None],
     ) -> AnyLimit: ...
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.pool.restarts import RestartIntensity
-from scrapy_mpworkers.pool.worker_handle import Lane
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import Tenant
+    from scrapy_mpworkers.pool.executor import PoolExecutor
 
 
 @dataclass(eq=False)
@@ -27,12 +27,12 @@ class Membership:
     """
 
     crawl: int
-    tenant: Tenant
+    executor: PoolExecutor
     troubles: RestartIntensity
     has_opened: bool = False
     is_broken: bool = False
     is_hasty: bool = False
-    awaited: set[Lane] = field(default_factory=set)
+    awaited: set[ProcessHandle] = field(default_factory=set)
     left: Callable[[], None] | None = None
 
 
@@ -60,6 +60,6 @@ class Members:
         if crawl in self.present:
             self.present[crawl] = self.present.pop(crawl)
 
-    def want(self, task_id: int, lane: Lane) -> bool:
+    def want(self, task_id: int, handle: ProcessHandle) -> bool:
         """Whether anybody waits for a task that *lane* has."""
-        return any(member.tenant.has(lane, task_id) for member in self)
+        return any(member.executor.has(handle, task_id) for member in self)

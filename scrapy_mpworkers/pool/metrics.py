@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import exp, log
 from operator import add
 
-from scrapy_mpworkers.wire.messages import Fate
+from scrapy_mpworkers.wire.messages import TaskStatus
 
 _STEP = log(1.04)
 _LEAST = 1e-7  # seconds; what is shorter counts as that
@@ -86,14 +86,16 @@ class WorkerTime:
 
 
 @dataclass
-class Tally:
+class TaskCounts:
     """How many tasks of one kind there were, and what became of them."""
 
     submitted: int = 0
-    settled: list[int] = field(default_factory=lambda: [0] * len(Fate))  #: by :class:`Fate`
+    settled: list[int] = field(
+        default_factory=lambda: [0] * len(TaskStatus)
+    )  #: by :class:`TaskStatus`
     cancelled: int = 0
 
-    def include(self, other: Tally) -> None:
+    def include(self, other: TaskCounts) -> None:
         """Add those of another pool."""
         self.submitted += other.submitted
         self.settled = list(map(add, self.settled, other.settled))
@@ -101,11 +103,11 @@ class Tally:
 
 
 @dataclass
-class Figures:
+class Metrics:
     """Everything that stats, log lines and the closing table are made of."""
 
-    items: Tally = field(default_factory=Tally)
-    calls: Tally = field(default_factory=Tally)
+    items: TaskCounts = field(default_factory=TaskCounts)
+    calls: TaskCounts = field(default_factory=TaskCounts)
     redelivered: int = 0
     started: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
@@ -117,7 +119,7 @@ class Figures:
     workers: list[WorkerTime] = field(default_factory=list)
 
     @classmethod
-    def of_all(cls, several: Sequence[Figures]) -> Figures:
+    def of_all(cls, several: Sequence[Metrics]) -> Metrics:
         """The figures of several pools together."""
         if len(several) == 1:
             return several[0]
@@ -136,19 +138,19 @@ class Figures:
             total.workers += one.workers
         return total
 
-    def of(self, hop: int) -> Tally:
+    def of(self, hop: int) -> TaskCounts:
         """The tally that counts a task on its way to *hop*."""
         return self.items if hop >= 0 else self.calls
 
     def refused(self, hop: int) -> None:
         """An item could not be pickled: it was submitted, and has failed, without a task."""
         self.of(hop).submitted += 1
-        self.of(hop).settled[Fate.FAILED] += 1
+        self.of(hop).settled[TaskStatus.FAILED] += 1
 
-    def unreadable(self, hop: int, fate: int) -> None:
+    def unreadable(self, hop: int, status: int) -> None:
         """The result of a task that was settled cannot be loaded: it has failed after all."""
-        self.of(hop).settled[fate] -= 1
-        self.of(hop).settled[Fate.FAILED] += 1
+        self.of(hop).settled[status] -= 1
+        self.of(hop).settled[TaskStatus.FAILED] += 1
 
     def utilisation(self, now: float) -> float:
         """Busy share of all workers, 0 to 1."""

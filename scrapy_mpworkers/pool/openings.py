@@ -8,8 +8,8 @@ from time import monotonic
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.membership import Members, Membership
 from scrapy_mpworkers.pool.timeouts import OpeningLimit
-from scrapy_mpworkers.pool.worker_handle import Lane
-from scrapy_mpworkers.wire.messages import Setup
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.wire.messages import OpenCrawl
 
 #: Seconds after which consumers that could not be opened in a worker are tried again. If new
 #: workers cannot open any, that time doubles, up to the longest.
@@ -39,30 +39,30 @@ class Openings:
     def __init__(
         self,
         members: Members,
-        lanes: Callable[[], list[Lane]],
+        handles: Callable[[], list[ProcessHandle]],
         limit: OpeningLimit,
         break_off: Callable[[Membership, str], None],
         loop: Loop,
     ) -> None:
         self._members = members
-        self._lanes = lanes
+        self._handles = handles
         self._limit = limit
         self._break_off = break_off
         self._loop = loop
         self._pause = 0.0  # seconds, while new workers fail to open anything
         self._pause_ends = 0.0
 
-    def boot(self, lane: Lane) -> None:
+    def boot(self, handle: ProcessHandle) -> None:
         """A worker has been started."""
         sound = self._members.sound
         known = [member for member in sound if member.has_opened]
         setups = []
         for member in known or sound:
             # Whoever is told later counts the worker then.
-            member.tenant.figures.started += 1
+            member.executor.metrics.started += 1
             if (setup := self._setup(member)) is not None:
                 setups.append(setup)
-        lane.boot(setups)
+        handle.boot(setups)
         self.spread()
 
     def spread(self) -> None:
@@ -71,51 +71,51 @@ class Openings:
         for member in self._members.sound:
             self._spread(member)
 
-    def opened(self, lane: Lane, member: Membership) -> None:
+    def opened(self, handle: ProcessHandle, member: Membership) -> None:
         """A worker has opened the consumers of a crawl."""
-        lane.opened(member.crawl)
+        handle.opened(member.crawl)
         member.has_opened = True
         self._pause = 0.0
         self._give_turns()
         self._spread(member)
 
-    def failed(self, lane: Lane, member: Membership) -> None:
+    def failed(self, handle: ProcessHandle, member: Membership) -> None:
         """It could not. If it lives on it tries again; one that has opened nothing exits."""
-        lane.refused(member.crawl)
-        if lane.is_empty and not lane.ready:
+        handle.refused(member.crawl)
+        if handle.is_empty and not handle.ready:
             self._make_pause()
             return
         if member.troubles.allows(monotonic()):
-            self._loop.call_later(RETRY_SECONDS, lambda: self._retry(lane, member))
+            self._loop.call_later(RETRY_SECONDS, lambda: self._retry(handle, member))
         else:
             self._break_off(member, "its pipelines cannot be opened in workers; see the log")
 
-    def blames(self, lane: Lane, exit_in_words: str) -> bool:
+    def blames(self, handle: ProcessHandle, exit_in_words: str) -> bool:
         """A worker has ended. Whether one crawl is to blame, and the others are not."""
-        if lane.is_at_turn and lane.opening:
+        if handle.is_at_turn and handle.opening:
             self._make_pause()
-        crawl = lane.was_at_consumers_of()
+        crawl = handle.was_at_consumers_of()
         member = None if crawl is None else self._members.present.get(crawl)
         if member is None:
             return crawl is not None  # it has left since
         if member.is_broken:
             return True
-        if crawl not in lane.opening or not self._is_with_others(member):
+        if crawl not in handle.opening or not self._is_with_others(member):
             return False
-        if lane.hung or not member.troubles.allows(monotonic()):
+        if handle.hung or not member.troubles.allows(monotonic()):
             self._break_off(member, f"a worker died of its pipelines' opening: {exit_in_words}")
         return True
 
     def _give_turns(self) -> None:
         """Let new workers open what they were told to at their start."""
-        lanes = self._lanes()
-        waiting = [lane for lane in lanes if lane.awaits_turn]
+        handles = self._handles()
+        waiting = [handle for handle in handles if handle.awaits_turn]
         is_safe = self._has_opened() and not self._pause
-        is_too_early = not is_safe and any(lane.is_at_turn for lane in lanes)
+        is_too_early = not is_safe and any(handle.is_at_turn for handle in handles)
         if is_too_early or monotonic() < self._pause_ends:
             return
-        for lane in waiting if is_safe else waiting[:1]:
-            lane.give_turn()
+        for handle in waiting if is_safe else waiting[:1]:
+            handle.give_turn()
 
     def _make_pause(self) -> None:
         """A new worker could not open anything. Where others can, the next one tries later."""
@@ -134,27 +134,27 @@ class Openings:
     def _has_opened(self) -> bool:
         return any(member.has_opened for member in self._members.sound)
 
-    def _retry(self, lane: Lane, member: Membership) -> None:
-        lane.may_retry(member.crawl)
+    def _retry(self, handle: ProcessHandle, member: Membership) -> None:
+        handle.may_retry(member.crawl)
         if self._members.present.get(member.crawl) is member and not member.is_broken:
             self._spread(member)
 
     def _spread(self, member: Membership) -> None:
-        lanes = [lane for lane in self._lanes() if lane.may_open(member.crawl)]
-        if not any(member.crawl in lane.open_for for lane in self._lanes()):
-            if any(member.crawl in lane.opening for lane in self._lanes()):
+        handles = [handle for handle in self._handles() if handle.may_open(member.crawl)]
+        if not any(member.crawl in handle.open_for for handle in self._handles()):
+            if any(member.crawl in handle.opening for handle in self._handles()):
                 return
-            lanes = sorted(lanes, key=lambda lane: lane.open_messages)[:1]
-        for lane in lanes:
+            handles = sorted(handles, key=lambda handle: handle.open_messages)[:1]
+        for handle in handles:
             setup = self._setup(member)
             if setup is not None:
-                if lane.set_up(setup):
-                    member.tenant.figures.started += 1
-                self._limit.watch(lane)
+                if handle.set_up(setup):
+                    member.executor.metrics.started += 1
+                self._limit.watch(handle)
 
-    def _setup(self, member: Membership) -> Setup | None:
+    def _setup(self, member: Membership) -> OpenCrawl | None:
         try:
-            return member.tenant.setup()
+            return member.executor.setup()
         except Exception as error:  # classes of that crawl run their own code there
             self._break_off(member, f"a worker cannot be told of the crawl any more: {error!r}")
             return None

@@ -6,7 +6,7 @@ import logging
 from time import monotonic
 
 from scrapy_mpworkers.pool.memory import resident_bytes
-from scrapy_mpworkers.pool.worker_handle import Lane
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,11 @@ class Recycling:
         self._max_items = max_items
         self._memory_limit = memory_limit
 
-    def weigh_new(self, lane: Lane) -> None:
+    def weigh_new(self, handle: ProcessHandle) -> None:
         """A worker is ready. One that is too heavy already would be recycled for ever."""
-        if not self._memory_limit or lane.pid is None:
+        if not self._memory_limit or handle.pid is None:
             return
-        size = resident_bytes(lane.pid)
+        size = resident_bytes(handle.pid)
         if size >= self._memory_limit:
             logger.warning(
                 "A worker holds %d MiB before its first item, more than "
@@ -41,15 +41,15 @@ class Recycling:
             )
             self._memory_limit = 0
 
-    def reason(self, lane: Lane) -> str | None:
+    def reason(self, handle: ProcessHandle) -> str | None:
         """Why to recycle *lane* now: ``items`` or ``memory``; ``None`` if it may go on."""
-        if self._max_items and lane.settled >= self._max_items:
+        if self._max_items and handle.settled >= self._max_items:
             return "items"
-        return "memory" if self._memory_limit and self._is_too_heavy(lane) else None
+        return "memory" if self._memory_limit and self._is_too_heavy(handle) else None
 
-    def _is_too_heavy(self, lane: Lane) -> bool:
+    def _is_too_heavy(self, handle: ProcessHandle) -> bool:
         now = monotonic()
-        if now - lane.weighed_at < _WEIGH_EVERY or lane.pid is None:
+        if now - handle.weighed_at < _WEIGH_EVERY or handle.pid is None:
             return False
-        lane.weighed_at = now
-        return resident_bytes(lane.pid) >= self._memory_limit
+        handle.weighed_at = now
+        return resident_bytes(handle.pid) >= self._memory_limit

@@ -12,14 +12,14 @@ from scrapy_mpworkers.errors import UNKNOWN_EXIT, exit_in_words, exit_label
 from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.interface import Death, Loop
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
-from scrapy_mpworkers.pool.metrics import Figures
+from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.shortages import in_words, remedy
 from scrapy_mpworkers.pool.start_methods import SERVER_GONE, Processes
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.vacancies import Vacancies
 from scrapy_mpworkers.pool.watcher import Watcher
-from scrapy_mpworkers.pool.worker_handle import Lane
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.messages import POISON_PILL
 
 logger = logging.getLogger(__name__)
@@ -44,11 +44,11 @@ class Owner(Protocol):
     awake: Awake
 
     def call_in_loop(self, function: Callable[[], None]) -> None: ...
-    def lane_made(self, lane: Lane) -> None: ...
-    def lane_started(self, lane: Lane) -> None: ...
-    def all_figures(self) -> Iterable[Figures]: ...
-    def lane_lost(self, lane: Lane, death: Death) -> bool: ...
-    def lanes_exhausted(self, history: str, advice: str) -> None: ...
+    def handle_made(self, handle: ProcessHandle) -> None: ...
+    def handle_started(self, handle: ProcessHandle) -> None: ...
+    def all_figures(self) -> Iterable[Metrics]: ...
+    def handle_lost(self, handle: ProcessHandle, death: Death) -> bool: ...
+    def handles_exhausted(self, history: str, advice: str) -> None: ...
 
 
 class Supervisor:
@@ -75,67 +75,67 @@ class Supervisor:
         self._retired = self._exiting = self._knows_of_taken_exits = False
         self._last_exit = ""
         self._oom = OutOfMemoryKills()
-        self.lanes: list[Lane] = []
+        self.handles: list[ProcessHandle] = []
 
     def man(self, places: int) -> None:
         """Start a lane for each place."""
         for place in range(places):
             self._start(place)
 
-    def open_lanes(self) -> list[Lane]:
+    def open_handles(self) -> list[ProcessHandle]:
         """The lanes that may get work."""
-        return [lane for lane in self.lanes if lane.ready and not lane.closing]
+        return [handle for handle in self.handles if handle.ready and not handle.closing]
 
-    def became_ready(self, lane: Lane) -> None:
+    def became_ready(self, handle: ProcessHandle) -> None:
         """The worker of *lane* has opened its consumers."""
-        lane.ready = True
-        relieved, lane.relieves = lane.relieves, None
-        if relieved in self.lanes and not relieved.closing:
+        handle.ready = True
+        relieved, handle.relieves = handle.relieves, None
+        if relieved in self.handles and not relieved.closing:
             relieved.closing = True
             self._let_go(relieved)
 
-    def recycle(self, lane: Lane, why: str) -> None:
+    def recycle(self, handle: ProcessHandle, why: str) -> None:
         """Replace a worker that has served its time: its relief first."""
-        if lane.retiring or lane.closing or self._stopped is not None or self._retired:
+        if handle.retiring or handle.closing or self._stopped is not None or self._retired:
             return
-        lane.retiring = True
-        for figures in self._owner.all_figures():
-            figures.recycled[why] += 1
-        logger.debug("Worker %s is recycled after %d items (%s)", lane.title, lane.settled, why)
-        self._start(lane.place, relieves=lane)
+        handle.retiring = True
+        for metrics in self._owner.all_figures():
+            metrics.recycled[why] += 1
+        logger.debug("Worker %s is recycled after %d items (%s)", handle.title, handle.settled, why)
+        self._start(handle.place, relieves=handle)
 
-    def ended(self, lane: Lane, exitcode: int | None) -> None:
+    def ended(self, handle: ProcessHandle, exitcode: int | None) -> None:
         """A worker is gone. Replace it, unless it was meant to go."""
         if self._exiting:
             return  # multiprocessing joins its processes now; they must not be closed under it
-        if lane not in self.lanes:
-            lane.discard()  # it was left behind, and the starter with it
+        if handle not in self.handles:
+            handle.discard()  # it was left behind, and the starter with it
             return
-        self.lanes.remove(lane)
+        self.handles.remove(handle)
         if exitcode == UNKNOWN_EXIT:
             self._say_that_exits_are_taken()
             exitcode = None
-        explained = lane.killed or exitcode == SERVER_GONE
+        explained = handle.killed or exitcode == SERVER_GONE
         is_oom = exitcode == -signal.SIGKILL and not explained and self._oom.any_since_last_look()
-        running = lane.running()
-        if not lane.closing or not (lane.is_empty or explained):
-            self._note_death(lane, exitcode, is_oom, running)
+        running = handle.running()
+        if not handle.closing or not (handle.is_empty or explained):
+            self._note_death(handle, exitcode, is_oom, running)
         words = exit_in_words(exitcode, is_oom)
         charged = None if explained else running
-        begun = None if exitcode == SERVER_GONE else lane.begun()
+        begun = None if exitcode == SERVER_GONE else handle.begun()
         death = Death(exitcode, words, charged, is_oom, begun)
-        is_ones_own = self._owner.lane_lost(lane, death)
-        self._starter.do(lane.discard)
-        is_fruitless = lane.hung or not (lane.settled or explained)
+        is_ones_own = self._owner.handle_lost(handle, death)
+        self._starter.do(handle.discard)
+        is_fruitless = handle.hung or not (handle.settled or explained)
         culprit = begun if running is None else running
-        self._replace(lane, is_fruitless and not is_ones_own, culprit)
+        self._replace(handle, is_fruitless and not is_ones_own, culprit)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
         self._stopped = stopped
-        for lane in self.lanes:
-            lane.closing = True
-            self._let_go(lane)
+        for handle in self.handles:
+            handle.closing = True
+            self._let_go(handle)
         self._later(timeout, self._terminate)
         self._finish_if_empty()
 
@@ -143,12 +143,12 @@ class Supervisor:
         """End every worker at once, for good; what they ran is nobody's fault."""
         self._retired = True
         self._processes.retire_server()
-        for lane in self.lanes:
-            lane.kill_for_good()
+        for handle in self.handles:
+            handle.kill_for_good()
 
     def starter_died(self, error: BaseException) -> None:
         """There is no thread any more that could start a worker."""
-        self.lanes[:] = [lane for lane in self.lanes if lane.pid is not None]
+        self.handles[:] = [handle for handle in self.handles if handle.pid is not None]
         self._starter.do_the_rest()
         if self._stopped is None and not self._retired:
             self._exhausted(f"the thread that starts workers has ended: {error!r}", _SEE_THREAD)
@@ -159,31 +159,31 @@ class Supervisor:
         self._exiting = True
         self.kill_all()
 
-    def _start(self, place: int, relieves: Lane | None = None) -> None:
+    def _start(self, place: int, relieves: ProcessHandle | None = None) -> None:
         generation = self._generations[place] = self._generations.get(place, -1) + 1
-        lane = Lane(self._name, place, generation, relieves)
-        siblings = list(self.lanes)
-        self.lanes.append(lane)
-        self._owner.lane_made(lane)
+        handle = ProcessHandle(self._name, place, generation, relieves)
+        siblings = list(self.handles)
+        self.handles.append(handle)
+        self._owner.handle_made(handle)
         is_fork = self._processes.method == "fork"
         # In the starter also what ends a thread: the place would wait for ever.
         failures = (Exception,) if is_fork else (BaseException,)
 
         def start() -> None:
-            if lane not in self.lanes:
+            if handle not in self.handles:
                 return  # given up meanwhile
             try:
-                lane.start(self._processes, siblings)
+                handle.start(self._processes, siblings)
             except failures as error:
                 # Without its frames, which hold what the start has opened, for as long as they
                 # refer to the error.
                 failure = error.with_traceback(None)
-                self._owner.call_in_loop(lambda: self._start_failed(lane, failure))
+                self._owner.call_in_loop(lambda: self._start_failed(handle, failure))
             else:
-                if lane in self.lanes:
-                    self._owner.call_in_loop(lambda: self._started(lane))
+                if handle in self.handles:
+                    self._owner.call_in_loop(lambda: self._started(handle))
                 else:
-                    lane.undo()  # left behind, and the loop may never run again
+                    handle.undo()  # left behind, and the loop may never run again
 
         if is_fork:
             # A fork copies every lock as it is. Most are taken in the loop's thread (imports,
@@ -193,59 +193,59 @@ class Supervisor:
         else:
             self._starter.do(start)
 
-    def _started(self, lane: Lane) -> None:
-        logger.debug("Worker %s started, pid %s", lane.name, lane.pid)
-        if lane not in self.lanes:
-            self._starter.do(lane.undo)  # given up meanwhile
+    def _started(self, handle: ProcessHandle) -> None:
+        logger.debug("Worker %s started, pid %s", handle.name, handle.pid)
+        if handle not in self.handles:
+            self._starter.do(handle.undo)  # given up meanwhile
             return
         self._vacancies.started()
-        self._watcher.add(lane)
-        if lane.killed:
-            lane.kill()  # its time was up before it had a number
+        self._watcher.add(handle)
+        if handle.killed:
+            handle.kill()  # its time was up before it had a number
             return
         if self._stopped is not None or self._retired:
-            for figures in self._owner.all_figures():
-                figures.started += 1
-            self._let_go(lane)
+            for metrics in self._owner.all_figures():
+                metrics.started += 1
+            self._let_go(handle)
             return
-        self._owner.lane_started(lane)
+        self._owner.handle_started(handle)
 
-    def _start_failed(self, lane: Lane, error: BaseException) -> None:
-        if lane not in self.lanes:
+    def _start_failed(self, handle: ProcessHandle, error: BaseException) -> None:
+        if handle not in self.handles:
             return  # given up meanwhile
-        self.lanes.remove(lane)
-        if lane.hung:
-            self._last_exit = f"{lane.name} could not be started in time"
+        self.handles.remove(handle)
+        if handle.hung:
+            self._last_exit = f"{handle.name} could not be started in time"
             logger.error("Worker %s", self._last_exit)
-            self._replace(lane, is_fruitless=True)
+            self._replace(handle, is_fruitless=True)
         elif self._stopped is not None:
             self._finish_if_empty()
-        elif not self._retired and not self._vacancies.try_later(lane, error, self._has_worker):
+        elif not self._retired and not self._vacancies.try_later(handle, error, self._has_worker):
             self._exhausted(f"no worker can be started: {in_words(error)}", remedy(error))
 
     @property
     def _has_worker(self) -> bool:
-        return any(lane.pid is not None and not lane.killed for lane in self.lanes)
+        return any(handle.pid is not None and not handle.killed for handle in self.handles)
 
-    def _start_again(self, place: int, relieves: Lane | None) -> None:
+    def _start_again(self, place: int, relieves: ProcessHandle | None) -> None:
         if self._stopped is None and not self._retired:
             self._start(place, relieves)
 
-    def _replace(self, lane: Lane, is_fruitless: bool, task: int | None = None) -> None:
+    def _replace(self, handle: ProcessHandle, is_fruitless: bool, task: int | None = None) -> None:
         if self._stopped is not None:
             self._finish_if_empty()
-        elif self._retired or lane.closing or self._is_being_relieved(lane):
+        elif self._retired or handle.closing or self._is_being_relieved(handle):
             return
-        elif is_fruitless and lane.hung and not self._may_become_ready():
+        elif is_fruitless and handle.hung and not self._may_become_ready():
             self._exhausted(f"no worker became ready; the last: {self._last_exit}", SEE_IT)
         elif not is_fruitless or self._restarts.allows(monotonic(), task):
-            self._start(lane.place, relieves=lane.relieves)
+            self._start(handle.place, relieves=handle.relieves)
         else:
             self._exhausted(self._history(), SEE_IT)
 
     def _may_become_ready(self) -> bool:
         """Whether a worker is open, or has yet to get its turn to open."""
-        return any(lane.awaits_turn for lane in self.lanes) or bool(self.open_lanes())
+        return any(handle.awaits_turn for handle in self.handles) or bool(self.open_handles())
 
     def _history(self) -> str:
         """The fruitless deaths in one sentence."""
@@ -260,27 +260,27 @@ class Supervisor:
             f"anything{tasks}; the last: {self._last_exit}"
         )
 
-    def _is_being_relieved(self, lane: Lane) -> bool:
-        is_soon = any(other.relieves is lane for other in self.lanes)
-        return is_soon or self._vacancies.are_to_relieve(lane)
+    def _is_being_relieved(self, handle: ProcessHandle) -> bool:
+        is_soon = any(other.relieves is handle for other in self.handles)
+        return is_soon or self._vacancies.are_to_relieve(handle)
 
     def _exhausted(self, history: str, advice: str) -> None:
         self._retired = True
-        self._owner.lanes_exhausted(history, advice)
+        self._owner.handles_exhausted(history, advice)
 
-    def _let_go(self, lane: Lane) -> None:
-        if not lane.ready and lane.withdraw():
+    def _let_go(self, handle: ProcessHandle) -> None:
+        if not handle.ready and handle.withdraw():
             # Nothing is open in it that would have to be closed; nobody waits for its boot.
-            lane.kill_for_good()
+            handle.kill_for_good()
         else:
-            lane.send(POISON_PILL)
+            handle.send(POISON_PILL)
 
     def _terminate(self) -> None:
-        for lane in self.lanes:
-            logger.warning("Worker %s did not end in time and is terminated", lane.title)
-            lane.killed = True
-            lane.kill(signal.SIGTERM)
-        if self.lanes:
+        for handle in self.handles:
+            logger.warning("Worker %s did not end in time and is terminated", handle.title)
+            handle.killed = True
+            handle.kill(signal.SIGTERM)
+        if self.handles:
             self._later(GRACE_SECONDS, self._kill_or_leave)
 
     def _kill_or_leave(self) -> None:
@@ -289,16 +289,16 @@ class Supervisor:
 
     def _leave_behind(self) -> None:
         """Not even SIGKILL has ended them, or their start hangs: end without them."""
-        for lane in self.lanes:
-            logger.error("Worker %s cannot be ended and is left behind", lane.title)
-        self.lanes.clear()
+        for handle in self.handles:
+            logger.error("Worker %s cannot be ended and is left behind", handle.title)
+        self.handles.clear()
         self._finish_if_empty()
 
     def _later(self, seconds: float, function: Callable[[], None]) -> None:
         self._owner.awake.later(seconds, function, self._owner.loop.call_later)
 
     def _finish_if_empty(self) -> None:
-        if not self.lanes and self._stopped is not None:
+        if not self.handles and self._stopped is not None:
             stopped, self._stopped = self._stopped, lambda: None
             stopped()
 
@@ -311,18 +311,18 @@ class Supervisor:
             )
 
     def _note_death(
-        self, lane: Lane, exitcode: int | None, out_of_memory: bool, running: int | None
+        self, handle: ProcessHandle, exitcode: int | None, out_of_memory: bool, running: int | None
     ) -> None:
         server_gone = exitcode == SERVER_GONE
-        for figures in self._owner.all_figures():
-            figures.deaths[exit_label(None if server_gone else exitcode)] += 1
+        for metrics in self._owner.all_figures():
+            metrics.deaths[exit_label(None if server_gone else exitcode)] += 1
         words = exit_in_words(exitcode, out_of_memory)
         if server_gone:
             words = "went with its fork server"
-        self._last_exit = f"{lane.title} {words}"
-        if lane.hung:
+        self._last_exit = f"{handle.title} {words}"
+        if handle.hung:
             self._last_exit += ", since it was not ready in time"
-        if lane.closing and lane.ready and running is None:
+        if handle.closing and handle.ready and running is None:
             logger.error(
                 "Worker %s while it closed its pipelines: what they still held is lost",
                 self._last_exit,

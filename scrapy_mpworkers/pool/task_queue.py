@@ -78,7 +78,7 @@ class Lost(NamedTuple):
     open_messages: int
 
 
-class Ledger:
+class TaskQueue:
     """The books of one crawl in a pool. Lanes are any hashable.
 
     Args:
@@ -125,29 +125,31 @@ class Ledger:
         waiting = len(self._waiting) + len(self._alone)
         return waiting + sum(map(len, self._leases.values()))
 
-    def open_messages(self, lane: Hashable) -> int:
+    def open_messages(self, handle: Hashable) -> int:
         """Queue messages of *lane* with a task that is not settled."""
-        return self._open_messages[lane]
+        return self._open_messages[handle]
 
-    def open_messages_of(self, lanes: Sequence[Hashable]) -> list[int]:
+    def open_messages_of(self, handles: Sequence[Hashable]) -> list[int]:
         """The same for each of *lanes*."""
-        return list(map(self._open_messages.__getitem__, lanes))
+        return list(map(self._open_messages.__getitem__, handles))
 
-    def leases(self, lane: Hashable) -> Iterator[Entry]:
+    def leases(self, handle: Hashable) -> Iterator[Entry]:
         """The unsettled entries that *lane* holds, oldest first."""
-        return iter(self._leases.get(lane, {}).values())
+        return iter(self._leases.get(handle, {}).values())
 
-    def not_alone(self, lanes: Sequence[LaneT]) -> Sequence[LaneT]:
+    def not_alone(self, handles: Sequence[LaneT]) -> Sequence[LaneT]:
         """*lanes* without those that run a task alone and must not get another one behind it."""
         if not self._running_alone:
-            return lanes
-        return [lane for lane in lanes if lane not in self._running_alone]
+            return handles
+        return [handle for handle in handles if handle not in self._running_alone]
 
-    def is_held_beside(self, lanes: Sequence[Hashable]) -> bool:
+    def is_held_beside(self, handles: Sequence[Hashable]) -> bool:
         """Whether any other lane than these has a lease."""
-        return any(held and lane not in lanes for lane, held in self._leases.items())
+        return any(held and handle not in handles for handle, held in self._leases.items())
 
-    def lease(self, lane: Hashable, count: int, now: float, most_bytes: float = inf) -> list[Entry]:
+    def lease(
+        self, handle: Hashable, count: int, now: float, most_bytes: float = inf
+    ) -> list[Entry]:
         """Give *lane* up to *count* waiting tasks as one message.
 
         Args:
@@ -160,49 +162,49 @@ class Ledger:
             if size > most_bytes and entries:
                 break
             entries.append(waiting.popleft())
-        return self._lease(lane, entries, now)
+        return self._lease(handle, entries, now)
 
-    def lease_alone(self, lane: Hashable, now: float) -> list[Entry]:
+    def lease_alone(self, handle: Hashable, now: float) -> list[Entry]:
         """Give *lane* the first of the tasks that travel alone, as a message of its own."""
-        self._running_alone.add(lane)
+        self._running_alone.add(handle)
         self._alone_in_line -= self._in_order
         queue = self._waiting if self._in_order else self._alone
-        return self._lease(lane, [queue.popleft()], now)
+        return self._lease(handle, [queue.popleft()], now)
 
-    def _lease(self, lane: Hashable, entries: list[Entry], now: float) -> list[Entry]:
-        leases = self._leases.setdefault(lane, {})
+    def _lease(self, handle: Hashable, entries: list[Entry], now: float) -> list[Entry]:
+        leases = self._leases.setdefault(handle, {})
         message = Message(len(entries), now)
         for entry in entries:
             entry.message = message
             leases[entry.id] = entry
-        self._open_messages[lane] += bool(entries)
+        self._open_messages[handle] += bool(entries)
         return entries
 
-    def settle(self, lane: Hashable, task_ids: Sequence[int]) -> tuple[list[Entry | None], int]:
+    def settle(self, handle: Hashable, task_ids: Sequence[int]) -> tuple[list[Entry | None], int]:
         """The outcomes of some tasks have come.
 
         Returns:
             the entry of each, ``None`` if nobody waits for it any more; and how many messages of
             *lane* are over.
         """
-        leases, over = self._leases.get(lane, {}), 0
+        leases, over = self._leases.get(handle, {}), 0
         entries = [leases.pop(task_id, None) for task_id in task_ids]
         for task_id, entry in zip(task_ids, entries, strict=True):
             if entry is None:
-                over += self._came_late(lane, task_id)
+                over += self._came_late(handle, task_id)
                 continue
             message = entry.message
             message.unsettled -= 1  # type: ignore[union-attr]
             if not message.unsettled:  # type: ignore[union-attr]
                 over += 1
             if entry.alone:
-                self._running_alone.discard(lane)
-        self._open_messages[lane] -= over
+                self._running_alone.discard(handle)
+        self._open_messages[handle] -= over
         return entries, over
 
-    def entry(self, lane: Hashable, task_id: int) -> Entry | None:
+    def entry(self, handle: Hashable, task_id: int) -> Entry | None:
         """The unsettled entry of a task that *lane* holds."""
-        return self._leases.get(lane, {}).get(task_id)
+        return self._leases.get(handle, {}).get(task_id)
 
     def withdraw(self, task_id: int) -> Entry | None:
         """Take back a task that no lane has yet; ``None`` if there is none."""
@@ -214,28 +216,28 @@ class Ledger:
                     return entry
         return None
 
-    def accomplices(self, lane: Hashable, task_id: int | None) -> list[Entry]:
+    def accomplices(self, handle: Hashable, task_id: int | None) -> list[Entry]:
         """The tasks that run as one with this one and itself; none if it runs alone."""
-        entry = self._leases.get(lane, {}).get(task_id) if task_id is not None else None
+        entry = self._leases.get(handle, {}).get(task_id) if task_id is not None else None
         if entry is None or entry.message is None or not self._together:
             return []
         message = entry.message
         if message.unsettled < 2:
             return []
-        return [other for other in self._leases[lane].values() if other.message is message]
+        return [other for other in self._leases[handle].values() if other.message is message]
 
     def lose(
-        self, lane: Hashable, charged: int | None, deaths_allowed: int, begun: int | None = None
+        self, handle: Hashable, charged: int | None, deaths_allowed: int, begun: int | None = None
     ) -> Lost:
         """*lane* is gone. *charged* is the task to blame, and tasks up to *begun*, the last that
         was begun there, are suspects; the others go back free.
 
         If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
         """
-        accomplices = self.accomplices(lane, begun if charged is None else charged)
-        open_messages = self.forget(lane)
-        self._running_alone.discard(lane)
-        leases = self._leases.pop(lane, {})
+        accomplices = self.accomplices(handle, begun if charged is None else charged)
+        open_messages = self.forget(handle)
+        self._running_alone.discard(handle)
+        leases = self._leases.pop(handle, {})
         given_up = None
         for entry in accomplices:
             entry.alone = True
@@ -255,26 +257,26 @@ class Ledger:
                 self._waiting.appendleft(entry)
         return Lost(len(leases), given_up, open_messages)
 
-    def _came_late(self, lane: Hashable, task_id: int) -> bool:
+    def _came_late(self, handle: Hashable, task_id: int) -> bool:
         """The outcome of a task that was given up has come: whether its message is over now."""
-        message = self._abandoned.get(lane, {}).pop(task_id, None)
+        message = self._abandoned.get(handle, {}).pop(task_id, None)
         if message is None:
             return False
         message.unsettled -= 1
         return not message.unsettled
 
-    def forget(self, lane: Hashable) -> int:
+    def forget(self, handle: Hashable) -> int:
         """*lane* has nothing of these books any more, but lives on. Returns its open messages:
         those of tasks that were given up."""
-        self._abandoned.pop(lane, None)
-        return self._open_messages.pop(lane, 0)
+        self._abandoned.pop(handle, None)
+        return self._open_messages.pop(handle, 0)
 
     def clear(self) -> list[Entry]:
         """Every task is given up; its lane may still work on it. Returns them, oldest first."""
         entries = [entry for leases in self._leases.values() for entry in leases.values()]
-        for lane, leases in self._leases.items():
+        for handle, leases in self._leases.items():
             messages = {n: entry.message for n, entry in leases.items() if entry.message}
-            self._abandoned.setdefault(lane, {}).update(messages)
+            self._abandoned.setdefault(handle, {}).update(messages)
         entries += [*self._alone, *self._waiting]
         self._alone.clear()
         self._alone_in_line = 0

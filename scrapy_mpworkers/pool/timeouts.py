@@ -17,7 +17,7 @@ from typing import Protocol
 
 from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.task_queue import Entry
-from scrapy_mpworkers.pool.worker_handle import Lane, while_it_lives
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle, while_it_lives
 from scrapy_mpworkers.wire.messages import CALL
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Killable(Protocol):
     def kill_for_good(self) -> None: ...
 
 
-def end_overdue(lane: Killable, entry: Entry) -> None:
+def end_overdue(handle: Killable, entry: Entry) -> None:
     """A task takes longer than it may: end its worker, and say so."""
     logger.warning(
         "%s %d takes longer than %g s%s; its worker %s is killed",
@@ -51,10 +51,10 @@ def end_overdue(lane: Killable, entry: Entry) -> None:
         entry.id,
         entry.limit,
         "" if entry.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
-        lane.title,
+        handle.title,
     )
-    lane.overdue = entry.id
-    lane.kill_for_good()
+    handle.overdue = entry.id
+    handle.kill_for_good()
 
 
 class TimeLimit:
@@ -69,8 +69,8 @@ class TimeLimit:
 
     def __init__(
         self,
-        leases: Callable[[Lane], Iterator[Entry]],
-        entry: Callable[[Lane, int], Entry | None],
+        leases: Callable[[ProcessHandle], Iterator[Entry]],
+        entry: Callable[[ProcessHandle, int], Entry | None],
         call_later: Callable[[float, Callable[[], None]], None],
         awake: Awake,
     ) -> None:
@@ -78,40 +78,44 @@ class TimeLimit:
         self._leases = leases
         self._entry = entry
         self._call_later = call_later
-        self._looks_at: weakref.WeakKeyDictionary[Lane, float] = weakref.WeakKeyDictionary()
+        self._looks_at: weakref.WeakKeyDictionary[ProcessHandle, float] = (
+            weakref.WeakKeyDictionary()
+        )
         self.is_used = False  #: whether any task has had a limit; else nothing is looked at
 
-    def watch(self, lane: Lane) -> None:
+    def watch(self, handle: ProcessHandle) -> None:
         """The lane has got work. It is watched until it has none with a limit any more."""
         if not self.is_used:
             return
-        shortest = min((entry.limit for entry in self._leases(lane) if entry.limit), default=0.0)
+        shortest = min((entry.limit for entry in self._leases(handle) if entry.limit), default=0.0)
         if shortest:
-            self._look_in(lane, shortest)
+            self._look_in(handle, shortest)
 
-    def _look_in(self, lane: Lane, seconds: float) -> None:
+    def _look_in(self, handle: ProcessHandle, seconds: float) -> None:
         due = monotonic() + seconds
-        if due < self._looks_at.get(lane, math.inf):
-            self._looks_at[lane] = due
-            self._call_later(seconds, while_it_lives(lane, self._look))
+        if due < self._looks_at.get(handle, math.inf):
+            self._looks_at[handle] = due
+            self._call_later(seconds, while_it_lives(handle, self._look))
 
-    def _look(self, lane: Lane) -> None:
-        self._looks_at.pop(lane, None)
-        if lane.killed or not lane.has_work:
+    def _look(self, handle: ProcessHandle) -> None:
+        self._looks_at.pop(handle, None)
+        if handle.killed or not handle.has_work:
             return
-        turn = lane.turn()
-        running = None if turn is None or turn.task_id is None else self._entry(lane, turn.task_id)
+        turn = handle.turn()
+        running = (
+            None if turn is None or turn.task_id is None else self._entry(handle, turn.task_id)
+        )
         if turn is None:
-            self._look_in(lane, _BLINK)
+            self._look_in(handle, _BLINK)
         elif running is None or not running.limit:
-            self.watch(lane)
+            self.watch(handle)
         elif (left := running.limit - self._awake.seconds_since(turn.started)) > 0:
-            self._look_in(lane, max(left, _BLINK))
+            self._look_in(handle, max(left, _BLINK))
         else:
-            end_overdue(lane, running)
+            end_overdue(handle, running)
 
 
-class StuckLanes:
+class StuckHandles:
     """Kills lanes that do not take up their lease while their dial is idle (SIGSTOP, for one).
 
     Args:
@@ -124,14 +128,14 @@ class StuckLanes:
 
     def __init__(
         self,
-        lanes: Callable[[], Iterable[Lane]],
-        oldest_lease: Callable[[Lane], Entry | None],
-        hear: Callable[[Lane], None],
+        handles: Callable[[], Iterable[ProcessHandle]],
+        oldest_lease: Callable[[ProcessHandle], Entry | None],
+        hear: Callable[[ProcessHandle], None],
         call_later: Callable[[float, Callable[[], None]], None],
         awake: Awake,
     ) -> None:
         self._awake = awake
-        self._lanes = lanes
+        self._handles = handles
         self._oldest_lease = oldest_lease
         self._hear = hear
         self._call_later = call_later
@@ -146,27 +150,27 @@ class StuckLanes:
 
     def _look(self) -> None:
         self._watching = False
-        for lane in list(self._lanes()):
-            if self._seems_stuck(lane):
-                self._hear(lane)
-                if self._seems_stuck(lane):
-                    logger.warning("Worker %s does not take up its work and is killed", lane.name)
-                    lane.is_mute = True
-                    lane.kill_for_good()
+        for handle in list(self._handles()):
+            if self._seems_stuck(handle):
+                self._hear(handle)
+                if self._seems_stuck(handle):
+                    logger.warning("Worker %s does not take up its work and is killed", handle.name)
+                    handle.is_mute = True
+                    handle.kill_for_good()
         if not self._watching:
             self._awake.let_go(self)
 
-    def _seems_stuck(self, lane: Lane) -> bool:
-        oldest = self._oldest_lease(lane)
+    def _seems_stuck(self, handle: ProcessHandle) -> bool:
+        oldest = self._oldest_lease(handle)
         if oldest is None:
             return False
         self.watch()
-        turn = lane.turn()
+        turn = handle.turn()
         is_idle = turn is None or (turn.task_id is None and turn.crawl is None)
         return (
             is_idle
-            and not lane.killed
-            and self._awake.seconds_since(max(oldest.leased_at, lane.heard_at)) > STUCK_SECONDS
+            and not handle.killed
+            and self._awake.seconds_since(max(oldest.leased_at, handle.heard_at)) > STUCK_SECONDS
         )
 
 
@@ -183,63 +187,65 @@ class OpeningLimit:
 
     def __init__(
         self,
-        lanes: Callable[[], Iterable[Lane]],
-        hear: Callable[[Lane], None],
+        handles: Callable[[], Iterable[ProcessHandle]],
+        hear: Callable[[ProcessHandle], None],
         kill_server: Callable[[], None],
         call_later: Callable[[float, Callable[[], None]], None],
         awake: Awake,
     ) -> None:
         self._awake = awake
-        self._lanes = lanes
+        self._handles = handles
         self._hear = hear
         self._kill_server = kill_server
         self._call_later = call_later
 
-    def watch(self, lane: Lane) -> None:
+    def watch(self, handle: ProcessHandle) -> None:
         """The lane is new, or has been told to open something."""
         self._awake.hold(self)
-        self._look_in(lane, BOOT_SECONDS)
+        self._look_in(handle, BOOT_SECONDS)
 
-    def _look_in(self, lane: Lane, seconds: float) -> None:
+    def _look_in(self, handle: ProcessHandle, seconds: float) -> None:
         # Sooner than it can be too late, to see when nobody has to be watched any more.
-        alive = weakref.ref(lane)  # a timer must not keep a discarded lane with its queue
+        alive = weakref.ref(handle)  # a timer must not keep a discarded lane with its queue
         self._call_later(min(seconds, _LOOK_EVERY), lambda: self._look(alive()))
 
-    def _look(self, lane: Lane | None) -> None:
-        if lane is not None:
-            self._hear(lane)
-        lanes = list(self._lanes())
-        if all(map(_is_done, lanes)):
+    def _look(self, handle: ProcessHandle | None) -> None:
+        if handle is not None:
+            self._hear(handle)
+        handles = list(self._handles())
+        if all(map(_is_done, handles)):
             self._awake.let_go(self)
-        if lane is None or lane not in lanes or _is_done(lane) or lane.killed:
+        if handle is None or handle not in handles or _is_done(handle) or handle.killed:
             return
-        left = BOOT_SECONDS - self._awake.seconds_since(self._since(lane))
+        left = BOOT_SECONDS - self._awake.seconds_since(self._since(handle))
         if left > 0:
-            self._look_in(lane, max(left, _BLINK))
+            self._look_in(handle, max(left, _BLINK))
         else:
-            self._end(lane)
+            self._end(handle)
 
-    def _since(self, lane: Lane) -> float:
+    def _since(self, handle: ProcessHandle) -> float:
         """When the worker began with what it is at, or has been silent since."""
-        if lane.awaits_turn:
+        if handle.awaits_turn:
             return monotonic()
-        turn = lane.turn()
+        turn = handle.turn()
         if turn is None:
-            return lane.asked_at
+            return handle.asked_at
         if turn.task_id is not None:
             return monotonic()  # of another crawl: however long that may take
         if turn.crawl is not None:
-            return max(turn.started, lane.turn_at or 0.0)
-        return max(lane.asked_at, lane.heard_at, lane.turn_at or 0.0)
+            return max(turn.started, handle.turn_at or 0.0)
+        return max(handle.asked_at, handle.heard_at, handle.turn_at or 0.0)
 
-    def _end(self, lane: Lane) -> None:
-        logger.error("Worker %s was not ready after %.0f s and is killed", lane.title, BOOT_SECONDS)
-        lane.hung = True
-        if lane.pid is None:
+    def _end(self, handle: ProcessHandle) -> None:
+        logger.error(
+            "Worker %s was not ready after %.0f s and is killed", handle.title, BOOT_SECONDS
+        )
+        handle.hung = True
+        if handle.pid is None:
             self._kill_server()  # its start waits for imports that do not end
-        lane.kill_for_good()
+        handle.kill_for_good()
 
 
-def _is_done(lane: Lane) -> bool:
+def _is_done(handle: ProcessHandle) -> bool:
     """Whether it has opened all that it was told to."""
-    return lane.ready and not lane.opening
+    return handle.ready and not handle.opening

@@ -9,7 +9,7 @@ from time import monotonic
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.restarts import FailedStarts
 from scrapy_mpworkers.pool.shortages import in_words, is_shortage
-from scrapy_mpworkers.pool.worker_handle import Lane
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +24,23 @@ class Vacancies:
     """
 
     def __init__(
-        self, period: float, loop: Loop, start: Callable[[int, Lane | None], None]
+        self, period: float, loop: Loop, start: Callable[[int, ProcessHandle | None], None]
     ) -> None:
         self._failed = FailedStarts(period)
         self._loop = loop
         self._start = start
-        self._waiting: dict[int, Lane | None] = {}
+        self._waiting: dict[int, ProcessHandle | None] = {}
 
     def started(self) -> None:
         """A start has succeeded."""
         if self._failed.succeeded():
             logger.info("Workers can be started again.")
 
-    def are_to_relieve(self, lane: Lane) -> bool:
+    def are_to_relieve(self, handle: ProcessHandle) -> bool:
         """Whether the next worker of a vacant place is to relieve *lane*."""
-        return any(relieved is lane for relieved in self._waiting.values())
+        return any(relieved is handle for relieved in self._waiting.values())
 
-    def try_later(self, lane: Lane, error: BaseException, has_worker: bool) -> bool:
+    def try_later(self, handle: ProcessHandle, error: BaseException, has_worker: bool) -> bool:
         """The start of *lane* has failed with *error*. Whether another one may help.
 
         Args:
@@ -51,9 +51,9 @@ class Vacancies:
             return False
         if self._failed.is_first:
             why = in_words(error)
-            logger.error("Worker %s could not be started, and is tried again: %s", lane.name, why)
-        self._waiting[lane.place] = lane.relieves
-        self._loop.call_later(pause, lambda: self._try(lane.place))
+            logger.error("Worker %s could not be started, and is tried again: %s", handle.name, why)
+        self._waiting[handle.place] = handle.relieves
+        self._loop.call_later(pause, lambda: self._try(handle.place))
         return True
 
     def _try(self, place: int) -> None:

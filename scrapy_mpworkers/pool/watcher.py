@@ -16,7 +16,7 @@ from time import monotonic
 
 from scrapy_mpworkers.pool.channel import PIPE_BYTES
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.worker_handle import Lane, while_it_lives
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle, while_it_lives
 from scrapy_mpworkers.wire.framing import REPORT_PREFIX, NotAReportError, decode_report
 from scrapy_mpworkers.wire.messages import Report
 
@@ -49,61 +49,61 @@ class Watcher:
     def __init__(
         self,
         loop: Loop,
-        on_report: Callable[[Lane, Report, int], None],
-        on_end: Callable[[Lane, int | None], None],
+        on_report: Callable[[ProcessHandle, Report, int], None],
+        on_end: Callable[[ProcessHandle, int | None], None],
     ) -> None:
         self._loop = loop
         self._on_report = on_report
         self._on_end = on_end
-        self._assemblies: dict[Lane, _Assembly] = {}
-        self._listening: set[Lane] = set()
-        self._ending: set[Lane] = set()  # their exit is known, and not their exit code
+        self._assemblies: dict[ProcessHandle, _Assembly] = {}
+        self._listening: set[ProcessHandle] = set()
+        self._ending: set[ProcessHandle] = set()  # their exit is known, and not their exit code
 
-    def add(self, lane: Lane) -> None:
+    def add(self, handle: ProcessHandle) -> None:
         """Watch a started lane until its end."""
-        fd = lane.reports.fileno()
-        self._assemblies[lane] = _Assembly(fd)
-        self._listening.add(lane)
-        self._loop.add_reader(fd, partial(self._read, lane))
-        self._loop.add_reader(lane.exit_handle, partial(self._exited, lane))
-        if not lane.is_sure_of_exit:
-            self._look_later(lane)
+        fd = handle.reports.fileno()
+        self._assemblies[handle] = _Assembly(fd)
+        self._listening.add(handle)
+        self._loop.add_reader(fd, partial(self._read, handle))
+        self._loop.add_reader(handle.exit_handle, partial(self._exited, handle))
+        if not handle.is_sure_of_exit:
+            self._look_later(handle)
 
-    def hear(self, lane: Lane) -> None:
+    def hear(self, handle: ProcessHandle) -> None:
         """Take in what a lane has said so far.
 
         For whoever is about to judge it: after a long callback of the crawl the loop may run timers
         before it comes to reading.
         """
-        if lane in self._listening:
-            self._read(lane)
+        if handle in self._listening:
+            self._read(handle)
 
-    def _read(self, lane: Lane) -> None:
-        if self._take(lane).at_end:
+    def _read(self, handle: ProcessHandle) -> None:
+        if self._take(handle).at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
-            self._deafen(lane)
-            self._loop.call_later(_DUMB, while_it_lives(lane, self._end_dumb))
+            self._deafen(handle)
+            self._loop.call_later(_DUMB, while_it_lives(handle, self._end_dumb))
 
-    def _end_dumb(self, lane: Lane) -> None:
+    def _end_dumb(self, handle: ProcessHandle) -> None:
         """Its exit handle may be a pipe of a fork server that is stopped, and never fire."""
-        lane.kill()
-        if lane in self._assemblies and lane not in self._ending:
-            self._exited(lane)
+        handle.kill()
+        if handle in self._assemblies and handle not in self._ending:
+            self._exited(handle)
 
-    def _take(self, lane: Lane) -> _Assembly:
+    def _take(self, handle: ProcessHandle) -> _Assembly:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""
-        assembly = self._assemblies[lane]
+        assembly = self._assemblies[handle]
         for _ in range(_READS):
             taken = assembly.read()
             if taken:
-                lane.heard_at = monotonic()
-            for report, size in self._reports(lane, assembly):
-                self._on_report(lane, report, size)
+                handle.heard_at = monotonic()
+            for report, size in self._reports(handle, assembly):
+                self._on_report(handle, report, size)
             if taken < _READ:
                 break
         return assembly
 
-    def _reports(self, lane: Lane, assembly: _Assembly) -> Iterator[tuple[Report, int]]:
+    def _reports(self, handle: ProcessHandle, assembly: _Assembly) -> Iterator[tuple[Report, int]]:
         try:
             for message in assembly.messages():
                 yield decode_report(message), len(message)
@@ -111,44 +111,44 @@ class Watcher:
             logger.error(
                 "Worker %s is killed: it has sent what is no report (%s). Does a pipeline write "
                 "to a file descriptor that is not its own?",
-                lane.title,
+                handle.title,
                 error,
             )
             assembly.give_up()
-            lane.kill()  # not for a reason of ours: its tasks are to blame
+            handle.kill()  # not for a reason of ours: its tasks are to blame
 
-    def _deafen(self, lane: Lane) -> None:
-        if lane in self._listening:
-            self._listening.remove(lane)
-            self._loop.remove_reader(self._assemblies[lane].fd)
+    def _deafen(self, handle: ProcessHandle) -> None:
+        if handle in self._listening:
+            self._listening.remove(handle)
+            self._loop.remove_reader(self._assemblies[handle].fd)
 
-    def _look_later(self, lane: Lane) -> None:
-        self._loop.call_later(_LOOK_AGAIN, while_it_lives(lane, self._look))
+    def _look_later(self, handle: ProcessHandle) -> None:
+        self._loop.call_later(_LOOK_AGAIN, while_it_lives(handle, self._look))
 
-    def _look(self, lane: Lane) -> None:
+    def _look(self, handle: ProcessHandle) -> None:
         """A process that the worker has forked holds the pipe that would tell: ask the kernel."""
-        if lane not in self._assemblies or lane in self._ending:
+        if handle not in self._assemblies or handle in self._ending:
             return
-        if lane.has_ended:
-            self._exited(lane)
+        if handle.has_ended:
+            self._exited(handle)
         else:
-            self._look_later(lane)
+            self._look_later(handle)
 
-    def _exited(self, lane: Lane) -> None:
-        self._ending.add(lane)
-        self._loop.remove_reader(lane.exit_handle)
-        self._deafen(lane)
-        self._collect(lane, monotonic() + _CODE_SECONDS)
+    def _exited(self, handle: ProcessHandle) -> None:
+        self._ending.add(handle)
+        self._loop.remove_reader(handle.exit_handle)
+        self._deafen(handle)
+        self._collect(handle, monotonic() + _CODE_SECONDS)
 
-    def _collect(self, lane: Lane, until: float) -> None:
-        if not lane.reap(is_certain=monotonic() > until):
-            self._loop.call_later(_BLINK, partial(self._collect, lane, until))
+    def _collect(self, handle: ProcessHandle, until: float) -> None:
+        if not handle.reap(is_certain=monotonic() > until):
+            self._loop.call_later(_BLINK, partial(self._collect, handle, until))
             return
         # Drain first: results that it managed to write are results.
-        self._take(lane)
-        del self._assemblies[lane]
-        self._ending.remove(lane)
-        self._on_end(lane, lane.process.exitcode)
+        self._take(handle)
+        del self._assemblies[handle]
+        self._ending.remove(handle)
+        self._on_end(handle, handle.process.exitcode)
 
 
 class _Assembly:

@@ -17,7 +17,7 @@ from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.departures import Departures
 from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.membership import Members, Membership
-from scrapy_mpworkers.pool.metrics import Figures
+from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.openings import Openings
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import RestartIntensity
@@ -25,13 +25,13 @@ from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.supervisor import SEE_IT, Supervisor
 from scrapy_mpworkers.pool.task_queue import Entry
-from scrapy_mpworkers.pool.timeouts import OpeningLimit, StuckLanes, TimeLimit
+from scrapy_mpworkers.pool.timeouts import OpeningLimit, StuckHandles, TimeLimit
 from scrapy_mpworkers.pool.watcher import Watcher
-from scrapy_mpworkers.pool.worker_handle import Lane
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import Tenant
+    from scrapy_mpworkers.pool.executor import PoolExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 15.0
 
 
-class Pool:
+class LocalWorkerGroup:
     """Worker processes, and the crawls that they work for.
 
     Args:
@@ -69,11 +69,11 @@ class Pool:
 
     # For the crawls
 
-    def admit(self, crawl: int, tenant: Tenant) -> None:
+    def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """A crawl wants its consumers opened, in workers that are started now or there already."""
         options, others = self._options, len(self._members.present)
         troubles = RestartIntensity(options.intensity, options.period)
-        self._members.present[crawl] = Membership(crawl, tenant, troubles)
+        self._members.present[crawl] = Membership(crawl, executor, troubles)
         if not others:
             self._start()
             return
@@ -93,7 +93,7 @@ class Pool:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
             self._departures.begin(member, timeout, left)
             for other in others:
-                other.tenant.look_for_room()
+                other.executor.look_for_room()
             return
         self.is_ending = True
         self._members.leaving[crawl] = member
@@ -112,13 +112,15 @@ class Pool:
             self._supervisor.kill_all()
 
     @property
-    def lanes(self) -> list[Lane]:
+    def handles(self) -> list[ProcessHandle]:
         """All that there are, also those that are starting or ending."""
-        return self._supervisor.lanes
+        return self._supervisor.handles
 
-    def lanes_for(self, crawl: int) -> list[Lane]:
+    def handles_for(self, crawl: int) -> list[ProcessHandle]:
         """The lanes that may get work of a crawl."""
-        return [lane for lane in self.lanes if crawl in lane.open_for and not lane.closing]
+        return [
+            handle for handle in self.handles if crawl in handle.open_for and not handle.closing
+        ]
 
     @property
     def is_shared(self) -> bool:
@@ -129,13 +131,13 @@ class Pool:
         """Whether every worker of a crawl is opening or closing the consumers of another."""
         if not self.is_shared and not self._members.leaving:
             return False
-        at = [lane.at_consumers_of() for lane in self.lanes_for(crawl)]
+        at = [handle.at_consumers_of() for handle in self.handles_for(crawl)]
         return bool(at) and all(other not in (None, crawl) for other in at)
 
     def time_limit(
         self,
-        leases: Callable[[Lane], Iterator[Entry]],
-        entry: Callable[[Lane, int], Entry | None],
+        leases: Callable[[ProcessHandle], Iterator[Entry]],
+        entry: Callable[[ProcessHandle, int], Entry | None],
     ) -> TimeLimit:
         """What ends a worker whose task takes too long."""
         return TimeLimit(leases, entry, self.loop.call_later, self.awake)
@@ -155,26 +157,26 @@ class Pool:
         # In the starter's thread.
         self.call_in_loop(lambda: self._supervisor.starter_died(error))
 
-    def all_figures(self) -> list[Figures]:
+    def all_figures(self) -> list[Metrics]:
         """Those of each crawl, which all count what happens to the workers."""
-        return [member.tenant.figures for member in self._members]
+        return [member.executor.metrics for member in self._members]
 
-    def lane_made(self, lane: Lane) -> None:
+    def handle_made(self, handle: ProcessHandle) -> None:
         """A worker is about to be started."""
-        self._opening_limit.watch(lane)
+        self._opening_limit.watch(handle)
 
-    def lane_started(self, lane: Lane) -> None:
+    def handle_started(self, handle: ProcessHandle) -> None:
         """It lives, and knows nothing."""
-        self._openings.boot(lane)
+        self._openings.boot(handle)
 
-    def lane_lost(self, lane: Lane, death: Death) -> bool:
+    def handle_lost(self, handle: ProcessHandle, death: Death) -> bool:
         """A lane is gone. Whether a crawl is to blame whose trouble is its own."""
-        is_ones_own = self._openings.blames(lane, death.in_words) or self._is_of_one_task(death)
+        is_ones_own = self._openings.blames(handle, death.in_words) or self._is_of_one_task(death)
         for member in self._members:
-            member.tenant.lane_lost(lane, death)
-            if member.crawl in lane.open_for:
-                self._is_closed_in(lane, member)
-            self._departures.closed_in(lane, member)
+            member.executor.handle_lost(handle, death)
+            if member.crawl in handle.open_for:
+                self._is_closed_in(handle, member)
+            self._departures.closed_in(handle, member)
         self.loop.call_soon(self._openings.spread)  # when its replacement is there
         return is_ones_own and not self.is_ending
 
@@ -184,7 +186,7 @@ class Pool:
         is_known = death.charged is not None or death.begun is not None
         return is_known and len(self._members.sound) > 1
 
-    def lanes_exhausted(self, history: str, advice: str) -> None:
+    def handles_exhausted(self, history: str, advice: str) -> None:
         """Workers die without any progress, or cannot be started: the pool is broken."""
         self.is_ending = True
         for member in self._members.sound:
@@ -205,16 +207,16 @@ class Pool:
             self, self._processes, self._restarts, self._watcher, self._starter, options.name
         )
 
-        def lanes() -> list[Lane]:
-            return self.lanes
+        def handles() -> list[ProcessHandle]:
+            return self.handles
 
         hear, later, awake = self._watcher.hear, self.loop.call_later, self.awake
         kill_server = self._processes.kill_server
-        self._opening_limit = OpeningLimit(lanes, hear, kill_server, later, awake)
-        self._openings = Openings(members, lanes, self._opening_limit, self._break_off, self.loop)
-        self._departures = Departures(members, lanes, self.loop, awake)
+        self._opening_limit = OpeningLimit(handles, hear, kill_server, later, awake)
+        self._openings = Openings(members, handles, self._opening_limit, self._break_off, self.loop)
+        self._departures = Departures(members, handles, self.loop, awake)
         self._recycling = Recycling(options.max_items, options.memory_limit)
-        self._stuck = StuckLanes(lanes, self._oldest_lease, hear, later, awake)
+        self._stuck = StuckHandles(handles, self._oldest_lease, hear, later, awake)
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
         self._at_exit = util.Finalize(None, self._supervisor.exit_now, exitpriority=100)
@@ -249,57 +251,59 @@ class Pool:
 
     # Events
 
-    def _on_report(self, lane: Lane, report: Report, size: int) -> None:
+    def _on_report(self, handle: ProcessHandle, report: Report, size: int) -> None:
         member = self._members.of(report.crawl)
         if self.is_shared:
             self._take_turns(member)
         if isinstance(report, Outcomes):
-            self._on_outcomes(lane, member, report, size)
+            self._on_outcomes(handle, member, report, size)
         elif isinstance(report, Opened):
-            self._openings.opened(lane, member)
-            self._look_if_booted(lane)
-            member.tenant.opened(lane, report)
+            self._openings.opened(handle, member)
+            self._look_if_booted(handle)
+            member.executor.opened(handle, report)
         elif isinstance(report, OpenFailed):
-            self._openings.failed(lane, member)
-            self._look_if_booted(lane)
-            member.tenant.open_failed(lane, report)
+            self._openings.failed(handle, member)
+            self._look_if_booted(handle)
+            member.executor.open_failed(handle, report)
         elif isinstance(report, Closed):
-            member.tenant.closed(lane, report)
-            self._is_closed_in(lane, member)
-            self._departures.closed_in(lane, member)
+            member.executor.closed(handle, report)
+            self._is_closed_in(handle, member)
+            self._departures.closed_in(handle, member)
 
-    def _on_outcomes(self, lane: Lane, member: Membership, report: Outcomes, size: int) -> None:
+    def _on_outcomes(
+        self, handle: ProcessHandle, member: Membership, report: Outcomes, size: int
+    ) -> None:
         self._restarts.progress()
         member.troubles.progress()
-        member.tenant.took(lane, report.outcomes, size)
-        if (why := self._recycling.reason(lane)) is not None:
-            self._supervisor.recycle(lane, why)
+        member.executor.took(handle, report.outcomes, size)
+        if (why := self._recycling.reason(handle)) is not None:
+            self._supervisor.recycle(handle, why)
 
     def _take_turns(self, member: Membership) -> None:
         """A lane has done with something: it is the turn of the others, ahead of this crawl."""
         self._members.comes_last(member.crawl)
         for other in self._members.present.values():
             if other is not member:
-                other.tenant.look_for_room()
+                other.executor.look_for_room()
 
-    def _look_if_booted(self, lane: Lane) -> None:
-        if lane.open_for and not lane.opening and not lane.ready:
-            self._supervisor.became_ready(lane)
-            self._recycling.weigh_new(lane)
+    def _look_if_booted(self, handle: ProcessHandle) -> None:
+        if handle.open_for and not handle.opening and not handle.ready:
+            self._supervisor.became_ready(handle)
+            self._recycling.weigh_new(handle)
 
-    def _is_closed_in(self, lane: Lane, member: Membership) -> None:
-        if lane.closed(member.crawl):
-            member.tenant.left(lane)
-        others = (other for other in self.lanes if other.place == lane.place)
+    def _is_closed_in(self, handle: ProcessHandle, member: Membership) -> None:
+        if handle.closed(member.crawl):
+            member.executor.left(handle)
+        others = (other for other in self.handles if other.place == handle.place)
         if not any(member.crawl in other.open_for for other in others):
-            member.tenant.not_ready(lane.place)
+            member.executor.not_ready(handle.place)
 
     def _break_off(self, member: Membership, history: str, advice: str = SEE_IT) -> None:
         member.is_broken = True
-        member.tenant.broken(PoolBroken(f"the worker pool is broken: {history}. {advice}"))
+        member.executor.broken(PoolBroken(f"the worker pool is broken: {history}. {advice}"))
 
-    def _oldest_lease(self, lane: Lane) -> Entry | None:
-        leases = [member.tenant.oldest_lease(lane) for member in self._members]
+    def _oldest_lease(self, handle: ProcessHandle) -> Entry | None:
+        leases = [member.executor.oldest_lease(handle) for member in self._members]
         return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)
 
 

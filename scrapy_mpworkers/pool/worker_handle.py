@@ -17,13 +17,13 @@ from multiprocessing.context import BaseContext
 from time import monotonic
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.pool.channel import Orders, widen
+from scrapy_mpworkers.pool.channel import CommandWriter, widen
 from scrapy_mpworkers.pool.forked import forked_main, inherited_from
 from scrapy_mpworkers.pool.groups import signal_group
 from scrapy_mpworkers.pool.shortages import make_lock
 from scrapy_mpworkers.pool.start_methods import SERVER_GONE, Processes, take_for_dead
 from scrapy_mpworkers.pool.task_queue import Message
-from scrapy_mpworkers.wire.messages import Boot, Dismissal, Order, Setup
+from scrapy_mpworkers.wire.messages import Boot, CloseCrawl, Command, OpenCrawl
 from scrapy_mpworkers.worker import main as worker_side
 
 #: Seconds in which a killed worker ends, if it ever does.
@@ -44,7 +44,7 @@ class Turn(NamedTuple):
     begun_for: int | None
 
 
-class Lane:
+class ProcessHandle:
     """Made, started and discarded by the starter thread; used by the loop's thread in between.
 
     Args:
@@ -55,7 +55,7 @@ class Lane:
     """
 
     def __init__(
-        self, name: str, place: int, generation: int, relieves: Lane | None = None
+        self, name: str, place: int, generation: int, relieves: ProcessHandle | None = None
     ) -> None:
         self.place = place
         self.relieves = relieves
@@ -88,7 +88,7 @@ class Lane:
         """Its name in the texts of errors and warnings."""
         return f"{self.name} (pid {self.pid})"
 
-    def start(self, processes: Processes, siblings: Iterable[Lane]) -> None:
+    def start(self, processes: Processes, siblings: Iterable[ProcessHandle]) -> None:
         """Start the worker, or raise and leave nothing behind. Blocks while the fork server
         imports."""
         with ExitStack() as undo:
@@ -111,21 +111,21 @@ class Lane:
 
     def _make_ends(
         self, context: BaseContext, undo: ExitStack, given_away: ExitStack
-    ) -> worker_side.Ends:
+    ) -> worker_side.WorkerChannel:
         # Ours until it is the worker's turn to build and open its consumers. From then on whoever
         # takes it first decides: the worker that it opens them, or we that it never will. (It is
         # the first semaphore of all, so that it is the one that cannot be made.)
         self.permit = make_lock(context)
         self.permit.acquire()
-        self.orders = Orders(context)
+        self.orders = CommandWriter(context)
         undo.callback(self.orders.discard)
         given_away.callback(self.orders.close_reader)
         self.reports, reports_w = context.Pipe(duplex=False)
         undo.callback(self.reports.close)
         given_away.callback(reports_w.close)
-        self.dial = context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
-        return worker_side.Ends(
-            self.orders.queue, self.orders.arena, reports_w, self.dial, self.permit
+        self.scoreboard = context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
+        return worker_side.WorkerChannel(
+            self.orders.queue, self.orders.arena, reports_w, self.scoreboard, self.permit
         )
 
     def _open_exit_handle(self, method: str) -> int:
@@ -143,24 +143,24 @@ class Lane:
         self.is_sure_of_exit = False
         return self.process.sentinel
 
-    def send(self, order: Order) -> None:
+    def send(self, order: Command) -> None:
         """Put a message into the queue. Never waits."""
         self.orders.put(order)
 
-    def boot(self, setups: Sequence[Setup]) -> None:
+    def boot(self, setups: Sequence[OpenCrawl]) -> None:
         """Tell it of the crawls that there are."""
         self.is_booted = True
         self._will_open(setups)
         self.send(Boot(tuple(setups)))
 
-    def set_up(self, setup: Setup) -> bool:
+    def set_up(self, setup: OpenCrawl) -> bool:
         """Tell it of a crawl that has joined. Whether it hears of it for the first time."""
         is_first = setup.crawl not in self._told
         self._will_open([setup])
         self.send(setup)
         return is_first
 
-    def _will_open(self, setups: Sequence[Setup]) -> None:
+    def _will_open(self, setups: Sequence[OpenCrawl]) -> None:
         self.asked_at = monotonic()
         message = Message(len(setups))
         for setup in setups:
@@ -196,7 +196,7 @@ class Lane:
     def dismiss(self, crawl: int) -> None:
         """Tell it that a crawl has ended."""
         self._dismissed.add(crawl)
-        self.send(Dismissal(crawl))
+        self.send(CloseCrawl(crawl))
 
     def closed(self, crawl: int) -> bool:
         """It has closed the consumers of a crawl: whether it lives on for others."""
@@ -254,10 +254,10 @@ class Lane:
 
     def turn(self) -> Turn | None:
         """The dial; ``None`` in the moment between two turns, and before it has any."""
-        if not hasattr(self, "dial"):
+        if not hasattr(self, "scoreboard"):
             return None
-        written, task_id, started, crawl = self.dial
-        if written % 2 or self.dial[0] != written:
+        written, task_id, started, crawl = self.scoreboard
+        if written % 2 or self.scoreboard[0] != written:
             return None
         begun = None if task_id < 0 else int(task_id)
         begun_for = None if crawl < 0 else int(crawl)
@@ -340,13 +340,15 @@ class Lane:
         self.process.close()
 
 
-def while_it_lives(lane: Lane, function: Callable[[Lane], None]) -> Callable[[], None]:
+def while_it_lives(
+    handle: ProcessHandle, function: Callable[[ProcessHandle], None]
+) -> Callable[[], None]:
     """A call for a timer, which must not keep a discarded lane with its queue in memory."""
-    alive = weakref.ref(lane)
+    alive = weakref.ref(handle)
 
     def call() -> None:
-        lane = alive()
-        if lane is not None:
-            function(lane)
+        handle = alive()
+        if handle is not None:
+            function(handle)
 
     return call

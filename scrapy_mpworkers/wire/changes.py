@@ -39,7 +39,7 @@ class Change(NamedTuple):
     order: tuple[Any, ...] | None
 
 
-class Shape(IntEnum):
+class ResultKind(IntEnum):
     """What the consumer returned."""
 
     SAME = 0  #: the object that it was given, perhaps changed
@@ -47,22 +47,22 @@ class Shape(IntEnum):
     WHOLE = 2  #: anything else
 
 
-class Product(NamedTuple):
+class Result(NamedTuple):
     """What the consumer returned: ``body`` is a Change for SAME and COPY, the object for WHOLE."""
 
     shape: int
     body: Any
 
 
-_SAME, _WHOLE = int(Shape.SAME), int(Shape.WHOLE)  # plain numbers compare faster
+_SAME, _WHOLE = int(ResultKind.SAME), int(ResultKind.WHOLE)  # plain numbers compare faster
 # As Change._make and Product._make, which are written in Python.
-_as_change, _as_product = partial(tuple.__new__, Change), partial(tuple.__new__, Product)
+_as_change, _as_product = partial(tuple.__new__, Change), partial(tuple.__new__, Result)
 
 #: What came back as it was.
-UNCHANGED = Product(Shape.SAME, Change({}, (), None))
+UNCHANGED = Result(ResultKind.SAME, Change({}, (), None))
 
 
-def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
+def pack(product: Result, dump: Callable[[Any, Any], bytes]) -> bytes:
     """*product* in its wire form: nothing at all for the commonest, else plain tuples and numbers.
 
     Pickle would look up the classes of named tuples and enums, on both sides and for each item.
@@ -74,7 +74,7 @@ def pack(product: Product, dump: Callable[[Any, Any], bytes]) -> bytes:
     return dump(plain, product)
 
 
-def unpack(data: bytes, load: Callable[[bytes], Any]) -> Product:
+def unpack(data: bytes, load: Callable[[bytes], Any]) -> Result:
     """What :func:`pack` has packed."""
     if not data:
         return UNCHANGED
@@ -82,14 +82,14 @@ def unpack(data: bytes, load: Callable[[bytes], Any]) -> Product:
     return _as_product((shape, body if shape == _WHOLE else _as_change(body)))
 
 
-def followed(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) -> Any:
+def replay_changes(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) -> Any:
     """What became of *item* on its way over several hops, each with what it has packed."""
     for result in results:
         item = Snapshot(item).outcome(unpack(result, load))
     return item
 
 
-def shrinks(before: Snapshot, product: Product, result: int, shipped: int) -> bool:
+def shrinks(before: Snapshot, product: Result, result: int, shipped: int) -> bool:
     """Whether the item as it is now is worth a frame of its own: whether that is less than a third
     of what it would travel on as, the frame that it came in and the changes.
 
@@ -119,27 +119,27 @@ class Snapshot:
     def __init__(self, item: Any) -> None:
         self.item, self.fields = item, copy_of_fields(item)
 
-    def product(self, returned: Any) -> Product:
+    def product(self, returned: Any) -> Result:
         """In the worker: what goes back for *returned*."""
         if returned is self.item and self.is_untouched() and self._is_plain():
             return UNCHANGED  # found sooner than by a comparison field by field
         if self.fields is not None and type(returned) is type(self.item):
             fields = fields_of(returned)
             if fields is not None:
-                shape = Shape.SAME if returned is self.item else Shape.COPY
-                return Product(shape, _difference(self.fields, fields))
-        return Product(Shape.WHOLE, returned)
+                shape = ResultKind.SAME if returned is self.item else ResultKind.COPY
+                return Result(shape, _difference(self.fields, fields))
+        return Result(ResultKind.WHOLE, returned)
 
     def change(self) -> Change | None:
         """In the worker: what was done to the item itself, for drops and errors."""
         product = self.product(self.item)
-        return product.body if product.shape == Shape.SAME else None
+        return product.body if product.shape == ResultKind.SAME else None
 
     def unchanged(self) -> Any:
         """In the parent: the item, if the consumer returned it as it was."""
         return self.item if self.is_untouched() else self.outcome(UNCHANGED)
 
-    def outcome(self, product: Product) -> Any:
+    def outcome(self, product: Result) -> Any:
         """In the parent: the item that the consumer returned."""
         if product.shape == _WHOLE:
             return product.body

@@ -17,7 +17,7 @@ from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire import importing, tokens
-from scrapy_mpworkers.wire.changes import followed
+from scrapy_mpworkers.wire.changes import replay_changes
 from scrapy_mpworkers.wire.definitions import Definitions, Luggage
 from scrapy_mpworkers.wire.frames import Large
 from scrapy_mpworkers.wire.importing import Definable, Importing
@@ -185,7 +185,7 @@ class ParentCodec:
         }
         try:
             item = loads(stored.data, tokens.__name__, resolvers)
-            return followed(
+            return replay_changes(
                 item, stored.results, lambda data: loads(data, tokens.__name__, resolvers)
             )
         # The classes of the item run their own code here. SystemExit would end the crawl.

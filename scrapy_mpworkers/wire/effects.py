@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.wire.exceptions import Failure, put_together, take_apart
+from scrapy_mpworkers.wire.exceptions import Failure, pack_exception, unpack_exception
 from scrapy_mpworkers.wire.fields import is_immutable
 
 
@@ -48,7 +48,7 @@ def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> Wire
         attributes["exc_text"] = record.exc_text or logging.Formatter().formatException(
             record.exc_info
         )
-        failure = None if error is None else take_apart(error, dump)
+        failure = None if error is None else pack_exception(error, dump)
     attributes["exc_info"] = None
     if not _is_plain(record.msg) or not _is_plain(record.args):
         attributes.update(msg=record.getMessage(), args=None)
@@ -61,7 +61,7 @@ def unpack_record(wired: WireRecord, load: Callable[[bytes], Any]) -> logging.Lo
     """In the parent: the record, for the loggers of this process."""
     record = logging.makeLogRecord(wired.attributes)
     if wired.failure is not None:
-        error = put_together(wired.failure, load)
+        error = unpack_exception(wired.failure, load)
         # The worker's own traceback is in exc_text, which a Formatter prefers.
         record.exc_info = (type(error), error, None)
     return record

@@ -39,7 +39,7 @@ class Failure(NamedTuple):
     trace: str
 
 
-def take_apart(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
+def pack_exception(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
     """In the worker: *error* as data."""
     exact, parts = _forms(error, dump)
     is_drop = isinstance(error, DropItem)
@@ -55,7 +55,7 @@ def take_apart(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
     )
 
 
-def put_together(failure: Failure, load: Callable[[bytes], Any]) -> Exception:
+def unpack_exception(failure: Failure, load: Callable[[bytes], Any]) -> Exception:
     """In the parent: the exception, with the worker's traceback as its cause."""
     error = _rebuilt(failure, load)
     if error is None or not isinstance(error, Exception):

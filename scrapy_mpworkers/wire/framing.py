@@ -10,9 +10,9 @@ from scrapy_mpworkers.wire.frames import Large, Sink
 from scrapy_mpworkers.wire.messages import (
     Batch,
     Closed,
+    Command,
     Opened,
     OpenFailed,
-    Order,
     Outcomes,
     Report,
     TaskRow,
@@ -30,7 +30,7 @@ class NotAReportError(Exception):
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.
 
 
-def encode_order(order: Order, arena: Arena | None = None) -> list[bytes]:
+def encode_command(order: Command, arena: Arena | None = None) -> list[bytes]:
     """The bytes of one message of a queue. Its large frames are in the *arena*, if there is room
     for them; else they are among these bytes, and no copies."""
     found: list[bytes] = []
@@ -53,7 +53,7 @@ def encode_order(order: Order, arena: Arena | None = None) -> list[bytes]:
     return found + behind if place is None else found
 
 
-def decode_order(data: bytes | memoryview, arena: Arena | None = None) -> Order:
+def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Command:
     """The order in one message of a queue. Large frames are views of the *arena* or of *data*."""
     order = pickle.loads(data)
     if type(order) is not tuple:

@@ -1,5 +1,6 @@
-"""The messages. Down: Boot, Setup, Batch, Dismissal, POISON_PILL. Up: Opened, OpenFailed, Outcomes,
-Closed.
+"""The messages.
+
+Down: Boot, OpenCrawl, Batch, CloseCrawl, POISON_PILL. Up: Opened, OpenFailed, Outcomes, Closed.
 
 A worker serves one crawl or several: all but the pill say which, by its number.
 
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from scrapy_mpworkers.wire.frames import FrameData
 
 
-class Fate(IntEnum):
+class TaskStatus(IntEnum):
     """How an item's trip ended; the names are those of the stats under ``mpworkers/items/``."""
 
     DONE = 0
@@ -78,7 +79,7 @@ class Batch(NamedTuple):
         return list(map(_as_task, self.rows))
 
 
-class Setup(NamedTuple):
+class OpenCrawl(NamedTuple):
     """How to build the consumers of a crawl, which are to be opened now.
 
     ``factory`` is ``"module:function"``; it is called with ``payload`` and the loaded definitions.
@@ -94,10 +95,10 @@ class Boot(NamedTuple):
     """The first message of every lane: the crawls that there are. A worker that can open the
     consumers of none of them exits."""
 
-    setups: tuple[Setup, ...]
+    setups: tuple[OpenCrawl, ...]
 
 
-class Dismissal(NamedTuple):
+class CloseCrawl(NamedTuple):
     """A crawl has ended: close its consumers, and go on for the others."""
 
     crawl: int
@@ -106,7 +107,7 @@ class Dismissal(NamedTuple):
 #: End of work: close all consumers, say so, exit.
 POISON_PILL = None
 
-Order: TypeAlias = Boot | Setup | Batch | Dismissal | None
+Command: TypeAlias = Boot | OpenCrawl | Batch | CloseCrawl | None
 
 
 class Outcome(NamedTuple):
@@ -118,7 +119,7 @@ class Outcome(NamedTuple):
     """
 
     task_id: int
-    fate: int
+    status: int
     result: bytes
     effects: bytes | None
     seconds: float

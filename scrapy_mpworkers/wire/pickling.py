@@ -11,7 +11,7 @@ from typing import Any
 import cloudpickle
 
 from scrapy_mpworkers.errors import UnpicklableError
-from scrapy_mpworkers.wire.changes import Change, Product
+from scrapy_mpworkers.wire.changes import Change, Result
 from scrapy_mpworkers.wire.fields import fields_of
 from scrapy_mpworkers.wire.frames import LARGE, Large, Sink
 from scrapy_mpworkers.wire.texts import repr_of, text_of
@@ -97,7 +97,7 @@ def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) ->
         error: what came of it.
         fresh: makes picklers, to find the part that is to blame.
     """
-    if isinstance(obj, Product):
+    if isinstance(obj, Result):
         obj = obj.body
     path, part, cause = _culprit(obj, fresh, error)
     what, why = f"{_kind(obj)} cannot be sent to another process", _first_line(cause)

@@ -13,12 +13,12 @@ from scrapy import signals
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
-from scrapy_mpworkers.wire.changes import Change, Snapshot, followed, pack, shrinks
+from scrapy_mpworkers.wire.changes import Change, Snapshot, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
-from scrapy_mpworkers.wire.exceptions import take_apart
+from scrapy_mpworkers.wire.exceptions import pack_exception
 from scrapy_mpworkers.wire.keys import KeyFunction, key_function
-from scrapy_mpworkers.wire.messages import CALL, Definition, Fate, Outcome, Task, as_outcome
+from scrapy_mpworkers.wire.messages import CALL, Definition, Outcome, Task, TaskStatus, as_outcome
 from scrapy_mpworkers.wire.pickling import for_home
 from scrapy_mpworkers.wire.texts import ascii_safe, named
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
@@ -31,7 +31,7 @@ from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
 
 logger = logging.getLogger(__name__)
 
-_DONE = int(Fate.DONE)
+_DONE = int(TaskStatus.DONE)
 _LOOK_EVERY = 1.0  # seconds; to look at each attribute takes as long as half a small item
 
 #: How an item ended: fate, result and keys of its Outcome.
@@ -155,8 +155,8 @@ class Consumers:
         if ended >= self._look_at:
             self._look_at = ended + _LOOK_EVERY
             self._crawler.warn_of_lost_attributes()
-        fate, result, keys = end
-        return as_outcome((task.id, fate, result, self.effects(), ended - started, keys))
+        status, result, keys = end
+        return as_outcome((task.id, status, result, self.effects(), ended - started, keys))
 
     async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Run the items of each hop through its pipelines as one, in the order of the hops."""
@@ -190,7 +190,7 @@ class Consumers:
     def _arrived(self, task: Task) -> Snapshot:
         item = self._codec.load(task.frame)
         if task.results:
-            item = followed(item, task.results, self._codec.load_more)
+            item = replay_changes(item, task.results, self._codec.load_more)
         return Snapshot(item)
 
     def _done(self, task: Task, arrived: Snapshot, returned: Any) -> _End:
@@ -210,9 +210,9 @@ class Consumers:
         return _Behind(keys, hop.goes_on) if keys or hop.goes_on else None
 
     def _ended(self, arrived: Snapshot | None, error: BaseException) -> _End:
-        fate = Fate.DROPPED if isinstance(error, DropItem) else Fate.FAILED
-        failure = take_apart(error, self._codec.dump)
-        return int(fate), self._codec.dump((failure, self._portable_change(arrived))), ()
+        status = TaskStatus.DROPPED if isinstance(error, DropItem) else TaskStatus.FAILED
+        failure = pack_exception(error, self._codec.dump)
+        return int(status), self._codec.dump((failure, self._portable_change(arrived))), ()
 
     def _portable_change(self, arrived: Snapshot | None) -> Change | None:
         """What was done to the item before it was dropped or failed, if that can be pickled."""
@@ -266,13 +266,13 @@ class Consumers:
         self._codec.handles = handles
         snapshot = arrived if isinstance(arrived, Snapshot) else None
         if snapshot is None or isinstance(end, BaseException):
-            fate, result, keys = self._ended(snapshot, end)
+            status, result, keys = self._ended(snapshot, end)
         else:
             try:
-                fate, result, keys = self._done(task, snapshot, end)
+                status, result, keys = self._done(task, snapshot, end)
             except BaseException as error:
-                fate, result, keys = self._ended(snapshot, error)
-        return Outcome(task.id, fate, result, None, 0.0, keys)
+                status, result, keys = self._ended(snapshot, error)
+        return Outcome(task.id, status, result, None, 0.0, keys)
 
 
 def _hop_of(task: Task) -> int:

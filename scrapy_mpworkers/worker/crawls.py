@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 from scrapy_mpworkers.wire.messages import (
     Closed,
     Definition,
+    OpenCrawl,
     Opened,
     OpenFailed,
     Outcome,
-    Setup,
     Task,
 )
 
@@ -69,7 +69,7 @@ class OwnTasks:
         return task
 
 
-class Host:
+class OpenCrawls:
     """The consumers by crawl. What is logged in between belongs to the one that is at work.
 
     Args:
@@ -98,7 +98,7 @@ class Host:
             found.take_over()
         return found
 
-    async def open(self, setup: Setup, unfit: Exception | None = None) -> Opened | OpenFailed:
+    async def open(self, setup: OpenCrawl, unfit: Exception | None = None) -> Opened | OpenFailed:
         """Build and open the consumers of a crawl.
 
         Args:
@@ -146,7 +146,7 @@ class Host:
         self._tasks.begin(crawl)
 
 
-def factory_of(setup: Setup) -> Callable[[bytes, Sequence[Definition]], Consumers]:
+def factory_of(setup: OpenCrawl) -> Callable[[bytes, Sequence[Definition]], Consumers]:
     """What builds the consumers of a crawl."""
     module, _, function = setup.factory.partition(":")
     factory: Callable[[bytes, Sequence[Definition]], Consumers]
@@ -156,9 +156,9 @@ def factory_of(setup: Setup) -> Callable[[bytes, Sequence[Definition]], Consumer
 
 def _describe(error: BaseException) -> bytes:
     # Imported late: it brings Scrapy along, which this module does not need otherwise.
-    from scrapy_mpworkers.wire.exceptions import take_apart
+    from scrapy_mpworkers.wire.exceptions import pack_exception
     from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
     codec = WorkerCodec()
-    data: Any = codec.dump(take_apart(error, codec.dump))
+    data: Any = codec.dump(pack_exception(error, codec.dump))
     return bytes(data)

@@ -9,15 +9,15 @@ from multiprocessing.queues import JoinableQueue
 from typing import Any
 
 from scrapy_mpworkers.wire.arena import Arena
-from scrapy_mpworkers.wire.framing import decode_order
-from scrapy_mpworkers.wire.messages import Order
+from scrapy_mpworkers.wire.framing import decode_command
+from scrapy_mpworkers.wire.messages import Command
 from scrapy_mpworkers.worker.ends import OwnEnd
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
 KEPT = 1 << 24
 
 
-class Inbox:
+class CommandReader:
     """Takes messages out of a ``JoinableQueue``, as its ``get`` does, but into a buffer that fits.
 
     ``get`` reads a large message in pieces into a buffer that grows: for 1 MB that takes four times
@@ -39,7 +39,7 @@ class Inbox:
         """Whether a message has begun to arrive, or the pipe has ended."""
         return bool(self._arrivals.poll(0))
 
-    def get(self) -> Order:
+    def get(self) -> Command:
         """The next message; waits for it. Its large frames are good until :meth:`release`.
 
         Raises:
@@ -51,7 +51,7 @@ class Inbox:
         with self._queue._rlock:
             message = self._message()
             self._queue._sem.release()
-        return decode_order(message, self._arena)
+        return decode_command(message, self._arena)
 
     def release(self) -> None:
         """The large frames so far are of no use any more."""

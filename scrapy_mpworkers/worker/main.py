@@ -18,22 +18,22 @@ from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Batch,
     Boot,
-    Dismissal,
-    Order,
+    CloseCrawl,
+    Command,
+    OpenCrawl,
     Outcome,
-    Setup,
     Task,
 )
 from scrapy_mpworkers.worker import prelude
-from scrapy_mpworkers.worker.crawls import Consumers, Host, OwnTasks, Withdrawn, factory_of
+from scrapy_mpworkers.worker.crawls import Consumers, OpenCrawls, OwnTasks, Withdrawn, factory_of
 from scrapy_mpworkers.worker.ends import cut_off
-from scrapy_mpworkers.worker.inbox import Inbox
+from scrapy_mpworkers.worker.inbox import CommandReader
 from scrapy_mpworkers.worker.loop import WatchfulLoop
-from scrapy_mpworkers.worker.process import Conditions, become_worker, ignore_polite_signals
+from scrapy_mpworkers.worker.process import WorkerConfig, ignore_polite_signals, init_worker
 from scrapy_mpworkers.worker.reporter import NoReporter, Reporter
 
 
-class Dial(Protocol):
+class Scoreboard(Protocol):
     """Shared memory: [sequence number, last task begun or -1, start or 0, crawl or -1].
 
     The crawl is the one whose consumers are being opened or closed. The task or the crawl is at
@@ -46,19 +46,19 @@ class Dial(Protocol):
     def __setitem__(self, index: int, value: float) -> None: ...
 
 
-class Ends(NamedTuple):
+class WorkerChannel(NamedTuple):
     """A worker's ends of its lane. ``permit``: to be taken before the consumers are opened."""
 
     orders: JoinableQueue[Any]
     arena: Arena | None
     reports: Connection
-    dial: Dial
+    scoreboard: Scoreboard
     permit: Lock
 
 
-def main(ends: Ends, conditions: Conditions) -> None:
+def main(ends: WorkerChannel, conditions: WorkerConfig) -> None:
     """The target of a worker's ``Process``."""
-    become_worker(conditions)
+    init_worker(conditions)
     # Before there is a loop: what runs here may call asyncio.run(), and what it sets in its context
     # (the precision of decimals, for one) is seen by every task of the loop.
     failure = prelude.attempt(conditions.prelude)
@@ -88,13 +88,13 @@ class Worker:
     def __init__(
         self,
         loop: WatchfulLoop,
-        ends: Ends,
+        ends: WorkerChannel,
         batch_seconds: float,
         unfit: Exception | None = None,
     ) -> None:
         self._loop = loop
-        self._inbox = Inbox(ends.orders, ends.arena)
-        self._dial = ends.dial
+        self._inbox = CommandReader(ends.orders, ends.arena)
+        self._scoreboard = ends.scoreboard
         self._reporter: Reporter | NoReporter = Reporter(
             ends.reports, batch_seconds, self._cannot_report
         )
@@ -102,7 +102,7 @@ class Worker:
         self._permit = ends.permit
         self._has_permit = False
         self._unfit = unfit
-        self._host = Host(loop.guard, self._may_open, OwnTasks(loop))
+        self._host = OpenCrawls(loop.guard, self._may_open, OwnTasks(loop))
 
     async def run(self) -> None:
         boot = await self._next_order()
@@ -123,17 +123,17 @@ class Worker:
         for crawl in self._host.crawls:
             await self._close(crawl)
 
-    async def _open(self, setups: Iterable[Setup]) -> None:
+    async def _open(self, setups: Iterable[OpenCrawl]) -> None:
         for setup in setups:
-            _turn(self._dial, -1, monotonic(), setup.crawl)
+            _turn(self._scoreboard, -1, monotonic(), setup.crawl)
             report = await self._host.open(setup, self._unfit)
-            _turn(self._dial, -1, 0.0, setup.crawl)
+            _turn(self._scoreboard, -1, 0.0, setup.crawl)
             self._reporter.send(report)
 
     async def _close(self, crawl: int) -> None:
-        _turn(self._dial, -1, monotonic(), crawl)
+        _turn(self._scoreboard, -1, monotonic(), crawl)
         report = await self._host.close(crawl)
-        _turn(self._dial, -1, 0.0, crawl)
+        _turn(self._scoreboard, -1, 0.0, crawl)
         self._reporter.send(report)
 
     def _may_open(self) -> bool:
@@ -145,9 +145,9 @@ class Worker:
             order = await self._next_order()
             if isinstance(order, Batch):
                 await self._work(order)
-            elif isinstance(order, Setup):
+            elif isinstance(order, OpenCrawl):
                 await self._open([order])
-            elif isinstance(order, Dismissal):
+            elif isinstance(order, CloseCrawl):
                 await self._close(order.crawl)
             else:
                 assert order is POISON_PILL
@@ -158,7 +158,7 @@ class Worker:
         self._reporter.begin(batch.crawl)
         if batch.definitions:
             # Code of the first task's item, as far as anybody can tell.
-            _turn(self._dial, batch.rows[0][0], monotonic())
+            _turn(self._scoreboard, batch.rows[0][0], monotonic())
             consumers.define(batch.definitions)
         if batch.together:
             outcomes = await self._consume_together(consumers, batch.tasks)
@@ -167,32 +167,32 @@ class Worker:
         # From one task to the next the dial is not idle for a moment.
         *tasks, last = batch.tasks
         for task in tasks:
-            _turn(self._dial, task.id, monotonic())
+            _turn(self._scoreboard, task.id, monotonic())
             outcome = await consumers.consume(task)
             self._reporter.add(outcome)  # looked up only now: a fork has another one
-        _turn(self._dial, last.id, monotonic())
+        _turn(self._scoreboard, last.id, monotonic())
         outcome = await consumers.consume(last)
-        _turn(self._dial, last.id, 0.0)
+        _turn(self._scoreboard, last.id, 0.0)
         self._reporter.flush(outcome)
 
     async def _consume_together(self, consumers: Consumers, tasks: Sequence[Task]) -> list[Outcome]:
-        _turn(self._dial, tasks[0].id, monotonic())  # it stands for all of them
+        _turn(self._scoreboard, tasks[0].id, monotonic())  # it stands for all of them
         outcomes = await consumers.consume_together(tasks)
-        _turn(self._dial, tasks[0].id, 0.0)
+        _turn(self._scoreboard, tasks[0].id, 0.0)
         return outcomes
 
     def _cannot_report(self, error: BaseException) -> NoReturn:
         # The task on the dial may be innocent: one before it may have broken the pipe.
-        self._dial[2] = 0.0
+        self._scoreboard[2] = 0.0
         cut_off(error)
 
     def _is_forked(self) -> None:
         """A pipeline has forked, and this is the child. Should it return, it must not work on as a
         second worker on the same lane."""
-        self._dial = [0.0] * 4
+        self._scoreboard = [0.0] * 4
         self._reporter = NoReporter()
 
-    async def _next_order(self) -> Order:
+    async def _next_order(self) -> Command:
         """The next message. While none is there the loop runs, for the user's own asyncio tasks.
 
         They get a turn between two messages as well.
@@ -221,9 +221,9 @@ async def _cancel_the_rest() -> None:
     await asyncio.gather(*rest, return_exceptions=True)
 
 
-def _turn(dial: Dial, task_id: int, started: float, crawl: int = -1) -> None:
-    dial[0] += 1
-    dial[1] = task_id
-    dial[2] = started
-    dial[3] = crawl
-    dial[0] += 1
+def _turn(scoreboard: Scoreboard, task_id: int, started: float, crawl: int = -1) -> None:
+    scoreboard[0] += 1
+    scoreboard[1] = task_id
+    scoreboard[2] = started
+    scoreboard[3] = crawl
+    scoreboard[0] += 1

@@ -48,7 +48,7 @@ def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
         if report.unread and not report.error:
             logger.info("%s", without_source(report))
     for hop in hops:
-        Watch(hop, reports, placement).begin()
+        UsageMonitor(hop, reports, placement).begin()
 
 
 def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) ->
             logger.warning(line, name_of(cls), what, missing[what])
 
 
-class Watch:
+class UsageMonitor:
     """Stands before a hop's methods until it has seen enough."""
 
     def __init__(

@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
-class Conditions(NamedTuple):
+class WorkerConfig(NamedTuple):
     """How a worker is to live.
 
     Added niceness, environment variables, the start method of its own children, folders to import
@@ -39,7 +39,7 @@ class Conditions(NamedTuple):
     prelude: Prelude = NO_PRELUDE
 
 
-def become_worker(conditions: Conditions) -> None:
+def init_worker(conditions: WorkerConfig) -> None:
     """Called first thing in a worker, before any code of the user runs."""
     hash_seed.restore()
     gc.enable()  # off in the fork server

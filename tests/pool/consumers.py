@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import Definition, Fate, Outcome, Task
+from scrapy_mpworkers.wire.messages import Definition, Outcome, Task, TaskStatus
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Consumers:
     async def consume(self, task: Task) -> Outcome:
         started = perf_counter()
         try:
-            fate, result = Fate.DONE, pickle.dumps(pickle.loads(task.frame)())
+            status, result = TaskStatus.DONE, pickle.dumps(pickle.loads(task.frame)())
         except Exception as error:
-            fate, result = Fate.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
-        return Outcome(task.id, int(fate), result, None, perf_counter() - started)
+            status, result = TaskStatus.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
+        return Outcome(task.id, int(status), result, None, perf_counter() - started)
 
     async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]:
         company.append(len(tasks))

@@ -27,14 +27,14 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
-from scrapy_mpworkers.pool.executor import Tenant
+from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
-from scrapy_mpworkers.pool.interface import GivenUp, PoolEvents, PoolOptions
+from scrapy_mpworkers.pool.interface import DeadLettered, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.worker_group import Pool
+from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 from scrapy_mpworkers.wire.frames import LARGE, Large
-from scrapy_mpworkers.wire.messages import Fate, Outcome, Setup
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.wire.messages import OpenCrawl, Outcome, TaskStatus
+from scrapy_mpworkers.worker.process import WorkerConfig
 
 from . import consumers, work
 from .consumers import Behaviour
@@ -196,7 +196,7 @@ class Bench:
         intensity: int = 12,
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
         preload: Sequence[str] = PRELOAD,
-        conditions: Conditions | None = None,
+        conditions: WorkerConfig | None = None,
         beside: Bench | None = None,
         **limits: Any,
     ) -> None:
@@ -205,17 +205,19 @@ class Bench:
         self.said: list[str] = []
         self.voice = NamedPipe(folder / f"voice-{id(self)}")
         self.gate = NamedPipe(folder / f"gate-{id(self)}")
-        self.settled: dict[int, list[Outcome | GivenUp]] = {}
+        self.settled: dict[int, list[Outcome | DeadLettered]] = {}
         self.blobs: dict[int, bytes] = {}
         options = PoolOptions(workers, redeliver_times, intensity, 30.0, **limits)
-        wanted = Wanted((), tuple(preload), (), conditions or Conditions(0, (), None))
+        wanted = Wanted((), tuple(preload), (), conditions or WorkerConfig(0, (), None))
         self.processes = Processes(method, wanted)
-        self.workforce = beside.workforce if beside else Pool(options, self.processes, self.calls)
+        self.manager = (
+            beside.manager if beside else LocalWorkerGroup(options, self.processes, self.calls)
+        )
         payload = pickle.dumps(behaviour(self))
-        self.pool = Tenant(
-            lambda: self.workforce,
+        self.pool = PoolExecutor(
+            lambda: self.manager,
             options,
-            lambda crawl: Setup(crawl, (), f"{consumers.__name__}:build", payload),
+            lambda crawl: OpenCrawl(crawl, (), f"{consumers.__name__}:build", payload),
             self.blobs,
             self.events,
             self.calls,
@@ -245,7 +247,7 @@ class Bench:
     def submit(self, *works: Any, needs: tuple[int, ...] = (), key: Any = None) -> list[int]:
         ids = []
         for one in works:
-            heard: list[Outcome | GivenUp] = []
+            heard: list[Outcome | DeadLettered] = []
             data = pickle.dumps(one)
             frame = Large([data]) if len(data) >= LARGE else data  # as the codec has it
             parcel = Parcel((frame, needs, ()), (), len(frame))
@@ -329,16 +331,16 @@ class Bench:
     # Looking at it
 
     @property
-    def figures(self) -> Any:
-        return self.pool.figures
+    def metrics(self) -> Any:
+        return self.pool.metrics
 
     @property
-    def lanes(self) -> list[Any]:
-        return [lane for lane in self.workforce.lanes if lane.ready]
+    def handles(self) -> list[Any]:
+        return [handle for handle in self.manager.handles if handle.ready]
 
     @property
     def pids(self) -> list[int]:
-        return [lane.pid for lane in self.lanes]
+        return [handle.pid for handle in self.handles]
 
     @property
     def server(self) -> psutil.Process:
@@ -348,13 +350,13 @@ class Bench:
 
     def result(self, task_id: int) -> Any:
         (outcome,) = self.settled[task_id]
-        if isinstance(outcome, GivenUp):
+        if isinstance(outcome, DeadLettered):
             return outcome.error
         return pickle.loads(outcome.result)
 
     def error(self, task_id: int) -> MPWorkersError:
         (outcome,) = self.settled[task_id]
-        assert isinstance(outcome, GivenUp), outcome
+        assert isinstance(outcome, DeadLettered), outcome
         return outcome.error
 
     def assert_books(self) -> None:
@@ -362,12 +364,14 @@ class Bench:
         assert {task_id: len(heard) for task_id, heard in self.settled.items()} == dict.fromkeys(
             self.settled, 1
         )
-        fates = Counter(
-            Fate.DEAD_LETTERED if isinstance(heard[0], GivenUp) else Fate(heard[0].fate)
+        statuses = Counter(
+            TaskStatus.DEAD_LETTERED
+            if isinstance(heard[0], DeadLettered)
+            else TaskStatus(heard[0].status)
             for heard in self.settled.values()
         )
-        assert self.figures.items.settled == [fates[fate] for fate in Fate]
-        assert self.figures.items.submitted == len(self.settled)
+        assert self.metrics.items.settled == [statuses[status] for status in TaskStatus]
+        assert self.metrics.items.submitted == len(self.settled)
         assert self.pool.pending == 0
 
 

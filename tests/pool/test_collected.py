@@ -72,7 +72,7 @@ def test_worker_that_somebody_else_collects_is_missed(request, make_bench, way, 
     error = bench.error(poisonous)
     assert isinstance(error, WorkerDied)
     assert [bench.result(n) for n in fine] == [n**2 for n in range(30)]
-    deaths = bench.figures.deaths
+    deaths = bench.metrics.deaths
     assert sum(deaths.values()) == 2
     assert method == "forkserver" or way == "reaper" or set(deaths) == {"unknown"}
     said = [r.getMessage() for r in caplog.records if "go to somebody else" in r.getMessage()]
@@ -135,14 +135,14 @@ def test_process_that_has_got_the_number_of_a_collected_worker_is_not_killed(
     reaper, make_bench, method
 ):
     bench = make_bench(method, workers=1).start()
-    (lane,) = bench.lanes
-    os.kill(lane.pid, signal.SIGKILL)
-    assert comes_true(lambda: lane.pid in reaper.collected)
+    (handle,) = bench.handles
+    os.kill(handle.pid, signal.SIGKILL)
+    assert comes_true(lambda: handle.pid in reaper.collected)
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
 
-    lane.pid = stranger.pid  # as the kernel may give it to the next process
-    lane.kill()
-    bench.until(lambda: sum(bench.figures.deaths.values()) == 1, "the death is known")
+    handle.pid = stranger.pid  # as the kernel may give it to the next process
+    handle.kill()
+    bench.until(lambda: sum(bench.metrics.deaths.values()) == 1, "the death is known")
 
     assert psutil.Process(stranger.pid).status() != psutil.STATUS_ZOMBIE
     stranger.kill()

@@ -63,7 +63,7 @@ def test_poison_task_is_given_up_and_all_others_are_done(make_bench, way, method
     assert isinstance(error, WorkerDied)
     assert (error.deaths, error.exitcode) == (3, exitcode)
     assert [bench.result(n) for n in before + after] == 2 * [n**2 for n in range(30)]
-    assert sum(bench.figures.deaths.values()) == 3
+    assert sum(bench.metrics.deaths.values()) == 3
     bench.until_manned().stop().assert_books()
 
 
@@ -76,8 +76,8 @@ def test_task_whose_worker_died_once_is_redelivered_and_done(make_bench, method,
     )
 
     assert results == ["not the first time", *(n**2 for n in range(50))]
-    assert bench.figures.deaths == {"SIGKILL": 1}
-    assert bench.figures.redelivered >= 1
+    assert bench.metrics.deaths == {"SIGKILL": 1}
+    assert bench.metrics.redelivered >= 1
     bench.stop().assert_books()
 
 
@@ -89,7 +89,7 @@ def test_without_redelivery_the_first_death_is_the_last(make_bench, method):
     bench.until_settled()
 
     assert bench.error(poisonous).deaths == 1
-    assert bench.figures.redelivered == 0
+    assert bench.metrics.redelivered == 0
 
 
 @every_method
@@ -101,7 +101,7 @@ def test_idle_worker_that_is_killed_takes_nothing_along(make_bench, method):
         os.kill(victim, signal.SIGKILL)
         results = bench.run(*(Square(n) for n in range(20)))
         bench.until(
-            lambda: sum(bench.figures.deaths.values()) == deaths,  # noqa: B023 - called at once
+            lambda: sum(bench.metrics.deaths.values()) == deaths,  # noqa: B023 - called at once
             "the death is known",
         )
         bench.until_manned()
@@ -109,7 +109,7 @@ def test_idle_worker_that_is_killed_takes_nothing_along(make_bench, method):
         assert results == [n**2 for n in range(20)]
         assert victim not in bench.pids
 
-    assert bench.figures.deaths == {"SIGKILL": 5}
+    assert bench.metrics.deaths == {"SIGKILL": 5}
     bench.stop().assert_books()
 
 
@@ -119,7 +119,7 @@ def test_all_workers_killed_at_once_are_all_replaced(make_bench, method):
 
     for pid in bench.pids:
         os.kill(pid, signal.SIGKILL)
-    bench.until(lambda: bench.figures.deaths == {"SIGKILL": 3}, "all deaths are known")
+    bench.until(lambda: bench.metrics.deaths == {"SIGKILL": 3}, "all deaths are known")
 
     assert bench.until_manned().run(Square(4)) == [16]
     bench.stop().assert_books()
@@ -136,7 +136,7 @@ def test_large_frames_come_as_they_were_while_workers_are_killed(make_bench, met
         ids += bench.submit(*(Digest(frame) for frame in frames))
         bench.until(lambda: any(bench.settled[n] for n in ids[-60:]), "some are settled")  # noqa: B023
         os.kill(bench.pids[0], signal.SIGKILL)
-        bench.until(lambda: bench.figures.deaths == {"SIGKILL": deaths}, "the death is known")  # noqa: B023
+        bench.until(lambda: bench.metrics.deaths == {"SIGKILL": deaths}, "the death is known")  # noqa: B023
     bench.until_settled()
 
     digests = [hashlib.sha256(frame).hexdigest() for frame in frames]
@@ -151,7 +151,7 @@ def test_busy_worker_that_is_killed_costs_no_task(make_bench, method):
     victim, survivor = bench.until_said("running", times=2)
 
     os.kill(victim, signal.SIGKILL)
-    bench.until(lambda: bench.figures.deaths == {"SIGKILL": 1}, "the death is known")
+    bench.until(lambda: bench.metrics.deaths == {"SIGKILL": 1}, "the death is known")
     bench.gate.open_for(6)
     bench.until_settled()
 
@@ -199,7 +199,7 @@ def test_half_a_report_is_discarded_and_its_task_runs_again(make_bench, method, 
 
     assert again == "not the first time"
     assert others == [n**2 for n in range(30)]
-    assert bench.figures.deaths == {"SIGKILL": 1}
+    assert bench.metrics.deaths == {"SIGKILL": 1}
     bench.stop().assert_books()
 
 
@@ -238,7 +238,7 @@ def test_feeder_blocked_by_a_full_pipe_ends_with_its_worker(make_bench, method):
     large = bench.submit(Carry(bytes(20_000_000)), Square(3))  # more than a pipe can hold
 
     os.kill(victim, signal.SIGKILL)
-    bench.until(lambda: bench.figures.deaths == {"SIGKILL": 1}, "the death is known")
+    bench.until(lambda: bench.metrics.deaths == {"SIGKILL": 1}, "the death is known")
     bench.gate.open_for(1)
     bench.until_settled()
 
@@ -301,7 +301,7 @@ def test_crashes_while_starting_break_the_pool_after_the_intensity(make_bench, m
     late = bench.submit(Square(2))
     bench.until_settled()
 
-    assert bench.figures.deaths == {"exit_5": 4}
+    assert bench.metrics.deaths == {"exit_5": 4}
     assert len(bench.events.errors) == 1
     assert "exited with code 5" in str(bench.events.errors[0])
     assert all(isinstance(bench.error(n), PoolBroken) for n in early + late)
@@ -319,7 +319,7 @@ def test_no_worker_lives_on_in_a_broken_pool(make_bench, method):
 
     bench.begin()
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")
-    bench.until(lambda: not bench.workforce.lanes, "all lanes are gone")
+    bench.until(lambda: not bench.manager.handles, "all lanes are gone")
 
     assert len(bench.events.errors) == 1
 
@@ -348,7 +348,7 @@ def test_one_worker_that_comes_upon_poison_tasks_in_a_row_is_replaced_each_time(
 
     assert bench.events.errors == []
     assert [n for n in ids if not isinstance(bench.result(n), WorkerDied)] == [ids[5], ids[11]]
-    assert sum(bench.figures.deaths.values()) == 40
+    assert sum(bench.metrics.deaths.values()) == 40
     bench.stop().assert_books()
 
 
@@ -362,7 +362,7 @@ def test_pool_whose_every_task_kills_is_broken_before_it_has_tried_them_all(make
     [error] = bench.events.errors
     assert "before they settled anything, while they ran 5 different items" in str(error)
     assert "exited with code 3. Look for the first error" in str(error)
-    assert 9 <= bench.figures.deaths["exit_3"] <= 15
+    assert 9 <= bench.metrics.deaths["exit_3"] <= 15
     assert sum(isinstance(bench.error(n), WorkerDied) for n in ids) <= 5
     bench.stop().assert_books()
 
@@ -374,7 +374,7 @@ def test_settled_tasks_forgive_fruitless_deaths(make_bench, method):
     for deaths in range(1, 6):
         os.kill(bench.pids[-1], signal.SIGKILL)
         bench.until(
-            lambda: sum(bench.figures.deaths.values()) == deaths,  # noqa: B023 - called at once
+            lambda: sum(bench.metrics.deaths.values()) == deaths,  # noqa: B023 - called at once
             "the death is known",
         )
         bench.until_manned().run(Square(deaths))

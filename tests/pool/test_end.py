@@ -55,7 +55,7 @@ def test_worker_that_is_being_opened_at_stop_is_closed_too(make_bench, method):
     bench.stop(1000, after_request=lambda: bench.gate.open_for(1))
 
     assert sorted(bench.until_said("closed", times=2)) == sorted(opening)
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
 
 
 @every_method
@@ -66,7 +66,7 @@ def test_worker_that_does_not_come_to_its_opening_is_not_waited_for(make_bench, 
     ).start()
     gate.touch()
     os.kill(bench.pids[0], signal.SIGKILL)
-    bench.until(lambda: bench.figures.started == 3, "its replacement is started")
+    bench.until(lambda: bench.metrics.started == 3, "its replacement is started")
 
     bench.stop(1000)
 
@@ -108,7 +108,7 @@ def test_kill_ends_busy_workers_and_their_subprocesses_at_once(make_bench, metho
     (child,) = bench.until_said("child")
 
     bench.pool.kill()
-    bench.until(lambda: not bench.workforce.lanes, "all lanes are gone")
+    bench.until(lambda: not bench.manager.handles, "all lanes are gone")
 
     await_end([worker, child])
     bench.stop()

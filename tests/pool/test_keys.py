@@ -59,7 +59,7 @@ def test_later_tasks_of_a_key_wait_for_the_one_that_runs_again(make_bench, metho
     bench.until_settled()
 
     assert all(is_in_order(said_of(bench, key), 8) for key in KEYS[:4]), bench.said
-    assert sum(bench.figures.deaths.values()) == 1
+    assert sum(bench.metrics.deaths.values()) == 1
     bench.stop().assert_books()
 
 
@@ -88,7 +88,7 @@ def test_order_of_a_key_outlives_the_recycling_of_its_worker(make_bench, method)
     bench.until(lambda: len(bench.said) >= 120, "all have spoken")
 
     assert [said_of(bench, key) for key in KEYS[:2]] == [list(range(60))] * 2
-    assert bench.figures.recycled["items"] >= 1
+    assert bench.metrics.recycled["items"] >= 1
 
 
 @rotated()

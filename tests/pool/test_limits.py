@@ -134,9 +134,9 @@ def test_worker_is_recycled_after_its_items_without_a_loss(make_bench, method):
         assert results == [n**2 for n in range(20)]
     bench.until(lambda: not first & set(bench.pids), "the first workers are gone")
 
-    assert bench.figures.recycled["items"] >= 2
-    assert bench.figures.deaths == {}
-    assert bench.figures.redelivered == 0
+    assert bench.metrics.recycled["items"] >= 2
+    assert bench.metrics.deaths == {}
+    assert bench.metrics.redelivered == 0
     bench.stop().assert_books()
 
 
@@ -148,7 +148,7 @@ def test_relief_is_ready_before_a_worker_retires(make_bench, method):
     for _ in range(5):
         bench.run(Pid())
         bench.until(
-            lambda: fewest.append(len(bench.workforce._supervisor.open_lanes())) or True, "a look"
+            lambda: fewest.append(len(bench.manager._supervisor.open_handles())) or True, "a look"
         )
 
     assert min(fewest) >= 1
@@ -177,7 +177,7 @@ def test_worker_that_dies_while_its_relief_boots_is_replaced_once(make_bench, me
     bench.run(Square(1))
 
     os.kill(first, signal.SIGKILL)
-    bench.until(lambda: first not in [lane.pid for lane in bench.workforce.lanes], "gone")
+    bench.until(lambda: first not in [handle.pid for handle in bench.manager.handles], "gone")
     bench.until_manned()
 
     assert bench.run(Square(3)) == [9]
@@ -196,9 +196,9 @@ def test_worker_above_its_memory_is_recycled(make_bench, method, monkeypatch):
     bench.until(lambda: bench.pids != [] and first not in bench.pids, "it is replaced")
 
     assert heavy == first
-    assert bench.figures.recycled == {"memory": 1}
+    assert bench.metrics.recycled == {"memory": 1}
     assert bench.run(Square(3)) == [9]
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
     bench.stop().assert_books()
 
 
@@ -214,8 +214,8 @@ def test_baseline_above_the_memory_limit_is_warned_of_once_and_recycles_nobody(
     warnings = [r.getMessage() for r in caplog.records if "MEMORY_LIMIT" in r.getMessage()]
     assert len(warnings) == 1
     assert "before its first item" in warnings[0]
-    assert bench.figures.recycled == {}
-    assert bench.figures.started == 2
+    assert bench.metrics.recycled == {}
+    assert bench.metrics.started == 2
 
 
 @every_method
@@ -261,7 +261,7 @@ def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
     gate.touch()
 
     os.kill(bench.pids[0], signal.SIGKILL)
-    bench.until(lambda: sum(bench.figures.deaths.values()) >= 2, "a replacement was killed")
+    bench.until(lambda: sum(bench.metrics.deaths.values()) >= 2, "a replacement was killed")
     gate.unlink()
     monkeypatch.setattr(timeouts, "BOOT_SECONDS", 20.0)
 
@@ -278,5 +278,5 @@ def test_first_worker_that_hangs_while_opening_hands_its_turn_on(
     bench = make_bench(method, workers=2, behaviour=lambda bench: Behaviour(open=opens)).start()
 
     assert bench.run(*(Square(n) for n in range(20))) == [n**2 for n in range(20)]
-    assert bench.figures.deaths == {"SIGKILL": 1}
+    assert bench.metrics.deaths == {"SIGKILL": 1}
     assert bench.events.errors == []

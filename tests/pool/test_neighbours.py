@@ -74,7 +74,7 @@ def test_a_crawl_whose_opening_hangs_is_broken_and_the_others_go_on(
 
     first.until_settled(ids)
     assert first.events.errors == []
-    assert sum(first.figures.deaths.values()) == 1  # the other one was not tried
+    assert sum(first.metrics.deaths.values()) == 1  # the other one was not tried
     hanging.stop()
     first.stop().assert_books()
 
@@ -106,7 +106,7 @@ def test_kill_ends_only_workers_that_are_at_a_task_of_the_crawl(make_bench, meth
 
     second.pool.kill()
     second.stop()
-    first.until(lambda: bool(first.figures.deaths), "one has been killed").until_manned()
+    first.until(lambda: bool(first.metrics.deaths), "one has been killed").until_manned()
 
     assert kept in first.pids
     assert hanging not in first.pids
@@ -183,7 +183,7 @@ def test_a_worker_that_opens_for_another_is_not_taken_for_stuck_in_the_close(mak
     third.gate.open_for()
 
     assert third.run(Square(3)) == [9]
-    assert first.figures.deaths == {}
+    assert first.metrics.deaths == {}
 
 
 @rotated()
@@ -197,7 +197,7 @@ def test_who_was_killed_and_then_left_alone_waits_for_no_close(make_bench, metho
     first.stop()
     second.stop()
 
-    assert not first.workforce.lanes
+    assert not first.manager.handles
 
 
 # Opening
@@ -275,7 +275,7 @@ def test_a_crawl_that_joins_does_not_shorten_the_items_of_others(make_bench, met
     first.until_settled()
 
     assert second.run(Square(3)) == [9]
-    assert first.figures.deaths == {}
+    assert first.metrics.deaths == {}
 
 
 @rotated()
@@ -291,7 +291,7 @@ def test_each_crawl_has_all_the_time_for_opening(make_bench, method, monkeypatch
     os.kill(first.pids[0], signal.SIGKILL)  # the next one has to open all three
 
     assert [bench.run(Square(4)) for bench in (first, *others)] == [[16]] * 3
-    assert first.figures.deaths == {"SIGKILL": 1}
+    assert first.metrics.deaths == {"SIGKILL": 1}
 
 
 @rotated()

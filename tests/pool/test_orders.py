@@ -9,30 +9,30 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.pool.channel import PIPE_BYTES, Orders
+from scrapy_mpworkers.pool.channel import PIPE_BYTES, CommandWriter
 
 LARGE = bytes(4 * PIPE_BYTES)
 
 
 @pytest.fixture
-def orders(kept_by_multiprocessing: Any) -> Iterator[Orders]:
-    orders = Orders(get_context("spawn"))
+def orders(kept_by_multiprocessing: Any) -> Iterator[CommandWriter]:
+    orders = CommandWriter(get_context("spawn"))
     yield orders
     orders.close_reader()
     orders.discard()
 
 
-def arrived(orders: Orders, count: int) -> list[Any]:
+def arrived(orders: CommandWriter, count: int) -> list[Any]:
     """The next messages, as the worker gets them."""
     return [orders.queue.get(timeout=10) for _ in range(count)]
 
 
-def has_feeder(orders: Orders) -> bool:
+def has_feeder(orders: CommandWriter) -> bool:
     return orders._feeder is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a pipe holds")
-def test_message_that_finds_room_is_written_at_once(orders: Orders) -> None:
+def test_message_that_finds_room_is_written_at_once(orders: CommandWriter) -> None:
     orders.put("first")
     orders.put("second")
 
@@ -40,7 +40,7 @@ def test_message_that_finds_room_is_written_at_once(orders: Orders) -> None:
     assert arrived(orders, 2) == ["first", "second"]
 
 
-def test_large_message_is_fed_and_those_behind_it_keep_their_order(orders: Orders) -> None:
+def test_large_message_is_fed_and_those_behind_it_keep_their_order(orders: CommandWriter) -> None:
     orders.put("first")
     orders.put(LARGE)
     orders.put("last")
@@ -49,7 +49,7 @@ def test_large_message_is_fed_and_those_behind_it_keep_their_order(orders: Order
     assert arrived(orders, 3) == ["first", LARGE, "last"]
 
 
-def test_messages_that_nobody_takes_keep_nobody_waiting(orders: Orders) -> None:
+def test_messages_that_nobody_takes_keep_nobody_waiting(orders: CommandWriter) -> None:
     messages = [bytes([n]) * (PIPE_BYTES // 8) for n in range(40)]
 
     for message in messages:
@@ -59,7 +59,7 @@ def test_messages_that_nobody_takes_keep_nobody_waiting(orders: Orders) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a pipe holds")
-def test_feeder_rests_again_when_all_is_done(orders: Orders) -> None:
+def test_feeder_rests_again_when_all_is_done(orders: CommandWriter) -> None:
     orders.put(LARGE)
     arrived(orders, 1)
     orders.task_done()
@@ -70,7 +70,7 @@ def test_feeder_rests_again_when_all_is_done(orders: Orders) -> None:
     assert arrived(orders, 1) == ["small"]
 
 
-def test_message_to_a_dead_worker_is_no_error(orders: Orders) -> None:
+def test_message_to_a_dead_worker_is_no_error(orders: CommandWriter) -> None:
     orders.close_reader()
 
     orders.put("unheard")

@@ -20,14 +20,14 @@ from scrapy.settings import Settings
 from scrapy_mpworkers import Addon, WorkerExtension
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.worker.process import WorkerConfig
 
 from .consumers import Behaviour
 from .harness import PRELOAD, await_end, children, comes_true
 from .saboteurs import ExitsWithCode
 from .work import Environment, Print, Square
 
-CONDITIONS = Conditions(0, (), None)
+CONDITIONS = WorkerConfig(0, (), None)
 
 
 @pytest.fixture(autouse=True)

@@ -55,13 +55,13 @@ def test_crawls_at_the_same_time_have_the_same_workers_and_books_of_their_own(ma
 
     assert set(pids) <= set(first.pids)
     assert len(first.pids) == 2
-    assert [bench.figures.items.submitted for bench in (first, second, third)] == [60, 20, 3]
-    assert [bench.figures.started for bench in (first, second, third)] == [2, 2, 2]
+    assert [bench.metrics.items.submitted for bench in (first, second, third)] == [60, 20, 3]
+    assert [bench.metrics.started for bench in (first, second, third)] == [2, 2, 2]
     assert [first.result(n) for n in numbers[0]] == [n**2 for n in range(30)]
     for bench in (second, first, third):
         assert [speaks for speaks in bench.events.speakers if speaks] == [True]
         bench.stop().assert_books()
-    assert not first.workforce.lanes
+    assert not first.manager.handles
 
 
 @rotated()
@@ -107,9 +107,9 @@ def test_a_death_is_charged_to_the_crawl_whose_task_ran(make_bench, method):
 
     assert isinstance(first.error(poison), WorkerDied)
     assert [second.result(n) for n in waiting] == [9, 16]
-    assert first.figures.deaths == second.figures.deaths == {"SIGKILL": 1}
-    assert first.figures.redelivered == 0
-    assert second.figures.redelivered >= 1  # those that were at the worker already
+    assert first.metrics.deaths == second.metrics.deaths == {"SIGKILL": 1}
+    assert first.metrics.redelivered == 0
+    assert second.metrics.redelivered >= 1  # those that were at the worker already
     for bench in (first, second):
         bench.stop().assert_books()
 
@@ -133,7 +133,7 @@ def test_the_last_crawl_to_leave_ends_the_workers(make_bench, method):
     assert second.said == []
     second.stop()
     assert sorted(second.until_said("closed", times=2)) == sorted(pids)
-    assert first.figures.deaths == second.figures.deaths == {}
+    assert first.metrics.deaths == second.metrics.deaths == {}
 
 
 @rotated()
@@ -188,8 +188,8 @@ def test_a_replacement_serves_every_crawl_that_is_there(make_bench, method):
     assert second.run(Square(6)) == [36]
     assert first.run(Square(7)) == [49]
     assert len(gone.events.speakers) == gone_opened
-    assert (first.figures.started, second.figures.started) == (2, 2)
-    assert gone.figures.started == 1
+    assert (first.metrics.started, second.metrics.started) == (2, 2)
+    assert gone.metrics.started == 1
 
 
 @rotated()
@@ -233,7 +233,7 @@ def test_a_crawl_may_join_while_the_only_worker_is_being_replaced(make_bench, me
 
     assert second.run(Square(3)) == [9]
     assert first.run(Square(4)) == [16]
-    assert (first.figures.started, second.figures.started) == (2, 2)  # the dead one, too
+    assert (first.metrics.started, second.metrics.started) == (2, 2)  # the dead one, too
 
 
 @rotated()
@@ -261,7 +261,7 @@ def test_messages_of_tasks_that_were_given_up_leave_room(make_bench, method):
     second.gate.open_for()
 
     assert first.run(Square(5)) == [25]
-    first.until(lambda: not first.lanes[0].has_work, "no message is open")
+    first.until(lambda: not first.handles[0].has_work, "no message is open")
 
 
 @rotated()
@@ -278,5 +278,5 @@ def test_a_worker_that_is_on_its_way_out_is_not_counted_for_a_crawl_that_joins(m
 
     second.run(Square(1))
 
-    assert second.figures.started == 1
+    assert second.metrics.started == 1
     first.gate.open_for(3)

@@ -9,8 +9,8 @@ from time import monotonic
 
 import pytest
 
-from scrapy_mpworkers.pool.worker_handle import Lane
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.worker.process import WorkerConfig
 
 from . import refusing
 from .harness import PRELOAD, every_method, open_fds, quick
@@ -26,9 +26,9 @@ def forks(monkeypatch, tmp_path):
 def kill_one(bench):
     """Kill a worker; the other one is returned."""
     victim, healthy = bench.pids
-    deaths = sum(bench.figures.deaths.values())
+    deaths = sum(bench.metrics.deaths.values())
     os.kill(victim, signal.SIGKILL)
-    bench.until(lambda: sum(bench.figures.deaths.values()) > deaths, "the death is known")
+    bench.until(lambda: sum(bench.metrics.deaths.values()) > deaths, "the death is known")
     return healthy
 
 
@@ -71,7 +71,7 @@ def test_pool_with_a_living_worker_goes_on_while_nothing_can_be_forked(
 
     assert meanwhile == [n**2 for n in range(20)]
     assert healthy in bench.pids
-    assert bench.figures.deaths == {"SIGKILL": 1}
+    assert bench.metrics.deaths == {"SIGKILL": 1}
     assert server is None or bench.server.pid == server  # it has survived its failing forks
     [complaint] = complaints(caplog)
     assert "(ulimit -u)" in complaint
@@ -87,7 +87,7 @@ def test_pool_that_has_lost_its_only_worker_waits_for_a_shortage_to_end(make_ben
 
     with no_descriptors():
         os.kill(victim, signal.SIGKILL)
-        bench.until(lambda: not bench.workforce.lanes, "there is no worker")
+        bench.until(lambda: not bench.manager.handles, "there is no worker")
         ids = bench.submit(Square(5))
         bench.wait_seconds(1.5)  # longer than a pool would try that never had any
     bench.until_settled()
@@ -119,12 +119,12 @@ def test_pool_that_cannot_start_any_worker_says_so_in_one_sentence(make_bench, m
 
 @quick("spawn", "forkserver")
 def test_start_that_can_never_work_is_tried_once(make_bench, method, caplog):
-    cannot_cross = Conditions(0, (), None, batch_seconds=lambda: 0)  # type: ignore[arg-type]
+    cannot_cross = WorkerConfig(0, (), None, batch_seconds=lambda: 0)  # type: ignore[arg-type]
     bench = make_bench(method, conditions=cannot_cross, workers=3)
 
     bench.begin()
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")
-    bench.until(lambda: not bench.workforce.lanes, "nothing is tried any more")
+    bench.until(lambda: not bench.manager.handles, "nothing is tried any more")
 
     [error] = bench.events.errors
     assert "no worker can be started" in str(error)
@@ -159,14 +159,14 @@ def test_worker_whose_relief_cannot_be_started_works_on(make_bench, method):
         bench.wait_seconds(0.3)
     bench.until(lambda: len(bench.pids) == 1 and bench.pids != [old], "a relief is there")
 
-    assert len(bench.workforce.lanes) == 1  # one for the place, though two were called for
+    assert len(bench.manager.handles) == 1  # one for the place, though two were called for
     assert bench.run(TakeSeconds(0.01)) == [None]
     bench.stop().assert_books()
 
 
-def starts(lane, processes):
+def starts(handle, processes):
     try:
-        lane.start(processes, ())
+        handle.start(processes, ())
     except OSError:
         return False
     return True
@@ -180,14 +180,14 @@ def test_start_that_fails_half_way_leaves_nothing_open(make_bench, method):
     os.close(lowest)
 
     for limit in range(lowest, lowest + 100):
-        lane = Lane("lane", 0, 0)
+        handle = ProcessHandle("lane", 0, 0)
         with no_descriptors(but=limit):
-            is_started = starts(lane, processes)
+            is_started = starts(handle, processes)
         if is_started:
             break
         failures += 1
         assert open_fds() == before, limit
-    lane.undo()
+    handle.undo()
     assert open_fds() == before
     processes.close()
 

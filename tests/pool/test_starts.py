@@ -18,12 +18,12 @@ import pytest
 
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.worker.process import Conditions
+from scrapy_mpworkers.worker.process import WorkerConfig
 
 from . import unforkable
 from .harness import DEADLINE, PRELOAD, children, comes_true, every_method, open_fds
 
-WANTED = Wanted((), PRELOAD, (), Conditions(0, (), None))
+WANTED = Wanted((), PRELOAD, (), WorkerConfig(0, (), None))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")
 
 

@@ -31,7 +31,7 @@ def test_stopped_idle_worker_is_killed_and_nothing_is_charged(make_bench, method
     results = bench.run(*(Square(n) for n in range(20)))
 
     assert results == [n**2 for n in range(20)]
-    bench.until(lambda: bench.figures.deaths == {"SIGKILL": 1}, "the stopped worker is replaced")
+    bench.until(lambda: bench.metrics.deaths == {"SIGKILL": 1}, "the stopped worker is replaced")
     assert stopped not in bench.until_manned().pids
     assert other in bench.pids
     bench.stop().assert_books()
@@ -45,7 +45,7 @@ def test_busy_worker_is_never_taken_for_stuck(make_bench, method, stuck_after):
     # The second task is ahead in the lane for all the time that the first one takes.
     bench.run(TakeSeconds(1.0), Square(3), Square(4))
 
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
 
 
 @rotated()
@@ -63,11 +63,11 @@ def test_worker_that_comes_to_a_task_late_is_not_taken_for_stuck(make_bench, met
     ids += bench.submit(Square(3), needs=(0,))
     bench.until_settled(ids)
 
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
 
 
 @every_method
-def test_worker_stopped_in_the_middle_of_a_report_stalls_no_other_lane(make_bench, method):
+def test_worker_stopped_in_the_middle_of_a_report_stalls_no_other_handle(make_bench, method):
     bench = make_bench(method).start()
     (large,) = bench.submit(InTurn((bench.say("running"), HalfReport(signal.SIGSTOP, 50_000_000))))
     (stopped,) = bench.until_said("running")
@@ -82,7 +82,7 @@ def test_worker_stopped_in_the_middle_of_a_report_stalls_no_other_lane(make_benc
     assert results == [n**2 for n in range(20)]
     assert still_pending == 1
     assert len(bench.result(large)) == 50_000_000
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
     bench.stop().assert_books()
 
 
@@ -98,7 +98,7 @@ def test_worker_stopped_in_the_middle_of_a_report_is_killed_and_its_task_runs_ag
     )
 
     assert result == [25]
-    assert bench.figures.deaths == {"SIGKILL": 1}
+    assert bench.metrics.deaths == {"SIGKILL": 1}
     bench.stop().assert_books()
 
 
@@ -115,7 +115,7 @@ def test_polite_signals_to_everyone_change_nothing(make_bench, method):
 
     assert results == [n**2 for n in range(50)]
     assert bench.pids == pids
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
 
 
 def test_fork_server_survives_polite_signals(make_bench):
@@ -125,20 +125,20 @@ def test_fork_server_survives_polite_signals(make_bench):
     os.kill(server, signal.SIGINT)
 
     os.kill(bench.pids[0], signal.SIGKILL)  # its replacement proves that the server works
-    bench.until(lambda: bench.figures.started == 3, "a replacement has started")
+    bench.until(lambda: bench.metrics.started == 3, "a replacement has started")
     bench.until_manned()
 
     assert bench.server.pid == server
 
 
-def test_fork_server_that_is_killed_is_replaced_with_all_lanes(make_bench):
+def test_fork_server_that_is_killed_is_replaced_with_all_handles(make_bench):
     bench = make_bench("forkserver", redeliver_times=0).start()
     server, pids = bench.server.pid, bench.pids
     ids = bench.submit(*[bench.say_and_wait()] * 4)
     bench.until_said("running", times=2)
 
     os.kill(server, signal.SIGKILL)
-    bench.until(lambda: sum(bench.figures.deaths.values()) == 2, "both lanes are lost")
+    bench.until(lambda: sum(bench.metrics.deaths.values()) == 2, "both lanes are lost")
     bench.gate.open_for(6)
     bench.until_settled().until_manned()
 
@@ -154,7 +154,7 @@ def test_fork_server_that_dies_often_never_breaks_the_pool(make_bench):
 
     for round_ in range(4):
         os.kill(bench.server.pid, signal.SIGKILL)
-        bench.until(lambda n=round_: sum(bench.figures.deaths.values()) == 2 * n + 2, "lost")
+        bench.until(lambda n=round_: sum(bench.metrics.deaths.values()) == 2 * n + 2, "lost")
         bench.until_manned()
 
     assert bench.events.errors == []
@@ -166,7 +166,7 @@ def test_fork_server_and_workers_killed_together_are_replaced(make_bench):
 
     for pid in [bench.server.pid, *bench.pids]:
         os.kill(pid, signal.SIGKILL)
-    bench.until(lambda: sum(bench.figures.deaths.values()) == 2, "both lanes are lost")
+    bench.until(lambda: sum(bench.metrics.deaths.values()) == 2, "both lanes are lost")
 
     assert bench.until_manned().run(Square(7)) == [49]
 
@@ -184,7 +184,7 @@ def test_death_is_noticed_and_told_while_the_server_is_stopped(make_bench):
     assert (bench.result(square), bench.events.errors) == (25, [])
     assert {type(bench.error(task)) for task in (first, second)} == {WorkerDied}
     # Three runs of each, and what killed it is known: the dead tell it themselves.
-    assert bench.figures.deaths == {"SIGSEGV": 3, "exit_7": 3}
+    assert bench.metrics.deaths == {"SIGSEGV": 3, "exit_7": 3}
     assert bench.server.pid == server.pid  # whoever wants a worker of it lets it go on
     bench.stop().assert_books()
 
@@ -196,4 +196,4 @@ def test_pool_ends_while_its_server_is_stopped(make_bench):
 
     bench.stop()
 
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}

@@ -88,7 +88,7 @@ def test_message_for_which_there_is_no_thread_goes_another_way(
     bench.until_said("running")
     bench.gate.open_for(1)
     bench.until_settled([held])
-    bench.until(lambda: bench.figures.deaths == {"SIGKILL": 1}, "the lane counts as stuck")
+    bench.until(lambda: bench.metrics.deaths == {"SIGKILL": 1}, "the lane counts as stuck")
     monkeypatch.undo()
     bench.until_settled()
 

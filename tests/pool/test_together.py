@@ -62,7 +62,7 @@ def test_a_poison_task_costs_none_of_those_that_ran_with_it(make_bench, method):
     assert isinstance(error, WorkerDied)
     assert error.deaths == 2
     assert [bench.result(n) for n in ids if n != ids[7]] == [n * n for n in range(40) if n != 7]
-    assert sum(bench.figures.deaths.values()) == 3  # as one, alone, and alone again
+    assert sum(bench.metrics.deaths.values()) == 3  # as one, alone, and alone again
     bench.stop().assert_books()
 
 

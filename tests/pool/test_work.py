@@ -20,8 +20,8 @@ def test_every_task_is_settled_once_with_its_own_result(make_bench, method):
 
     assert results == [n**2 for n in range(500)]
     bench.stop().assert_books()
-    assert bench.figures.deaths == {}
-    assert bench.figures.redelivered == 0
+    assert bench.metrics.deaths == {}
+    assert bench.metrics.redelivered == 0
 
 
 @rotated()
@@ -70,7 +70,7 @@ def test_unpicklable_result_costs_only_its_task(make_bench, method):
 
     assert "local object" in unpicklable  # "Can't pickle ..." up to 3.12, "Can't get ..." in 3.13
     assert fine == 9
-    assert bench.figures.deaths == {}
+    assert bench.metrics.deaths == {}
 
 
 @rotated()
@@ -119,7 +119,7 @@ def test_consumers_that_fail_to_close_are_reported(make_bench, method):
 
 
 @rotated()
-def test_a_definition_travels_to_each_lane_once(make_bench, method):
+def test_a_definition_travels_to_each_handle_once(make_bench, method):
     bench = make_bench(
         method, workers=1, behaviour=lambda bench: Behaviour(define=bench.say("defined"))
     ).start()
@@ -184,4 +184,4 @@ def test_pool_has_as_many_workers_as_asked_for(make_bench, workers):
 
     assert len(bench.pids) == workers
     assert pids <= set(bench.pids)
-    assert bench.figures.started == workers
+    assert bench.metrics.started == workers

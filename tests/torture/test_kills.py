@@ -26,7 +26,7 @@ def test_poison_among_500_costs_itself_after_exactly_its_redeliveries(make_bench
     error = bench.error(poison)
     assert isinstance(error, WorkerDied)
     assert error.deaths == 3
-    assert bench.figures.deaths == {"SIGKILL": 3}
+    assert bench.metrics.deaths == {"SIGKILL": 3}
     assert [bench.result(n) for n in good] == 2 * [n**2 for n in range(250)]
     (given_up,) = bench.settled[poison]
     assert (given_up.attempts, given_up.deaths) == (3, 3)
@@ -48,7 +48,7 @@ def test_all_workers_killed_with_1000_items_waiting_lose_none(make_bench, method
 
     assert [bench.result(n) for n in waiting] == [n**2 for n in range(1_000)]
     assert all(isinstance(bench.result(n), int) for n in held)
-    assert bench.figures.deaths == {"SIGKILL": 4}
+    assert bench.metrics.deaths == {"SIGKILL": 4}
     bench.stop().assert_books()
 
 
@@ -71,7 +71,7 @@ def test_kill_while_100_mb_cross_in_both_directions(make_bench, method, seed):
         bench.until_settled().until_manned()
         assert (bench.result(down), len(bench.result(up))) == (size, size)
 
-    assert bench.figures.deaths == {"SIGKILL": 2}
+    assert bench.metrics.deaths == {"SIGKILL": 2}
     bench.stop().assert_books()
 
 
@@ -83,12 +83,12 @@ def test_kill_between_a_report_and_the_next_task_charges_nobody(make_bench, meth
         (sent,) = bench.submit(DiesAfterItsReport())
         behind = bench.submit(*(Square(n) for n in range(10)))
         bench.until_settled()
-        bench.until(lambda n=deaths: bench.figures.deaths["SIGKILL"] == n, "the death is known")
+        bench.until(lambda n=deaths: bench.metrics.deaths["SIGKILL"] == n, "the death is known")
         bench.until_manned()
         assert bench.result(sent) == "sent"
         assert [bench.result(n) for n in behind] == [n**2 for n in range(10)]
 
-    assert bench.figures.redelivered <= 30  # those that waited in the lane
+    assert bench.metrics.redelivered <= 30  # those that waited in the lane
     bench.stop().assert_books()
 
 

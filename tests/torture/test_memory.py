@@ -50,7 +50,7 @@ def test_kill_for_want_of_memory_is_named_as_such(make_bench, method, small_cgro
     error = bench.error(fat)
     assert isinstance(error, WorkerDied)
     assert "kernel, which was out of memory" in str(error)
-    assert bench.figures.deaths == {"SIGKILL": 1}
+    assert bench.metrics.deaths == {"SIGKILL": 1}
     assert bench.until_manned().run(Square(3)) == [9]
 
 

@@ -74,10 +74,10 @@ def test_restarts_leave_nothing_in_the_parent(make_bench, method, restarts):
 
     def restart(times):
         for _ in range(times):
-            deaths = sum(bench.figures.deaths.values())
+            deaths = sum(bench.metrics.deaths.values())
             os.kill(bench.pids[0], signal.SIGKILL)
             bench.until(
-                lambda: sum(bench.figures.deaths.values()) > deaths,  # noqa: B023 - called at once
+                lambda: sum(bench.metrics.deaths.values()) > deaths,  # noqa: B023 - called at once
                 "the death is known",
             )
             bench.until_manned()

@@ -31,12 +31,12 @@ def test_workers_come_back_after_seconds_of_shortage(make_bench, method, what, f
     chance = random.Random(5)
 
     for number_of_dead in (1, 3, 2):
-        deaths = sum(bench.figures.deaths.values())
+        deaths = sum(bench.metrics.deaths.values())
         with no_descriptors() if what == "no descriptors" else forks.failing():
             for pid in chance.sample(bench.pids, number_of_dead):
                 os.kill(pid, signal.SIGKILL)
             bench.until(
-                lambda n=deaths + number_of_dead: sum(bench.figures.deaths.values()) == n, "known"
+                lambda n=deaths + number_of_dead: sum(bench.metrics.deaths.values()) == n, "known"
             )
             begun = monotonic()
             while monotonic() - begun < 2.0:
@@ -60,10 +60,10 @@ def test_every_death_is_noticed_while_somebody_else_collects(request, make_bench
 
     for deaths in range(1, 31):
         os.kill(bench.pids[deaths % len(bench.pids)], signal.SIGKILL)
-        bench.until(lambda n=deaths: sum(bench.figures.deaths.values()) >= n, "it is noticed")
+        bench.until(lambda n=deaths: sum(bench.metrics.deaths.values()) >= n, "it is noticed")
         bench.until_manned()
     bench.until_settled()
 
     assert [bench.result(n) for n in ids] == [None] * 300
-    assert sum(bench.figures.deaths.values()) == 30
+    assert sum(bench.metrics.deaths.values()) == 30
     bench.stop().assert_books()

@@ -11,7 +11,7 @@ from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers.crawl.carrying import Carrier
-from scrapy_mpworkers.crawl.context import Crossing
+from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.settings import read_settings
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -25,7 +25,7 @@ def test_the_first_workers_of_a_level_look_and_replacements_do_not() -> None:
     options = read_settings(Settings({"MPWORKERS_LEVELS": [level]}))
     crawler = get_crawler(Spider)
     crawler.spider = Spider("s")
-    crossing = Crossing(crawler, options.levels, ())
+    crossing = CrawlContext(crawler, options.levels, ())
 
     placements = [crossing._placement(0) for _ in range(4)]
 
@@ -68,11 +68,11 @@ class Counts:
         return Counts, ()
 
 
-def crossing_of(spider: Spider, **settings: object) -> Crossing:
+def crossing_of(spider: Spider, **settings: object) -> CrawlContext:
     levels = read_settings(Settings({"MPWORKERS_PIPELINES": {print_item: 300}})).levels
     crawler = get_crawler(type(spider), settings)
     crawler.spider = spider
-    return Crossing(crawler, levels, ())
+    return CrawlContext(crawler, levels, ())
 
 
 def diamond() -> type[Spider]:

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from scrapy_mpworkers.crawl.backpressure import Backpressure
-from scrapy_mpworkers.crawl.item import Shipment
+from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.pool import LONG, Level
 from scrapy_mpworkers.eventloop import current_loop
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.messages import Fate, Outcome
+from scrapy_mpworkers.wire.messages import Outcome, TaskStatus
 
 
 class Shelf:
@@ -39,7 +39,7 @@ class Bench:
         pool, news = cast(Any, self.shelf), cast(Any, None)
         level = Level(settings, loop, pool, self.backpressure, news)
         codec = ParentCodec({})
-        shipments = [Shipment({"html": "x" * size}, codec) for size in sizes]
+        shipments = [ShippedItem({"html": "x" * size}, codec) for size in sizes]
         self.trips = [
             asyncio.ensure_future(self.trip(number, level.outcome(0, shipment)))
             for number, shipment in enumerate(shipments)
@@ -53,7 +53,7 @@ class Bench:
     async def settle_all(self) -> list[int | str]:
         await asyncio.sleep(0)
         for number, settle in enumerate(self.shelf.settle):
-            settle(Outcome(number, int(Fate.DONE), b"", None, 0.0))
+            settle(Outcome(number, int(TaskStatus.DONE), b"", None, 0.0))
         await asyncio.gather(*self.trips, return_exceptions=True)
         return self.went_on
 

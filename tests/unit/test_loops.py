@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scrapy_mpworkers.eventloop import OneATurn, current_loop
+from scrapy_mpworkers.eventloop import Staggered, current_loop
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -58,7 +58,7 @@ def test_between_two_that_have_a_turn_each_the_loop_has_its_own() -> None:
         seen: list[Any] = []
         ended = asyncio.Event()
         loop = current_loop()
-        one_a_turn = OneATurn(loop)
+        one_a_turn = Staggered(loop)
         for number in range(3):
             one_a_turn.call(lambda number=number: (seen.append(number), loop.call_soon(turn)))
 
@@ -80,7 +80,7 @@ def test_one_that_fails_in_its_turn_does_not_keep_the_next_from_theirs() -> None
             lambda loop, context: failed.append(str(context["exception"]))
         )
         ended = asyncio.Event()
-        one_a_turn = OneATurn(current_loop())
+        one_a_turn = Staggered(current_loop())
         one_a_turn.call(Crawl().alarm)
         one_a_turn.call(ended.set)
         await ended.wait()

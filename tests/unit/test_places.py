@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from scrapy_mpworkers.backends.dask.assignment import Seating, next_seating
+from scrapy_mpworkers.backends.dask.assignment import Assignment, next_assignment
 
 
 def fill(workers: list[str], places: int = 0, keyed: bool = False) -> dict[int, str]:
     taken: dict[int, str] = {}
-    while (found := next_seating(taken, workers, {}, places, keyed)) is not None:
+    while (found := next_assignment(taken, workers, {}, places, keyed)) is not None:
         taken[found.place] = found.address
     return taken
 
@@ -29,14 +29,14 @@ def test_with_keys_no_place_stays_empty() -> None:
 
 
 def test_the_worker_with_the_fewest_seats_comes_first() -> None:
-    found = next_seating({}, ["a", "b"], {"a": 2, "b": 1}, 1, keyed=False)
+    found = next_assignment({}, ["a", "b"], {"a": 2, "b": 1}, 1, keyed=False)
 
-    assert found == Seating(0, "b")
+    assert found == Assignment(0, "b")
 
 
-def test_the_place_of_a_lost_lane_is_filled_again() -> None:
-    assert next_seating({0: "a", 2: "c"}, ["a", "c", "d"], {}, 0, False) == Seating(1, "d")
+def test_the_place_of_a_lost_handle_is_filled_again() -> None:
+    assert next_assignment({0: "a", 2: "c"}, ["a", "c", "d"], {}, 0, False) == Assignment(1, "d")
 
 
 def test_without_workers_nothing_is_filled() -> None:
-    assert next_seating({}, [], {}, 2, keyed=True) is None
+    assert next_assignment({}, [], {}, 2, keyed=True) is None

@@ -11,21 +11,21 @@ from scrapy_mpworkers import errors
 from scrapy_mpworkers.crawl import reporting as summary
 from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan, plan_together
 from scrapy_mpworkers.pool.memory import OutOfMemoryKills
-from scrapy_mpworkers.pool.metrics import Distribution, Figures, WorkerTime
+from scrapy_mpworkers.pool.metrics import Distribution, Metrics, WorkerTime
 from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
-from scrapy_mpworkers.pool.task_queue import Entry, Ledger
-from scrapy_mpworkers.wire.messages import Fate
+from scrapy_mpworkers.pool.task_queue import Entry, TaskQueue
+from scrapy_mpworkers.wire.messages import TaskStatus
 
 
 def task(number: int, size: int = 0) -> Entry:
     return Entry(number, (number, 0, b"", ()), (), lambda outcome: None, size, 0.0)
 
 
-def ledger_of(count: int) -> Ledger:
-    ledger = Ledger()
+def ledger_of(count: int) -> TaskQueue:
+    task_queue = TaskQueue()
     for number in range(count):
-        ledger.add(task(number))
-    return ledger
+        task_queue.add(task(number))
+    return task_queue
 
 
 def ids(entries: list[Entry]) -> list[int]:
@@ -34,215 +34,215 @@ def ids(entries: list[Entry]) -> list[int]:
 
 class TestLedger:
     def test_tasks_are_leased_in_the_order_they_came(self) -> None:
-        ledger = ledger_of(5)
+        task_queue = ledger_of(5)
 
-        assert ids(ledger.lease("a", 2, 0.0)) == [0, 1]
-        assert ids(ledger.lease("b", 2, 0.0)) == [2, 3]
-        assert (ledger.waiting, ledger.pending) == (1, 5)
+        assert ids(task_queue.lease("a", 2, 0.0)) == [0, 1]
+        assert ids(task_queue.lease("b", 2, 0.0)) == [2, 3]
+        assert (task_queue.waiting, task_queue.pending) == (1, 5)
 
     def test_a_message_has_no_more_bytes_than_it_may_unless_a_single_task_has(self) -> None:
-        ledger = Ledger()
+        task_queue = TaskQueue()
         for number, size in enumerate([300, 60, 40, 1]):
-            ledger.add(task(number, size))
+            task_queue.add(task(number, size))
 
-        messages = [ids(ledger.lease("a", 4, 0.0, most_bytes=100)) for _ in range(3)]
+        messages = [ids(task_queue.lease("a", 4, 0.0, most_bytes=100)) for _ in range(3)]
 
         assert messages == [[0], [1, 2], [3]]
-        assert ledger.open_messages("a") == 3
+        assert task_queue.open_messages("a") == 3
 
     def test_the_last_task_of_a_message_closes_it(self) -> None:
-        ledger = ledger_of(2)
-        ledger.lease("a", 2, 0.0)
+        task_queue = ledger_of(2)
+        task_queue.lease("a", 2, 0.0)
 
-        over = [ledger.settle("a", [n])[1] for n in (1, 0)]
+        over = [task_queue.settle("a", [n])[1] for n in (1, 0)]
 
         assert over == [0, 1]
-        assert ledger.open_messages("a") == 0
+        assert task_queue.open_messages("a") == 0
 
-    def test_a_task_is_settled_once_and_only_by_its_own_lane(self) -> None:
-        ledger = ledger_of(1)
-        ledger.lease("a", 1, 0.0)
+    def test_a_task_is_settled_once_and_only_by_its_own_handle(self) -> None:
+        task_queue = ledger_of(1)
+        task_queue.lease("a", 1, 0.0)
 
-        assert ledger.settle("b", [0]) == ([None], 0)
-        entries, over = ledger.settle("a", [0])
+        assert task_queue.settle("b", [0]) == ([None], 0)
+        entries, over = task_queue.settle("a", [0])
         assert (entries != [None], over) == (True, 1)
-        assert ledger.settle("a", [0]) == ([None], 0)
+        assert task_queue.settle("a", [0]) == ([None], 0)
 
-    def test_a_lost_lane_charges_one_task_and_gives_the_others_back_to_the_front(self) -> None:
-        ledger = ledger_of(4)
-        ledger.lease("a", 2, 0.0)
-        ledger.lease("a", 1, 0.0)
+    def test_a_lost_handle_charges_one_task_and_gives_the_others_back_to_the_front(self) -> None:
+        task_queue = ledger_of(4)
+        task_queue.lease("a", 2, 0.0)
+        task_queue.lease("a", 1, 0.0)
 
-        lost = ledger.lose("a", charged=1, deaths_allowed=2)
+        lost = task_queue.lose("a", charged=1, deaths_allowed=2)
 
         assert (lost.redelivered, lost.given_up, lost.open_messages) == (3, None, 2)
-        assert ids(ledger.lease("b", 3, 0.0)) == [0, 2, 3]
+        assert ids(task_queue.lease("b", 3, 0.0)) == [0, 2, 3]
 
     def test_a_charged_task_travels_and_runs_alone(self) -> None:
-        ledger = ledger_of(3)
-        ledger.lease("a", 3, 0.0)
-        ledger.lose("a", charged=1, deaths_allowed=2)
+        task_queue = ledger_of(3)
+        task_queue.lease("a", 3, 0.0)
+        task_queue.lose("a", charged=1, deaths_allowed=2)
 
-        assert (ledger.waiting, ledger.alone, ledger.pending) == (2, 1, 3)
-        assert ids(ledger.lease_alone("b", 0.0)) == [1]
-        assert ledger.not_alone(["a", "b"]) == ["a"]
-        assert ids(ledger.lease("c", 3, 0.0)) == [0, 2]
-        assert ledger.not_alone(["c"]) == ["c"]
+        assert (task_queue.waiting, task_queue.alone, task_queue.pending) == (2, 1, 3)
+        assert ids(task_queue.lease_alone("b", 0.0)) == [1]
+        assert task_queue.not_alone(["a", "b"]) == ["a"]
+        assert ids(task_queue.lease("c", 3, 0.0)) == [0, 2]
+        assert task_queue.not_alone(["c"]) == ["c"]
 
     def test_attempts_count_every_lease(self) -> None:
-        ledger = ledger_of(1)
-        ledger.lease("a", 1, 0.0)
-        ledger.lose("a", charged=None, deaths_allowed=2)
+        task_queue = ledger_of(1)
+        task_queue.lease("a", 1, 0.0)
+        task_queue.lose("a", charged=None, deaths_allowed=2)
 
-        (entry,) = ledger.lease("b", 1, 0.0)
+        (entry,) = task_queue.lease("b", 1, 0.0)
 
         assert (entry.attempts, entry.deaths) == (2, 0)
 
     def test_deaths_beyond_the_limit_give_the_task_up(self) -> None:
-        ledger = ledger_of(1)
+        task_queue = ledger_of(1)
 
-        ledger.lease("a", 1, 0.0)
+        task_queue.lease("a", 1, 0.0)
         for _ in range(2):
-            assert ledger.lose("a", charged=0, deaths_allowed=2).given_up is None
-            ledger.lease_alone("a", 0.0)
-        given_up = ledger.lose("a", charged=0, deaths_allowed=2).given_up
+            assert task_queue.lose("a", charged=0, deaths_allowed=2).given_up is None
+            task_queue.lease_alone("a", 0.0)
+        given_up = task_queue.lose("a", charged=0, deaths_allowed=2).given_up
 
         assert given_up is not None
         assert given_up.deaths == 3
-        assert ledger.pending == 0
+        assert task_queue.pending == 0
 
     def test_what_was_begun_without_an_outcome_is_charged_and_runs_alone(self) -> None:
-        ledger = ledger_of(5)
-        entries = ledger.lease("a", 3, 0.0) + ledger.lease("a", 2, 0.0)
-        ledger.settle("a", [0])
+        task_queue = ledger_of(5)
+        entries = task_queue.lease("a", 3, 0.0) + task_queue.lease("a", 2, 0.0)
+        task_queue.settle("a", [0])
 
-        lost = ledger.lose("a", charged=None, deaths_allowed=0, begun=2)
+        lost = task_queue.lose("a", charged=None, deaths_allowed=0, begun=2)
 
         assert (lost.redelivered, lost.given_up) == (4, None)
         assert [entry.deaths for entry in entries] == [0, 1, 1, 0, 0]
-        assert (ledger.waiting, ledger.alone) == (2, 2)
+        assert (task_queue.waiting, task_queue.alone) == (2, 2)
 
     def test_a_suspect_is_given_up_when_it_was_alone(self) -> None:
-        ledger = ledger_of(1)
-        ledger.lease("a", 1, 0.0)
-        assert ledger.lose("a", charged=None, deaths_allowed=0, begun=0).given_up is None
-        ledger.lease_alone("a", 0.0)
+        task_queue = ledger_of(1)
+        task_queue.lease("a", 1, 0.0)
+        assert task_queue.lose("a", charged=None, deaths_allowed=0, begun=0).given_up is None
+        task_queue.lease_alone("a", 0.0)
 
-        given_up = ledger.lose("a", charged=None, deaths_allowed=0, begun=0).given_up
+        given_up = task_queue.lose("a", charged=None, deaths_allowed=0, begun=0).given_up
 
         assert given_up is not None
         assert given_up.deaths == 2
 
     def test_a_task_begun_last_that_has_settled_makes_no_suspects(self) -> None:
-        ledger = ledger_of(3)
-        ledger.lease("a", 3, 0.0)
-        ledger.settle("a", [0, 1])
+        task_queue = ledger_of(3)
+        task_queue.lease("a", 3, 0.0)
+        task_queue.settle("a", [0, 1])
 
-        lost = ledger.lose("a", charged=None, deaths_allowed=0, begun=1)
+        lost = task_queue.lose("a", charged=None, deaths_allowed=0, begun=1)
 
-        assert (lost.redelivered, ledger.alone) == (1, 0)
+        assert (lost.redelivered, task_queue.alone) == (1, 0)
 
     def test_a_charge_for_a_task_that_has_settled_is_no_charge(self) -> None:
-        ledger = ledger_of(2)
-        ledger.lease("a", 2, 0.0)
-        ledger.settle("a", [0])
+        task_queue = ledger_of(2)
+        task_queue.lease("a", 2, 0.0)
+        task_queue.settle("a", [0])
 
-        lost = ledger.lose("a", charged=0, deaths_allowed=0)
+        lost = task_queue.lose("a", charged=0, deaths_allowed=0)
 
         assert (lost.redelivered, lost.given_up) == (1, None)
 
     def test_clear_gives_up_waiting_and_leased(self) -> None:
-        ledger = ledger_of(4)
-        ledger.lease("a", 2, 0.0)
-        ledger.lose("a", charged=1, deaths_allowed=2)
-        ledger.lease("a", 2, 0.0)
+        task_queue = ledger_of(4)
+        task_queue.lease("a", 2, 0.0)
+        task_queue.lose("a", charged=1, deaths_allowed=2)
+        task_queue.lease("a", 2, 0.0)
 
-        assert ids(ledger.clear()) == [0, 1, 2, 3]
-        assert ledger.pending == 0
+        assert ids(task_queue.clear()) == [0, 1, 2, 3]
+        assert task_queue.pending == 0
         # The lane has two of them still, and says so one day: then its message is over.
-        assert ledger.settle("a", [0]) == ([None], 0)
-        assert ledger.settle("a", [2]) == ([None], 1)
+        assert task_queue.settle("a", [0]) == ([None], 0)
+        assert task_queue.settle("a", [2]) == ([None], 1)
 
 
 class TestTogether:
-    def ledger(self) -> Ledger:
-        ledger = Ledger(together=True)
+    def task_queue(self) -> TaskQueue:
+        task_queue = TaskQueue(together=True)
         for number in range(5):
-            ledger.add(task(number))
-        ledger.lease("a", 3, 0.0)
-        return ledger
+            task_queue.add(task(number))
+        task_queue.lease("a", 3, 0.0)
+        return task_queue
 
     def test_those_that_ran_as_one_with_a_blamed_task_run_again_alone(self) -> None:
-        ledger = self.ledger()
+        task_queue = self.task_queue()
 
-        lost = ledger.lose("a", charged=0, deaths_allowed=0)
+        lost = task_queue.lose("a", charged=0, deaths_allowed=0)
 
         assert (lost.redelivered, lost.given_up) == (3, None)
-        assert (ledger.waiting, ledger.alone) == (2, 3)
-        assert ids(ledger.lease_alone("b", 0.0)) == [0]
+        assert (task_queue.waiting, task_queue.alone) == (2, 3)
+        assert ids(task_queue.lease_alone("b", 0.0)) == [0]
 
     def test_alone_a_task_is_blamed_itself(self) -> None:
-        ledger = self.ledger()
-        ledger.lose("a", charged=0, deaths_allowed=0)
-        ledger.lease_alone("b", 0.0)
+        task_queue = self.task_queue()
+        task_queue.lose("a", charged=0, deaths_allowed=0)
+        task_queue.lease_alone("b", 0.0)
 
-        given_up = ledger.lose("b", charged=0, deaths_allowed=0).given_up
+        given_up = task_queue.lose("b", charged=0, deaths_allowed=0).given_up
 
         assert given_up is not None
         assert given_up.id == 0
 
     def test_without_a_blamed_one_they_stay_together(self) -> None:
-        ledger = self.ledger()
+        task_queue = self.task_queue()
 
-        ledger.lose("a", charged=None, deaths_allowed=0)
+        task_queue.lose("a", charged=None, deaths_allowed=0)
 
-        assert (ledger.waiting, ledger.alone) == (5, 0)
+        assert (task_queue.waiting, task_queue.alone) == (5, 0)
 
 
 class TestInOrder:
     def test_a_blamed_task_waits_for_those_before_it(self) -> None:
-        ledger = Ledger(in_order=True)
+        task_queue = TaskQueue(in_order=True)
         for number in range(5):
-            ledger.add(task(number))
-        ledger.lease("a", 4, 0.0)
-        ledger.lose("a", charged=2, deaths_allowed=2)
+            task_queue.add(task(number))
+        task_queue.lease("a", 4, 0.0)
+        task_queue.lose("a", charged=2, deaths_allowed=2)
 
-        assert (ledger.waiting, ledger.alone) == (2, 0)
-        assert ids(ledger.lease("b", 9, 0.0)) == [0, 1]
-        assert (ledger.waiting, ledger.alone) == (0, 1)
-        assert ids(ledger.lease_alone("b", 0.0)) == [2]
-        assert ids(ledger.lease("b", 9, 0.0)) == [3, 4]
+        assert (task_queue.waiting, task_queue.alone) == (2, 0)
+        assert ids(task_queue.lease("b", 9, 0.0)) == [0, 1]
+        assert (task_queue.waiting, task_queue.alone) == (0, 1)
+        assert ids(task_queue.lease_alone("b", 0.0)) == [2]
+        assert ids(task_queue.lease("b", 9, 0.0)) == [3, 4]
 
     def test_tasks_in_line_that_travel_alone_can_be_withdrawn_or_given_up(self) -> None:
-        ledger = Ledger(in_order=True)
+        task_queue = TaskQueue(in_order=True)
         for number in range(3):
-            ledger.add(task(number))
-        ledger.lease("a", 2, 0.0)
-        ledger.lose("a", charged=1, deaths_allowed=2)
+            task_queue.add(task(number))
+        task_queue.lease("a", 2, 0.0)
+        task_queue.lose("a", charged=1, deaths_allowed=2)
 
-        assert (ledger.waiting, ledger.alone) == (1, 0)
-        assert ledger.withdraw(1) is not None
-        assert (ledger.waiting, ledger.alone) == (2, 0)
-        ledger.lease("b", 1, 0.0)
-        ledger.lose("b", charged=0, deaths_allowed=2)
-        assert ledger.alone == 1
-        assert ids(ledger.clear()) == [0, 2]
-        assert (ledger.waiting, ledger.alone) == (0, 0)
+        assert (task_queue.waiting, task_queue.alone) == (1, 0)
+        assert task_queue.withdraw(1) is not None
+        assert (task_queue.waiting, task_queue.alone) == (2, 0)
+        task_queue.lease("b", 1, 0.0)
+        task_queue.lose("b", charged=0, deaths_allowed=2)
+        assert task_queue.alone == 1
+        assert ids(task_queue.clear()) == [0, 2]
+        assert (task_queue.waiting, task_queue.alone) == (0, 0)
 
-    def test_leases_of_another_lane_are_known(self) -> None:
-        ledger = ledger_of(1)
-        ledger.lease("a", 1, 0.0)
+    def test_leases_of_another_handle_are_known(self) -> None:
+        task_queue = ledger_of(1)
+        task_queue.lease("a", 1, 0.0)
 
-        assert ledger.is_held_beside(["b"])
-        assert not ledger.is_held_beside(["a"])
+        assert task_queue.is_held_beside(["b"])
+        assert not task_queue.is_held_beside(["a"])
 
     def test_a_task_that_waits_can_be_withdrawn(self) -> None:
-        ledger = ledger_of(3)
-        ledger.lease("a", 1, 0.0)
+        task_queue = ledger_of(3)
+        task_queue.lease("a", 1, 0.0)
 
-        assert ledger.withdraw(0) is None
-        assert ledger.withdraw(2) is not None
-        assert ledger.pending == 2
+        assert task_queue.withdraw(0) is None
+        assert task_queue.withdraw(2) is not None
+        assert task_queue.pending == 2
 
 
 class TestBatching:
@@ -253,16 +253,16 @@ class TestBatching:
         assert batch_size(0.0005, 2) == 20
         assert batch_size(0.0, 2) == LARGEST
 
-    def test_a_loop_with_many_lanes_sends_fewer_messages(self) -> None:
-        assert [batch_size(0.01, lanes) for lanes in (1, 20, 40, 64)] == [1, 1, 2, 3]
+    def test_a_loop_with_many_handles_sends_fewer_messages(self) -> None:
+        assert [batch_size(0.01, handles) for handles in (1, 20, 40, 64)] == [1, 1, 2, 3]
 
-    def test_idle_lanes_come_first(self) -> None:
+    def test_idle_handles_come_first(self) -> None:
         assert plan(2, [1, 0, 0], 0.05) == [(1, 1), (2, 1)]
 
-    def test_no_lane_takes_more_than_its_share(self) -> None:
+    def test_no_handle_takes_more_than_its_share(self) -> None:
         assert plan(4, [0, 0], 0.0001) == [(0, 2), (1, 2)]
 
-    def test_the_last_tasks_wait_for_the_lane_that_is_idle_first(self) -> None:
+    def test_the_last_tasks_wait_for_the_handle_that_is_idle_first(self) -> None:
         assert plan(2, [1, 1], 0.05) == []
         assert plan(4, [1, 1], 0.05) == [(0, 1), (1, 1)]
 
@@ -272,7 +272,7 @@ class TestBatching:
         assert plan_together(7, [0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3)]
         assert plan_together(2, [], 3, rest_is_due=True) == []
 
-    def test_lanes_get_no_more_than_one_message_ahead(self) -> None:
+    def test_handles_get_no_more_than_one_message_ahead(self) -> None:
         assert plan(100, [PREFETCH, PREFETCH], 0.05) == []
         assert plan(5, [], 0.05) == []
 
@@ -400,24 +400,24 @@ class TestFigures:
     def test_advice_is_drawn_from_the_figures(
         self, busy: float, service: float, cpus: int, said: str
     ) -> None:
-        figures = Figures(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
+        metrics = Metrics(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
         for _ in range(100):
-            figures.service.add(service)
-        figures.items.settled[Fate.DONE] = 100
+            metrics.service.add(service)
+        metrics.items.settled[TaskStatus.DONE] = 100
 
-        assert said in summary.advice(figures, 0.0, cpus)
-        assert said in summary.table(figures, 0.0, cpus)
+        assert said in summary.advice(metrics, 0.0, cpus)
+        assert said in summary.table(metrics, 0.0, cpus)
 
     def test_table_of_a_crawl_whose_items_killed_all_workers_says_so(self) -> None:
-        figures = Figures(workers=[WorkerTime(manned=10.0)])
-        figures.items.submitted = figures.items.settled[Fate.DEAD_LETTERED] = 60
-        figures.deaths.update({"exit_3": 37, "SIGKILL": 1})
+        metrics = Metrics(workers=[WorkerTime(manned=10.0)])
+        metrics.items.submitted = metrics.items.settled[TaskStatus.DEAD_LETTERED] = 60
+        metrics.deaths.update({"exit_3": 37, "SIGKILL": 1})
 
-        table = summary.table(figures, 0.0, 4)
+        table = summary.table(metrics, 0.0, 4)
 
         assert "no worker got an item done, 38 died (37 × exit_3, 1 × SIGKILL)" in table
         assert "no items came" not in table
-        assert "no items came" in summary.table(Figures(), 0.0, 4)
+        assert "no items came" in summary.table(Metrics(), 0.0, 4)
 
 
 #: Those that are made of more than a text.

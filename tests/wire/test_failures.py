@@ -11,7 +11,7 @@ from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import RemoteError
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.exceptions import RemoteDropItem, put_together, take_apart
+from scrapy_mpworkers.wire.exceptions import RemoteDropItem, pack_exception, unpack_exception
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 
@@ -31,7 +31,7 @@ def crossed(error: BaseException) -> Exception:
     try:
         raise error
     except BaseException as raised:
-        return put_together(take_apart(raised, worker.dump), parent.load)
+        return unpack_exception(pack_exception(raised, worker.dump), parent.load)
 
 
 @pytest.mark.parametrize(

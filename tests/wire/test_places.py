@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.errors import UnpicklableError
-from scrapy_mpworkers.wire.changes import Change, Product, Shape, Snapshot, shrinks
+from scrapy_mpworkers.wire.changes import Change, Result, ResultKind, Snapshot, shrinks
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.definitions import MANY
 from scrapy_mpworkers.wire.importing import Importing, imported
@@ -176,11 +176,11 @@ def test_an_item_is_sent_on_alone_only_if_it_has_lost_most(
 
 
 def test_what_was_replaced_as_a_whole_is_sent_on_alone_if_it_is_small() -> None:
-    snapshot, whole = Snapshot({"a": BIG}), Product(Shape.WHOLE, [1])
+    snapshot, whole = Snapshot({"a": BIG}), Result(ResultKind.WHOLE, [1])
 
     assert shrinks(snapshot, whole, 100, len(BIG))
     assert not shrinks(snapshot, whole, 99_000, len(BIG))
-    assert not shrinks(snapshot, Product(Shape.SAME, Change({}, (), None)), 50, len(BIG))
+    assert not shrinks(snapshot, Result(ResultKind.SAME, Change({}, (), None)), 50, len(BIG))
 
 
 def test_a_class_that_is_made_anew_again_and_again_is_warned_of_once_by_its_name(

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.pool.channel import PIPE_BYTES, Orders
+from scrapy_mpworkers.pool.channel import PIPE_BYTES, CommandWriter
 from scrapy_mpworkers.wire.arena import ARENA_BYTES
 from scrapy_mpworkers.wire.frames import Large
-from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, Setup
-from scrapy_mpworkers.worker.inbox import Inbox
+from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, OpenCrawl
+from scrapy_mpworkers.worker.inbox import CommandReader
 
 
 @pytest.fixture
-def orders() -> Iterator[Orders]:
-    orders = Orders(get_context("spawn"))
+def orders() -> Iterator[CommandWriter]:
+    orders = CommandWriter(get_context("spawn"))
     yield orders
     orders.close_reader()
     orders.discard()
@@ -33,15 +33,15 @@ def batch(size: int) -> Batch:
 @pytest.mark.parametrize(
     "order",
     [
-        Boot((Setup(0, (), "module:function", b"payload"),)),
+        Boot((OpenCrawl(0, (), "module:function", b"payload"),)),
         POISON_PILL,
         batch(256),
         batch(4 * PIPE_BYTES),
     ],
     ids=["setup", "pill", "small batch", "fed batch"],
 )
-def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
-    inbox = Inbox(orders.queue)
+def test_an_order_arrives_as_it_was_put(orders: CommandWriter, order: Any) -> None:
+    inbox = CommandReader(orders.queue)
     assert not inbox.has_message()
 
     orders.put(order)
@@ -52,7 +52,7 @@ def test_an_order_arrives_as_it_was_put(orders: Orders, order: Any) -> None:
 
 
 @pytest.mark.parametrize("where", ["arena", "full arena", "pipe"])
-def test_large_frames_come_whole_and_in_order(orders: Orders, where: str) -> None:
+def test_large_frames_come_whole_and_in_order(orders: CommandWriter, where: str) -> None:
     arena = orders.arena
     if where == "pipe":
         orders.arena = arena = None
@@ -60,7 +60,7 @@ def test_large_frames_come_whole_and_in_order(orders: Orders, where: str) -> Non
         pytest.skip("only Linux has such memory")
     elif where == "full arena":
         arena.put([], ARENA_BYTES - 100_000)
-    inbox = Inbox(orders.queue, arena)
+    inbox = CommandReader(orders.queue, arena)
     large = [Large([bytes([n]) * 70_000, b"end" * n]) for n in (1, 2)]
     rows = ((7, 0, large[0], ()), (8, 1, b"small", (b"result",)), (9, 0, large[1], ()))
 
@@ -76,18 +76,18 @@ def test_large_frames_come_whole_and_in_order(orders: Orders, where: str) -> Non
             inbox.release()
 
 
-def test_a_message_above_two_gigabytes_says_its_size_in_another_way(orders: Orders) -> None:
+def test_a_message_above_two_gigabytes_says_its_size_in_another_way(orders: CommandWriter) -> None:
     # A small one in that form: the form is what is tried.
     body = pickle.dumps(POISON_PILL)
     os.write(orders.writer.fileno(), struct.pack("!iQ", -1, len(body)) + body)
     orders._count()
 
-    assert Inbox(orders.queue).get() is POISON_PILL
+    assert CommandReader(orders.queue).get() is POISON_PILL
     orders.queue.task_done()
 
 
-def test_the_queue_stays_one_that_anybody_can_get_from(orders: Orders) -> None:
-    inbox = Inbox(orders.queue)
+def test_the_queue_stays_one_that_anybody_can_get_from(orders: CommandWriter) -> None:
+    inbox = CommandReader(orders.queue)
     for _ in range(3):
         orders.put(POISON_PILL)
 
@@ -96,8 +96,8 @@ def test_the_queue_stays_one_that_anybody_can_get_from(orders: Orders) -> None:
     assert inbox.get() is POISON_PILL
 
 
-def test_the_end_of_the_parent_is_an_end_and_no_wait(orders: Orders) -> None:
-    inbox = Inbox(orders.queue)
+def test_the_end_of_the_parent_is_an_end_and_no_wait(orders: CommandWriter) -> None:
+    inbox = CommandReader(orders.queue)
 
     orders.writer.close()
 

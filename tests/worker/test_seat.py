@@ -15,28 +15,28 @@ from typing import Any
 from pool.consumers import Behaviour
 
 from scrapy_mpworkers.backends.dask import command_queue as deliveries
-from scrapy_mpworkers.backends.dask.command_queue import Delivery
-from scrapy_mpworkers.backends.dask.worker_thread import Seat
-from scrapy_mpworkers.wire.framing import decode_report, encode_order
+from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
+from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
+from scrapy_mpworkers.wire.framing import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
     Answer,
     Batch,
     Boot,
     Closed,
+    Command,
+    OpenCrawl,
     Opened,
-    Order,
     Outcomes,
-    Setup,
 )
 
-BOOT = Boot((Setup(0, (), "pool.consumers:build", pickle.dumps(Behaviour())),))
+BOOT = Boot((OpenCrawl(0, (), "pool.consumers:build", pickle.dumps(Behaviour())),))
 
 
-def run(test: Callable[[Seat], Coroutine[Any, Any, None]]) -> None:
+def run(test: Callable[[WorkerThread], Coroutine[Any, Any, None]]) -> None:
     """Run *test* with a seat that is open, as the host's loop would; leave no thread behind."""
 
     async def main() -> None:
-        seat = Seat()
+        seat = WorkerThread()
         try:
             await test(seat)
         finally:
@@ -52,8 +52,10 @@ def run(test: Callable[[Seat], Coroutine[Any, Any, None]]) -> None:
         threads.submit(lambda: asyncio.run(in_time())).result()
 
 
-def put(seat: Seat, number: int, order: Order, limits: dict[int, float] | None = None) -> None:
-    seat.put(Delivery(number, b"".join(encode_order(order)), limits or {}))
+def put(
+    seat: WorkerThread, number: int, order: Command, limits: dict[int, float] | None = None
+) -> None:
+    seat.put(PendingCommand(number, b"".join(encode_command(order)), limits or {}))
 
 
 def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
@@ -70,7 +72,7 @@ def settled(answer: Answer | None) -> list[int]:
 
 
 def test_orders_are_obeyed_and_the_pill_closes() -> None:
-    async def test(seat: Seat) -> None:
+    async def test(seat: WorkerThread) -> None:
         put(seat, 0, BOOT)
         opened = await seat.answer(0)
         put(seat, 1, batch(int, str, list))
@@ -90,7 +92,7 @@ def test_orders_are_obeyed_and_the_pill_closes() -> None:
 def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> None:
     came: list[int] = []
 
-    async def test(seat: Seat) -> None:
+    async def test(seat: WorkerThread) -> None:
         put(seat, 2, batch(partial(print, end=""), first=20))
         put(seat, 1, batch(int, first=10))
         put(seat, 0, BOOT)
@@ -106,7 +108,7 @@ def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> No
 def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
     monkeypatch.setattr(deliveries, "PATIENCE", 0.1)
 
-    async def test(seat: Seat) -> None:
+    async def test(seat: WorkerThread) -> None:
         put(seat, 0, BOOT)
         await seat.answer(0)
         put(seat, 1, batch(int, int, partial(time.sleep, 1.0)))
@@ -123,7 +125,7 @@ def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
 
 
 def test_a_task_that_takes_too_long_is_told_while_it_runs() -> None:
-    async def test(seat: Seat) -> None:
+    async def test(seat: WorkerThread) -> None:
         put(seat, 0, BOOT)
         await seat.answer(0)
         put(seat, 1, batch(int, partial(time.sleep, 1.0)), {0: 0.2, 1: 0.2})
@@ -139,8 +141,8 @@ def test_a_task_that_takes_too_long_is_told_while_it_runs() -> None:
 def test_seats_of_one_process_take_turns() -> None:
     at_once: list[int] = []
 
-    async def test(seat: Seat) -> None:
-        other = Seat()
+    async def test(seat: WorkerThread) -> None:
+        other = WorkerThread()
         for one in (seat, other):
             put(one, 0, BOOT)
             await one.answer(0)
@@ -161,7 +163,7 @@ def test_seats_of_one_process_take_turns() -> None:
 
 
 def test_a_seat_whose_thread_ends_loses_what_it_had() -> None:
-    async def test(seat: Seat) -> None:
+    async def test(seat: WorkerThread) -> None:
         put(seat, 0, BOOT)
         await seat.answer(0)
         put(seat, 1, batch(_exit_later, partial(time.sleep, 0.1)))

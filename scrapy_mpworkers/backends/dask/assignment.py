@@ -7,20 +7,20 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
-class Seating(NamedTuple):
+class Assignment(NamedTuple):
     """A place of a level, and the address of the worker that is to fill it."""
 
     place: int
     address: str
 
 
-def next_seating(
+def next_assignment(
     taken: Mapping[int, str],
     workers: Iterable[str],
     seats: Mapping[str, int],
     places: int,
     keyed: bool,
-) -> Seating | None:
+) -> Assignment | None:
     """What to fill next; ``None`` if there is nothing to be done.
 
     Args:
@@ -39,4 +39,4 @@ def next_seating(
         return None
     place = min(set(range(len(taken) + 1)) - taken.keys())
     least = min(free, key=lambda address: (own[address], seats.get(address, 0)))
-    return Seating(place, least)
+    return Assignment(place, least)

@@ -13,13 +13,13 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
 from scrapy_mpworkers.backends.dask.client import Wanted
 from scrapy_mpworkers.backends.dask.connection import Connection
-from scrapy_mpworkers.backends.dask.group import DaskPool
+from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
 from scrapy_mpworkers.backends.preloading import folders_to_import_from, prelude_of
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.eventloop import CrawlLoop
+from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.pool.batching import Pace
 from scrapy_mpworkers.pool.cpus import usable_cpus
-from scrapy_mpworkers.pool.executor import Tenant
+from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.validators import Automatic
@@ -101,17 +101,17 @@ class DaskBackend:
         make_state: Callable[[], Frame],
         codec: ParentCodec,
         events: PoolEvents,
-        loop: CrawlLoop,
-    ) -> Tenant:
+        loop: EventLoop,
+    ) -> PoolExecutor:
         """The pool of a level."""
         plan = self._plans[number]
         options = plan.options(workers=self._places(plan), pace=PACE, blind=True)
 
-        def make_pool() -> DaskPool:
-            return DaskPool(options, self._connection, _names(plan), loop)
+        def make_pool() -> DaskWorkerGroup:
+            return DaskWorkerGroup(options, self._connection, _names(plan), loop)
 
         make_setup = setup_maker(make_state, codec, _FACTORY)
-        return Tenant(make_pool, options, make_setup, codec.definitions.blobs, events, loop)
+        return PoolExecutor(make_pool, options, make_setup, codec.definitions.blobs, events, loop)
 
     def _places(self, plan: LevelPlan) -> int:
         """How many workers a level has at most; 0: all that the cluster has."""

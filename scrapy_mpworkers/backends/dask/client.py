@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
     prelude: Prelude = NO_PRELUDE
 
 
-class News(Protocol):
+class ConnectionEvents(Protocol):
     """Where a session tells what happens. ``tell`` calls a function in the crawl's thread."""
 
     def tell(self, function: Callable[[], None]) -> None: ...
@@ -65,7 +65,9 @@ class Session:
             ``call_soon_threadsafe`` may be used.
     """
 
-    def __init__(self, wanted: Wanted, news: News, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, wanted: Wanted, news: ConnectionEvents, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.closing = asyncio.Event()  #: set to say goodbye
         self._wanted = wanted
         self._crawl = uuid.uuid4().hex
@@ -117,11 +119,18 @@ class Session:
     async def _serve(self) -> None:
         from distributed import Event
 
-        from scrapy_mpworkers.backends.dask.plugin import Station, die, hear, listen, sit, work
+        from scrapy_mpworkers.backends.dask.plugin import (
+            MPWorkersPlugin,
+            die,
+            hear,
+            listen,
+            sit,
+            work,
+        )
 
         self._functions = {"sit": sit, "work": work, "listen": listen, "hear": hear, "die": die}
         client = self._client
-        await client.register_plugin(Station())
+        await client.register_plugin(MPWorkersPlugin())
         await upload(client, self._wanted.uploads)
         client.subscribe_topic("all", self._on_event)
         self._known |= set(await self._present_workers())

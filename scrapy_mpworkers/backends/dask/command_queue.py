@@ -26,7 +26,7 @@ class Running(NamedTuple):
     since: float
 
 
-class Delivery:
+class PendingCommand:
     """An order at a seat, and what has come of it so far. Made in the host's loop.
 
     Args:

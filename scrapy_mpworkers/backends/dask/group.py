@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
-from scrapy_mpworkers.backends.dask.assignment import next_seating
+from scrapy_mpworkers.backends.dask.assignment import next_assignment
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.timeouts import RemoteLimit
-from scrapy_mpworkers.backends.dask.worker_handle import DaskLane
+from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
 from scrapy_mpworkers.errors import PoolBroken, exit_label
-from scrapy_mpworkers.pool.executor import Tenant
-from scrapy_mpworkers.pool.interface import AnyLane, Death, Loop, PoolOptions
+from scrapy_mpworkers.pool.executor import PoolExecutor
+from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions, WorkerHandle
 from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.openings import RETRY_SECONDS
 from scrapy_mpworkers.pool.restarts import RestartIntensity
@@ -35,7 +35,7 @@ DEATH_SECONDS = 30.0
 _PENDING = 512
 
 
-class DaskPool:
+class DaskWorkerGroup:
     """Lanes on a cluster, for one crawl.
 
     Args:
@@ -49,7 +49,7 @@ class DaskPool:
     ) -> None:
         self.task_ids: Iterator[int] = itertools.count()
         self.is_shared = False
-        self.lanes: list[DaskLane] = []
+        self.handles: list[DaskHandle] = []
         self._options = options
         self._connection = connection
         self._names = names
@@ -63,39 +63,39 @@ class DaskPool:
 
     # For the crawl
 
-    def admit(self, crawl: int, tenant: Tenant) -> None:
+    def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
-        self._tenant = tenant
+        self._executor = executor
         logger.info("Connecting to %s…", self._connection.where)
         self._connection.connect(self, self._loop)
-        self._loop.call_later(BOOT_SECONDS, self._look_for_lanes)
+        self._loop.call_later(BOOT_SECONDS, self._look_for_handles)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """Close the consumers. After *timeout* seconds, leave without."""
         logger.info("Leaving the cluster…")
         self._is_ending = True
         self._left = left
-        for lane in list(self.lanes):
-            if lane.closing:
+        for handle in list(self.handles):
+            if handle.closing:
                 continue
-            if lane.open_for:
-                lane.close()
+            if handle.open_for:
+                handle.close()
             else:
-                self._let_go(lane)
+                self._let_go(handle)
         self._loop.call_later(timeout, self._leave_anyway)
         self._loop.call_soon(self._leave_if_empty)
 
     def kill(self, crawl: int) -> None:
         """Do not wait for the consumers' close; kill the workers that are at work."""
         self._is_ending = True
-        for lane in list(self.lanes):
-            if lane.has_work and not lane.killed:
-                lane.kill_for_good()
-            self._let_go(lane)
+        for handle in list(self.handles):
+            if handle.has_work and not handle.killed:
+                handle.kill_for_good()
+            self._let_go(handle)
 
-    def lanes_for(self, crawl: int) -> list[DaskLane]:
+    def handles_for(self, crawl: int) -> list[DaskHandle]:
         """The lanes that may get work."""
-        return [lane for lane in self.lanes if lane.open_for and not lane.closing]
+        return [handle for handle in self.handles if handle.open_for and not handle.closing]
 
     def is_blocked(self, crawl: int) -> bool:
         """Whether others keep all workers from the crawl: here are none."""
@@ -106,8 +106,8 @@ class DaskPool:
 
     def time_limit(
         self,
-        leases: Callable[[AnyLane], Iterator[Entry]],
-        entry: Callable[[AnyLane, int], Entry | None],
+        leases: Callable[[WorkerHandle], Iterator[Entry]],
+        entry: Callable[[WorkerHandle, int], Entry | None],
     ) -> RemoteLimit:
         """What ends a worker whose task takes too long."""
         self._limit = RemoteLimit(leases, entry, self._loop.call_later)
@@ -128,77 +128,77 @@ class DaskPool:
 
     def worker_left(self, address: str, expected: bool) -> None:
         """A worker process is gone, or on its way."""
-        for lane in [lane for lane in self.lanes if lane.address == address]:
-            if lane.closing and not expected and not lane.killed:
+        for handle in [handle for handle in self.handles if handle.address == address]:
+            if handle.closing and not expected and not handle.killed:
                 logger.error(
                     "Worker %s is lost while it closed its pipelines: what they still held is lost",
-                    lane.title,
+                    handle.title,
                 )
-            elif not lane.closing:
+            elif not handle.closing:
                 how = "has left the cluster" if expected else "is lost"
                 log = logger.info if expected else logger.warning
-                log("Worker %s %s; its items go to others", lane.title, how)
-            self._lose(lane, expected or lane.killed)
+                log("Worker %s %s; its items go to others", handle.title, how)
+            self._lose(handle, expected or handle.killed)
 
     def lost(self, why: str) -> None:
         """There is no connection any more, and there will be none."""
-        if self._is_ending and self.lanes:
+        if self._is_ending and self.handles:
             logger.error("Nobody can tell whether the pipelines have been closed: %s", why)
-        for lane in list(self.lanes):
-            self._let_go(lane)
+        for handle in list(self.handles):
+            self._let_go(handle)
         if not self._is_ending:
             self._break(f"there is no connection to the Dask cluster ({why})")
 
     # What lanes tell
 
-    def heard(self, lane: DaskLane, report: Report, size: int) -> None:
+    def heard(self, handle: DaskHandle, report: Report, size: int) -> None:
         """A report has come."""
-        tenant = self._tenant
+        executor = self._executor
         if isinstance(report, Outcomes):
             self._restarts.progress()
-            tenant.took(lane, report.outcomes, size)
+            executor.took(handle, report.outcomes, size)
         elif isinstance(report, Opened):
-            lane.open_for.add(report.crawl)
+            handle.open_for.add(report.crawl)
             self._has_opened = True
-            tenant.opened(lane, report)
+            executor.opened(handle, report)
             self._man()
         elif isinstance(report, OpenFailed):
-            tenant.open_failed(lane, report)
-            self._lose(lane, explained=True, why="it could not open the pipelines")
+            executor.open_failed(handle, report)
+            self._lose(handle, explained=True, why="it could not open the pipelines")
         elif isinstance(report, Closed):
-            tenant.closed(lane, report)
-            self._let_go(lane)
+            executor.closed(handle, report)
+            self._let_go(handle)
 
-    def is_overdue(self, lane: DaskLane, task_id: int) -> None:
+    def is_overdue(self, handle: DaskHandle, task_id: int) -> None:
         """A task takes longer than it may."""
-        self._limit.overdue(lane, task_id)
+        self._limit.overdue(handle, task_id)
 
-    def is_killed(self, lane: DaskLane) -> None:
+    def is_killed(self, handle: DaskHandle) -> None:
         """Its worker is told to die. If nothing is heard of its end, it is taken for granted."""
-        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_killed(lane))
+        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_killed(handle))
 
-    def failed(self, lane: DaskLane, why: str) -> None:
+    def failed(self, handle: DaskHandle, why: str) -> None:
         """A message was not answered. If the worker is gone, that is heard soon, and in order."""
-        if lane.address not in self._connection.workers or lane.killed:
+        if handle.address not in self._connection.workers or handle.killed:
             return
-        if lane.closing:
-            self._let_go(lane)
+        if handle.closing:
+            self._let_go(handle)
             return
-        logger.warning("Worker %s cannot be used: %s", lane.title, why)
-        self._lose(lane, explained=True, why=why)
+        logger.warning("Worker %s cannot be used: %s", handle.title, why)
+        self._lose(handle, explained=True, why=why)
 
-    def limits(self, lane: DaskLane, task_ids: list[int]) -> dict[int, float]:
+    def limits(self, handle: DaskHandle, task_ids: list[int]) -> dict[int, float]:
         """Seconds that tasks may take."""
-        return self._limit.of(lane, task_ids)
+        return self._limit.of(handle, task_ids)
 
     # Lanes come and go
 
     def _man(self) -> None:
         """A lane for each place that a worker can fill; one, until that has opened."""
-        while not self._is_ending and (self._has_opened or not self.lanes):
-            taken = {lane.place: lane.address for lane in self.lanes}
+        while not self._is_ending and (self._has_opened or not self.handles):
+            taken = {handle.place: handle.address for handle in self.handles}
             connection, options = self._connection, self._options
-            found = next_seating(
+            found = next_assignment(
                 taken, connection.workers, connection.seats, options.workers, options.keyed
             )
             if found is None:
@@ -209,64 +209,64 @@ class DaskPool:
         generation = self._generations[place]
         self._generations[place] += 1
         name = self._options.name
-        lane = DaskLane(name, place, generation, address, self._connection, self, self._names)
-        figures = self._tenant.figures
-        figures.started += 1
-        figures.workers += [WorkerTime() for _ in range(place + 1 - len(figures.workers))]
-        self.lanes.append(lane)
-        self._tenant.has_room(_PENDING * len(self.lanes))
-        lane.sit(self._tenant.setup())
+        handle = DaskHandle(name, place, generation, address, self._connection, self, self._names)
+        metrics = self._executor.metrics
+        metrics.started += 1
+        metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
+        self.handles.append(handle)
+        self._executor.has_room(_PENDING * len(self.handles))
+        handle.sit(self._executor.setup())
 
-    def _let_go(self, lane: DaskLane) -> None:
-        lane.leave()
-        self.lanes.remove(lane)
-        if not any(other.open_for for other in self.lanes):
+    def _let_go(self, handle: DaskHandle) -> None:
+        handle.leave()
+        self.handles.remove(handle)
+        if not any(other.open_for for other in self.handles):
             self._idle_since = monotonic()
-        if lane.open_for and not any(other.place == lane.place for other in self.lanes):
-            self._tenant.not_ready(lane.place)
+        if handle.open_for and not any(other.place == handle.place for other in self.handles):
+            self._executor.not_ready(handle.place)
         self._leave_if_empty()
 
-    def _lose(self, lane: DaskLane, explained: bool, why: str = "") -> None:
+    def _lose(self, handle: DaskHandle, explained: bool, why: str = "") -> None:
         """The books of a lane that is gone."""
-        opened = bool(lane.open_for)
-        self._let_go(lane)
+        opened = bool(handle.open_for)
+        self._let_go(handle)
         if not explained:
-            self._tenant.figures.deaths[exit_label(None)] += 1
+            self._executor.metrics.deaths[exit_label(None)] += 1
         blamed = None
-        if lane.is_silent or (not explained and opened):
-            oldest = self._tenant.oldest_lease(lane)
+        if handle.is_silent or (not explained and opened):
+            oldest = self._executor.oldest_lease(handle)
             blamed = None if oldest is None else oldest.id
-        self._tenant.lane_lost(lane, Death(None, "is lost", blamed))
-        is_fruitless = not lane.settled and (bool(why) or not explained)
+        self._executor.handle_lost(handle, Death(None, "is lost", blamed))
+        is_fruitless = not handle.settled and (bool(why) or not explained)
         if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic(), blamed):
             self._break(
                 f"{self._restarts.deaths} workers were lost within "
                 f"{self._restarts.period:g} s before they settled anything; the last: "
-                f"{lane.title}{', ' + why if why else ''}"
+                f"{handle.title}{', ' + why if why else ''}"
             )
         self._loop.call_later(RETRY_SECONDS if why else 0.0, self._man)
 
-    def _lose_killed(self, lane: DaskLane) -> None:
-        if lane in self.lanes:
-            self._lose(lane, explained=True)
+    def _lose_killed(self, handle: DaskHandle) -> None:
+        if handle in self.handles:
+            self._lose(handle, explained=True)
 
-    def _look_for_lanes(self) -> None:
+    def _look_for_handles(self) -> None:
         """Again and again, as long as the crawl is: whether anybody works for it."""
         if self._is_ending:
             return
-        is_idle = not any(lane.open_for for lane in self.lanes)
+        is_idle = not any(handle.open_for for handle in self.handles)
         idle = monotonic() - self._idle_since if is_idle else 0.0
         if idle >= BOOT_SECONDS:
-            what = "has opened the pipelines" if self.lanes else "was there"
+            what = "has opened the pipelines" if self.handles else "was there"
             self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")
             return
-        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_lanes)
+        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_handles)
 
     def _break(self, history: str) -> None:
         self._is_ending = True
-        for lane in list(self.lanes):
-            self._let_go(lane)
-        self._tenant.broken(
+        for handle in list(self.handles):
+            self._let_go(handle)
+        self._executor.broken(
             PoolBroken(
                 f"the worker pool is broken: {history}. Look at the logs of the Dask cluster, or "
                 "run in one process to see a pipeline's own error: -s MPWORKERS_WORKERS=0"
@@ -276,13 +276,13 @@ class DaskPool:
     # End
 
     def _leave_anyway(self) -> None:
-        for lane in list(self.lanes):
-            logger.warning("Worker %s did not close in time and is killed", lane.title)
-            lane.kill_for_good()
-            self._let_go(lane)
+        for handle in list(self.handles):
+            logger.warning("Worker %s did not close in time and is killed", handle.title)
+            handle.kill_for_good()
+            self._let_go(handle)
 
     def _leave_if_empty(self) -> None:
-        if self.lanes or self._left is None:
+        if self.handles or self._left is None:
             return
         left, self._left = self._left, None
 

@@ -20,18 +20,18 @@ from typing import Any
 import psutil
 from distributed import WorkerPlugin
 
-from scrapy_mpworkers.backends.dask.command_queue import Delivery
-from scrapy_mpworkers.backends.dask.worker_thread import Seat
+from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
+from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
 from scrapy_mpworkers.wire.messages import Answer
 from scrapy_mpworkers.worker.prelude import Prelude
 
 #: Seconds that a worker which is told to close waits for the consumers in it.
 _CLOSE_SECONDS = 20.0
 
-_seats: dict[str, Seat] = {}  # of this process, by the key of the task that made them
+_seats: dict[str, WorkerThread] = {}  # of this process, by the key of the task that made them
 
 
-class Station(WorkerPlugin):
+class MPWorkersPlugin(WorkerPlugin):
     """Ends the seats of a worker: when nobody holds their first result any more, and with it."""
 
     name = "scrapy-mpworkers"
@@ -85,8 +85,8 @@ async def sit(seat: str, order: bytes, prelude: Prelude, crawl: str) -> Answer |
     Args:
         prelude: what runs before them, once in this process for each *crawl*.
     """
-    made = _seats[seat] = Seat(prelude, crawl)
-    made.put(Delivery(0, order, {}))
+    made = _seats[seat] = WorkerThread(prelude, crawl)
+    made.put(PendingCommand(0, order, {}))
     return await made.answer(0)
 
 
@@ -95,7 +95,7 @@ async def work(seat: str, number: int, order: bytes, limits: dict[int, float]) -
     found = _seats.get(seat)
     if found is None:
         return None
-    found.put(Delivery(number, order, limits))
+    found.put(PendingCommand(number, order, limits))
     return await found.answer(number)
 
 

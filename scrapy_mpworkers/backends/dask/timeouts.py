@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-from scrapy_mpworkers.backends.dask.worker_handle import DaskLane
-from scrapy_mpworkers.pool.interface import AnyLane
+from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
+from scrapy_mpworkers.pool.interface import WorkerHandle
 from scrapy_mpworkers.pool.task_queue import Entry
 from scrapy_mpworkers.pool.timeouts import end_overdue
 
@@ -34,73 +34,73 @@ class RemoteLimit:
 
     def __init__(
         self,
-        leases: Callable[[AnyLane], Iterator[Entry]],
-        entry: Callable[[AnyLane, int], Entry | None],
+        leases: Callable[[WorkerHandle], Iterator[Entry]],
+        entry: Callable[[WorkerHandle, int], Entry | None],
         call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._leases = leases
         self._entry = entry
         self._call_later = call_later
-        self._watched: set[DaskLane] = set()
+        self._watched: set[DaskHandle] = set()
         self.is_used = False  #: whether any task has had a limit
 
-    def of(self, lane: AnyLane, task_ids: list[int]) -> dict[int, float]:
+    def of(self, handle: WorkerHandle, task_ids: list[int]) -> dict[int, float]:
         """The limits of tasks, those that have one."""
         if not self.is_used:
             return {}
-        entries = [self._entry(lane, task_id) for task_id in task_ids]
+        entries = [self._entry(handle, task_id) for task_id in task_ids]
         return {entry.id: entry.limit for entry in entries if entry is not None and entry.limit}
 
-    def watch(self, lane: DaskLane) -> None:
+    def watch(self, handle: DaskHandle) -> None:
         """The lane has got work. It is watched until it has none any more."""
-        if self.is_used and lane not in self._watched:
-            self._watched.add(lane)
-            self._look_in(lane, self._allowed(lane))
+        if self.is_used and handle not in self._watched:
+            self._watched.add(handle)
+            self._look_in(handle, self._allowed(handle))
 
-    def overdue(self, lane: DaskLane, task_id: int) -> None:
+    def overdue(self, handle: DaskHandle, task_id: int) -> None:
         """The seat says that this task takes too long."""
-        entry = self._entry(lane, task_id)
-        if entry is not None and not lane.killed:
-            end_overdue(lane, entry)
+        entry = self._entry(handle, task_id)
+        if entry is not None and not handle.killed:
+            end_overdue(handle, entry)
 
-    def _look_in(self, lane: DaskLane, seconds: float) -> None:
-        self._call_later(seconds, lambda: self._look(lane))
+    def _look_in(self, handle: DaskHandle, seconds: float) -> None:
+        self._call_later(seconds, lambda: self._look(handle))
 
-    def _look(self, lane: DaskLane) -> None:
-        self._watched.discard(lane)
-        head = self._head(lane)
-        if lane.is_gone or lane.killed or not head:
+    def _look(self, handle: DaskHandle) -> None:
+        self._watched.discard(handle)
+        head = self._head(handle)
+        if handle.is_gone or handle.killed or not head:
             return
-        self._watched.add(lane)
-        left = lane.head_since + self._allowed(lane) - monotonic()
+        self._watched.add(handle)
+        left = handle.head_since + self._allowed(handle) - monotonic()
         if left > 0 or not all(entry.limit for entry in head):
-            self._look_in(lane, max(left, _MARGIN))
+            self._look_in(handle, max(left, _MARGIN))
         else:
-            lane.ask(self._allowed(lane), lambda hears: self._answered(lane, hears))
+            handle.ask(self._allowed(handle), lambda hears: self._answered(handle, hears))
 
-    def _answered(self, lane: DaskLane, hears: bool) -> None:
-        head = self._head(lane)
-        if lane.is_gone or lane.killed or not head:
-            self._watched.discard(lane)
+    def _answered(self, handle: DaskHandle, hears: bool) -> None:
+        head = self._head(handle)
+        if handle.is_gone or handle.killed or not head:
+            self._watched.discard(handle)
         elif hears:
-            self._look_in(lane, self._allowed(lane))
+            self._look_in(handle, self._allowed(handle))
         elif len(head) == 1:
-            self.overdue(lane, head[0].id)
+            self.overdue(handle, head[0].id)
         else:
             logger.warning(
                 "One of %d items takes longer than MPWORKERS_ITEM_TIMEOUT; their worker %s is "
                 "killed, and they run again one by one",
                 len(head),
-                lane.title,
+                handle.title,
             )
-            lane.is_silent = True
-            lane.kill_for_good()
+            handle.is_silent = True
+            handle.kill_for_good()
 
-    def _allowed(self, lane: DaskLane) -> float:
+    def _allowed(self, handle: DaskHandle) -> float:
         """Seconds for the longest task of the oldest message."""
-        return max((entry.limit for entry in self._head(lane)), default=0.0) + _MARGIN
+        return max((entry.limit for entry in self._head(handle)), default=0.0) + _MARGIN
 
-    def _head(self, lane: DaskLane) -> list[Entry]:
+    def _head(self, handle: DaskHandle) -> list[Entry]:
         """The unsettled tasks of the oldest message."""
-        leases = list(self._leases(lane))
+        leases = list(self._leases(handle))
         return [entry for entry in leases if entry.message is leases[0].message]

@@ -10,21 +10,29 @@ from typing import Protocol
 
 from scrapy_mpworkers.backends.dask.client import Done
 from scrapy_mpworkers.backends.dask.connection import Connection
-from scrapy_mpworkers.wire.framing import decode_report, encode_order
-from scrapy_mpworkers.wire.messages import POISON_PILL, Answer, Batch, Boot, Order, Report, Setup
+from scrapy_mpworkers.wire.framing import decode_report, encode_command
+from scrapy_mpworkers.wire.messages import (
+    POISON_PILL,
+    Answer,
+    Batch,
+    Boot,
+    Command,
+    OpenCrawl,
+    Report,
+)
 
 
 class Owner(Protocol):
     """What a lane needs of its pool."""
 
-    def heard(self, lane: DaskLane, report: Report, size: int) -> None: ...
-    def is_overdue(self, lane: DaskLane, task_id: int) -> None: ...
-    def is_killed(self, lane: DaskLane) -> None: ...
-    def failed(self, lane: DaskLane, why: str) -> None: ...
-    def limits(self, lane: DaskLane, task_ids: list[int]) -> dict[int, float]: ...
+    def heard(self, handle: DaskHandle, report: Report, size: int) -> None: ...
+    def is_overdue(self, handle: DaskHandle, task_id: int) -> None: ...
+    def is_killed(self, handle: DaskHandle) -> None: ...
+    def failed(self, handle: DaskHandle, why: str) -> None: ...
+    def limits(self, handle: DaskHandle, task_ids: list[int]) -> dict[int, float]: ...
 
 
-class DaskLane:
+class DaskHandle:
     """All its methods are called in the crawl's thread.
 
     Args:
@@ -81,10 +89,10 @@ class DaskLane:
         """How many messages are open."""
         return self._open
 
-    def sit(self, setup: Setup) -> None:
+    def sit(self, setup: OpenCrawl) -> None:
         """Open the consumers of a crawl there."""
         self.known.update(definition.number for definition in setup.definitions)
-        order = b"".join(encode_order(Boot((setup,))))
+        order = b"".join(encode_command(Boot((setup,))))
         self._connection.sit(self.address, self._seat, order, self._done(0))
 
     def send(self, order: Batch) -> None:
@@ -121,9 +129,9 @@ class DaskLane:
         """Ask whether the worker hears; *answered* is told within *seconds*."""
         self._connection.ask(self.address, seconds, answered)
 
-    def _send(self, name: str, order: Order, limits: dict[int, float]) -> None:
+    def _send(self, name: str, order: Command, limits: dict[int, float]) -> None:
         self._numbers += 1
-        data = b"".join(encode_order(order))
+        data = b"".join(encode_command(order))
         key = f"{name}-{uuid.uuid4().hex}"
         message = self._seat, self._numbers, data, limits
         self._connection.send(self.address, key, message, self._done(self._numbers))

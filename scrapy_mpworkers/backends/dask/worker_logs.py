@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from twisted.python.log import PythonLoggingObserver
 
-from scrapy_mpworkers.backends.dask.worker_thread import Guest, guest_of_thread
+from scrapy_mpworkers.backends.dask.worker_thread import ThreadOwner, guest_of_thread
 from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.worker import consumer
@@ -25,10 +25,10 @@ _OF_THE_HOST = ("distributed", "dask", "tornado", "bokeh")
 
 def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.Consumers:
     """The factory that a Setup names."""
-    return consumer.build(payload, definitions, log_as_guest, GuestRecords)
+    return consumer.build(payload, definitions, log_as_guest, ThreadRecords)
 
 
-class GuestRecords(Records):
+class ThreadRecords(Records):
     """The records of one seat."""
 
     def collect(self) -> None:
@@ -43,8 +43,8 @@ class _Collector(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: WeakKeyDictionary[Guest, Records] = WeakKeyDictionary()
-        self.levels: WeakKeyDictionary[Guest, LogLevels] = WeakKeyDictionary()
+        self.records: WeakKeyDictionary[ThreadOwner, Records] = WeakKeyDictionary()
+        self.levels: WeakKeyDictionary[ThreadOwner, LogLevels] = WeakKeyDictionary()
 
     def emit(self, record: logging.LogRecord) -> None:
         guest = guest_of_thread()

@@ -12,10 +12,10 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from scrapy_mpworkers.backends.dask.command_queue import Delivery
-from scrapy_mpworkers.wire.framing import decode_order
+from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
+from scrapy_mpworkers.wire.framing import decode_command
 from scrapy_mpworkers.wire.messages import Answer, Batch, Boot
-from scrapy_mpworkers.worker.crawls import Consumers, Host, OwnTasks
+from scrapy_mpworkers.worker.crawls import Consumers, OpenCrawls, OwnTasks
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude, attempt_as_guest
 
@@ -26,16 +26,16 @@ _turn = threading.Lock()  # of the process: one seat at a time runs pipelines
 _of_thread = threading.local()
 
 
-class Guest:
+class ThreadOwner:
     """Stands for a seat, as long as it has threads."""
 
 
-def guest_of_thread() -> Guest | None:
+def guest_of_thread() -> ThreadOwner | None:
     """Whose thread this is; ``None`` if it is the host's."""
     return getattr(_of_thread, "guest", None)
 
 
-class Seat:
+class WorkerThread:
     """Takes deliveries in the order of their numbers, from 0.
 
     Args:
@@ -43,8 +43,8 @@ class Seat:
     """
 
     def __init__(self, prelude: Prelude = NO_PRELUDE, crawl: str = "") -> None:
-        self.deliveries: dict[int, Delivery] = {}
-        self._guest = Guest()
+        self.deliveries: dict[int, PendingCommand] = {}
+        self._guest = ThreadOwner()
         self._next = 0
         self._is_ending = False
         self._prelude = prelude
@@ -52,14 +52,14 @@ class Seat:
         self._unfit: Exception | None = None
         bystanders = {thread.name for thread in threading.enumerate()}
         self._loop = WatchfulLoop((*bystanders, *_OF_THE_HOST))
-        self._host = Host(self._loop.guard, lambda: not self._is_ending, OwnTasks(self._loop))
+        self._host = OpenCrawls(self._loop.guard, lambda: not self._is_ending, OwnTasks(self._loop))
         self._due = asyncio.Event()
         self.thread = threading.Thread(target=self._run, name="mpworkers-seat", daemon=True)
         self.thread.start()
 
     # In the host's loop
 
-    def put(self, delivery: Delivery) -> None:
+    def put(self, delivery: PendingCommand) -> None:
         """Take an order. A network may deliver two in the wrong order."""
         self.deliveries[delivery.number] = delivery
         self._call(self._due.set)
@@ -132,9 +132,9 @@ class Seat:
         with _turn:
             await self._close(None)
 
-    async def _obey(self, delivery: Delivery) -> bool:
+    async def _obey(self, delivery: PendingCommand) -> bool:
         """Do what an order says; whether it was the pill."""
-        order = decode_order(delivery.order)
+        order = decode_command(delivery.order)
         delivery.order = b""
         if isinstance(order, Boot):
             for setup in order.setups:
@@ -146,7 +146,7 @@ class Seat:
             return True
         return False
 
-    async def _work(self, batch: Batch, delivery: Delivery) -> None:
+    async def _work(self, batch: Batch, delivery: PendingCommand) -> None:
         consumers: Consumers = self._host.consumers(batch.crawl)
         if batch.definitions:
             consumers.define(batch.definitions)
@@ -160,7 +160,7 @@ class Seat:
             delivery.begin(task.id)
             delivery.add(batch.crawl, await consumers.consume(task), task is tasks[-1])
 
-    async def _close(self, delivery: Delivery | None) -> None:
+    async def _close(self, delivery: PendingCommand | None) -> None:
         for crawl in self._host.crawls:
             closed = await self._host.close(crawl)
             if delivery is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import DropItem
 
-from .pipelines import Gate, Mark
+from .pipelines import Latch, Mark
 from .signs import tell
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Once:
         return item
 
 
-class SecondGate(Gate):
+class SecondGate(Latch):
     """Another hop with the same gate."""
 
     def process_item(self, item: dict[str, Any]) -> Any:
