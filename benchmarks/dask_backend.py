@@ -14,7 +14,7 @@ import platform
 import statistics
 from typing import Any, NamedTuple
 
-from benchmarks.drive import Metrics, Spec
+from benchmarks.drive import Figures, Spec
 from benchmarks.groups import CORES
 from benchmarks.measure import run
 from benchmarks.peers import OURS
@@ -69,7 +69,7 @@ def spec_of(load: Load, backend: str, seconds: float) -> Spec:
 def measure(loads: list[Load], backends: tuple[str, ...], runs: int, seconds: float) -> None:
     """Interleaved runs, and a row for each load."""
     for load in loads:
-        found: dict[str, list[Metrics]] = {backend: [] for backend in backends}
+        found: dict[str, list[Figures]] = {backend: [] for backend in backends}
         specs = {backend: spec_of(load, backend, seconds) for backend in backends}
         for number in range(runs):
             for backend in reversed(backends) if number % 2 else backends:
@@ -77,10 +77,10 @@ def measure(loads: list[Load], backends: tuple[str, ...], runs: int, seconds: fl
         print(row(load, specs, found), flush=True)
 
 
-def row(load: Load, specs: dict[str, Spec], found: dict[str, list[Metrics]]) -> str:
+def row(load: Load, specs: dict[str, Spec], found: dict[str, list[Figures]]) -> str:
     """One row: items a second, their ratio, and the CPU of Scrapy's process."""
     rates = {
-        backend: [specs[backend].count / metrics.seconds for metrics in several]
+        backend: [specs[backend].count / figures.seconds for figures in several]
         for backend, several in found.items()
     }
     cells = [load.title, f"{load.workers}"]
@@ -93,17 +93,17 @@ def row(load: Load, specs: dict[str, Spec], found: dict[str, list[Metrics]]) -> 
         cells.append(f"{statistics.median(rates['dask']) / ideal:.0%}")
     if len(rates) > 1:
         cells += [f"{used_by_all(specs[one].count, found[one]) * 1e3:,.3f}" for one in found]
-    cpu = [metrics.cpu / specs["dask"].count for metrics in found["dask"]]
+    cpu = [figures.cpu / specs["dask"].count for figures in found["dask"]]
     cells.append(f"{statistics.median(cpu) * 1e6:,.0f}")
     return "| " + " | ".join(cells) + " |"
 
 
-def used_by_all(count: int, runs: list[Metrics]) -> float:
+def used_by_all(count: int, runs: list[Figures]) -> float:
     """Seconds of CPU for an item: of Scrapy's process and all below it, the scheduler included.
 
     Where cores are full that decides, and other work on the machine hardly changes it.
     """
-    return statistics.median((metrics.cpu + metrics.worker_cpu) / count for metrics in runs)
+    return statistics.median((figures.cpu + figures.worker_cpu) / count for figures in runs)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Spec:
 
 
 @dataclass
-class Metrics:
+class Figures:
     """What came out, in seconds.
 
     ``cpu``: of this process; ``busy``: that workers spent in items, as our own stats tell (0.0 for
@@ -71,24 +71,24 @@ class DrivingSpider(scrapy.Spider):
     async def start(self) -> AsyncIterator[Any]:
         assert self.crawler.engine is not None
         manager = self.crawler.engine.scraper.itemproc
-        self.crawler.metrics = await drive(self.spec, manager.process_item_async)  # type: ignore[attr-defined]
+        self.crawler.figures = await drive(self.spec, manager.process_item_async)  # type: ignore[attr-defined]
         return
         yield
 
 
-async def drive(spec: Spec, process: Process) -> Metrics:
+async def drive(spec: Spec, process: Process) -> Figures:
     """Warm up, then measure."""
-    metrics = Metrics()
+    figures = Figures()
     items = make_items(spec.items, spec.warm_up + spec.count, **spec.options)()
     await run(islice(items, spec.warm_up), process, spec.window)
-    ticker = asyncio.ensure_future(watch_lag(metrics.lags)) if spec.lag else None
+    ticker = asyncio.ensure_future(watch_lag(figures.lags)) if spec.lag else None
     seconds, cpu, worker_cpu = time.perf_counter(), time.process_time(), cpu_of_children()
     await run(items, process, spec.window)
-    metrics.seconds, metrics.cpu = time.perf_counter() - seconds, time.process_time() - cpu
-    metrics.worker_cpu = cpu_of_children() - worker_cpu
+    figures.seconds, figures.cpu = time.perf_counter() - seconds, time.process_time() - cpu
+    figures.worker_cpu = cpu_of_children() - worker_cpu
     if ticker is not None:
         ticker.cancel()
-    return metrics
+    return figures
 
 
 async def run(items: Iterator[Any], process: Process, window: int) -> None:
@@ -137,16 +137,16 @@ def settings_of(spec: Spec) -> dict[str, Any]:
     }
 
 
-def measure(spec: Spec) -> Metrics:
+def measure(spec: Spec) -> Figures:
     """Run the crawl in this process."""
     process = CrawlerProcess(settings_of(spec))
     crawler = process.create_crawler(DrivingSpider)
     process.crawl(crawler, spec=spec)
     process.start()
-    metrics: Metrics = crawler.metrics  # type: ignore[attr-defined]
+    figures: Figures = crawler.figures  # type: ignore[attr-defined]
     busy = crawler.stats.get_value("mpworkers/time/busy_s", 0.0)
-    metrics.busy = busy * spec.count / (spec.count + spec.warm_up)
-    return metrics
+    figures.busy = busy * spec.count / (spec.count + spec.warm_up)
+    return figures
 
 
 if __name__ == "__main__":

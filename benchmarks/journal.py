@@ -63,10 +63,10 @@ def crawl(journal: bool, items: int) -> None:
 def run(journal: bool, items: int) -> dict[str, float]:
     """One crawl in a process of its own: items a second, CPU seconds of Scrapy's process."""
     command = [sys.executable, "-m", "benchmarks.journal", "crawl", str(int(journal)), str(items)]
-    metrics: dict[str, float] = json.loads(
+    figures: dict[str, float] = json.loads(
         subprocess.run(command, check=True, capture_output=True).stdout
     )
-    return metrics
+    return figures
 
 
 def main(runs: int, items: int) -> None:
@@ -86,7 +86,7 @@ def main(runs: int, items: int) -> None:
 
 
 def _median(name: str, runs: list[dict[str, float]]) -> float:
-    return statistics.median(metrics[name] for metrics in runs)
+    return statistics.median(figures[name] for figures in runs)
 
 
 def _print(name: str, one: dict[str, float], other: dict[str, float]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.drive import Metrics, Spec
+from benchmarks.drive import Figures, Spec
 from benchmarks.groups import Group
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ class Row:
     lag_max: float | None
 
 
-def run(spec: Spec, folder: Path = ROOT) -> Metrics:
+def run(spec: Spec, folder: Path = ROOT) -> Figures:
     """One run, with the package as it lies in *folder*, and with these benchmarks.
 
     Raises:
@@ -54,7 +54,7 @@ def run(spec: Spec, folder: Path = ROOT) -> Metrics:
         )
     if done.returncode:
         raise RuntimeError(f"{spec} failed:\n{done.stderr[-2000:]}")
-    return Metrics(**json.loads(done.stdout.splitlines()[-1]))
+    return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def in_turn(names: Sequence[str], runs: int) -> Iterator[str]:
@@ -68,14 +68,14 @@ def in_turn(names: Sequence[str], runs: int) -> Iterator[str]:
 def measure(group: Group, runs: int) -> Iterator[Row]:
     """Interleaved runs of all peers, and the median of each."""
     specs = {peer: group.spec_of(peer) for peer in group.peers}
-    found: Mapping[str, list[Metrics]] = {peer: [] for peer in specs}
+    found: Mapping[str, list[Figures]] = {peer: [] for peer in specs}
     for peer in in_turn(list(specs), runs):
         found[peer].append(run(specs[peer]))
     for peer, spec in specs.items():
         yield row(peer, spec, found[peer])
 
 
-def row(peer: str, spec: Spec, runs: Sequence[Metrics]) -> Row:
+def row(peer: str, spec: Spec, runs: Sequence[Figures]) -> Row:
     """The medians of some *runs*."""
 
     def median(values: Iterator[float]) -> float:
@@ -83,12 +83,12 @@ def row(peer: str, spec: Spec, runs: Sequence[Metrics]) -> Row:
 
     return Row(
         peer,
-        median(spec.count / metrics.seconds for metrics in runs),
-        median(metrics.cpu / spec.count for metrics in runs),
-        median(metrics.worker_cpu / spec.count for metrics in runs),
-        median(metrics.busy / metrics.seconds / spec.workers for metrics in runs),
-        median(percentile(metrics.lags, 99) for metrics in runs) if spec.lag else None,
-        median(max(metrics.lags) for metrics in runs) if spec.lag else None,
+        median(spec.count / figures.seconds for figures in runs),
+        median(figures.cpu / spec.count for figures in runs),
+        median(figures.worker_cpu / spec.count for figures in runs),
+        median(figures.busy / figures.seconds / spec.workers for figures in runs),
+        median(percentile(figures.lags, 99) for figures in runs) if spec.lag else None,
+        median(max(figures.lags) for figures in runs) if spec.lag else None,
     )
 
 

@@ -81,13 +81,13 @@ def crawl(enabled: bool) -> None:
 def run(enabled: bool) -> dict[str, float]:
     """One crawl in a process of its own: milliseconds of lag, and its seconds."""
     command = [sys.executable, "-m", "benchmarks.reactor_lag", "crawl", str(int(enabled))]
-    metrics = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    lags = sorted(1000 * lag for lag in metrics["lags"])
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    lags = sorted(1000 * lag for lag in figures["lags"])
     return {
         "p50": statistics.median(lags),
         "p99": lags[int(0.99 * (len(lags) - 1))],
         "max": lags[-1],
-        "seconds": metrics["seconds"],
+        "seconds": figures["seconds"],
     }
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.drive import Metrics
+from benchmarks.drive import Figures
 from benchmarks.groups import GROUPS, Group
 from benchmarks.measure import ROOT, in_turn, row, run
 from benchmarks.peers import OURS
@@ -56,10 +56,10 @@ def main() -> None:
 def compare(group: Group, folders: Mapping[str, Path], runs: int) -> None:
     """One group of runs, with the code of each folder."""
     spec = group.spec_of(OURS)
-    found: dict[str, list[Metrics]] = {name: [] for name in folders}
+    found: dict[str, list[Figures]] = {name: [] for name in folders}
     for name in in_turn(list(folders), runs):
         found[name].append(run(spec, folders[name]))
-    rows = {name: row(name, spec, metrics) for name, metrics in found.items()}
+    rows = {name: row(name, spec, figures) for name, figures in found.items()}
     first = next(iter(rows.values()))
     print(f"{group.section}, {group.title}")
     for name, medians in rows.items():

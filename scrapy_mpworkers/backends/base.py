@@ -175,7 +175,7 @@ def warm_up(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider
     long, if it has a function for that, ``foresee(options, plans, spidercls)``."""
     plans, _ = plans_of(options, hops)
     if any(plan.hops and plan.settings.pool.workers for plan in plans):
-        begin = getattr(find_backend(options.backend), "foresee", None)
+        begin = getattr(find_backend(options.backend), "warm_up", None)
         if begin is not None:
             begin(options, plans, spidercls)
 

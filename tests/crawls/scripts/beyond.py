@@ -59,7 +59,7 @@ without_reactor = settings.get("TWISTED_REACTOR_ENABLED") is False
 process = (AsyncCrawlerProcess if without_reactor else CrawlerProcess)(
     settings={
         "ADDONS": {"scrapy_mpworkers.Addon": 500},
-        "MPWORKERS_PIPELINES": {odd_pipelines.WorkerChannel: 1, odd_pipelines.Looks: 2},
+        "MPWORKERS_PIPELINES": {odd_pipelines.Ends: 1, odd_pipelines.Looks: 2},
         "MPWORKERS_WORKERS": 2,
         **settings,
         "FEEDS": {},

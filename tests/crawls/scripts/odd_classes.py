@@ -34,7 +34,7 @@ def main():
     decorated = odd_items.Decorated.func
 
     objects = {
-        "Product": odd_items.Result(1, 2),
+        "Product": odd_items.Product(1, 2),
         "Model": odd_items.Model(n=1, a=2),
         "Row": odd_items.Row(n=1, a=2),
         "Point": odd_items.Point(1, 2),
@@ -72,7 +72,7 @@ def main():
             if kind == "made_there":
                 item["same"] = (
                     (type(it[0]).__name__, it[0].a) == ("Local", 2)
-                    and type(it[1]) is odd_items.Result
+                    and type(it[1]) is odd_items.Product
                     and it[2] is odd_items.Colour.GREEN
                     and it[3].name == "DARK"
                 )

@@ -10,7 +10,7 @@ import attrs
 import pydantic
 import scrapy
 
-Result = dataclasses.make_dataclass("Made", [("n", int), ("a", int)])  # of the module "types"
+Product = dataclasses.make_dataclass("Made", [("n", int), ("a", int)])  # of the module "types"
 Model = pydantic.create_model("CreatedModel", n=(int, ...), a=(int, ...))
 Row = type("Another", (scrapy.Item,), {"n": scrapy.Field(), "a": scrapy.Field()})
 Point = collections.namedtuple("P", "n a")
@@ -116,7 +116,7 @@ class Work:
         if item["kind"] == "local":
             it.colour = type(it).Shade.DARK
         if item["kind"] == "made_there":
-            item["it"] = [self.own(1, 2), Result(1, 2), Colour.GREEN, self.own.Shade.DARK]
+            item["it"] = [self.own(1, 2), Product(1, 2), Colour.GREEN, self.own.Shade.DARK]
         elif item["kind"] in CHANGED:
             it.a += 1
         return item

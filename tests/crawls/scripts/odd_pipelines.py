@@ -115,7 +115,7 @@ LOOKS = {
 }
 
 
-class WorkerChannel:
+class Ends:
     async def process_item(self, item):
         if item.get("way") == "awaited":
             await asyncio.sleep(0.001)

@@ -27,7 +27,7 @@ class PagesSpider(scrapy.Spider):
             yield Page(n=n)
 
 
-class Latch:
+class Gate:
     def process_item(self, item):
         tell("busy", item["n"])
         wait_at_gate()
@@ -43,7 +43,7 @@ class Check:
 process = (AsyncCrawlerProcess if without_reactor else CrawlerProcess)(
     settings={
         "ADDONS": {"scrapy_mpworkers.Addon": 500},
-        "MPWORKERS_PIPELINES": {Latch: 300},
+        "MPWORKERS_PIPELINES": {Gate: 300},
         "MPWORKERS_WORKERS": 2,
         "ITEM_PIPELINES": {Check: 400},
         **settings,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import DropItem
 
-from .pipelines import Latch, Mark
+from .pipelines import Gate, Mark
 from .signs import tell
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Once:
         return item
 
 
-class SecondGate(Latch):
+class SecondGate(Gate):
     """Another hop with the same gate."""
 
     def process_item(self, item: dict[str, Any]) -> Any:

@@ -33,7 +33,7 @@ class Mark:
         tell("closed", os.getpid())
 
 
-class Latch(Mark):
+class Gate(Mark):
     """Holds each item until the test opens the gate."""
 
     def process_item(self, item: dict[str, Any]) -> Any:
