@@ -79,7 +79,7 @@ def test_a_system_without_semaphores_ends_the_crawl_with_cause_and_remedy(
 
     ended = crawl(launch, "no_semaphores", method, 6, "Mark")
 
-    [sentence] = [line for line in ended.log.splitlines() if "pool.tenant] ERROR" in line]
+    [sentence] = [line for line in ended.log.splitlines() if "pool.executor] ERROR" in line]
     assert "no worker can be started" in sentence
     assert "/dev/shm, which must be there and writable. Mount a tmpfs on it" in sentence
     assert "could not be started" not in ended.log
@@ -92,7 +92,7 @@ def test_pipeline_that_kills_every_worker_breaks_the_pool_early_and_says_why(
 ) -> None:
     ended = launch.crawl("pages", World("asyncio", method), "items=60", **offload("Exits")).finish()
 
-    [sentence] = [line for line in ended.log.splitlines() if "pool.tenant] ERROR" in line]
+    [sentence] = [line for line in ended.log.splitlines() if "pool.executor] ERROR" in line]
     found = re.search(r"(\d+) workers died within 30 s before they settled anything", sentence)
     # Three for each of the first thirteen items, the first one for the next, by two workers.
     assert found is not None

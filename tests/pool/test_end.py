@@ -178,7 +178,7 @@ def test_no_worker_outlives_a_killed_parent_whose_child_lives_on(start_script, v
     said = lines_of(voice, 3)
     (heir,) = [int(pid) for word, pid in said if word == "heir"]
     busy = [int(pid) for word, pid in said if word != "heir"]
-    server = [p.pid for p in children() if "worker.server" in str(p.cmdline())]
+    server = [p.pid for p in children() if "worker.fork_server" in str(p.cmdline())]
 
     script.kill()
     try:

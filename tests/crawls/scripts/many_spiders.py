@@ -124,7 +124,7 @@ def workers():
             command = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        is_server = "worker.server" in command and process.ppid() == os.getpid()
+        is_server = "worker.fork_server" in command and process.ppid() == os.getpid()
         if is_server:
             servers.add(process.pid)
         if "resource_tracker" not in command and not is_server:
