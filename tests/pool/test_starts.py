@@ -55,8 +55,15 @@ def start(processes: Processes, *args: Any) -> Any:
 
 
 def the_server() -> psutil.Process:
-    (server,) = [child for child in children() if child.ppid() == os.getpid()]
+    (server,) = filter(is_own_child, children())
     return server
+
+
+def is_own_child(process: psutil.Process) -> bool:
+    try:
+        return bool(process.ppid() == os.getpid())
+    except psutil.NoSuchProcess:  # a worker of the server, which may end meanwhile
+        return False
 
 
 def exit_code_of(process: Any) -> int | None:

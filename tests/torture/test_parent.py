@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -124,7 +125,10 @@ def test_idle_pool_sleeps(make_bench, method, seconds):
     before, worked = wake_ups(threads), cpu(processes)
     bench.wait_seconds(seconds)
 
-    assert wake_ups(threads) - before < 5 * seconds
+    # The thread that notices a suspended machine ends when it has nothing to do for some seconds.
+    woken = [count - before[thread] for thread, count in wake_ups(threads).items()]
+    assert woken != []
+    assert sum(woken) < 5 * seconds
     assert cpu(processes) - worked <= 0.02
     assert bench.run(Square(3)) == [9]
 
@@ -137,12 +141,15 @@ def pool_threads() -> list[int]:
     ]
 
 
-def wake_ups(threads: list[int]) -> int:
-    total = 0
+def wake_ups(threads: list[int]) -> dict[int, int]:
+    """Return how often each thread has been woken; without those that have ended."""
+    counts = {}
     for thread in threads:
-        status = Path(f"/proc/self/task/{thread}/status").read_text()
-        total += sum(int(n.split()[1]) for n in status.splitlines() if "ctxt_switches" in n)
-    return total
+        with contextlib.suppress(FileNotFoundError):
+            status = Path(f"/proc/self/task/{thread}/status").read_text()
+            lines = [line for line in status.splitlines() if "ctxt_switches" in line]
+            counts[thread] = sum(int(line.split()[1]) for line in lines)
+    return counts
 
 
 def cpu(processes: list[psutil.Process]) -> float:
