@@ -8,7 +8,7 @@ import select
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from scrapy.utils.asyncio import is_asyncio_available
 from twisted.internet.defer import Deferred
@@ -18,107 +18,33 @@ from zope.interface import implementer
 from scrapy_mpworkers.pool.interface import Loop
 
 
-class EventLoop(Loop, Protocol):
-    """What the components need of it. ``under``: the asyncio loop, or the reactor."""
-
-    under: Any
-
-    def close(self) -> None:
-        """Forget what was to be called later: a timer would keep its crawl in memory."""
-
-    def waiter(self) -> Waiter:
-        """Something to await once, until :func:`end`."""
-
-
-class Waiter(Protocol):
-    """What is awaited once, until it gets a value."""
+class Future(Protocol):
+    """A result that is awaited once: a future of asyncio, or a Deferred in that form."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def done(self) -> bool:
-        """Whether it has got one, or the wait was cancelled."""
+        """Return whether it has a result, or the wait was cancelled."""
 
     def set_result(self, value: Any, /) -> None:
-        """Give it one."""
+        """Give it its result."""
 
 
-def end(waiter: Waiter, value: Any = None) -> None:
-    """End the wait for *waiter* with a value, unless the wait was cancelled."""
-    if not waiter.done():
-        waiter.set_result(value)
+def resolve(future: Future, value: Any = None) -> None:
+    """Give *future* its result, unless the wait for it was cancelled."""
+    if not future.done():
+        future.set_result(value)
 
 
-def current_loop() -> EventLoop:
-    """The loop of the crawl that runs in this thread."""
-    return _AsyncioLoop() if is_asyncio_available() else _ReactorLoop()
+class EventLoop(Loop):
+    """The loop of one crawl, which holds the timers of that crawl alone.
 
+    Attributes:
+        native: the asyncio loop, or the reactor.
+        create_future: makes a :class:`Future`.
+    """
 
-def is_closed(under: Any) -> bool:
-    """Whether an asyncio loop will never run again; a reactor is never known to."""
-    return isinstance(under, asyncio.AbstractEventLoop) and under.is_closed()
-
-
-class Latch:
-    """Opens once, with a value; any number may wait, before and after. A value that is an
-    exception is raised."""
-
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = loop
-        self._value: list[Any] = []
-        self._waiting: list[Waiter] = []
-
-    @property
-    def is_open(self) -> bool:
-        """Whether :meth:`open` was called."""
-        return bool(self._value)
-
-    def open(self, value: Any = None) -> None:
-        """End all waits; a second call does nothing."""
-        if not self._value:
-            self._value.append(value)
-            for waiter in self._waiting:
-                end(waiter)
-
-    async def wait(self) -> Any:
-        """The value, when the gate is open."""
-        if not self._value:
-            waiter = self._loop.waiter()
-            self._waiting.append(waiter)
-            await waiter
-        value = self._value[0]
-        if not isinstance(value, BaseException):
-            return value
-        try:
-            raise value
-        finally:
-            # Whoever has opened the gate may be handling an error of somebody else, which this one
-            # would keep alive with the crawl: Twisted tells of a crawl's failure when it is freed.
-            value.__context__ = None
-
-
-class Staggered:
-    """Calls functions in their order, each in another turn of the loop."""
-
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = loop
-        self.due: deque[Callable[[], None]] = deque()  #: that wait, and the one that is called
-
-    def call(self, function: Callable[[], None]) -> None:
-        """Call *function* in a turn to come."""
-        self.due.append(function)
-        if len(self.due) == 1:
-            self._loop.call_soon(self._next)
-
-    def _next(self) -> None:
-        try:
-            self.due[0]()
-        finally:
-            self.due.popleft()
-            if self.due:
-                self._loop.call_soon(self._next)
-
-
-class _Timers:
-    """The timers of one crawl."""
+    native: Any
+    create_future: Callable[[], Future]
 
     def __init__(self) -> None:
         self._timers: dict[int, Any] = {}
@@ -134,6 +60,7 @@ class _Timers:
         self._timers[number] = self._start_timer(seconds, fire)
 
     def close(self) -> None:
+        """Cancel the timers, which would keep their crawl in memory."""
         while self._timers:
             _, timer = self._timers.popitem()
             timer.cancel()
@@ -142,60 +69,130 @@ class _Timers:
         raise NotImplementedError
 
 
-class _AsyncioLoop(_Timers):
+def current_loop() -> EventLoop:
+    """The loop of the crawl that runs in this thread."""
+    return _AsyncioLoop() if is_asyncio_available() else _ReactorLoop()
+
+
+def is_closed(native: Any) -> bool:
+    """Return whether an asyncio loop will never run again; of a reactor nobody knows."""
+    return isinstance(native, asyncio.AbstractEventLoop) and native.is_closed()
+
+
+class Latch:
+    """A latch opens once, with a value, for all who wait for it, before and after.
+
+    A value that is an exception is raised in those who wait.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._value: list[Any] = []
+        self._waiting: list[Future] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`open` was called."""
+        return bool(self._value)
+
+    def open(self, value: Any = None) -> None:
+        """End all waits; a second call does nothing."""
+        if not self._value:
+            self._value.append(value)
+            for future in self._waiting:
+                resolve(future)
+
+    async def wait(self) -> Any:
+        """Wait until the latch is open, and return its value."""
+        if not self._value:
+            future = self._loop.create_future()
+            self._waiting.append(future)
+            await future
+        value = self._value[0]
+        if not isinstance(value, BaseException):
+            return value
+        try:
+            raise value
+        finally:
+            # Whoever has opened the latch may be handling an error of somebody else, which this one
+            # would keep alive with the crawl: Twisted tells of a crawl's failure when it is freed.
+            value.__context__ = None
+
+
+class Staggered:
+    """Calls functions in their order, each in another iteration of the loop."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self.due: deque[Callable[[], None]] = deque()  #: that wait, and the one that is called
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call *function* in an iteration to come."""
+        self.due.append(function)
+        if len(self.due) == 1:
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        try:
+            self.due[0]()
+        finally:
+            self.due.popleft()
+            if self.due:
+                self._loop.call_soon(self._next)
+
+
+class _AsyncioLoop(EventLoop):
     def __init__(self) -> None:
         super().__init__()
-        self.under = self._loop = asyncio.get_event_loop()
-        # As create_future(), of which there is one for each item, without its frame.
-        self.waiter = partial(asyncio.Future, loop=self._loop)
+        self.native = asyncio.get_event_loop()
+        # As its create_future(), of which there is one for each item, without the frame.
+        self.create_future = partial(asyncio.Future, loop=self.native)
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(function)
+        self.native.call_soon_threadsafe(function)
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        self._loop.call_soon(function)
+        self.native.call_soon(function)
 
     def add_reader(self, fd: int, function: Callable[[], None]) -> None:
-        self._loop.add_reader(fd, function)
+        self.native.add_reader(fd, function)
 
     def remove_reader(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
+        self.native.remove_reader(fd)
 
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
-        return self._loop.call_later(seconds, function)
+        return self.native.call_later(seconds, function)
 
 
-class _ReactorLoop(_Timers):
+class _ReactorLoop(EventLoop):
     def __init__(self) -> None:
         super().__init__()
         # Not at the top of the module: the import installs a reactor.
         from twisted.internet import reactor
 
-        self.under = self._reactor = cast(Any, reactor)
+        self.native = reactor
+        self.create_future = _DeferredFuture
         self._readers: dict[int, _Reader] = {}
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
-        self._reactor.callFromThread(function)
+        self.native.callFromThread(function)
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        self._reactor.callLater(0, function)
+        self.native.callLater(0, function)
 
     def add_reader(self, fd: int, function: Callable[[], None]) -> None:
         self._readers[fd] = _Reader(fd, function)
-        self._reactor.addReader(self._readers[fd])
+        self.native.addReader(self._readers[fd])
 
     def remove_reader(self, fd: int) -> None:
-        self._reactor.removeReader(self._readers.pop(fd))
+        self.native.removeReader(self._readers.pop(fd))
 
     def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
-        return self._reactor.callLater(seconds, function)
-
-    def waiter(self) -> Waiter:
-        return _DeferredWaiter()
+        return self.native.callLater(seconds, function)
 
 
-class _DeferredWaiter(Deferred[Any]):
-    """A Deferred, as a future has it."""
+class _DeferredFuture(Deferred[Any]):
+    """A Deferred with the methods of a future."""
 
     def done(self) -> bool:
         return bool(self.called)
@@ -206,7 +203,7 @@ class _DeferredWaiter(Deferred[Any]):
 
 @implementer(IReadDescriptor)
 class _Reader:
-    """A file descriptor, as reactors want it."""
+    """A file descriptor in the form that reactors want."""
 
     def __init__(self, fd: int, function: Callable[[], None]) -> None:
         self._fd = fd

@@ -153,7 +153,7 @@ def _find_pool(manning: WorkerSpec) -> LocalWorkerGroup:
     from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 
     loop = current_loop()  # not the crawl's, which ends with it
-    place = _key(manning), loop.under
+    place = _key(manning), loop.native
     pool = _at_work.get(place)
     if pool is not None and not pool.is_ending:
         return pool

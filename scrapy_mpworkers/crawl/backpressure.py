@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from scrapy_mpworkers.eventloop import EventLoop, Waiter, end
+from scrapy_mpworkers.eventloop import EventLoop, Future, resolve
 
 
 class Backpressure:
@@ -27,7 +27,7 @@ class Backpressure:
         self._max_count, self._max_bytes = max_count, max_bytes
         self._count = self._bytes = 0
         self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
-        self._waiting: deque[tuple[int, Waiter]] = deque()
+        self._waiting: deque[tuple[int, Future]] = deque()
         self._when_drained: list[Callable[[], None]] = []
 
     @property
@@ -86,7 +86,7 @@ class Backpressure:
         while self._waiting and self._has_room(self._waiting[0][0]):
             size, turn = self._waiting.popleft()
             self._take(size)
-            end(turn)
+            resolve(turn)
 
     def _has_room(self, size: int) -> bool:
         if self._count < self._max_count and self._bytes + size <= self._max_bytes:
@@ -100,7 +100,7 @@ class Backpressure:
         self._bytes += size
 
     async def _turn(self, size: int) -> None:
-        turn = self._loop.waiter()
+        turn = self._loop.create_future()
         place = (size, turn)
         self._waiting.append(place)
         try:

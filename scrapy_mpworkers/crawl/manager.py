@@ -19,7 +19,7 @@ from scrapy_mpworkers.crawl.events import CrawlEvents
 from scrapy_mpworkers.crawl.patches import ScraperWakeup, count_items_of_start, watch_closing
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.stats import publish
-from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, end
+from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, resolve
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.lint.changed import changed_state
 from scrapy_mpworkers.pool.cpus import usable_cpus
@@ -223,8 +223,8 @@ class LevelManager:
             if self._stopped is not None:
                 await self._stopped.wait()
                 return
-            turn = loop.waiter()
-            loop.call_later(_LOOK_AGAIN, partial(end, turn))
+            turn = loop.create_future()
+            loop.call_later(_LOOK_AGAIN, partial(resolve, turn))
             await turn
             has_items = any(level.backpressure.pending for level in self.levels)
             patience = _PATIENCE if has_items else patience - _LOOK_AGAIN

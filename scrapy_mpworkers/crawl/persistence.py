@@ -14,7 +14,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.resume import Resumed, Resumption, StoredItem
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.eventloop import EventLoop, Latch, end
+from scrapy_mpworkers.eventloop import EventLoop, Latch, resolve
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.settings import WorkerSettings
@@ -101,9 +101,9 @@ class Persistence:
         if isinstance(kept, LeftEntry):
             return JournaledTask(self._journal, kept.number, None)
         assert self._loop is not None
-        committed = self._loop.waiter()
+        committed = self._loop.create_future()
         frame = self._codec.stored(shipment.frame, shipment.results)
-        number = self._journal.add(hop.paths, frame, partial(end, committed))
+        number = self._journal.add(hop.paths, frame, partial(resolve, committed))
         return JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:

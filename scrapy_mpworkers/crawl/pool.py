@@ -12,7 +12,7 @@ from scrapy_mpworkers.crawl.backpressure import Backpressure
 from scrapy_mpworkers.crawl.events import CrawlEvents
 from scrapy_mpworkers.crawl.item import ShippedItem, unreadable
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.eventloop import EventLoop, Staggered, Waiter, end
+from scrapy_mpworkers.eventloop import EventLoop, Future, Staggered, resolve
 from scrapy_mpworkers.pool.interface import DeadLettered, Settle
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.keys import key_function
@@ -99,19 +99,19 @@ class Level:
 
     def _sent(self, hop: int, shipment: ShippedItem, key: Any) -> Awaitable[Outcome | DeadLettered]:
         # Should the wait be cancelled, the item goes on all the same, as it would inline.
-        waiter = self._loop.waiter()
-        self.pool.submit(hop, shipment, partial(self._settled, waiter, shipment.size), key)
-        return waiter
+        future = self._loop.create_future()
+        self.pool.submit(hop, shipment, partial(self._settled, future, shipment.size), key)
+        return future
 
-    def _settled(self, waiter: Waiter, size: int, outcome: Outcome | DeadLettered) -> None:
+    def _settled(self, future: Future, size: int, outcome: Outcome | DeadLettered) -> None:
         # None overtakes another one: those behind a large one have a turn each, too.
         if size > LONG or self._turns.due:
-            self._turns.call(partial(self._end, waiter, size, outcome))
+            self._turns.call(partial(self._end, future, size, outcome))
         else:
-            self._end(waiter, size, outcome)
+            self._end(future, size, outcome)
 
-    def _end(self, waiter: Waiter, size: int, outcome: Outcome | DeadLettered) -> None:
-        end(waiter, outcome)
+    def _end(self, future: Future, size: int, outcome: Outcome | DeadLettered) -> None:
+        resolve(future, outcome)
         self.backpressure.leave(size)
 
     async def outcome_of_call(
@@ -124,10 +124,10 @@ class Level:
             limit: seconds that it may take, if not those of the level.
         """
         await self._enter(call.size)
-        waiter = self._loop.waiter()
-        task_id = self.pool.submit(CALL, call, partial(end, waiter), None, limit)
+        future = self._loop.create_future()
+        task_id = self.pool.submit(CALL, call, partial(resolve, future), None, limit)
         try:
-            return await waiter  # type: ignore[no-any-return]
+            return await future  # type: ignore[no-any-return]
         except BaseException:
             self.pool.withdraw(task_id)
             raise
