@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import struct
 import termios
 import threading
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from typing import Any
 
 from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.wire.arena import Arena, make_arena
-from scrapy_mpworkers.wire.framing import encode_command
+from scrapy_mpworkers.wire.framing import encode_command, size_prefix
 from scrapy_mpworkers.wire.messages import Command
 
 #: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
@@ -168,7 +167,7 @@ def _message(order: Command, arena: Arena | None) -> tuple[list[bytes], int]:
     """*order* as ``Connection.send_bytes`` would write it: in pieces, and its size."""
     body = encode_command(order, arena)
     size = sum(map(len, body))
-    head = struct.pack("!i", size) if size < 1 << 31 else struct.pack("!iQ", -1, size)
+    head = size_prefix(size)
     return [head, *body], len(head) + size
 
 

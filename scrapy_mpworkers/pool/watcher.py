@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
@@ -17,7 +16,12 @@ from time import monotonic
 from scrapy_mpworkers.pool.channel import PIPE_BYTES
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle, while_it_lives
-from scrapy_mpworkers.wire.framing import REPORT_PREFIX, NotAReportError, decode_report
+from scrapy_mpworkers.wire.framing import (
+    REPORT_PREFIX,
+    NotAReportError,
+    decode_report,
+    parse_prefix,
+)
 from scrapy_mpworkers.wire.messages import Report
 
 logger = logging.getLogger(__name__)
@@ -152,11 +156,7 @@ class Watcher:
 
 
 class _Assembly:
-    """Puts the messages of ``Connection.send_bytes`` together from what has arrived.
-
-    The format is that of CPython's multiprocessing/connection.py: a signed 4-byte length, or -1
-    and an unsigned 8-byte length, then the bytes.
-    """
+    """Puts the messages of ``Connection.send_bytes`` together from what has arrived."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -192,15 +192,10 @@ class _Assembly:
             yield message
 
     def _span(self) -> slice | None:
-        start, buffer = 4, self._buffer
-        if len(buffer) < start:
+        buffer = self._buffer
+        if (prefix := parse_prefix(buffer)) is None:
             return None
-        (size,) = struct.unpack_from("!i", buffer)
-        if size == -1:
-            start = 12
-            if len(buffer) < start:
-                return None
-            (size,) = struct.unpack_from("!Q", buffer, 4)
+        start, size = prefix
         first = buffer[start : start + len(REPORT_PREFIX)]
         if size < len(REPORT_PREFIX) or first != REPORT_PREFIX[: len(first)]:
             # Before all of it is here: its size may be any, and would never be reached.

@@ -1,8 +1,13 @@
-"""How messages become bytes and come back from them."""
+"""Messages become bytes here, and bytes messages.
+
+Each is behind its size, as ``Connection.send_bytes`` writes it (CPython's
+multiprocessing/connection.py): a signed 4-byte length, or -1 and an unsigned 8-byte length.
+"""
 
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Iterable
 
 from scrapy_mpworkers.wire.arena import Arena
@@ -25,6 +30,29 @@ REPORT_PREFIX = b"\x80\x05"
 
 class NotAReportError(Exception):
     """Something that is no report has come out of a pipe for reports."""
+
+
+_SIZE, _MARKED_SIZE = struct.Struct("!i"), struct.Struct("!iQ")
+
+
+def size_prefix(size: int) -> bytes:
+    """Return what is written in front of a message of *size* bytes."""
+    return _SIZE.pack(size) if size < 1 << 31 else _MARKED_SIZE.pack(-1, size)
+
+
+def parse_prefix(data: bytes | bytearray) -> tuple[int, int] | None:
+    """Return the length of the prefix that *data* begins with, and the size of the message.
+
+    ``None``: the prefix is not complete. 4 bytes tell it, or 12.
+    """
+    if len(data) < _SIZE.size:
+        return None
+    (size,) = _SIZE.unpack_from(data)
+    if size != -1:
+        return _SIZE.size, size
+    if len(data) < _MARKED_SIZE.size:
+        return None
+    return _MARKED_SIZE.size, _MARKED_SIZE.unpack_from(data)[1]
 
 
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import select
-import struct
 from multiprocessing.queues import JoinableQueue
 from typing import Any
 
 from scrapy_mpworkers.wire.arena import Arena
-from scrapy_mpworkers.wire.framing import decode_command
+from scrapy_mpworkers.wire.framing import decode_command, parse_prefix
 from scrapy_mpworkers.wire.messages import Command
 from scrapy_mpworkers.worker.ends import OwnEnd
 
@@ -59,10 +58,10 @@ class CommandReader:
             self._arena.release()
 
     def _message(self) -> memoryview:
-        (size,) = struct.unpack("!i", self._read(4))
-        if size == -1:
-            (size,) = struct.unpack("!Q", self._read(8))
-        return self._read(size)
+        head = bytes(self._read(4))
+        while (prefix := parse_prefix(head)) is None:
+            head += self._read(8)
+        return self._read(prefix[1])
 
     def _read(self, size: int) -> memoryview:
         whole = rest = self._room(size)
