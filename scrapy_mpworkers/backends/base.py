@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 
 #: Builds a crawl's consumers in a process of ours.
-IN_OUR_PROCESS = "scrapy_mpworkers.worker.consumer:build"
+IN_OUR_PROCESS = "scrapy_mpworkers.worker.consumer"
 
 
 class Executor(Protocol):
@@ -187,7 +187,7 @@ def setup_maker(
 
     Args:
         make_state: the crawl as it is at the moment.
-        factory: what builds its consumers, as ``"module:function"``.
+        factory: the module that builds its consumer in a worker.
     """
     blobs = codec.definitions.blobs
 

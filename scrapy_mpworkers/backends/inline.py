@@ -26,7 +26,7 @@ from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.exceptions import pack_exception
 from scrapy_mpworkers.wire.messages import Task, TaskStatus
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
-from scrapy_mpworkers.worker.consumer import Consumers
+from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
 
 
@@ -150,7 +150,7 @@ class InlineExecutor:
             frame = self._make_state()
             self._learn(frame.needs)
             state: CrawlState = codec.load(bytes(frame.data))
-            self._consumers = Consumers(state, codec, _unguarded, _NoRecords())
+            self._consumers = CrawlConsumer(state, codec, _unguarded, _NoRecords())
             self._has_batches = state.batches
             await self._consumers.open()
         except BaseException as error:

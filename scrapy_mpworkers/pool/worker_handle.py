@@ -25,6 +25,7 @@ from scrapy_mpworkers.pool.start_methods import SERVER_GONE, Processes, take_for
 from scrapy_mpworkers.pool.task_queue import Message
 from scrapy_mpworkers.wire.messages import Boot, CloseCrawl, Command, OpenCrawl
 from scrapy_mpworkers.worker import main as worker_side
+from scrapy_mpworkers.worker.channel import WorkerChannel
 
 #: Seconds in which a killed worker ends, if it ever does.
 _END_SECONDS = 5.0
@@ -111,7 +112,7 @@ class ProcessHandle:
 
     def _make_ends(
         self, context: BaseContext, undo: ExitStack, given_away: ExitStack
-    ) -> worker_side.WorkerChannel:
+    ) -> WorkerChannel:
         # Ours until it is the worker's turn to build and open its consumers. From then on whoever
         # takes it first decides: the worker that it opens them, or we that it never will. (It is
         # the first semaphore of all, so that it is the one that cannot be made.)
@@ -124,7 +125,7 @@ class ProcessHandle:
         undo.callback(self.reports.close)
         given_away.callback(reports_w.close)
         self.scoreboard = context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
-        return worker_side.WorkerChannel(
+        return WorkerChannel(
             self.orders.queue, self.orders.arena, reports_w, self.scoreboard, self.permit
         )
 

@@ -80,9 +80,9 @@ class Batch(NamedTuple):
 
 
 class OpenCrawl(NamedTuple):
-    """How to build the consumers of a crawl, which are to be opened now.
+    """How to build the consumer of a crawl, which is to be opened now.
 
-    ``factory`` is ``"module:function"``; it is called with ``payload`` and the loaded definitions.
+    ``factory`` names the module whose ``build`` is called with ``payload`` and the definitions.
     """
 
     crawl: int

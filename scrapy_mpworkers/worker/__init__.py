@@ -1,15 +1,18 @@
 """WORKER SIDE. Every line in here runs in a worker process, or in the server that forks them.
 
-server      what the fork server imports before any worker exists
-forking     its loop: forks a worker on request and tells how it ends
-main        boot and main loop: get an order, consume, report
-reporter    the report pipe: outcomes leave together, or in time
+fork_server imports what all workers need, and forks one on request
+forking     the server's loop: it tells how each worker ends
 process     process group, signals, death of the parent
+prelude, early_logs, hash_seed
+            what happens in a worker before any pipeline is there
+main        boot and main loop: get a command, consume, report
+channel     the ends of the pipes: commands in, reports out
 loop        an asyncio loop that notices when an await can never end
-consumer    builds and runs the user's pipelines, a consumer for each hop
-watch       warns of pipelines that are wrong in several processes, by source and first items
-crawler     the crawler that a pipeline sees
-seat, delivery, guest
-            the same for a worker process that is not ours: a thread there instead of a process
-stats, logs collect the side effects of an item until its report leaves
+crawls      whose consumers are open here
+consumer    runs a task through the pipelines of its hop
+pipelines   the user's pipelines of a hop; calls of functions
+crawler, arrivals
+            the crawler, stats and engine that a pipeline sees
+monitor     warns of pipelines that are wrong in several processes, by source and first items
+logs        collects log records until the report of their item leaves
 """

@@ -22,12 +22,11 @@ from scrapy_mpworkers.wire.messages import CALL, Definition, Outcome, Task, Task
 from scrapy_mpworkers.wire.pickling import for_home
 from scrapy_mpworkers.wire.texts import ascii_safe, named
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
-from scrapy_mpworkers.worker.calls import CallHop
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.monitor import warn_and_watch, warn_of_missing
-from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines, hop_pipelines
+from scrapy_mpworkers.worker.pipelines import CallHop, Guard, HopPipelines, hop_pipelines
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +61,9 @@ def build(
     payload: bytes,
     definitions: Sequence[Definition],
     begin_to_log: Callable[[LogLevels], None] = log_like_parent,
-    make_records: Callable[[Callable[[Any], bytes]], TakesRecords] = Records,
-) -> Consumers:
-    """The factory that a Setup names: loads the state of the crawl and builds its consumers.
+    make_records: Callable[[WorkerCodec], TakesRecords] = Records,
+) -> CrawlConsumer:
+    """Load the state of the crawl, and build its consumer.
 
     Args:
         begin_to_log: makes this process log what the parent wants.
@@ -77,17 +76,23 @@ def build(
     assert isinstance(loop, WatchfulLoop)
     state: CrawlState = codec.load(payload)
     begin_to_log(state.log_levels)
-    records = make_records(codec.dump)
+    records = make_records(codec)
     records.collect()
-    consumers = Consumers(state, codec, loop.guard, records)
+    consumer = CrawlConsumer(state, codec, loop.guard, records)
     if state.placement is not None:
-        warn_of_missing(consumers.hops(), consumers.missing)
-        warn_and_watch(consumers.hops(), state.placement)
-    return consumers
+        warn_of_missing(consumer.hops(), consumer.missing)
+        warn_and_watch(consumer.hops(), state.placement)
+    return consumer
 
 
-class Consumers:
-    """The consumers of all hops of a level of one crawl, and the crawler that they share."""
+def describe(error: BaseException) -> bytes:
+    """Pickle why a consumer could not be built, opened or closed."""
+    codec = WorkerCodec()
+    return bytes(codec.dump(pack_exception(error, codec.dump)))
+
+
+class CrawlConsumer:
+    """The pipelines of all hops of a level of one crawl, and the crawler that they share."""
 
     def __init__(
         self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: TakesRecords
@@ -120,7 +125,7 @@ class Consumers:
         """The user's pipelines, hop by hop."""
         return list(self._hops.values())
 
-    def take_over(self) -> None:
+    def activate(self) -> None:
         """From now on what happens in this process is this crawl's, until another takes over."""
         self._records.collect()
 

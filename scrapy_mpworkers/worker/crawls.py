@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -19,15 +19,13 @@ from scrapy_mpworkers.wire.messages import (
     Outcome,
     Task,
 )
-
-#: Awaits; in a worker, an await that can never end is an error instead of a hang.
-Guard = Callable[[Awaitable[None]], Awaitable[None]]
+from scrapy_mpworkers.worker.loop import WatchfulLoop
 
 
-class Consumers(Protocol):
-    """What the factory of a Setup makes: the consumers of all hops of one crawl."""
+class Consumer(Protocol):
+    """Runs tasks of one crawl, through the hops of a level."""
 
-    def take_over(self) -> None: ...
+    def activate(self) -> None: ...
     async def open(self) -> None: ...
     async def consume(self, task: Task) -> Outcome: ...
     async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]: ...
@@ -36,12 +34,22 @@ class Consumers(Protocol):
     def define(self, definitions: Sequence[Definition]) -> None: ...
 
 
+class ConsumerFactory(Protocol):
+    """A module that an :class:`OpenCrawl` names."""
+
+    def build(self, payload: bytes, definitions: Sequence[Definition]) -> Consumer:
+        """Return the consumer of a crawl, which is not open yet."""
+
+    def describe(self, error: BaseException) -> bytes:
+        """Return why a consumer could not be built, opened or closed, as the crawl reads it."""
+
+
 class Withdrawn(Exception):
-    """The pool has no use for this worker any more, and kills it this very moment."""
+    """Raised in a worker that the pool has no use for any more, and kills this very moment."""
 
 
 class OwnTasks:
-    """Which crawl each asyncio task is of: that of the task that made it.
+    """Knows which crawl each asyncio task is of: that of the task that made it.
 
     Args:
         loop: of the worker; its task factory is replaced.
@@ -53,11 +61,11 @@ class OwnTasks:
         loop.set_task_factory(self._make)
 
     def begin(self, crawl: int) -> None:
-        """What the running task makes from now on is of this crawl."""
+        """Count what the running task makes from now on as this crawl's."""
         self._crawl.set(crawl)
 
     async def cancel(self, crawl: int) -> None:
-        """End those of a crawl, as ``asyncio.run`` does at its end."""
+        """End the tasks of a crawl, as ``asyncio.run`` does at its end."""
         left = [task for task, of in list(self._tasks.items()) if of == crawl and not task.done()]
         for task in left:
             task.cancel()
@@ -70,95 +78,82 @@ class OwnTasks:
 
 
 class OpenCrawls:
-    """The consumers by crawl. What is logged in between belongs to the one that is at work.
+    """The consumers by crawl. What is logged in between belongs to the one that is active."""
 
-    Args:
-        guard: awaits what the user's pipelines do.
-        may_open: asked before the first of them is opened.
-        tasks: asyncio's, by crawl.
-    """
-
-    def __init__(self, guard: Guard, may_open: Callable[[], bool], tasks: OwnTasks) -> None:
-        self._guard = guard
-        self._tasks = tasks
-        self._may_open = may_open
-        self._consumers: dict[int, Consumers] = {}
-        self._at_work: int | None = None
+    def __init__(self, loop: WatchfulLoop) -> None:
+        self._guard = loop.guard
+        self._tasks = OwnTasks(loop)
+        self._consumers: dict[int, Consumer] = {}
+        self._factories: dict[int, ConsumerFactory] = {}
+        self._active: int | None = None
 
     @property
     def crawls(self) -> list[int]:
         """Those whose consumers are open."""
         return list(self._consumers)
 
-    def consumers(self, crawl: int) -> Consumers:
-        """Those of *crawl*, at work from now on."""
+    def activate(self, crawl: int) -> Consumer:
+        """Return the consumer of *crawl*, which is active from now on."""
         found = self._consumers[crawl]
-        if crawl != self._at_work:
+        if crawl != self._active:
             self._begin(crawl)
-            found.take_over()
+            found.activate()
         return found
 
-    async def open(self, setup: OpenCrawl, unfit: Exception | None = None) -> Opened | OpenFailed:
-        """Build and open the consumers of a crawl.
+    async def open(
+        self, setup: OpenCrawl, may_open: Callable[[], bool], unfit: Exception | None = None
+    ) -> Opened | OpenFailed:
+        """Build and open the consumer of a crawl.
 
         Args:
+            may_open: asked before the first of them is opened.
             unfit: why that cannot work in this process.
 
         Raises:
             Withdrawn: nothing of the user's may be opened here any more.
         """
         self._begin(setup.crawl)
+        factory = factory_of(setup)
         try:
             if unfit is not None:
                 raise unfit
-            consumers = factory_of(setup)(setup.payload, setup.definitions)
-            if not self._may_open():
+            consumer = factory.build(setup.payload, setup.definitions)
+            if not may_open():
                 raise Withdrawn
-            await self._guard(consumers.open())
+            await self._guard(consumer.open())
         except Withdrawn:
             raise
         except BaseException as error:
-            return OpenFailed(setup.crawl, _describe(error))
-        self._consumers[setup.crawl] = consumers
-        return Opened(setup.crawl, consumers.effects())
+            return OpenFailed(setup.crawl, factory.describe(error))
+        self._consumers[setup.crawl] = consumer
+        self._factories[setup.crawl] = factory
+        return Opened(setup.crawl, consumer.effects())
 
     async def close(self, crawl: int) -> Closed:
-        """Close the consumers of a crawl, if they are open, and free what they hold."""
+        """Close the consumer of a crawl, if it is open, and free what it holds."""
         if crawl not in self._consumers:
             return Closed(crawl, None, None)
-        consumers = self.consumers(crawl)
+        consumer = self.activate(crawl)
         del self._consumers[crawl]
         failure = None
         try:
-            await self._guard(consumers.close())
+            await self._guard(consumer.close())
         except BaseException as error:
-            failure = _describe(error)
-        closed = Closed(crawl, consumers.effects(), failure)
-        del consumers
+            failure = self._factories[crawl].describe(error)
+        closed = Closed(crawl, consumer.effects(), failure)
+        del consumer, self._factories[crawl]
         await self._tasks.cancel(crawl)
         if self._consumers:
-            self.consumers(next(iter(self._consumers)))
+            self.activate(next(iter(self._consumers)))
             gc.collect()  # a crawler and its pipelines refer to each other, and models are large
         return closed
 
     def _begin(self, crawl: int) -> None:
-        self._at_work = crawl
+        self._active = crawl
         self._tasks.begin(crawl)
 
 
-def factory_of(setup: OpenCrawl) -> Callable[[bytes, Sequence[Definition]], Consumers]:
-    """What builds the consumers of a crawl."""
-    module, _, function = setup.factory.partition(":")
-    factory: Callable[[bytes, Sequence[Definition]], Consumers]
-    factory = getattr(importlib.import_module(module), function)
-    return factory
-
-
-def _describe(error: BaseException) -> bytes:
-    # Imported late: it brings Scrapy along, which this module does not need otherwise.
-    from scrapy_mpworkers.wire.exceptions import pack_exception
-    from scrapy_mpworkers.wire.worker_codec import WorkerCodec
-
-    codec = WorkerCodec()
-    data: Any = codec.dump(pack_exception(error, codec.dump))
-    return bytes(data)
+def factory_of(setup: OpenCrawl) -> ConsumerFactory:
+    """Import what builds the consumer of a crawl."""
+    factory: Any = importlib.import_module(setup.factory)
+    return factory  # type: ignore[no-any-return]

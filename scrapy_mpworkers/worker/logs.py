@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 from twisted.python.log import PythonLoggingObserver
 
 from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.effects import WireRecord, pack_record
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker import early_logs
 
 
@@ -17,11 +16,11 @@ class Records:
     """The log records of one crawl in this process, in their wire form, until they are taken.
 
     Args:
-        dump: pickles for that crawl.
+        codec: pickles for that crawl.
     """
 
-    def __init__(self, dump: Callable[[Any], bytes]) -> None:
-        self._dump = dump
+    def __init__(self, codec: WorkerCodec) -> None:
+        self._codec = codec
         self._records: list[WireRecord] = []
 
     def collect(self) -> None:
@@ -31,7 +30,7 @@ class Records:
 
     def add(self, record: logging.LogRecord) -> None:
         """Another one."""
-        self._records.append(pack_record(record, self._dump))
+        self._records.append(pack_record(record, self._codec.dump))
 
     def take(self) -> tuple[WireRecord, ...]:
         """The records since the last call."""

@@ -45,7 +45,7 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
         self.slow_callback_duration = math.inf
 
     def has_company(self) -> bool:
-        """Whether anything but the running task may be due: of a pipeline's own tasks or timers.
+        """Return whether anything but the running task may be due, of pipelines' tasks or timers.
 
         A turn of the loop for nothing takes as long as all the rest of a small item. asyncio does
         not tell in public (``_ready`` and ``_scheduled`` are those of CPython 3.10 to 3.13).
@@ -55,7 +55,7 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]  # typing.TypeVarTuple came with Python 3.11
         self, executor: Any, func: Any, *args: Any
     ) -> asyncio.Future[Any]:
-        """As asyncio's; also counts the calls that are under way."""
+        """Call *func* in another thread as asyncio does, and count the calls under way."""
         future = super().run_in_executor(executor, func, *args)
         self._watchful.calls += 1
         future.add_done_callback(self._watchful.call_done)
@@ -80,6 +80,14 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
             raise StuckError(_STUCK) from None
         finally:
             self._watchful.watch(None)
+
+
+async def cancel_the_rest() -> None:
+    """End the tasks that pipelines have left, as ``asyncio.run`` does."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 class _WatchfulSelector(selectors.DefaultSelector):

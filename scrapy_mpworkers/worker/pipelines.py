@@ -1,4 +1,4 @@
-"""The user's pipelines of one hop.
+"""The user's pipelines of one hop, or the function that a call names.
 
 Scrapy's own ItemPipelineManager builds, opens and closes them: it gives ``from_crawler``,
 ``NotConfigured``, the ``spider`` argument and ``async`` methods exactly as in the crawl.
@@ -6,6 +6,7 @@ Scrapy's own ItemPipelineManager builds, opens and closes them: it gives ``from_
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
@@ -91,6 +92,16 @@ class HopPipelines(ItemPipelineManager):
             return await guard(ensure_awaitable(returned, _warn=global_object_name(method)))
         except BaseException as error:
             return error
+
+
+class CallHop:
+    """Calls functions that came as tasks, in the place of a hop's pipelines."""
+
+    async def process(self, call: Any, guard: Guard) -> Any:
+        """Call the function, and return what it returns, or what a coroutine function ends with."""
+        function, args, kwargs = call
+        returned = function(*args, **kwargs)
+        return await guard(returned) if inspect.isawaitable(returned) else returned
 
 
 def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:

@@ -24,12 +24,16 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> Consumers:
     return Consumers(pickle.loads(payload), definitions)
 
 
+def describe(error: BaseException) -> bytes:
+    return pickle.dumps(f"{type(error).__name__}: {error}")
+
+
 class Consumers:
     def __init__(self, behaviour: Behaviour, definitions: Sequence[Definition]) -> None:
         self._behaviour = behaviour
         self._defined = list(definitions)
 
-    def take_over(self) -> None: ...
+    def activate(self) -> None: ...
 
     async def open(self) -> None:
         _call(self._behaviour.open)

@@ -217,7 +217,7 @@ class Bench:
         self.pool = PoolExecutor(
             lambda: self.manager,
             options,
-            lambda crawl: OpenCrawl(crawl, (), f"{consumers.__name__}:build", payload),
+            lambda crawl: OpenCrawl(crawl, (), consumers.__name__, payload),
             self.blobs,
             self.events,
             self.calls,

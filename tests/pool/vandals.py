@@ -55,7 +55,7 @@ class ClosesReportsAndIsSlow:
 @dataclass(frozen=True)
 class ClosesOrders:
     def __call__(self) -> None:
-        os.close(_worker()._inbox.fd)
+        os.close(_worker()._commands.fd)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _reports() -> int:
 def _slow_down() -> None:
     # The next task of this worker, whatever it is, takes long.
     worker = _worker()
-    (consumers,) = worker._host._consumers.values()
+    (consumers,) = worker._crawls._consumers.values()
     consume = consumers.consume
 
     async def slowly(task: Any) -> Any:

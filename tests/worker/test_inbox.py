@@ -15,7 +15,7 @@ from scrapy_mpworkers.pool.channel import PIPE_BYTES, CommandWriter
 from scrapy_mpworkers.wire.arena import ARENA_BYTES
 from scrapy_mpworkers.wire.frames import Large
 from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, OpenCrawl
-from scrapy_mpworkers.worker.inbox import CommandReader
+from scrapy_mpworkers.worker.channel import CommandReader
 
 
 @pytest.fixture

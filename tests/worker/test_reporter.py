@@ -15,7 +15,7 @@ import pytest
 
 from scrapy_mpworkers.wire.framing import decode_report
 from scrapy_mpworkers.wire.messages import Opened, Outcome, Outcomes
-from scrapy_mpworkers.worker.reporter import PATIENCE, Reporter
+from scrapy_mpworkers.worker.channel import PATIENCE, Reporter
 
 Start = Callable[..., Connection]
 
@@ -55,7 +55,7 @@ def arrived(ours: Connection) -> list[int]:
 
 
 def quick_batch(the_workers: Connection) -> None:
-    sender = Reporter(the_workers, batch_seconds=100)
+    sender = Reporter(the_workers, [0.0] * 4, batch_seconds=100)
     sender.add(outcome(1))
     sender.add(outcome(2))
     sender.flush(outcome(3))
@@ -70,7 +70,7 @@ def test_a_batch_travels_in_one_message(start: Start) -> None:
 
 
 def long_item(the_workers: Connection) -> None:
-    Reporter(the_workers, batch_seconds=0.01).add(outcome(1))
+    Reporter(the_workers, [0.0] * 4, batch_seconds=0.01).add(outcome(1))
     the_workers.recv_bytes()
 
 
@@ -82,7 +82,7 @@ def test_an_outcome_does_not_wait_for_an_item_that_takes_long(start: Start) -> N
 
 
 def two_batches(the_workers: Connection) -> None:
-    sender = Reporter(the_workers, batch_seconds=0.2 / PATIENCE)
+    sender = Reporter(the_workers, [0.0] * 4, batch_seconds=0.2 / PATIENCE)
     sender.add(outcome(1))
     sender.flush(outcome(2))
     time.sleep(0.15)  # the thread that the first outcome has woken is asleep still
@@ -101,7 +101,7 @@ def test_the_time_of_one_batch_does_not_split_the_next(start: Start) -> None:
 
 
 def other_report(the_workers: Connection) -> None:
-    sender = Reporter(the_workers, batch_seconds=100)
+    sender = Reporter(the_workers, [0.0] * 4, batch_seconds=100)
     sender.add(outcome(1))
     sender.send(Opened(0, None))
 

@@ -29,7 +29,7 @@ from scrapy_mpworkers.wire.messages import (
     Outcomes,
 )
 
-BOOT = Boot((OpenCrawl(0, (), "pool.consumers:build", pickle.dumps(Behaviour())),))
+BOOT = Boot((OpenCrawl(0, (), "pool.consumers", pickle.dumps(Behaviour())),))
 
 
 def run(test: Callable[[WorkerThread], Coroutine[Any, Any, None]]) -> None:

@@ -31,7 +31,7 @@ from scrapy_mpworkers.wire.messages import CALL
 #: than here, and more of them are with a worker. (Measured: docs/dask.md.)
 PACE = Pace(seconds=0.2, largest=256, ahead=3, bytes=inf)
 
-_FACTORY = "scrapy_mpworkers.backends.dask.worker_logs:build"
+_FACTORY = "scrapy_mpworkers.backends.dask.worker_logs"
 
 #: What Dask does itself, and how to have it there.
 _NOT_HERE = {

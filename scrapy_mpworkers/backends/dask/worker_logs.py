@@ -23,8 +23,11 @@ from scrapy_mpworkers.worker.logs import Records
 _OF_THE_HOST = ("distributed", "dask", "tornado", "bokeh")
 
 
-def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.Consumers:
-    """The factory that a Setup names."""
+describe = consumer.describe
+
+
+def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.CrawlConsumer:
+    """Build a consumer in a thread of somebody else's process."""
     return consumer.build(payload, definitions, log_as_guest, ThreadRecords)
 
 

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.wire.framing import decode_command
 from scrapy_mpworkers.wire.messages import Answer, Batch, Boot
-from scrapy_mpworkers.worker.crawls import Consumers, OpenCrawls, OwnTasks
-from scrapy_mpworkers.worker.loop import WatchfulLoop
+from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
+from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude, attempt_as_guest
 
 #: Threads that a cluster may start at any time, and that never wake a seat's loop.
@@ -52,7 +52,7 @@ class WorkerThread:
         self._unfit: Exception | None = None
         bystanders = {thread.name for thread in threading.enumerate()}
         self._loop = WatchfulLoop((*bystanders, *_OF_THE_HOST))
-        self._host = OpenCrawls(self._loop.guard, lambda: not self._is_ending, OwnTasks(self._loop))
+        self._host = OpenCrawls(self._loop)
         self._due = asyncio.Event()
         self.thread = threading.Thread(target=self._run, name="mpworkers-seat", daemon=True)
         self.thread.start()
@@ -97,7 +97,7 @@ class WorkerThread:
             self._unfit = attempt_as_guest(self._prelude, self._crawl)
         try:
             self._loop.run_until_complete(self._serve())
-            self._loop.run_until_complete(_cancel_the_rest())
+            self._loop.run_until_complete(cancel_the_rest())
         finally:
             executor.shutdown(wait=False)
             asyncio.set_event_loop(None)
@@ -138,7 +138,7 @@ class WorkerThread:
         delivery.order = b""
         if isinstance(order, Boot):
             for setup in order.setups:
-                delivery.report(await self._host.open(setup, self._unfit))
+                delivery.report(await self._host.open(setup, self._may_open, self._unfit))
         elif isinstance(order, Batch):
             await self._work(order, delivery)
         else:
@@ -146,30 +146,25 @@ class WorkerThread:
             return True
         return False
 
+    def _may_open(self) -> bool:
+        return not self._is_ending
+
     async def _work(self, batch: Batch, delivery: PendingCommand) -> None:
-        consumers: Consumers = self._host.consumers(batch.crawl)
+        consumer: Consumer = self._host.activate(batch.crawl)
         if batch.definitions:
-            consumers.define(batch.definitions)
+            consumer.define(batch.definitions)
         tasks = batch.tasks
         if batch.together:
             delivery.begin(tasks[0].id)  # it stands for all of them
-            for outcome in await consumers.consume_together(tasks):
+            for outcome in await consumer.consume_together(tasks):
                 delivery.add(batch.crawl, outcome)
             return
         for task in tasks:
             delivery.begin(task.id)
-            delivery.add(batch.crawl, await consumers.consume(task), task is tasks[-1])
+            delivery.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
 
     async def _close(self, delivery: PendingCommand | None) -> None:
         for crawl in self._host.crawls:
             closed = await self._host.close(crawl)
             if delivery is not None:
                 delivery.report(closed)
-
-
-async def _cancel_the_rest() -> None:
-    """End the tasks that pipelines have left, as ``asyncio.run`` does."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
