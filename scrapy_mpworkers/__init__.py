@@ -1,22 +1,22 @@
-"""Runs the CPU-heavy item pipelines of a Scrapy crawl in supervised worker processes.
+"""Run the CPU-heavy item pipelines of a Scrapy crawl in supervised worker processes.
 
-|====================== parent side (Scrapy's process) ======================|== worker side ==|
+|=================== parent (Scrapy's process) ====================|======= worker ========|
 
- spider → WorkerPipeline ──submit──▶ PoolExecutor ──lease──▶ TaskQueue                 ║
-              (await)                    └── Batch ──▶ ProcessHandle ═══ JoinableQueue ╬═▶ main loop
-                                                                              ║      │
- next pipeline ◀── outcome ── PoolExecutor ◀──settle── TaskQueue                       ║      ▼
-                                ▲                                             ║   Consumer
-                    in the loop └── Pool ◀── Watcher ◀═ pipe ═ Report ════════╬═══   │
-                                                                              ║
-                Supervisor: exit handle fired → new ProcessHandle → leases redelivered ║
+ item ─▶ pipelines ─▶ crawl/router ─▶ crawl/pool ─▶ pool/executor  ║
+                                                         │         ║
+                                                   pool/channel ═ queue ═▶ worker/main
+                                                                   ║            │
+                                                                   ║      worker/consumer
+                                                                   ║            │
+                                                   pool/watcher ◀═ pipe ═══ a report
+                                                         │         ║
+ item ◀─ pipelines ◀─ crawl/router ◀─── Future ◀─── pool/executor  ║
 
-A lane is one worker with its own queue, pipe and dial, so a worker that dies takes nothing else
-along. A pool has the lanes; a tenant is one crawl there, for crawls of one process can share it.
-The folders say which process runs a line: ``worker/`` runs in workers, ``pool/`` and the modules
-beside this one in Scrapy's process, ``wire/`` is what crosses between them; ``lint/`` only
-reads source, on either side. All that is of this machine is one backend (``backends/local.py``);
-``backends/dask/`` is another, whose lanes are seats in the workers of a cluster.
+      pool/supervisor: a worker's exit handle fires ─▶ a new worker ─▶ its tasks run again
+
+Each worker has its own queue, pipe and scoreboard, so one that dies takes nothing else along.
+Folders say which process runs a line: ``worker/`` runs in workers, ``wire/`` on both sides, all
+others in Scrapy's process. ``docs/design.md`` says more.
 """
 
 from __future__ import annotations
