@@ -6,11 +6,12 @@ import difflib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from scrapy.settings import BaseSettings
 
@@ -25,6 +26,17 @@ logger = logging.getLogger(__name__)
 _PREFIX = "MPWORKERS_"
 #: What stats under ``mpworkers/`` begin with, and a level may not be called.
 _TAKEN = frozenset({"items", "calls", "workers", "bytes", "time", "pool"})
+
+
+class Setting(NamedTuple):
+    """A setting: its name without ``MPWORKERS_``, its default, and the check that a value passes.
+
+    The check returns the value to use, or raises a ``validators.Invalid`` with what is accepted.
+    """
+
+    name: str
+    default: Any
+    check: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -80,8 +92,6 @@ class WorkerSettings:
 
     enabled: bool
     backend: str
-    dask_address: str | None
-    dask_upload: tuple[Path, ...]
     pool: PoolSettings
     levels: tuple[LevelSettings, ...]
     start_method: str
@@ -98,17 +108,18 @@ class WorkerSettings:
 
 
 def read_settings(settings: BaseSettings) -> WorkerSettings:
-    """Read and check all of them.
+    """Read and check all settings, those too that a backend declares which is not the chosen one.
 
     Raises:
         SettingError: in one sentence: the setting, its value, what is accepted.
     """
     read = partial(_read, settings)
+    if names := _names_of_others(settings):
+        declared = _declared_by_backends()
+        read_declared(settings, [declared[name] for name in names if name in declared])
     return WorkerSettings(
         enabled=read("ENABLED", True, validators.flag),
         backend=read("BACKEND", "local", validators.backend),
-        dask_address=read("DASK_ADDRESS", None, validators.dask_address),
-        dask_upload=read("DASK_UPLOAD", None, validators.uploads),
         pool=_pool(read),
         levels=_levels(settings),
         start_method=read("START_METHOD", None, validators.start_method),
@@ -117,6 +128,18 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         journal=read("JOURNAL", False, validators.flag_with(settings, "JOBDIR")),
         initializer=read("INITIALIZER", None, validators.initializer),
     )
+
+
+def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[str, Any]:
+    """Read and check the settings that a backend declares.
+
+    Returns:
+        their values, by the names without ``MPWORKERS_``.
+
+    Raises:
+        SettingError: as in :func:`read_settings`.
+    """
+    return {setting.name: _read(settings, *setting) for setting in declared}
 
 
 def levels_with_calls(
@@ -137,10 +160,31 @@ def levels_with_calls(
 
 def warn_of_unknown_names(settings: BaseSettings) -> None:
     """Log a warning for each MPWORKERS_ name that is not a setting, with the nearest that is."""
-    for name in settings:
-        if isinstance(name, str) and name.startswith(_PREFIX) and name not in KNOWN:
-            nearest = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0)[0]
+    if names := _names_of_others(settings):
+        known = known_names()
+        for name in [name for name in names if name not in known]:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
             logger.warning("There is no setting %s. Did you mean %s?", name, nearest)
+
+
+def known_names() -> set[str]:
+    """Return the name of every setting that there is, those of installed backends included."""
+    return _OWN_NAMES | _declared_by_backends().keys()
+
+
+def _names_of_others(settings: BaseSettings) -> list[str]:
+    ours = [name for name in settings if isinstance(name, str) and name.startswith(_PREFIX)]
+    return [name for name in ours if name not in _OWN_NAMES]
+
+
+def _declared_by_backends() -> dict[str, Setting]:
+    """Import all backends, which few crawls need, and gather the settings that they declare."""
+    declared: dict[str, Setting] = {}
+    for backend in validators.backends().values():
+        with suppress(Exception):  # one that cannot be imported says why to whoever chooses it
+            rows: Iterable[Setting] = getattr(backend.load(), "settings", ())
+            declared |= {_PREFIX + setting.name: setting for setting in rows}
+    return declared
 
 
 _T = TypeVar("_T")
@@ -263,15 +307,17 @@ _OF_A_POOL = {field.name for field in fields(PoolSettings)}
 _OF_A_LEVEL = {field.name for field in fields(LevelSettings)} - {"pool"}
 _KNOWN_IN_LEVELS = _OF_A_LEVEL | _OF_A_POOL
 _OF_A_CRAWL = {field.name for field in fields(WorkerSettings)} - {"pool"} | {"pipelines"}
-#: Every setting that there is.
-KNOWN = {_PREFIX + name.upper() for name in _OF_A_CRAWL | _OF_A_POOL}
+_OWN_NAMES = {_PREFIX + name.upper() for name in _OF_A_CRAWL | _OF_A_POOL}
 
 __all__ = [
     "Entry",
     "LevelSettings",
     "Pipelines",
     "PoolSettings",
+    "Setting",
     "WorkerSettings",
+    "known_names",
+    "read_declared",
     "read_settings",
     "warn_of_unknown_names",
 ]

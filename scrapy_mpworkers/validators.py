@@ -7,7 +7,7 @@ import multiprocessing
 import numbers
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isroutine
@@ -69,34 +69,6 @@ def backend(value: Any) -> str:
     if value not in backends():
         raise Invalid(f"one of those that are installed: {', '.join(sorted(backends()))}")
     return str(value)
-
-
-def dask_address(value: Any) -> str | None:
-    accepted = (
-        "None (a cluster on this machine), an address such as tcp://scheduler:8786, or the path of "
-        "a scheduler file"
-    )
-    if value is None:
-        return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise Invalid(accepted)
-    text = os.fspath(value)
-    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", str(text))
-    if not is_address and not os.path.isfile(text):
-        raise Invalid(accepted)
-    return str(text)
-
-
-def uploads(value: Any) -> tuple[Path, ...]:
-    accepted = "the folder of a package, a .py file, or a list of them"
-    listed: Iterable[Any] = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
-    try:
-        found = tuple(Path(one).absolute() for one in listed)
-    except TypeError:
-        raise Invalid(accepted) from None
-    if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
-        raise Invalid(accepted)
-    return found
 
 
 def start_method(value: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers.settings import KNOWN
+from scrapy_mpworkers.settings import known_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,4 +29,4 @@ def test_every_setting_of_the_docs_is_known_to_the_code() -> None:
 
     named = set(re.findall(r"`MPWORKERS_([A-Z_]+)[` ]", text))
 
-    assert {f"MPWORKERS_{name}" for name in named} == KNOWN
+    assert {f"MPWORKERS_{name}" for name in named} == known_names()

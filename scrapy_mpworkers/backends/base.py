@@ -160,7 +160,8 @@ class Backend(Protocol):
 
 
 #: Makes a backend; raises a SettingError that names what it cannot do. Levels without workers run
-#: in Scrapy's process, and are not asked for.
+#: in Scrapy's process, and are not asked for. Its attribute ``settings``, if it has one, declares
+#: settings of its own: a sequence of ``settings.Setting``.
 MakeBackend = Callable[[Crawler, WorkerSettings, Sequence[LevelPlan]], Backend]
 
 

@@ -84,7 +84,7 @@ def test_without_dask_everything_else_works() -> None:
         "import pkgutil, importlib, scrapy_mpworkers; "
         "names = [one.name for one in pkgutil.walk_packages("
         "scrapy_mpworkers.__path__, 'scrapy_mpworkers.')]; "
-        "dask = ('station', 'local_cluster'); "
+        "dask = ('dask.plugin', 'local_cluster'); "
         "[importlib.import_module(name) for name in names if not name.endswith(dask)]"
     )
 

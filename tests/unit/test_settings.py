@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from functools import partial
 from itertools import product
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from scrapy.settings import Settings
 
+from scrapy_mpworkers import validators
+from scrapy_mpworkers.backends.dask.backend import DaskBackend
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import Hop, add_component, add_routes, hops_of, routes_of
 from scrapy_mpworkers.pool.cpus import thread_variables, usable_cpus
-from scrapy_mpworkers.settings import LevelSettings, read_settings, warn_of_unknown_names
+from scrapy_mpworkers.settings import (
+    LevelSettings,
+    read_declared,
+    read_settings,
+    warn_of_unknown_names,
+)
 
 
 class A: ...
@@ -38,12 +48,6 @@ PATHS = [f"{__name__}.{cls.__name__}" for cls in (A, B, C, D, E)]
 GOOD = [
     ("BACKEND", "local", "backend", "local"),
     ("BACKEND", "dask", "backend", "dask"),
-    ("DASK_ADDRESS", "tcp://10.0.0.1:8786", "dask_address", "tcp://10.0.0.1:8786"),
-    ("DASK_ADDRESS", "tls://scheduler:8786", "dask_address", "tls://scheduler:8786"),
-    ("DASK_ADDRESS", "scheduler:8786", "dask_address", "scheduler:8786"),
-    ("DASK_ADDRESS", __file__, "dask_address", __file__),
-    ("DASK_ADDRESS", "", "dask_address", None),
-    ("DASK_UPLOAD", __file__, "dask_upload", (Path(__file__),)),
     ("WORKERS", "auto", "workers", usable_cpus()),
     ("WORKERS", "3", "workers", 3),
     ("ENABLED", "0", "enabled", False),
@@ -58,6 +62,14 @@ GOOD = [
     ("DEAD_LETTERS", "dead.jsonl", "dead_letters", Path("dead.jsonl").absolute()),
     ("JOURNAL", "0", "journal", False),
     ("CLOSE_TIMEOUT", "2.5", "close_timeout", 2.5),
+]
+GOOD_OF_DASK = [
+    ("DASK_ADDRESS", "tcp://10.0.0.1:8786", "tcp://10.0.0.1:8786"),
+    ("DASK_ADDRESS", "tls://scheduler:8786", "tls://scheduler:8786"),
+    ("DASK_ADDRESS", "scheduler:8786", "scheduler:8786"),
+    ("DASK_ADDRESS", __file__, __file__),
+    ("DASK_ADDRESS", "", None),
+    ("DASK_UPLOAD", __file__, (Path(__file__),)),
 ]
 BAD = [
     ("ENABLED", "perhaps"),
@@ -101,6 +113,15 @@ def test_good_values_are_read(name: str, value: Any, field: str, read: Any) -> N
     assert getattr(options if hasattr(options, field) else of_the_pool, field) == read
 
 
+@pytest.mark.parametrize(("name", "value", "read"), GOOD_OF_DASK)
+def test_good_values_of_a_backends_own_settings_are_read(name: str, value: Any, read: Any) -> None:
+    settings = Settings({f"MPWORKERS_{name}": value})
+
+    read_settings(settings)
+
+    assert read_declared(settings, DaskBackend.settings)[name] == read
+
+
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_bad_values_get_one_sentence(name: str, value: Any) -> None:
     with pytest.raises(SettingError) as refused:
@@ -115,6 +136,66 @@ def test_an_unknown_name_is_warned_of_with_the_nearest(caplog: pytest.LogCapture
     warn_of_unknown_names(Settings({"MPWORKERS_WORKER": 3}))
 
     assert "Did you mean MPWORKERS_WORKERS?" in caplog.text
+
+
+def test_a_third_partys_backend_declares_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(
+        tmp_path,
+        "abacus",
+        """
+        from scrapy_mpworkers.settings import Setting
+        from scrapy_mpworkers.validators import count
+
+
+        class AbacusBackend:
+            settings = (Setting("ABACUS_BEADS", 10, count),)
+        """,
+    )
+    install(tmp_path, "broken", "import no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(validators, "backends", validators.backends.__wrapped__)
+    good, bad = ({"MPWORKERS_ABACUS_BEADS": value} for value in ("7", "seven"))
+
+    warn_of_unknown_names(Settings(good))
+    for backend in ("local", "abacus"):
+        chosen = {"MPWORKERS_BACKEND": backend}
+        read_settings(Settings(good | chosen))
+        with pytest.raises(SettingError, match="MPWORKERS_ABACUS_BEADS is 'seven', but it must be"):
+            read_settings(Settings(bad | chosen))
+
+    assert not caplog.records
+    declared = validators.backends()["abacus"].load().settings
+    assert read_declared(Settings(good), declared) == {"ABACUS_BEADS": 7}
+    assert read_declared(Settings(), declared) == {"ABACUS_BEADS": 10}
+    warn_of_unknown_names(Settings({"MPWORKERS_ABACUS_BEAD": 7}))
+    assert "Did you mean MPWORKERS_ABACUS_BEADS?" in caplog.text
+
+
+def install(folder: Path, name: str, code: str) -> None:
+    """Lay down the package of a backend, as pip does."""
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (folder / f"{name}.py").write_text(dedent(code))
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[scrapy_mpworkers.backends]\n{name} = {name}:{name.capitalize()}Backend\n"
+    )
+
+
+def test_no_backend_is_imported_for_the_names_of_the_core() -> None:
+    code = (
+        "import sys; from scrapy.settings import Settings; from scrapy_mpworkers import settings; "
+        "given = Settings({'MPWORKERS_WORKERS': 2}); settings.warn_of_unknown_names(given); "
+        "settings.read_settings(given); print('scrapy_mpworkers.backends' in sys.modules); "
+        "given = Settings({'MPWORKERS_DASK_ADDRESS': 'a:1'}); settings.read_settings(given); "
+        "print('distributed' in sys.modules)"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (printed.stdout.split(), printed.stderr) == (["False", "False"], "")
 
 
 def test_native_threads_share_the_cpus_unless_the_user_has_set_them() -> None:

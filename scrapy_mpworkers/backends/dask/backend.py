@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -21,8 +24,8 @@ from scrapy_mpworkers.pool.batching import Pace
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import PoolEvents
-from scrapy_mpworkers.settings import WorkerSettings
-from scrapy_mpworkers.validators import Automatic
+from scrapy_mpworkers.settings import Setting, WorkerSettings, read_declared
+from scrapy_mpworkers.validators import Automatic, Invalid
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.entries import import_path
 from scrapy_mpworkers.wire.messages import CALL
@@ -42,8 +45,41 @@ _NOT_HERE = {
 }
 
 
+def _address(value: Any) -> str | None:
+    accepted = (
+        "None (a cluster on this machine), an address such as tcp://scheduler:8786, or the path of "
+        "a scheduler file"
+    )
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise Invalid(accepted)
+    text = os.fspath(value)
+    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", str(text))
+    if not is_address and not os.path.isfile(text):
+        raise Invalid(accepted)
+    return str(text)
+
+
+def _uploads(value: Any) -> tuple[Path, ...]:
+    accepted = "the folder of a package, a .py file, or a list of them"
+    listed: Iterable[Any] = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
+    try:
+        found = tuple(Path(one).absolute() for one in listed)
+    except TypeError:
+        raise Invalid(accepted) from None
+    if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
+        raise Invalid(accepted)
+    return found
+
+
 class DaskBackend:
-    """Worker processes of a Dask cluster."""
+    """Worker processes of a Dask cluster.
+
+    ``settings``: those that only this backend has.
+    """
+
+    settings = (Setting("DASK_ADDRESS", None, _address), Setting("DASK_UPLOAD", None, _uploads))
 
     def __init__(
         self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
@@ -51,17 +87,18 @@ class DaskBackend:
         _expect_distributed()
         _refuse(crawler.settings)
         self._plans = plans
-        self._is_local = options.dask_address is None
+        own = read_declared(crawler.settings, self.settings)
+        self._is_local = own["DASK_ADDRESS"] is None
         manned = [plan for plan in plans if plan.settings.pool.workers]
         for plan in manned:
             self._refuse_level(plan)
         listed = sum(plan.settings.pool.workers for plan in manned if plan.hops)
         self._connection = Connection(
             Wanted(
-                options.dask_address,
+                own["DASK_ADDRESS"],
                 listed or options.pool.workers,
                 folders_to_import_from(crawler.spidercls),
-                options.dask_upload,
+                own["DASK_UPLOAD"],
                 nannies=any(plan.settings.pool.item_timeout for plan in manned),
                 prelude=prelude_of(options.initializer),
             )
