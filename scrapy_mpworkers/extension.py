@@ -56,7 +56,7 @@ class WorkerExtension:
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         extension._manager.prepare()
         # Late: a fork server imports beside us meanwhile.
-        from scrapy_mpworkers.lint.settings_module import warn_of_settings_module
+        from scrapy_mpworkers.lint import warn_of_settings_module
 
         warn_of_settings_module(settings_module_to_import_again(options, hops))
         return extension

@@ -15,9 +15,15 @@ from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.commands.startable import obstacles
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import Hop, hops_of, is_component, on_the_reactor
-from scrapy_mpworkers.lint import Failure, Report, inspect_pipeline
-from scrapy_mpworkers.lint.messages import name_of, suggestion, warnings
-from scrapy_mpworkers.lint.settings_module import settings_lines
+from scrapy_mpworkers.lint import (
+    Failure,
+    Report,
+    inspect,
+    name_of,
+    settings_lines,
+    suggestion,
+    warnings,
+)
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
 from scrapy_mpworkers.wire.entries import Entry, as_pipeline, import_path
 from scrapy_mpworkers.wire.keys import key_function
@@ -177,4 +183,4 @@ def _load(entry: Entry) -> tuple[type | None, Failure | None]:
 
 
 def _report(cls: type | None) -> Report | None:
-    return None if cls is None else inspect_pipeline(cls)
+    return None if cls is None else inspect(cls)

@@ -7,8 +7,7 @@ from textwrap import wrap
 
 from scrapy_mpworkers.commands.check import Check, Step
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.lint import Kind
-from scrapy_mpworkers.lint.messages import not_inspected
+from scrapy_mpworkers.lint import Kind, not_inspected
 from scrapy_mpworkers.settings import LevelSettings
 
 _WIDTH = 100

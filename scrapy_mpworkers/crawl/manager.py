@@ -21,7 +21,7 @@ from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.stats import publish
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, resolve
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.lint.changed import changed_state
+from scrapy_mpworkers.lint import changed_state
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.settings import WorkerSettings

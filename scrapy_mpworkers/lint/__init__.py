@@ -29,10 +29,22 @@ import logging
 from functools import lru_cache
 
 from scrapy_mpworkers.lint.capabilities import failures, touches
+from scrapy_mpworkers.lint.changed import changed_state
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
 from scrapy_mpworkers.lint.helpers import kept_by_helpers
 from scrapy_mpworkers.lint.io_bound import waiting
+from scrapy_mpworkers.lint.messages import (
+    lines_for,
+    name_of,
+    not_inspected,
+    remembers,
+    suggestion,
+    waiting_advice,
+    warnings,
+    without_source,
+)
+from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
 from scrapy_mpworkers.lint.source import read_source
 from scrapy_mpworkers.lint.state import State
 from scrapy_mpworkers.lint.transactions import committed_at_close
@@ -40,11 +52,28 @@ from scrapy_mpworkers.lint.writes import file_finding
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Failure", "Finding", "Kind", "Report", "inspect_pipeline"]
+__all__ = [
+    "Failure",
+    "Finding",
+    "Kind",
+    "Report",
+    "changed_state",
+    "inspect",
+    "lines_for",
+    "name_of",
+    "not_inspected",
+    "remembers",
+    "settings_lines",
+    "suggestion",
+    "waiting_advice",
+    "warn_of_settings_module",
+    "warnings",
+    "without_source",
+]
 
 
 @lru_cache(maxsize=256)
-def inspect_pipeline(cls: type) -> Report:
+def inspect(cls: type) -> Report:
     """All that the source of a pipeline class tells."""
     try:
         return _inspect(cls)

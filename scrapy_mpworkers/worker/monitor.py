@@ -14,8 +14,11 @@ from functools import partial
 from time import perf_counter, process_time
 from typing import Any
 
-from scrapy_mpworkers.lint import Finding, Kind, Report, inspect_pipeline
-from scrapy_mpworkers.lint.messages import (
+from scrapy_mpworkers.lint import (
+    Finding,
+    Kind,
+    Report,
+    inspect,
     lines_for,
     name_of,
     remembers,
@@ -41,7 +44,7 @@ _CONTAINERS = (list, set, dict, deque)  # and what derives from them
 def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
     """Warn of what the source tells of the pipelines of a level, and watch for the rest."""
     classes: list[type] = [type(one) for hop in hops for one in hop.middlewares]
-    reports = {cls: inspect_pipeline(cls) for cls in classes}
+    reports = {cls: inspect(cls) for cls in classes}
     for line in lines_for(list(reports.values()), placement):
         logger.warning("%s", line)
     for report in reports.values():
@@ -59,7 +62,7 @@ def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) ->
     """
     classes: set[type] = {type(one) for hop in hops for one in hop.middlewares}
     for cls in classes:
-        for what in filter(missing.__contains__, inspect_pipeline(cls).touches):
+        for what in filter(missing.__contains__, inspect(cls).touches):
             line = "%s uses %s, which is not available in a worker: it could not be sent there (%s)"
             logger.warning(line, name_of(cls), what, missing[what])
 

@@ -14,8 +14,7 @@ import zipfile
 from importlib import import_module
 from pathlib import Path
 
-from scrapy_mpworkers.lint import inspect_pipeline
-from scrapy_mpworkers.lint.changed import changed_state
+from scrapy_mpworkers.lint import changed_state, inspect
 from scrapy_mpworkers.lint.settings_module import inspect_settings
 
 SOURCE = r"""
@@ -64,7 +63,7 @@ def inspected(kind: str, folder: Path) -> list[object]:
         warnings.simplefilter("ignore")  # of the source itself, which Python compiles
         module = import_module(f"{kind}.pipelines") if kind != "bare" else import_module("bare")
     warnings.simplefilter("error")
-    report = inspect_pipeline(module.Pipeline)
+    report = inspect(module.Pipeline)
     names = [name for finding in report.findings for name in finding.names]
     lines = SOURCE.splitlines()
     opened = [lines[int(one.where.split(":")[-1]) - 1].strip() for one in inspect_settings(module)]

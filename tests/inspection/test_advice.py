@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrapy_mpworkers.lint import inspect_pipeline
+from scrapy_mpworkers.lint import inspect
 from scrapy_mpworkers.lint.messages import failure_lines, lines_for, suggestion, warnings
 from scrapy_mpworkers.wire.crawl import Placement
 from scrapy_mpworkers.wire.entries import as_pipeline
@@ -18,7 +18,7 @@ KEYED = Placement(workers=4, keyed=True)
 
 
 def lines(pipeline: type, placement: Placement) -> list[str]:
-    return warnings([inspect_pipeline(pipeline)], placement)
+    return warnings([inspect(pipeline)], placement)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_the_script_reads_afterwards_is_lost_however_many_workers(
 def test_what_would_fail_is_said_once_with_its_line_and_the_way_out(
     pipeline: type, parts: list[str]
 ) -> None:
-    report = inspect_pipeline(pipeline)
+    report = inspect(pipeline)
 
     (line,) = failure_lines(report, ONE)
 
@@ -105,7 +105,7 @@ def test_what_would_fail_is_said_once_with_its_line_and_the_way_out(
 
 
 def test_an_inspection_that_was_lost_is_said_so() -> None:
-    report = inspect_pipeline(stateless.ExtractText)._replace(error="KeyError: 'x'")
+    report = inspect(stateless.ExtractText)._replace(error="KeyError: 'x'")
 
     (line,) = lines_for([report], ONE)
 
@@ -130,7 +130,7 @@ def test_a_level_that_stores_in_batches_or_is_not_waited_for_is_right(placement:
 
 
 def test_a_level_that_only_stores_is_advised_to_use_batches() -> None:
-    mixed = [inspect_pipeline(one) for one in (stateless.ExtractText, waiting.Mongo)]
+    mixed = [inspect(one) for one in (stateless.ExtractText, waiting.Mongo)]
 
     (alone,) = lines(waiting.Mongo, FOUR)
     (beside,) = warnings(mixed, FOUR)
@@ -155,7 +155,7 @@ def test_a_level_that_only_stores_is_advised_to_use_batches() -> None:
     ],
 )
 def test_a_place_is_suggested(pipeline: type, placement: Placement, where: str) -> None:
-    assert where in suggestion(inspect_pipeline(pipeline), placement)
+    assert where in suggestion(inspect(pipeline), placement)
 
 
 def test_a_plain_function_is_called_by_its_own_name() -> None:

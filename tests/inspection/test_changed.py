@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from scrapy_mpworkers.lint.changed import changed_state
+from scrapy_mpworkers.lint import changed_state
 
 MODULE = """
     import time

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers.lint import inspect_pipeline
+from scrapy_mpworkers.lint import inspect
 
 from .pipelines import names, reaching, stateless, waiting
 
@@ -36,7 +36,7 @@ from .pipelines import names, reaching, stateless, waiting
     ],
 )
 def test_what_is_touched_is_named(pipeline: type, touched: list[str]) -> None:
-    assert list(inspect_pipeline(pipeline).touches) == touched
+    assert list(inspect(pipeline).touches) == touched
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_is_touched_is_named(pipeline: type, touched: list[str]) -> None:
     ],
 )
 def test_what_no_worker_has_is_named(pipeline: type, failing: list[str]) -> None:
-    assert [failure.what for failure in inspect_pipeline(pipeline).failures] == failing
+    assert [failure.what for failure in inspect(pipeline).failures] == failing
 
 
 OTHERS = [
@@ -66,7 +66,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("pipeline", OTHERS, ids=lambda one: one.__name__)
 def test_a_name_means_what_it_means_where_it_stands(pipeline: type) -> None:
-    report = inspect_pipeline(pipeline)
+    report = inspect(pipeline)
 
     assert (report.failures, report.error) == ((), "")
     assert set(report.touches) <= {"settings['WORD']"}
@@ -112,7 +112,7 @@ def test_a_project_may_be_called_like_anything(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    report = inspect_pipeline(import_module(f"{package}.pipelines").Pipeline)
+    report = inspect(import_module(f"{package}.pipelines").Pipeline)
 
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scrapy_mpworkers.lint import Kind, inspect_pipeline
+from scrapy_mpworkers.lint import Kind, inspect
 from scrapy_mpworkers.wire.entries import as_pipeline
 
 from .pipelines import (
@@ -115,7 +115,7 @@ FAILING = {
 
 
 def found(pipeline: Any) -> dict[str, tuple[str, ...]]:
-    report = inspect_pipeline(as_pipeline(pipeline))
+    report = inspect(as_pipeline(pipeline))
     return {finding.kind.value: finding.names for finding in report.findings}
 
 
@@ -137,7 +137,7 @@ def test_what_is_kept_between_items_is_named(pipeline: Any, verdict: dict[str, A
 
 @pytest.mark.parametrize(("pipeline", "verdict"), WAITING.items(), ids=name)
 def test_what_mostly_waits_is_told(pipeline: Any, verdict: tuple[str, bool]) -> None:
-    report = inspect_pipeline(pipeline)
+    report = inspect(pipeline)
 
     (waits,) = [one for one in report.findings if one.kind is not Kind.CACHE]
     assert (waits.kind.value, waits.is_async) == verdict
@@ -149,27 +149,27 @@ def test_what_fetches_and_parses_may_be_worth_a_worker() -> None:
 
 @pytest.mark.parametrize(("pipeline", "what"), FAILING.items(), ids=name)
 def test_what_cannot_work_in_a_worker_is_named(pipeline: Any, what: str) -> None:
-    assert what in [failure.what for failure in inspect_pipeline(pipeline).failures]
+    assert what in [failure.what for failure in inspect(pipeline).failures]
 
 
 @pytest.mark.parametrize(
     "pipeline", [*STATELESS, *STATEFUL, *WAITING, waiting.FetchesAndParses], ids=name
 )
 def test_what_works_in_a_worker_is_not_said_to_fail(pipeline: Any) -> None:
-    assert inspect_pipeline(as_pipeline(pipeline)).failures == ()
+    assert inspect(as_pipeline(pipeline)).failures == ()
 
 
 def test_a_class_without_source_is_not_judged() -> None:
     namespace: dict[str, Any] = {"__name__": "nowhere"}
     exec("class P:\n def process_item(self, item): self.x.append(item); return item", namespace)
 
-    report = inspect_pipeline(namespace["P"])
+    report = inspect(namespace["P"])
 
     assert (report.findings, report.unread) == ((), ("P",))
 
 
 def test_a_builtin_is_not_judged() -> None:
-    assert inspect_pipeline(int).findings == ()
+    assert inspect(int).findings == ()
 
 
 MORE = [
@@ -188,7 +188,7 @@ def test_what_is_easily_taken_for_another_is_told_apart(pipeline: Any) -> None:
         assert list(found(pipeline)) == [expected]
     else:
         assert found(pipeline) == expected
-    assert inspect_pipeline(pipeline).failures == ()
+    assert inspect(pipeline).failures == ()
 
 
 SEVERED = [value for value in vars(severed).values() if hasattr(value, "failing")]
@@ -196,11 +196,11 @@ SEVERED = [value for value in vars(severed).values() if hasattr(value, "failing"
 
 @pytest.mark.parametrize("pipeline", SEVERED, ids=name)
 def test_a_response_of_the_item_is_not_asked_for_its_request(pipeline: Any) -> None:
-    assert [one.what for one in inspect_pipeline(pipeline).failures] == pipeline.failing
+    assert [one.what for one in inspect(pipeline).failures] == pipeline.failing
 
 
 def test_a_failure_names_the_line_and_what_does_the_same_in_a_worker() -> None:
-    (adbapi,) = inspect_pipeline(waiting.PooledByTwisted).failures
+    (adbapi,) = inspect(waiting.PooledByTwisted).failures
 
     file, _, line = adbapi.where.rpartition(":")
     source = Path(file).read_text().splitlines()
@@ -215,9 +215,9 @@ def test_a_class_that_cannot_be_inspected_is_not_judged() -> None:
         def process_item(self, item: Any) -> Any:
             return item
 
-    assert inspect_pipeline(Odd).findings == ()
-    assert inspect_pipeline(Odd).unread
-    assert inspect_pipeline(Odd).error
+    assert inspect(Odd).findings == ()
+    assert inspect(Odd).unread
+    assert inspect(Odd).error
 
 
 def test_no_inspection_is_lost_to_a_strict_interpreter_or_to_where_the_source_lies() -> None:
@@ -259,7 +259,7 @@ class HasAProxy:
 
 def test_objects_that_raise_when_they_are_looked_at_are_not_touched() -> None:
     assert found(HasAProxy) == {"state": ("self.seen",)}
-    assert not inspect_pipeline(HasAProxy).error
+    assert not inspect(HasAProxy).error
 
 
 def test_code_too_deep_to_be_walked_is_read_or_said_to_be_lost(tmp_path: Path) -> None:
@@ -281,12 +281,12 @@ def test_code_too_deep_to_be_walked_is_read_or_said_to_be_lost(tmp_path: Path) -
     finally:
         sys.setrecursionlimit(limit)
 
-    report = inspect_pipeline(namespace["Deep"])
+    report = inspect(namespace["Deep"])
 
     assert report.findings or report.error or report.unread
 
 
 def test_a_name_that_is_bound_from_itself_again_and_again_takes_no_time() -> None:
-    report = inspect_pipeline(more.ReplacesManyTimes)
+    report = inspect(more.ReplacesManyTimes)
 
     assert (report.findings, report.unread) == ((), ())
