@@ -71,7 +71,7 @@ class Carrier:
         carry = self.carry
         if whole.frame is None:
             # Their functions may refer to the class, which is what could not be pickled.
-            self._codec.share(cls, state.token)
+            self._codec.share(**{state.token: cls})
             carry = self._carry_member
         elif self._codec.imports(cls):
             carry = _stays_in_module

@@ -11,7 +11,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.crawl.patches import PipelinesFrom
 from scrapy_mpworkers.errors import HopGoneError, MPWorkersError
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.wire.codec import StoredFrame
+from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, text_of
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any
 from itemadapter import ItemAdapter
 
 from scrapy_mpworkers.stores.private_files import opened_alone, read_private, size_at_rest
-from scrapy_mpworkers.wire.codec import StoredFrame
+from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted, text_of
 
 logger = logging.getLogger(__name__)

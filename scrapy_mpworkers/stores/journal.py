@@ -26,7 +26,7 @@ from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.stores.job_lock import JobLock
 from scrapy_mpworkers.stores.journal_entries import Entry, entries
 from scrapy_mpworkers.stores.private_files import open_private
-from scrapy_mpworkers.wire.codec import StoredFrame
+from scrapy_mpworkers.wire.frames import StoredFrame
 
 logger = logging.getLogger(__name__)
 

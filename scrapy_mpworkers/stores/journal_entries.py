@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.wire.codec import StoredFrame
+from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What crosses the wall, and in what form: dumps and loads.
+"""Scrapy's side of the process boundary: dumps items, and loads what workers made of them.
 
 Items are pickled at the door, in ``process_item``, so that what cannot be pickled is the error of
 that item and names the field (a queue would pickle later, in a thread, and lose it).
@@ -10,27 +10,19 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
+import cloudpickle
 from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire import importing, tokens
 from scrapy_mpworkers.wire.changes import replay_changes
 from scrapy_mpworkers.wire.definitions import Definitions, Luggage
-from scrapy_mpworkers.wire.frames import Large
+from scrapy_mpworkers.wire.frames import Large, StoredFrame
 from scrapy_mpworkers.wire.importing import Definable, Importing
-from scrapy_mpworkers.wire.pickling import (
-    KEPT,
-    CallPickler,
-    Pickler,
-    Resolvers,
-    has_tokens,
-    loads,
-    uncallable,
-    unpicklable,
-)
+from scrapy_mpworkers.wire.pickling import Codec, Pickler, Resolvers, has_tokens, loads, uncallable
 from scrapy_mpworkers.wire.texts import named
 
 
@@ -46,52 +38,19 @@ class Frame(NamedTuple):
 _plain_frame = partial(tuple.__new__, Frame)
 
 
-class StoredFrame(NamedTuple):
-    """A frame that outlives its process: with the definitions that it refers to, by number.
-
-    ``results``: what earlier hops have made of the item, as they packed it.
-    """
-
-    data: bytes
-    definitions: Mapping[int, bytes]
-    results: tuple[bytes, ...] = ()
-
-
-class ParentCodec:
-    """Scrapy's side of the wall.
+class ParentCodec(Codec[Frame]):
+    """Scrapy's side of the process boundary.
 
     Args:
-        shared: objects that both sides have, by name, such as ``{"spider": spider}``.
+        shared: as for :class:`Codec`.
         folders: where workers look for modules beside ``sys.path``.
     """
 
     def __init__(self, shared: Mapping[str, Any], folders: Iterable[str] = ()) -> None:
+        super().__init__(shared)
         self._importing = Importing(folders)
         self.definitions = Definitions(self._importing)
-        self._shared = dict(shared)
-        self._names = {id(obj): name for name, obj in shared.items()}
         self._reopened: dict[bytes, Any] = {}
-        self._idle: list[_ParentPickler] = []
-
-    def dump(self, obj: Any) -> Frame:
-        """Pickle an item or a setup.
-
-        Raises:
-            UnpicklableError: it cannot be pickled; the message names the field.
-        """
-        # Taken out while it works: classes of the user may dump something from within.
-        pickler = self._idle.pop() if self._idle else self._pickler()
-        try:
-            data = pickler.dump_pieces(obj)
-        # Classes of the user run their own code here. SystemExit would end the crawl.
-        except BaseException as error:
-            if self.definitions.has_aged():
-                return self.dump(obj)
-            raise unpicklable(obj, error, self._pickler) from error
-        frame = pickler.frame(data) if pickler.has_noted else _plain_frame((data, (), ()))
-        if pickler.__sizeof__() <= KEPT:
-            self._idle.append(pickler)
-        return frame
 
     def dump_call(self, call: tuple[Any, ...]) -> Frame:
         """Pickle a call: (function, positional arguments, keyword arguments).
@@ -99,9 +58,8 @@ class ParentCodec:
         Raises:
             UnpicklableError: it cannot be pickled; the message names the part.
         """
-        pickler = self._call_pickler()
         try:
-            return pickler.frame(pickler.dump_pieces(call))
+            return self._call_pickler().pickled(call)
         except BaseException as error:  # as in dump()
             raise uncallable(call, error, self._call_pickler) from error
 
@@ -111,8 +69,7 @@ class ParentCodec:
         Raises:
             Exception: it cannot be pickled.
         """
-        pickler = _PartPickler(self.definitions, self._names)
-        return pickler.frame(pickler.dump_pieces(obj))
+        return _PartPickler(self.definitions, self._names).pickled(obj)
 
     def dump_member(self, obj: Any) -> Frame:
         """Pickle an attribute of a class that is shared; its functions may refer to that.
@@ -121,24 +78,18 @@ class ParentCodec:
             Exception: it cannot be pickled.
         """
         luggage = Luggage(self._importing)
-        pickler = _MemberPickler(self.definitions, self._names, luggage)
         try:
-            return pickler.frame(pickler.dump_pieces(obj))
+            return _MemberPickler(self.definitions, self._names, luggage).pickled(obj)
         finally:
             luggage.put_down()
 
     def is_foreign(self, module: str) -> bool:
-        """Whether *module* is known here, and no worker can import it."""
+        """Return whether *module* is known here, and no worker can import it."""
         return self._importing.is_foreign(module)
 
     def imports(self, obj: Definable) -> bool:
-        """Whether a worker finds *obj* under its own name."""
+        """Return whether a worker finds *obj* under its own name."""
         return self._importing.finds(obj)
-
-    def share(self, obj: Any, name: str) -> None:
-        """Let *name* stand for *obj* in all that crosses from now on."""
-        self._shared[name] = obj
-        self._names[id(obj)] = name
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
@@ -150,16 +101,19 @@ class ParentCodec:
             "defined": self.definitions.objects.__getitem__,
             "in_main": tokens.find_in_main,
         }
-        return loads(data, tokens.__name__, resolvers)
+        return loads(data, resolvers)
 
     def _pickler(self) -> _ParentPickler:
         return _ParentPickler(self.definitions, self._names)
 
-    def _call_pickler(self) -> _ParentCallPickler:
-        return _ParentCallPickler(self.definitions, self._names)
+    def _has_aged(self) -> bool:
+        return self.definitions.has_aged()
+
+    def _call_pickler(self) -> _CallPickler:
+        return _CallPickler(self.definitions, self._names)
 
     def stored(self, frame: Frame, results: tuple[bytes, ...] = ()) -> StoredFrame:
-        """*frame* with what has become of it so far, such that another process can open it."""
+        """Return *frame*, and what has become of it so far, for another process to open."""
         blobs = self.definitions.blobs
         data = bytes(frame.data)
         return StoredFrame(data, {number: blobs[number] for number in frame.needs}, results)
@@ -184,10 +138,8 @@ class ParentCodec:
             "defined": lambda number: self._reopen(stored.definitions[number]),
         }
         try:
-            item = loads(stored.data, tokens.__name__, resolvers)
-            return replay_changes(
-                item, stored.results, lambda data: loads(data, tokens.__name__, resolvers)
-            )
+            item = loads(stored.data, resolvers)
+            return replay_changes(item, stored.results, lambda data: loads(data, resolvers))
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise UnreadableError(f"its frame cannot be loaded: {named(error)}") from error
@@ -195,7 +147,7 @@ class ParentCodec:
     def _by_today(self, blob: bytes) -> Any:
         # Its module may have been mended since: the class of today has its name, not its code.
         resolvers = {"imported": partial(_imported_by_name, self._by_today)}
-        return loads(blob, importing.__name__, resolvers)
+        return loads(blob, resolvers, importing.__name__)
 
     def _reopen(self, blob: bytes) -> Any:
         if blob not in self._reopened:
@@ -219,38 +171,36 @@ def _imported_by_name(
     return importing.imported(module, name, qualname, blob, load=load)
 
 
-class _ParentPickler(Pickler):
-    """Notes what the frame refers to."""
+class _ParentPickler(Pickler[Frame]):
+    """Notes the definitions that the frame needs and the responses in it; each leaves a token."""
 
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
-        super().__init__(tokens.ALL)
+        super().__init__()
         self._definitions = definitions
         self._importable = definitions.importable
         self._names = names
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
-        self.has_noted = False  #: whether the frame needs definitions, or something stayed here
 
-    def frame(self, data: bytes | Large) -> Frame:
-        """The frame of what was pickled last."""
-        frame = Frame(data, tuple(self._needs), tuple(self._handles))
-        self._needs, self._handles, self.has_noted = {}, [], False
+    def pickled(self, obj: Any) -> Frame:
+        self.dump(obj)
+        self.clear_memo()  # it would keep the object alive
+        if self._mark is None and len(self._parts) == 1:
+            return _plain_frame((self._parts.pop(), (), ()))
+        frame = Frame(self._gathered(), tuple(self._needs), tuple(self._handles))
+        self._needs.clear()
+        self._handles.clear()
         return frame
 
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, Response):
             self._handles.append(part)
-            self.has_noted = True
-            return tokens.response, (
-                len(self._handles) - 1,
-                type(part),
-                tokens.plain_response(part),
-            )
+            place = len(self._handles) - 1
+            return tokens.response, (place, type(part), tokens.plain_response(part))
         if isinstance(part, (type, FunctionType)) and id(part) not in self._importable:
             number = self._number_of(part)
             if number is not None:
                 self._needs.update(self._definitions.needs(number))
-                self.has_noted = True
                 return tokens.defined, (number,)
         return tokens.reduce_common(part, self._names)
 
@@ -258,12 +208,21 @@ class _ParentPickler(Pickler):
         return None if id(part) in self._names else self._definitions.number_of(part)
 
 
-class _ParentCallPickler(_ParentPickler, CallPickler):
-    """The same for a call."""
+class _CallPickler(_ParentPickler, cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles functions as well that nobody could import: lambdas, closures."""
+
+    def reducer_override(self, part: Any) -> Any:
+        if isinstance(part, MethodType) and getattr(part.__self__, part.__name__, None) == part:
+            # cloudpickle would copy the function, and the globals of its module with it.
+            return getattr, (part.__self__, part.__name__)
+        reduced = super().reducer_override(part)
+        if reduced is NotImplemented:
+            reduced = cloudpickle.Pickler.reducer_override(self, part)
+        return reduced
 
 
-class _PartPickler(_ParentCallPickler):
-    """The same for a part of the crawl: every function that cannot be imported has a number."""
+class _PartPickler(_CallPickler):
+    """Pickles a part of the crawl, where each function that cannot be imported has a number."""
 
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, TextIOWrapper):
@@ -278,7 +237,7 @@ class _PartPickler(_ParentCallPickler):
 
 
 class _MemberPickler(_PartPickler):
-    """The same for an attribute of a class, with its functions in the same pickle."""
+    """Pickles an attribute of a class, with its functions in the same pickle."""
 
     def __init__(
         self, definitions: Definitions, names: Mapping[int, str], luggage: Luggage

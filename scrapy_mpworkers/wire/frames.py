@@ -1,8 +1,11 @@
-"""Frames of 10 MB are copied as rarely as can be: each copy costs more than pickling them."""
+"""Frames, of which those of 10 MB are copied as rarely as can be.
+
+Each copy costs more than pickling them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 #: Bytes from which a frame is large: what a pickler does not gather but passes on
@@ -31,6 +34,17 @@ class Large:
 
 #: A frame: in Scrapy's process as it was pickled, in a worker perhaps a view of a message.
 FrameData: TypeAlias = bytes | memoryview | Large
+
+
+class StoredFrame(NamedTuple):
+    """A frame that outlives its process, with the definitions that it refers to, by number.
+
+    ``results``: what earlier hops have made of the item, as they packed it.
+    """
+
+    data: bytes
+    definitions: Mapping[int, bytes]
+    results: tuple[bytes, ...] = ()
 
 
 class Sink(NamedTuple):

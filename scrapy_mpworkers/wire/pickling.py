@@ -1,16 +1,15 @@
-"""Pickles with a say in what travels and how: what the codecs of both sides are made of."""
+"""Picklers with a say in what travels and how, and the part that the codecs of both sides share."""
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Container, Iterable, Mapping
-from types import FunctionType, MethodType
-from typing import Any
-
-import cloudpickle
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any, ClassVar, Generic, TypeVar
 
 from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.changes import Change, Result
 from scrapy_mpworkers.wire.fields import fields_of
 from scrapy_mpworkers.wire.frames import LARGE, Large, Sink
@@ -26,71 +25,106 @@ _MARKS = _MARK + _HOME_MARK
 #: Bytes that a pickler may take and still be kept. The table of its memo grows with the objects in
 #: an item, never shrinks, and is cleared as a whole for each item; when larger, that takes as long
 #: as to make a new pickler, 2 µs.
-KEPT = 1 << 14
+_KEPT = 1 << 14
 
 
-class Pickler(pickle.Pickler):
-    """Pickles one object after the other: to make a pickler takes longer than a small item.
+_T = TypeVar("_T")  # what an object becomes: on Scrapy's side a Frame, in a worker bytes
+
+
+class Codec(Generic[_T]):
+    """Pickles on one side of the process boundary. Picklers wait in it to be used again.
 
     Args:
-        tokens: functions; what is reduced to one of them is a token.
-        home: those of them that only Scrapy's process knows.
+        shared: objects that both sides have, by name, such as ``{"spider": spider}``.
     """
 
-    def __init__(self, tokens: Container[Any], home: Container[Any] = frozenset()) -> None:
-        self._tokens = tokens
-        self._home = home
+    def __init__(self, shared: Mapping[str, Any]) -> None:
+        self._shared: dict[str, Any] = {}
+        self._names: dict[int, str] = {}
+        self._idle: list[Pickler[_T]] = []
+        self.share(**shared)
+
+    def share(self, **objects: Any) -> None:
+        """Let each name stand for its object in all that crosses from now on."""
+        self._shared.update(objects)
+        self._names.clear()  # the object that a name stood for before is no longer shared
+        self._names.update({id(obj): name for name, obj in self._shared.items()})
+
+    def dump(self, obj: Any, shown: Any = None) -> _T:
+        """Pickle an item, or another object that crosses.
+
+        Args:
+            obj: what to pickle.
+            shown: what the error tells of, if *obj* is only the wire form of it.
+
+        Raises:
+            UnpicklableError: it cannot be pickled; the message names the field.
+        """
+        try:
+            # Taken out while it works: other threads, and classes of the user, may dump as well.
+            pickler = self._idle.pop()
+        except IndexError:
+            pickler = self._pickler()
+        try:
+            pickled = pickler.pickled(obj)
+        # Classes of the user run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            if self._has_aged():
+                return self.dump(obj, shown)
+            raise unpicklable(obj if shown is None else shown, error, self._pickler) from error
+        if pickler.__sizeof__() <= _KEPT:
+            self._idle.append(pickler)
+        return pickled
+
+    def _pickler(self) -> Pickler[_T]:
+        raise NotImplementedError
+
+    def _has_aged(self) -> bool:
+        """Return whether another attempt may succeed."""
+        return False
+
+
+class Pickler(pickle.Pickler, Generic[_T]):
+    """Pickles one object after the other: to make a pickler takes longer than a small item."""
+
+    #: tokens that only Scrapy's process knows
+    home: ClassVar[frozenset[Any]] = frozenset()
+
+    def __init__(self) -> None:
         self._mark: bytes | None = None
         self._parts: list[bytes] = []
         super().__init__(Sink(self._parts.append), protocol=5)
 
     def reducer_override(self, part: Any) -> Any:
-        """Called by pickle for all but the plainest objects."""
+        """Reduce *part*, for which pickle asks unless it is of the plainest types."""
         reduced = self._reduced(part)
-        if reduced is not NotImplemented and reduced[0] in self._tokens:
-            self._mark = _HOME_MARK if reduced[0] in self._home else self._mark or _MARK
+        if reduced is not NotImplemented and reduced[0] in tokens.ALL:
+            self._mark = _HOME_MARK if reduced[0] in self.home else self._mark or _MARK
         return reduced
 
     def _reduced(self, part: Any) -> Any:
-        """How *part* travels; ``NotImplemented``: as it is."""
+        """Return how *part* travels; ``NotImplemented``: as it is."""
         raise NotImplementedError
 
-    def dumps(self, obj: Any) -> bytes:
+    def pickled(self, obj: Any) -> _T:
         """Pickle *obj*. After an error this pickler must not be used again."""
-        return bytes(self.dump_pieces(obj))
+        raise NotImplementedError
 
-    def dump_pieces(self, obj: Any) -> bytes | Large:
-        """The same, not joined if it is large."""
-        self.dump(obj)
-        self.clear_memo()  # it would keep the object alive
-        parts = self._parts
+    def _gathered(self) -> bytes | Large:
+        """Return what was pickled in several parts, or has left tokens."""
         if self._mark is not None:
-            parts.append(self._mark)
+            self._parts.append(self._mark)
             self._mark = None
-        if len(parts) == 1:
-            return parts.pop()
         # What can be changed (bytearray, the buffer of an array) is the object's own memory still.
-        pieces = tuple(map(bytes, parts))
-        parts.clear()
+        pieces = tuple(map(bytes, self._parts))
+        self._parts.clear()
         return Large(pieces) if sum(map(len, pieces)) >= LARGE else b"".join(pieces)
 
 
-class CallPickler(Pickler, cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles functions that nobody could import as well: lambdas, closures."""
-
-    def reducer_override(self, part: Any) -> Any:
-        """What we have no say in is cloudpickle's."""
-        if isinstance(part, MethodType) and getattr(part.__self__, part.__name__, None) == part:
-            # cloudpickle would copy the function, and the globals of its module with it.
-            return getattr, (part.__self__, part.__name__)
-        reduced = super().reducer_override(part)
-        if reduced is NotImplemented:
-            reduced = cloudpickle.Pickler.reducer_override(self, part)
-        return reduced
-
-
-def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) -> UnpicklableError:
-    """The error that names the field.
+def unpicklable(
+    obj: Any, error: BaseException, fresh: Callable[[], Pickler[Any]]
+) -> UnpicklableError:
+    """Return the error that names the field.
 
     Args:
         obj: what could not be pickled.
@@ -113,9 +147,9 @@ def unpicklable(obj: Any, error: BaseException, fresh: Callable[[], Pickler]) ->
 
 
 def uncallable(
-    call: tuple[Any, ...], error: BaseException, fresh: Callable[[], Pickler]
+    call: tuple[Any, ...], error: BaseException, fresh: Callable[[], Pickler[Any]]
 ) -> UnpicklableError:
-    """The error that names the part of a call that is to blame; as for :func:`unpicklable`."""
+    """Return the error that names the part of a call that is to blame, like :func:`unpicklable`."""
     function, args, kwargs = call
     parts = {"the function itself": function}
     parts |= {f"its argument {n}": value for n, value in enumerate(args, start=1)}
@@ -123,7 +157,7 @@ def uncallable(
     where, cause = "a part of it", error
     for name, part in parts.items():
         try:
-            fresh().dumps(part)
+            fresh().pickled(part)
         except BaseException as inner:
             where, cause = name, inner
             break
@@ -135,22 +169,22 @@ def uncallable(
 
 
 def has_tokens(data: bytes | memoryview) -> bool:
-    """Whether *data*, made by a :class:`Pickler`, must be opened by :func:`loads`."""
+    """Return whether *data*, made by a :class:`Pickler`, must be opened by :func:`loads`."""
     return data[-1] in _MARKS
 
 
 def is_for_home(data: bytes) -> bool:
-    """Whether Scrapy's process is to open *data*: another worker might not know its tokens."""
+    """Return whether Scrapy's process must open *data*: another worker may not know its tokens."""
     return data.endswith(_HOME_MARK)
 
 
 def for_home(data: bytes) -> bytes:
-    """*data*, to be opened in Scrapy's process, whoever else could open it."""
+    """Mark *data* for Scrapy's process, whoever else could open it."""
     return data + _HOME_MARK
 
 
-def loads(data: bytes | memoryview, module: str, resolvers: Resolvers) -> Any:
-    """Unpickle; the names of *module*, where the tokens are, mean the *resolvers*."""
+def loads(data: bytes | memoryview, resolvers: Resolvers, module: str = tokens.__name__) -> Any:
+    """Unpickle; the names of *module* mean the *resolvers*."""
     return _Unpickler(io.BytesIO(data), module, resolvers).load()
 
 
@@ -167,14 +201,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _culprit(
-    obj: Any, fresh: Callable[[], Pickler], error: BaseException
+    obj: Any, fresh: Callable[[], Pickler[Any]], error: BaseException
 ) -> tuple[str, Any, BaseException]:
     """Follow the failure down to the innermost part: its path, the part, its own error."""
     path = ""
     for _ in range(8):
         for name, part in _parts(obj):
             try:
-                fresh().dumps(part)
+                fresh().pickled(part)
             except BaseException as inner:
                 path, obj, error = (
                     f"{path}[{repr_of(name)}]" if path else repr_of(name),

@@ -1,4 +1,4 @@
-"""What does not travel as it is, and the tokens that some of it leaves in a frame.
+"""Tokens stand in a frame for objects that do not travel as they are.
 
 The other side puts its own object in the place of a token.
 
@@ -16,7 +16,7 @@ token           stands for                  in a worker / back in Scrapy's proce
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsel import Selector, SelectorList
@@ -26,7 +26,7 @@ from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
 
 
 def reduce_common(part: Any, names: Mapping[int, str]) -> Any:
-    """How *part* travels in both directions; *names*: of the shared objects, by id."""
+    """Return how *part* travels in both directions; *names*: of the shared objects, by id."""
     name = names.get(id(part))
     if name is not None:
         return shared, (name,)
@@ -48,40 +48,31 @@ def reduce_common(part: Any, names: Mapping[int, str]) -> Any:
 
 
 def plain_response(arrived: Response) -> dict[str, Any]:
-    """What a Response is made of again."""
+    """Return the arguments from which the other side makes the response again."""
     # The request drags callbacks and meta along; a certificate is an OpenSSL object.
     stays = ("request", "certificate")
     return {name: getattr(arrived, name) for name in arrived.attributes if name not in stays}
 
 
 def find_in_main(qualname: str) -> Any:
-    """What has this name in this process's ``__main__``."""
+    """Return what has this name in this process's ``__main__``."""
     found: Any = sys.modules["__main__"]
     for name in qualname.split("."):
         found = getattr(found, name)
     return found
 
 
-def shared(name: str) -> Any:
-    raise NotImplementedError  # these five are names in frames; an unpickler has its own
+def _token(name: str) -> Callable[..., Any]:
+    def token(*args: Any) -> Any:
+        raise NotImplementedError(name)  # it is a name in frames; an unpickler has its own function
+
+    token.__name__ = token.__qualname__ = name
+    return token
 
 
-def response(number: int, cls: type[Response], kwargs: dict[str, Any]) -> Any:
-    raise NotImplementedError
-
-
-def handle(number: int) -> Any:
-    raise NotImplementedError
-
-
-def defined(number: int) -> Any:
-    raise NotImplementedError
-
-
-def in_main(qualname: str) -> Any:
-    raise NotImplementedError
-
-
+shared, response, handle, defined, in_main = map(
+    _token, ("shared", "response", "handle", "defined", "in_main")
+)
 ALL = frozenset({shared, response, handle, defined, in_main})
 #: Those that only Scrapy's process knows, when a worker has left them.
 HOME = frozenset({defined, in_main})

@@ -1,9 +1,9 @@
-"""The same for a worker: it opens frames, and dumps what has become of the items."""
+"""A worker's side of the process boundary: opens frames, dumps what has become of the items."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,14 +16,7 @@ from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.entries import MAINS
 from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
-from scrapy_mpworkers.wire.pickling import (
-    KEPT,
-    Pickler,
-    Resolvers,
-    has_tokens,
-    loads,
-    unpicklable,
-)
+from scrapy_mpworkers.wire.pickling import Codec, Pickler, Resolvers, has_tokens, loads
 from scrapy_mpworkers.wire.stand_in import NO_REQUEST
 
 
@@ -40,12 +33,11 @@ class Handles:
 _NONE = Handles()  # of items without any
 
 
-class WorkerCodec:
-    """A worker's side of the wall."""
+class WorkerCodec(Codec[bytes]):
+    """A worker's side of the process boundary."""
 
     def __init__(self) -> None:
-        self._shared: dict[str, Any] = {}
-        self._names: dict[int, str] = {}
+        super().__init__({})
         self._defined: dict[int, Any] = {}
         self._undefined: dict[int, BaseException] = {}
         self._numbers: dict[int, int] = {}
@@ -53,12 +45,6 @@ class WorkerCodec:
         self._importable: dict[int, Definable] = {}  # by id: those bound to their own names
         self._made: WeakKeyDictionary[type, Any] = WeakKeyDictionary()
         self.handles = Handles()
-        self._idle: list[Pickler] = []
-
-    def share(self, **objects: Any) -> None:
-        """Name the worker's own objects that stand for the parent's."""
-        self._shared.update(objects)
-        self._names = {id(obj): name for name, obj in self._shared.items()}
 
     def define(self, definitions: Iterable[Definition]) -> None:
         """Learn what the coming frames refer to; what cannot be loaded is an error of theirs."""
@@ -69,7 +55,7 @@ class WorkerCodec:
                 self._undefined[definition.number] = error
 
     def learn(self, number: int, obj: Any) -> None:
-        """What frames mean by *number*."""
+        """Let *number* stand for *obj* in frames."""
         self._defined[number] = obj
         self._numbers[id(obj)] = number
 
@@ -99,33 +85,10 @@ class WorkerCodec:
             "handle": self.handles.responses.__getitem__,
             "defined": self._definition,
         }
-        return loads(data, tokens.__name__, resolvers)
+        return loads(data, resolvers)
 
-    def dump(self, obj: Any, shown: Any = None) -> bytes:
-        """Pickle what goes back.
-
-        Args:
-            obj: what to pickle.
-            shown: what the error tells of, if *obj* is only the wire form of it.
-
-        Raises:
-            UnpicklableError: it cannot be pickled; the message names the field.
-        """
-        try:
-            # Taken out while it works: other threads, and classes of the user, may dump as well.
-            pickler = self._idle.pop()
-        except IndexError:
-            pickler = self._pickler()
-        try:
-            data = pickler.dumps(obj)
-        except BaseException as error:
-            raise unpicklable(obj if shown is None else shown, error, self._pickler) from error
-        if pickler.__sizeof__() <= KEPT:
-            self._idle.append(pickler)
-        return data
-
-    def _pickler(self) -> Pickler:
-        return _WorkerPickler(self.reduced)
+    def _pickler(self) -> _WorkerPickler:
+        return _WorkerPickler(self)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
@@ -135,7 +98,7 @@ class WorkerCodec:
         return response
 
     def reduced(self, part: Any) -> Any:
-        """How *part* goes back."""
+        """Return how *part* goes back; ``NotImplemented``: as it is."""
         if isinstance(part, Response) and id(part) in self.handles.numbers:
             return tokens.handle, (self.handles.numbers[id(part)],)
         if isinstance(part, (type, FunctionType)):
@@ -148,7 +111,7 @@ class WorkerCodec:
         return tokens.reduce_common(part, self._names)
 
     def _reduced_definition(self, part: Definable) -> Any:
-        """How a class or function goes back that did not come with a number."""
+        """Return how a class or function goes back that did not come with a number."""
         if self._importing.finds(part):
             self._importable[id(part)] = part
             return None
@@ -163,10 +126,19 @@ class WorkerCodec:
         return self._made[part]
 
 
-class _WorkerPickler(Pickler):
-    def __init__(self, reduced: Callable[[Any], Any]) -> None:
-        super().__init__(tokens.ALL, tokens.HOME)
-        self._ask = reduced
+class _WorkerPickler(Pickler[bytes]):
+    home = tokens.HOME
+
+    def __init__(self, codec: WorkerCodec) -> None:
+        super().__init__()
+        self._codec = codec
+
+    def pickled(self, obj: Any) -> bytes:
+        self.dump(obj)
+        self.clear_memo()  # it would keep the object alive
+        if self._mark is None and len(self._parts) == 1:
+            return self._parts.pop()
+        return bytes(self._gathered())
 
     def _reduced(self, part: Any) -> Any:
-        return self._ask(part)
+        return self._codec.reduced(part)

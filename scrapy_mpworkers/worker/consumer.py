@@ -88,7 +88,7 @@ def build(
 def describe(error: BaseException) -> bytes:
     """Pickle why a consumer could not be built, opened or closed."""
     codec = WorkerCodec()
-    return bytes(codec.dump(pack_exception(error, codec.dump)))
+    return codec.dump(pack_exception(error, codec.dump))
 
 
 class CrawlConsumer:
