@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from pool.harness import Bench
 from pool.work import TakeSeconds
-from torture.chaos import Storm, Striker
+from system.torture.chaos import Storm, Striker
 
 WORKERS = 8
 

@@ -12,10 +12,10 @@ from xdist.scheduler import LoadScopeScheduling
 #: those that would disturb each other: the kernel counts its kills for the whole machine.
 #: (``--dist=loadgroup`` would do, but xdist 3.8 sees no groups under pytest 9.2.)
 TOGETHER = [
-    re.compile(r"^tests/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
-    re.compile(r"^tests/cluster/test_differential\.py::.*-(\w+-\w+)\]$"),
-    re.compile(r"^tests/crawls/(test_bad_input)\.py::"),
-    re.compile(r"^tests/torture/(test_memory)\.py::"),
+    re.compile(r"^tests/system/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
+    re.compile(r"^tests/system/cluster/test_differential\.py::.*-(\w+-\w+)\]$"),
+    re.compile(r"^tests/system/crawls/(test_bad_input)\.py::"),
+    re.compile(r"^tests/system/torture/(test_memory)\.py::"),
 ]
 
 

@@ -1,0 +1,37 @@
+"""How many tasks make a message, and who gets it."""
+
+from __future__ import annotations
+
+from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan, plan_together
+
+
+class TestBatching:
+    def test_slow_items_and_unknown_ones_travel_alone(self) -> None:
+        assert batch_size(None, 2) == batch_size(0.05, 2) == 1
+
+    def test_a_batch_is_a_few_milliseconds_of_work(self) -> None:
+        assert batch_size(0.0005, 2) == 20
+        assert batch_size(0.0, 2) == LARGEST
+
+    def test_a_loop_with_many_handles_sends_fewer_messages(self) -> None:
+        assert [batch_size(0.01, handles) for handles in (1, 20, 40, 64)] == [1, 1, 2, 3]
+
+    def test_idle_handles_come_first(self) -> None:
+        assert plan(2, [1, 0, 0], 0.05) == [(1, 1), (2, 1)]
+
+    def test_no_handle_takes_more_than_its_share(self) -> None:
+        assert plan(4, [0, 0], 0.0001) == [(0, 2), (1, 2)]
+
+    def test_the_last_tasks_wait_for_the_handle_that_is_idle_first(self) -> None:
+        assert plan(2, [1, 1], 0.05) == []
+        assert plan(4, [1, 1], 0.05) == [(0, 1), (1, 1)]
+
+    def test_messages_that_run_as_one_are_full_or_due(self) -> None:
+        assert plan_together(7, [0, 0], 3, rest_is_due=False) == [(0, 3), (1, 3)]
+        assert plan_together(7, [0, 0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3), (2, 1)]
+        assert plan_together(7, [0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3)]
+        assert plan_together(2, [], 3, rest_is_due=True) == []
+
+    def test_handles_get_no_more_than_one_message_ahead(self) -> None:
+        assert plan(100, [PREFETCH, PREFETCH], 0.05) == []
+        assert plan(5, [], 0.05) == []
