@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins
 from scrapy_mpworkers.lint.findings import Failure
-from scrapy_mpworkers.lint.known_modules import REACTOR
+from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.responses import severed
 from scrapy_mpworkers.lint.source import Source
 
@@ -58,7 +58,7 @@ def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Iterator
     path = (origins.of(node, function) or "").replace("()", "")
     if path.startswith(_TWISTED) and function.is_for_either_loop(node):
         return
-    for name, (why, instead) in REACTOR.items():
+    for name, (why, instead) in known().reactor.items():
         if path == name or path.startswith(f"{name}."):
             yield Failure(name, why, instead=instead)
             return

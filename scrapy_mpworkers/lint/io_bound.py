@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import CRAWLER, SPIDER, Origins
 from scrapy_mpworkers.lint.findings import Finding, Kind
-from scrapy_mpworkers.lint.known_modules import LIGHT, LIGHT_OF_NETWORK, NETWORK, STORES
+from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.state import ITEM_METHODS
 
@@ -58,12 +58,14 @@ def _calls(source: Source) -> Iterator[tuple[ast.Call, Function]]:
 
 
 def _kind(origin: str | None) -> Kind | None:
-    if origin is None or origin.startswith(LIGHT_OF_NETWORK):
+    if origin is None or origin.startswith(known().light_of_network):
         return None
     if re.fullmatch(r"[\w.]+\.[A-Z]\w*\(\)", origin):
         return None  # UpdateOne(...) is made, and waits for nobody
     root = origin.partition(".")[0].partition("(")[0]
-    return Kind.WAITS if root in NETWORK else Kind.STORES if root in STORES else None
+    return (
+        Kind.WAITS if root in known().network else Kind.STORES if root in known().stores else None
+    )
 
 
 def _is_light(origin: str | None) -> bool:
@@ -74,11 +76,11 @@ def _is_light(origin: str | None) -> bool:
     root = path.partition(".")[0]
     if (
         hasattr(builtins, root)
-        or root in (*LIGHT, CRAWLER, SPIDER)
-        or path.startswith(LIGHT_OF_NETWORK)
+        or root in (*known().light, CRAWLER, SPIDER)
+        or path.startswith(known().light_of_network)
     ):
         return True
-    return root in NETWORK | STORES  # only their classes come to this
+    return root in known().network | known().stores  # only their classes come to this
 
 
 def _is_awaited(call: ast.Call, function: Function) -> bool:

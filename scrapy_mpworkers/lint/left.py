@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from scrapy_mpworkers.lint.accesses import Spot, Use
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins
-from scrapy_mpworkers.lint.known_modules import CONTAINERS, FIELDS
+from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.names import FunctionNode
 from scrapy_mpworkers.lint.source import Source
 
@@ -33,10 +33,10 @@ def _is_of_class(spot: Spot, source: Source, origins: Origins) -> bool:
     name = spot.place[5:]
     assigned = origins.assignments.get(name, [])
     origin = origins.of_attribute(name) or ""
-    if name not in source.class_values or len(assigned) > 1 or origin.startswith(FIELDS):
+    if name not in source.class_values or len(assigned) > 1 or origin.startswith(known().fields):
         return False
     # self.n += 1 makes a number of the object; self.rows += [row] adds to the list of the class.
-    return spot.use is not Use.AUGMENT or origin in CONTAINERS or not _is_object(spot)
+    return spot.use is not Use.AUGMENT or origin in known().containers or not _is_object(spot)
 
 
 def _is_object(spot: Spot) -> bool:

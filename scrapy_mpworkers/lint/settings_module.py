@@ -13,12 +13,7 @@ from typing import NamedTuple
 from scrapy_mpworkers.lint.code import Function, Module, parsed
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.guards import IN_WORKER, Guards
-from scrapy_mpworkers.lint.known_modules import (
-    EFFECTS,
-    EFFECTS_OF_METHODS,
-    LOG_FILES,
-    MAKING_FOLDERS,
-)
+from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.names import imported_names
 from scrapy_mpworkers.lint.project import loaded
 from scrapy_mpworkers.lint.source import Source
@@ -111,15 +106,15 @@ class _Reader:
 
     def _effect(self, call: ast.Call, function: Function) -> str:
         origin = self._origins.of(call, function) or ""
-        if origin in LOG_FILES:
+        if origin in known().log_files:
             return "opens a log file and empties it" if _empties_log(call, origin) else ""
-        if origin in MAKING_FOLDERS:
+        if origin in known().making_folders:
             is_fine = _says(call, "exist_ok") or _is_tried(call, function.module)
             return "" if is_fine else "makes a folder, which fails where it is there already"
-        if origin in EFFECTS:
+        if origin in known().effects:
             is_question = any(one.arg in _OUTPUTS for one in call.keywords)
-            return "" if is_question and origin == "subprocess.run()" else EFFECTS[origin]
-        for root, methods in EFFECTS_OF_METHODS.items():
+            return "" if is_question and origin == "subprocess.run()" else known().effects[origin]
+        for root, methods in known().effects_of_methods.items():
             name = origin.rpartition(".")[2].removesuffix("()")
             if origin.startswith(root) and name in methods:
                 return methods[name]
@@ -127,7 +122,7 @@ class _Reader:
 
 
 def _empties_log(call: ast.Call, origin: str) -> bool:
-    place, name = LOG_FILES[origin]
+    place, name = known().log_files[origin]
     # A worker has a handler already, and basicConfig then opens nothing, unless it is forced to.
     is_without_effect = name == "filemode" and not _says(call, "force")
     return not is_without_effect and writing_mode(call, place, {name}).startswith("w")

@@ -11,14 +11,7 @@ from scrapy_mpworkers.lint.caches import is_memo
 from scrapy_mpworkers.lint.code import GIVEN, Function, mentions
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Kind
-from scrapy_mpworkers.lint.known_modules import (
-    CONTAINERS,
-    DOCUMENTS,
-    FIELDS,
-    FILLING,
-    INDEXES,
-    SHARED,
-)
+from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.left import is_left
 from scrapy_mpworkers.lint.resets import begins_anew, is_built_as_a_whole
 from scrapy_mpworkers.lint.signs import (
@@ -110,12 +103,12 @@ class State:
         if closing.place == place:
             return True
         documents = [self._origins.of_attribute(one[5:]) or "" for one in (place, closing.place)]
-        return all(one.startswith(DOCUMENTS) for one in documents)
+        return all(one.startswith(known().documents) for one in documents)
 
     def _origin(self, spot: Spot) -> str | None:
         if spot.place.startswith("self."):
             origin = self._origins.of_attribute(spot.place[5:])
-            return None if (origin or "").startswith(FIELDS) else origin
+            return None if (origin or "").startswith(known().fields) else origin
         if spot.place.startswith("spider."):
             return None
         module = spot.function.module
@@ -124,7 +117,7 @@ class State:
 
     def _is_change(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         if spot.use not in _CHANGES:
-            return _is_document(origin) and spot.method in FILLING
+            return _is_document(origin) and spot.method in known().filling
         if spot.use is Use.ADVANCE:
             return origin is None or not origin.startswith(_ENDLESS)
         if spot.use is Use.ASSIGN:
@@ -135,7 +128,8 @@ class State:
 
     def _takes_in(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
         """Whether the place is a container of this process: a session has ``add`` as well."""
-        if origin in CONTAINERS or (origin or "").startswith((*DOCUMENTS, *INDEXES)):
+        made_of = (*known().documents, *known().indexes)
+        if origin in known().containers or (origin or "").startswith(made_of):
             return True
         if origin is None or origin in _SCALARS:
             is_own = spot.place.startswith("self.")
@@ -143,7 +137,7 @@ class State:
             plain = {Use.MEMBER, Use.LENGTH}
             return not is_known or any(one.use in plain for one in every) or appends(spot)
         # Of a class that is not known: one that is asked whether it has an item has kept it.
-        is_shared = origin.partition(".")[0] in SHARED
+        is_shared = origin.partition(".")[0] in known().shared
         return not is_shared and any(one.use is Use.MEMBER for one in every)
 
     def _is_remembered(self, spot: Spot) -> bool:
@@ -175,7 +169,7 @@ class State:
         origin: str | None,
     ) -> bool:
         gathers = any(spot.use in (Use.COLLECT, Use.STORE, Use.CALL) for spot in changes)
-        gathers = gathers or origin in (CONTAINERS | {"str", "bytes", "tuple"})
+        gathers = gathers or origin in (known().containers | {"str", "bytes", "tuple"})
         gathers = gathers or _is_document(origin)
         if not gathers and any(isinstance(spot.value, (ast.List, ast.Tuple)) for spot in changes):
             gathers = True
@@ -193,4 +187,4 @@ def _place(spot: Spot) -> str:
 
 
 def _is_document(origin: str | None) -> bool:
-    return origin is not None and origin.startswith(DOCUMENTS)
+    return origin is not None and origin.startswith(known().documents)

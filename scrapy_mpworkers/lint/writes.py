@@ -10,15 +10,7 @@ from typing import NamedTuple
 from scrapy_mpworkers.lint.code import GIVEN, Function
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Finding, Kind
-from scrapy_mpworkers.lint.known_modules import (
-    APPENDING,
-    FILE_ARGUMENTS,
-    NO_FILES,
-    NO_FILES_BY_NAME,
-    OPENERS,
-    WRITERS,
-    Opener,
-)
+from scrapy_mpworkers.lint.known_modules import Opener, known
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
 
@@ -90,13 +82,13 @@ def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
     """The mode that a call opens a file for writing with; empty if it does not."""
     origin = origins.of(call, function) or ""
     name = getattr(call.func, "attr", "")
-    opener = OPENERS.get(origin)
-    if opener is None and name == "open" and origin not in WRITERS:
+    opener = known().openers.get(origin)
+    if opener is None and name == "open" and origin not in known().writers:
         is_path = "Path" in origin or origin == "" or "/" in ast.unparse(call.func)
         opener = Opener(0) if is_path else None
-    elif name in APPENDING:
+    elif name in known().appending:
         opener = Opener(len(call.args))  # named "mode" only
-    if opener is None and origin not in WRITERS:
+    if opener is None and origin not in known().writers:
         return ""
     if _is_no_file(call, opener, function, origins):
         return ""
@@ -122,7 +114,7 @@ def _is_no_file(
         return True
     is_method = opener is not None and opener.mode == 0  # of a path
     of_path = call.func.value if is_method and isinstance(call.func, ast.Attribute) else None
-    target = of_path or _argument(call, 0, FILE_ARGUMENTS)
+    target = of_path or _argument(call, 0, known().file_arguments)
     return target is not None and _is_nobodys(target, function, origins)
 
 
@@ -131,9 +123,9 @@ def _is_nobodys(target: ast.expr, function: Function, origins: Origins) -> bool:
     inside = [one for one in ast.walk(target) if isinstance(one, ast.expr)]
     values = [v for one in inside for v in (one, *function.values.get(getattr(one, "id", ""), []))]
     names = [one.value for one in values if isinstance(one, ast.Constant)]
-    if any(isinstance(name, str) and name.lower() in NO_FILES_BY_NAME for name in names):
+    if any(isinstance(name, str) and name.lower() in known().no_files_by_name for name in names):
         return True
-    return any((origins.of(one, function) or "").startswith(NO_FILES) for one in inside)
+    return any((origins.of(one, function) or "").startswith(known().no_files) for one in inside)
 
 
 def _argument(call: ast.Call, place: int | None, names: Collection[str]) -> ast.expr | None:
