@@ -18,6 +18,7 @@ from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import CrawlEvents
 from scrapy_mpworkers.crawl.patches import ScraperWakeup, count_items_of_start, watch_closing
 from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.results import take_results_on_demand
 from scrapy_mpworkers.crawl.stats import publish
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, resolve
 from scrapy_mpworkers.hops import Hop
@@ -67,6 +68,7 @@ class LevelManager:
         self._closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
         watch_closing(self._crawler, self._closing.begin, self._await_end)
         count_items_of_start(self._crawler)
+        take_results_on_demand(self._crawler)
         self._warn_of_changed_state()
         self._report_progress_later()
 
