@@ -45,28 +45,22 @@ def take_results_on_demand(crawler: Crawler) -> None:
 class OnDemand:
     """What a scraper does with the results of its responses."""
 
-    def __init__(self, scraper: Scraper) -> None:
+    def __init__(self, scraper: Any) -> None:
         self._scraper = scraper
-        self._all_at_once = scraper.handle_spider_output_async
 
     def look_at_the_first(self) -> None:
         """Let Scrapy have the first response, and decide by the number of tasks that it starts."""
-        self._scraper.handle_spider_output_async = self._observed  # type: ignore[method-assign]
+        self._scraper.handle_spider_output_async = self._observed
 
     async def _observed(self, results: Results, request: Any, response: Any) -> None:
-        self._scraper.handle_spider_output_async = (  # type: ignore[method-assign]
-            self._all_at_once
-        )
-        before = len(asyncio.all_tasks())
-        asyncio.get_running_loop().call_soon(self._decide, before)
-        await self._all_at_once(results, request, response)
+        del self._scraper.handle_spider_output_async  # one look is enough
+        # Called before any task that Scrapy starts now has its first turn, and so may have ended.
+        asyncio.get_running_loop().call_soon(self._decide, asyncio.all_tasks())
+        await self._scraper.handle_spider_output_async(results, request, response)
 
-    def _decide(self, before: int) -> None:
-        begun = len(asyncio.all_tasks()) - before
-        on_demand = begun > self._scraper.concurrent_items
-        self._scraper.handle_spider_output_async = (  # type: ignore[method-assign]
-            self._one_by_one if on_demand else self._all_at_once
-        )
+    def _decide(self, before: set[asyncio.Task[Any]]) -> None:
+        if len(asyncio.all_tasks() - before) > self._scraper.concurrent_items:
+            self._scraper.handle_spider_output_async = self._one_by_one
 
     async def _one_by_one(self, results: Results, request: Any, response: Any) -> None:
         scraper, tasks = self._scraper, _Tasks()
