@@ -9,6 +9,7 @@ benchmarks themselves are those that lie here, whatever the revision.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import tempfile
@@ -31,10 +32,32 @@ def checkout(revision: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "package.tar"
-        command = ["git", "archive", "-o", str(archive), revision, "scrapy_mpworkers"]
+        command = [
+            "git",
+            "archive",
+            "-o",
+            str(archive),
+            revision,
+            "scrapy_mpworkers",
+            "pyproject.toml",
+        ]
         subprocess.run(command, cwd=ROOT, check=True)
         shutil.unpack_archive(archive, folder)
+        name_entry_points(Path(folder))
         yield Path(folder)
+
+
+def name_entry_points(folder: Path) -> None:
+    """Let the package in *folder* be found by its own entry points, not by those installed here."""
+    settings = (folder / "pyproject.toml").read_text()
+    groups = re.findall(r'^\[project\.entry-points\."([\w.]+)"\]\n((?:\w.*\n)+)', settings, re.M)
+    text = "".join(f"[{group}]\n{lines}\n" for group, lines in groups).replace('"', "")
+    metadata = folder / "scrapy_mpworkers-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: scrapy-mpworkers\nVersion: 0\n"
+    )
+    (metadata / "entry_points.txt").write_text(text)
 
 
 def main() -> None:
