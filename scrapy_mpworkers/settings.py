@@ -1,31 +1,31 @@
-"""Every MPWORKERS_ setting: its name and default. What each may be is in ``checks``."""
+"""Every MPWORKERS_ setting: its name, its default, and its check, which is in ``validators``.
+
+The dataclasses are the table: a field with ``_setting`` is a setting of that name.
+"""
 
 from __future__ import annotations
 
 import difflib
-import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from scrapy.settings import BaseSettings
 
 from scrapy_mpworkers import validators
 from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.validators import Invalid
 from scrapy_mpworkers.wire.crawl import Placement
-from scrapy_mpworkers.wire.entries import Entry, Pipelines, import_path, is_named
+from scrapy_mpworkers.wire.entries import Pipelines, import_path, is_named
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "MPWORKERS_"
-#: What stats under ``mpworkers/`` begin with, and a level may not be called.
-_TAKEN = frozenset({"items", "calls", "workers", "bytes", "time", "pool"})
 
 
 class Setting(NamedTuple):
@@ -39,20 +39,38 @@ class Setting(NamedTuple):
     check: Callable[[Any], Any]
 
 
+def _setting(default: Any, check: Callable[[Any], Any]) -> Any:
+    """Return the field of a setting that bears its name."""
+    return field(metadata={"setting": (default, check)})
+
+
+def _table(cls: type) -> dict[str, Setting]:
+    """Return the settings among the fields of *cls*, by the names of these fields."""
+    found = [(one.name, one.metadata["setting"]) for one in fields(cls) if one.metadata]
+    return {name: Setting(name.upper(), *setting) for name, setting in found}
+
+
 @dataclass(frozen=True)
 class PoolSettings:
-    """What a level's pool is made of. Times are in seconds."""
+    """The settings of a level's pool. Times are in seconds.
 
-    workers: int
-    nice: int
-    max_pending: int
-    max_pending_bytes: int
-    item_timeout: float
-    redeliver_times: int
-    worker_max_items: int
-    worker_memory_limit_mb: int
-    restart_intensity: int
-    restart_period: float
+    Attributes:
+        workers_is_auto: nobody has asked for this number of workers: a backend may know better.
+        max_pending_is_auto: likewise.
+    """
+
+    workers_is_auto: bool
+    max_pending_is_auto: bool
+    workers: int = _setting("auto", validators.workers)
+    nice: int = _setting(5, validators.nice)
+    max_pending: int = _setting(None, validators.or_none(validators.positive))
+    max_pending_bytes: int = _setting(64 << 20, validators.positive)
+    item_timeout: float = _setting(0, validators.seconds_or_off)
+    redeliver_times: int = _setting(2, validators.count)
+    worker_max_items: int = _setting(0, validators.count)
+    worker_memory_limit_mb: int = _setting(0, validators.count)
+    restart_intensity: int = _setting(None, validators.or_none(validators.count))
+    restart_period: float = _setting(30, validators.seconds)
 
 
 @dataclass(frozen=True)
@@ -69,17 +87,17 @@ class LevelSettings:
     """
 
     name: str
-    pipelines: Pipelines
     pool: PoolSettings
-    key: Any = None
-    batch_size: int = 0
-    batch_seconds: float = 1.0
-    wait: bool = True
+    pipelines: Pipelines = _setting({}, validators.pipelines)
+    key: Any = _setting(None, validators.key)
+    batch_size: int = _setting(0, validators.count)
+    batch_seconds: float = _setting(1.0, validators.seconds)
+    wait: bool = _setting(True, validators.flag)
 
     @property
     def placement(self) -> Placement:
-        """Where its pipelines run."""
-        workers, batches = int(self.pool.workers), self.batch_size > 0
+        """Where the pipelines of this level run."""
+        workers, batches = self.pool.workers, self.batch_size > 0
         return Placement(workers, self.key is not None, batches, self.wait)
 
 
@@ -90,19 +108,19 @@ class WorkerSettings:
     ``pool``: what holds for a level that does not say otherwise.
     """
 
-    enabled: bool
-    backend: str
     pool: PoolSettings
     levels: tuple[LevelSettings, ...]
-    start_method: str
-    close_timeout: float
-    dead_letters: Path | None
-    journal: bool
-    initializer: str | None
+    enabled: bool = _setting(True, validators.flag)
+    backend: str = _setting("local", validators.backend)
+    start_method: str = _setting(None, validators.start_method)
+    close_timeout: float = _setting(60, validators.seconds)
+    dead_letters: Path | None = _setting(None, validators.path)
+    journal: bool = _setting(False, validators.flag)
+    initializer: str | None = _setting(None, validators.initializer)
 
     @property
     def pipelines(self) -> Pipelines:
-        """Those of all levels, in order."""
+        """The pipelines of all levels, in order."""
         listed = [pair for level in self.levels for pair in level.pipelines]
         return tuple(sorted(listed, key=lambda pair: pair[1]))
 
@@ -117,17 +135,15 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     if names := _names_of_others(settings):
         declared = _declared_by_backends()
         read_declared(settings, [declared[name] for name in names if name in declared])
-    return WorkerSettings(
-        enabled=read("ENABLED", True, validators.flag),
-        backend=read("BACKEND", "local", validators.backend),
+    options = WorkerSettings(
         pool=_pool(read),
         levels=_levels(settings),
-        start_method=read("START_METHOD", None, validators.start_method),
-        close_timeout=read("CLOSE_TIMEOUT", 60, validators.seconds),
-        dead_letters=read("DEAD_LETTERS", None, validators.path),
-        journal=read("JOURNAL", False, validators.flag_with(settings, "JOBDIR")),
-        initializer=read("INITIALIZER", None, validators.initializer),
+        **{name: read(setting) for name, setting in _table(WorkerSettings).items()},
     )
+    if options.journal and not settings.get("JOBDIR"):
+        accepted = "False while JOBDIR is not set, as it is kept in that folder"
+        raise _refusal("MPWORKERS_JOURNAL", settings.get("MPWORKERS_JOURNAL"), accepted)
+    return options
 
 
 def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[str, Any]:
@@ -139,23 +155,23 @@ def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[s
     Raises:
         SettingError: as in :func:`read_settings`.
     """
-    return {setting.name: _read(settings, *setting) for setting in declared}
+    return {setting.name: _read(settings, setting) for setting in declared}
 
 
 def levels_with_calls(
     options: WorkerSettings, has_hops: bool
 ) -> tuple[tuple[LevelSettings, ...], int]:
-    """The levels of a crawl, and the index of the one that takes calls of functions.
+    """Return the levels of a crawl, and the index of the one that takes calls of functions.
 
-    That is one of the user's, if any is fit for it; else one of its own behind them, which nobody
-    starts before the first call. With workers switched off it is this process.
+    A level of the user's takes them, if any is fit for it; else another one behind these, which
+    nobody starts before the first call. With workers switched off it is this process.
     """
     levels = options.levels if has_hops else ()
     for number, level in enumerate(levels):
         if level.wait and level.key is None and not level.batch_size:
             return levels, number
     pool = options.pool if options.enabled else replace(options.pool, workers=0)
-    return (*levels, LevelSettings("calls" if levels else "", (), pool)), len(levels)
+    return (*levels, _level_of("calls" if levels else "", (), pool)), len(levels)
 
 
 def warn_of_unknown_names(settings: BaseSettings) -> None:
@@ -187,53 +203,47 @@ def _declared_by_backends() -> dict[str, Setting]:
     return declared
 
 
-_T = TypeVar("_T")
-_Check = Callable[[Any], _T]
-#: Reads a setting: its name without the prefix, its default, its check.
-_Read = Callable[[str, Any, _Check[Any]], Any]
-
-
-def _read(settings: BaseSettings, name: str, default: Any, check: _Check[_T]) -> _T:
-    value = settings.get(_PREFIX + name, default)
-    if value == "" and default is None:
+def _read(settings: BaseSettings, setting: Setting) -> Any:
+    title = _PREFIX + setting.name
+    value = settings.get(title, setting.default)
+    if value == "" and setting.default is None:
         value = None  # as "-s NAME=" on a command line, which has no other way to say it
-    return _checked(_PREFIX + name, value, check)
+    return _checked(title, value, setting.check)
 
 
-def _checked(title: str, value: Any, check: _Check[_T]) -> _T:
+def _checked(title: str, value: Any, check: Callable[[Any], Any]) -> Any:
     try:
         return check(value)
     except Invalid as accepted:
-        raise SettingError(f"{title} is {value!r}, but it must be {accepted}.") from None
+        raise _refusal(title, value, accepted) from None
 
 
-def _pool(read: _Read, batch_size: int = 0) -> PoolSettings:
-    workers = read("WORKERS", "auto", validators.workers)
-    # Two batches for each worker, and as many that gather.
-    pending = max(256, 64 * workers, 4 * batch_size * workers)
-    intensity = max(12, 4 * workers)
+def _refusal(title: str, value: Any, accepted: object) -> SettingError:
+    return SettingError(f"{title} is {value!r}, but it must be {accepted}.")
+
+
+def _pool(read: Callable[[Setting], Any], batch_size: int = 0) -> PoolSettings:
+    given = {name: read(setting) for name, setting in _table(PoolSettings).items()}
+    workers = usable_cpus() if given["workers"] is None else given["workers"]
+    automatic = {
+        "workers": workers,
+        # Two batches for each worker, and as many that gather.
+        "max_pending": max(256, 64 * workers, 4 * batch_size * workers),
+        "restart_intensity": max(12, 4 * workers),
+    }
     return PoolSettings(
-        workers=workers,
-        nice=read("NICE", 5, validators.nice),
-        max_pending=read("MAX_PENDING", None, validators.auto(validators.positive, pending)),
-        max_pending_bytes=read("MAX_PENDING_BYTES", 64 << 20, validators.positive),
-        item_timeout=read("ITEM_TIMEOUT", 0, validators.seconds_or_off),
-        redeliver_times=read("REDELIVER_TIMES", 2, validators.count),
-        worker_max_items=read("WORKER_MAX_ITEMS", 0, validators.count),
-        worker_memory_limit_mb=read("WORKER_MEMORY_LIMIT_MB", 0, validators.count),
-        restart_intensity=read(
-            "RESTART_INTENSITY", None, validators.auto(validators.count, intensity)
-        ),
-        restart_period=read("RESTART_PERIOD", 30, validators.seconds),
+        workers_is_auto=given["workers"] is None,
+        max_pending_is_auto=given["max_pending"] is None,
+        **{name: automatic[name] if value is None else value for name, value in given.items()},
     )
 
 
 def _levels(settings: BaseSettings) -> tuple[LevelSettings, ...]:
-    pipelines = _read(settings, "PIPELINES", {}, validators.pipelines)
-    written = _read(settings, "LEVELS", None, _as_dicts)
+    pipelines = _read(settings, _OF_A_LEVEL["pipelines"])
+    written = _read(settings, _LEVELS)
     pool = _pool(partial(_read, settings))
     if not written:
-        return (LevelSettings("", pipelines, pool),) if pipelines else ()
+        return (_level_of("", pipelines, pool),) if pipelines else ()
     if pipelines:
         raise SettingError(
             "MPWORKERS_PIPELINES and MPWORKERS_LEVELS are both set; the first is the short form of "
@@ -246,55 +256,35 @@ def _levels(settings: BaseSettings) -> tuple[LevelSettings, ...]:
     return tuple(level for level in levels if level.pipelines)
 
 
-def _as_dicts(value: Any) -> Sequence[Mapping[str, Any]]:
-    accepted = 'a list of levels, each a dict with at least "name" and "pipelines"'
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise Invalid(accepted) from None
-    is_list = isinstance(value, (list, tuple))
-    if value is not None and not (is_list and all(isinstance(one, Mapping) for one in value)):
-        raise Invalid(accepted)
-    return value or ()
+def _level_of(name: str, pipelines: Pipelines, pool: PoolSettings) -> LevelSettings:
+    """Return a level with the defaults of all that only MPWORKERS_LEVELS can say."""
+    own = {one: setting.default for one, setting in _OF_A_LEVEL.items()}
+    return LevelSettings(name=name, pool=pool, **own | {"pipelines": pipelines})
 
 
 def _level(settings: BaseSettings, written: Mapping[str, Any]) -> LevelSettings:
-    name = _checked("MPWORKERS_LEVELS: the name of a level", written.get("name"), _level_name)
+    name = _checked(
+        "MPWORKERS_LEVELS: the name of a level", written.get("name"), validators.level_name
+    )
     title = f"MPWORKERS_LEVELS: in the level {name!r}"
     for setting in written:
         if setting not in _KNOWN_IN_LEVELS:
             nearest = difflib.get_close_matches(str(setting), _KNOWN_IN_LEVELS, n=1, cutoff=0)[0]
             raise SettingError(f"{title}, {setting!r} is no setting. Did you mean {nearest!r}?")
 
-    def read_own(setting: str, default: Any, check: _Check[_T]) -> _T:
-        return _checked(f"{title}, {setting}", written.get(setting, default), check)
+    def read_own(setting: Setting) -> Any:
+        own = setting.name.lower()
+        return _checked(f"{title}, {own}", written.get(own, setting.default), setting.check)
 
-    def read(setting: str, default: Any, check: _Check[_T]) -> _T:
-        general = _read(settings, setting, default, check)
-        own = setting.lower()
+    def read(setting: Setting) -> Any:
+        general = _read(settings, setting)
         # MPWORKERS_WORKERS=0 is for debugging: all of the crawl in one process.
-        if own not in written or (setting == "WORKERS" and general == 0):
+        if setting.name.lower() not in written or (setting.name == "WORKERS" and general == 0):
             return general
-        return read_own(own, default, check)
+        return read_own(setting)
 
-    batch_size = read_own("batch_size", 0, validators.count)
-    return LevelSettings(
-        name=name,
-        pipelines=read_own("pipelines", {}, validators.pipelines),
-        pool=_pool(read, batch_size),
-        key=read_own("key", None, validators.key),
-        batch_size=batch_size,
-        batch_seconds=read_own("batch_seconds", 1.0, validators.seconds),
-        wait=read_own("wait", True, validators.flag),
-    )
-
-
-def _level_name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"\w[\w-]*", value) or value in _TAKEN:
-        taken = ", ".join(sorted(_TAKEN))
-        raise Invalid(f"a word of letters, digits, - and _, and none of {taken}")
-    return value
+    own = {one: read_own(setting) for one, setting in _OF_A_LEVEL.items()}
+    return LevelSettings(name=name, pool=_pool(read, own["batch_size"]), **own)
 
 
 def _refuse_doubles(names: Sequence[str], what: str) -> None:
@@ -303,21 +293,8 @@ def _refuse_doubles(names: Sequence[str], what: str) -> None:
         raise SettingError(f"MPWORKERS_LEVELS: {what} {doubles[0]!r}.")
 
 
-_OF_A_POOL = {field.name for field in fields(PoolSettings)}
-_OF_A_LEVEL = {field.name for field in fields(LevelSettings)} - {"pool"}
-_KNOWN_IN_LEVELS = _OF_A_LEVEL | _OF_A_POOL
-_OF_A_CRAWL = {field.name for field in fields(WorkerSettings)} - {"pool"} | {"pipelines"}
-_OWN_NAMES = {_PREFIX + name.upper() for name in _OF_A_CRAWL | _OF_A_POOL}
-
-__all__ = [
-    "Entry",
-    "LevelSettings",
-    "Pipelines",
-    "PoolSettings",
-    "Setting",
-    "WorkerSettings",
-    "known_names",
-    "read_declared",
-    "read_settings",
-    "warn_of_unknown_names",
-]
+_LEVELS = Setting("LEVELS", None, validators.levels)
+_OF_A_LEVEL = _table(LevelSettings)
+_KNOWN_IN_LEVELS = {"name", *_OF_A_LEVEL, *_table(PoolSettings)}
+_OF_A_CRAWL = {"levels", "pipelines", *_table(WorkerSettings), *_table(PoolSettings)}
+_OWN_NAMES = {_PREFIX + name.upper() for name in _OF_A_CRAWL}

@@ -1,13 +1,18 @@
-"""What a setting may be: each check takes a value as the user wrote it and gives the one to use."""
+"""Checks of settings: each takes a value as the user wrote it, and returns the value to use.
+
+Raises:
+    Invalid: the value cannot be used.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import numbers
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isroutine
@@ -16,21 +21,19 @@ from typing import Any
 
 from scrapy.settings import BaseSettings
 
-from scrapy_mpworkers.pool.cpus import usable_cpus
-from scrapy_mpworkers.wire.entries import Pipelines, import_path, is_named
+from scrapy_mpworkers.wire.entries import MAINS, Pipelines, import_path, is_named
 
-
-class Automatic(int):
-    """A number that nobody has asked for: a backend may know better."""
+#: What stats under ``mpworkers/`` begin with, and a level may not be called.
+_TAKEN = frozenset({"items", "calls", "workers", "bytes", "time", "pool"})
 
 
 class Invalid(Exception):
-    """Its text is what would be accepted."""
+    """The text of this error is what would be accepted."""
 
 
-def workers(value: Any) -> int:
+def workers(value: Any) -> int | None:
     if value == "auto":
-        return Automatic(usable_cpus())
+        return None
     return _integer(value, 0, '"auto", or a whole number from 0 (0: run in this process)')
 
 
@@ -39,15 +42,6 @@ def flag(value: Any) -> bool:
     if str(value).lower() not in known:
         raise Invalid("True or False")
     return known[str(value).lower()]
-
-
-def flag_with(settings: BaseSettings, other: str) -> Callable[[Any], bool]:
-    def checked(value: Any) -> bool:
-        if flag(value) and not settings.get(other):
-            raise Invalid(f"False while {other} is not set, as it is kept in that folder")
-        return flag(value)
-
-    return checked
 
 
 def path(value: Any) -> Path | None:
@@ -61,7 +55,7 @@ def path(value: Any) -> Path | None:
 
 @cache  # to look into all that is installed takes 10 ms, and a crawl asks three times
 def backends() -> Mapping[str, EntryPoint]:
-    """What makes a backend, by the name under which it is registered."""
+    """Return what makes a backend, by the name under which it is registered."""
     return {found.name: found for found in entry_points(group="scrapy_mpworkers.backends")}
 
 
@@ -85,7 +79,7 @@ def initializer(value: Any) -> str | None:
         return None
     path = import_path(value) if isroutine(value) else value
     is_path = isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)
-    if not is_path or path.startswith(("__main__.", "__mp_main__.")):
+    if not is_path or path.partition(".")[0] in MAINS:
         raise Invalid(
             "None, or the import path of a function without arguments, such as "
             "'myproject.workers.begin' (workers cannot import from __main__)"
@@ -105,12 +99,10 @@ def positive(value: Any) -> int:
     return _integer(value, 1, "a whole number from 1")
 
 
-def auto(check: Callable[[Any], int], automatic: int) -> Callable[[Any], int]:
-    def checked(value: Any) -> int:
-        if value is None:
-            return Automatic(automatic)
+def or_none(check: Callable[[Any], int]) -> Callable[[Any], int | None]:
+    def checked(value: Any) -> int | None:
         try:
-            return check(value)
+            return None if value is None else check(value)
         except Invalid as accepted:
             raise Invalid(f"None (automatic), or {accepted}") from None
 
@@ -157,6 +149,26 @@ def key(value: Any) -> Any:
     if value is None or is_name or callable(value):
         return value
     raise Invalid("None, the name of a field, or a function item -> key or its import path")
+
+
+def levels(value: Any) -> Sequence[Mapping[str, Any]]:
+    accepted = 'a list of levels, each a dict with at least "name" and "pipelines"'
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise Invalid(accepted) from None
+    is_list = isinstance(value, (list, tuple))
+    if value is not None and not (is_list and all(isinstance(one, Mapping) for one in value)):
+        raise Invalid(accepted)
+    return value or ()
+
+
+def level_name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w-]*", value) or value in _TAKEN:
+        taken = ", ".join(sorted(_TAKEN))
+        raise Invalid(f"a word of letters, digits, - and _, and none of {taken}")
+    return value
 
 
 def _integer(value: Any, least: int, accepted: str, most: float = math.inf) -> int:

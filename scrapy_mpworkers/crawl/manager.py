@@ -26,7 +26,6 @@ from scrapy_mpworkers.lint import changed_state
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.settings import WorkerSettings
-from scrapy_mpworkers.validators import Automatic
 from scrapy_mpworkers.worker.prelude import initialize
 
 logger = logging.getLogger(__name__)
@@ -178,7 +177,7 @@ class LevelManager:
             pool = self._backend.pool(number, make_state, crossing.codec, news, loop)
         bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
         backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
-        if isinstance(settings.pool.max_pending, Automatic):
+        if settings.pool.max_pending_is_auto:
             news.widen = backpressure.widen
         return Level(settings, loop, pool, backpressure, news)
 

@@ -25,7 +25,7 @@ from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.settings import Setting, WorkerSettings, read_declared
-from scrapy_mpworkers.validators import Automatic, Invalid
+from scrapy_mpworkers.validators import Invalid
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.entries import import_path
 from scrapy_mpworkers.wire.messages import CALL
@@ -152,8 +152,8 @@ class DaskBackend:
 
     def _places(self, plan: LevelPlan) -> int:
         """How many workers a level has at most; 0: all that the cluster has."""
-        workers = plan.settings.pool.workers
-        return 0 if isinstance(workers, Automatic) and not self._is_local else workers
+        pool = plan.settings.pool
+        return 0 if pool.workers_is_auto and not self._is_local else pool.workers
 
     def _refuse_level(self, plan: LevelPlan) -> None:
         if plan.settings.key is not None and not self._places(plan):
