@@ -15,8 +15,8 @@
       pool/supervisor: a worker's exit handle fires ─▶ a new worker ─▶ its tasks run again
 
 Each worker has its own queue, pipe and scoreboard, so one that dies takes nothing else along.
-Folders say which process runs a line: ``worker/`` runs in workers, ``wire/`` on both sides, all
-others in Scrapy's process. ``docs/design.md`` says more.
+Folders say which process runs a line: ``worker/`` runs in workers, ``lint/`` and ``wire/`` on both
+sides, all others in Scrapy's process. ``docs/design.md`` says more.
 """
 
 from __future__ import annotations
