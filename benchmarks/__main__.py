@@ -92,7 +92,7 @@ def _run(section: str, runs: int, out: Path) -> None:
         return
     report = Report(section, runs, out)
     if section == "crawl":
-        text, shares = crawl.report(crawl.ALL, crawl.PAGES, runs)
+        text, shares = crawl.report(crawl.ALL, crawl.Load(crawl.PAGES, crawl.KILOBYTES, 1), runs)
         report.add(text)
         plot({"crawl": shares}, "of the ideal", out / "crawl.svg")
         return

@@ -1,10 +1,15 @@
 """A real crawl: generated article pages, main text by trafilatura; wall time against the ideal.
 
-    python -m benchmarks.crawl [--pages 1000] [--runs 3] [PEER ...]
+    python -m benchmarks.crawl [--pages 2000] [--kb 20] [--items 1] [--runs 5] [PEER ...]
 
-Pages come from ``file://``, so no second process serves them. The ideal is the larger of Scrapy's
-own CPU and all CPU shared among the cores; both are measured in the same run, by a crawl whose
-pipeline does nothing and by an inline one. Wall time and CPU are both without the imports before.
+Pages come from ``file://``, so no second process serves them. Each yields one item, or several that
+share its text. An ideal is the larger of Scrapy's own CPU and all CPU shared among the cores: of
+plain Scrapy as it is installed, with a pipeline that does nothing, and of Scrapy whose responses
+start a task for each result only (which the add-on makes it do). "Plain crawls" are what many
+people do instead: one process for each core, each with its share of the pages, no common dupe
+filter, limits, stats or feed.
+
+Wall time and CPU are without the imports before. Ratios are within a round; figures are medians.
 """
 
 from __future__ import annotations
@@ -14,14 +19,15 @@ import asyncio
 import json
 import math
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +41,12 @@ from benchmarks.groups import CORES, LIMIT
 from benchmarks.measure import DEADLINE, in_turn, percentile
 from benchmarks.peers import OURS, PEERS
 from benchmarks.versions import heading
+from scrapy_mpworkers.crawl.results import take_results_on_demand
 
-ALONE, INLINE = "scrapy alone", "inline"
-ALL = (OURS, *(peer for peer in PEERS if peer not in (INLINE, LIMIT)))
-PAGES = 1000
+ALONE, ON_DEMAND, INLINE = "Scrapy alone", "the same, tasks on demand", "inline"
+PLAIN = f"{CORES} plain crawls"
+ALL = (OURS, PLAIN, *(peer for peer in PEERS if peer not in (INLINE, LIMIT)))
+PAGES, KILOBYTES = 2000, 20
 MIB = 1 << 20
 STARTED, USED = time.monotonic(), time.process_time()  # seconds; when Scrapy is imported
 WORDS = (
@@ -47,34 +55,53 @@ WORDS = (
 )
 
 
+@dataclass(frozen=True)
+class Load:
+    """What is crawled: so many pages of so many kilobytes, and so many items of each."""
+
+    pages: int
+    kilobytes: int
+    items: int
+
+
 @dataclass
 class Trip:
     """One crawl. Seconds since Scrapy was imported, and bytes.
 
-    ``first``: to the first item out; ``cpu``: of this process; ``memory``: its peak;
-    ``worker_memory``: resident in all processes below it, when half of the items were out.
+    ``first``: to the first item out; ``cpu``: of this process; ``memory``: the proportional set
+    size of this process and all below it, when half of the items were out.
     """
 
     wall: float
     first: float
     cpu: float
     memory: int
-    worker_memory: int
     lags: list[float] = field(default_factory=list)
 
 
 class ArticleSpider(scrapy.Spider):
-    """Every page of a folder becomes an item."""
+    """Every page of a folder becomes an item, or several.
+
+    Args:
+        folder: where the pages are.
+        items: of each page.
+        part: "n/of": every of-th page, from the n-th on.
+        on_demand: whether Scrapy starts a task for each result only.
+    """
 
     name = "articles"
 
-    def __init__(self, folder: str) -> None:
+    def __init__(
+        self, folder: str, items: int = 1, part: str = "0/1", on_demand: bool = False
+    ) -> None:
         super().__init__()
-        self.start_urls = [path.as_uri() for path in sorted(Path(folder).glob("*.html"))]
+        number, of = map(int, part.split("/"))
+        pages = sorted(Path(folder).glob("*.html"))[number::of]
+        self.start_urls = [path.as_uri() for path in pages]
+        self.items_of_each, self.on_demand = items, on_demand
         self.lags: list[float] = []
         self.first: float | None = None
-        self.items = 0
-        self.worker_memory = 0
+        self.items = self.memory = 0
 
     @classmethod
     def from_crawler(cls, crawler: Any, *args: Any, **kwargs: Any) -> ArticleSpider:
@@ -85,27 +112,40 @@ class ArticleSpider(scrapy.Spider):
 
     def begin(self) -> None:
         self.ticker = asyncio.ensure_future(watch_lag(self.lags))
+        if self.on_demand:
+            take_results_on_demand(self.crawler)
 
     def item_out(self) -> None:
         self.items += 1
         if self.first is None:
             self.first = time.monotonic() - STARTED
-        if self.items == len(self.start_urls) // 2:
-            below = psutil.Process().children(recursive=True)
-            self.worker_memory = sum(child.memory_info().rss for child in below)
+        if self.items == len(self.start_urls) * self.items_of_each // 2:
+            this = psutil.Process()
+            family = [this, *this.children(recursive=True)]
+            self.memory = sum(process.memory_full_info().pss for process in family)
 
     def parse(self, response: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         title = response.css("title::text").get()
-        yield {"url": response.url, "title": title, "html": response.text}
+        if self.items_of_each == 1:
+            yield {"url": response.url, "title": title, "html": response.text}
+            return
+        paragraphs = response.css("article p").getall()
+        for number in range(self.items_of_each):
+            text = "\n".join(paragraphs[number :: self.items_of_each])
+            html = f"<html><body><article>{text}</article></body></html>"
+            yield {"url": response.url, "title": title, "number": number, "html": html}
 
 
-def write_pages(folder: Path, count: int) -> None:
-    """Articles of about 150 KB, different in each, between menus that are not part of them."""
-    for number in range(count):
+def write_pages(folder: Path, load: Load) -> None:
+    """Articles, different in each, between menus that are not part of them."""
+    for number in range(load.pages):
         chance = random.Random(number)
-        menu = "".join(f"<li><a href=/{n}>{chance.choice(WORDS)}</a></li>" for n in range(200))
+        menu = "".join(f"<li><a href=/{n}>{chance.choice(WORDS)}</a></li>" for n in range(60))
+        # Paragraphs of about 500 bytes, shorter where there must be more of them than fit.
+        count = max(2 * load.kilobytes, load.items)
+        words = 80 * 2 * load.kilobytes // count
         paragraphs = "".join(
-            f"<p>{' '.join(chance.choices(WORDS, k=80))}.</p>\n" for _ in range(300)
+            f"<p>{' '.join(chance.choices(WORDS, k=words))}.</p>\n" for _ in range(count)
         )
         (folder / f"{number:06d}.html").write_text(
             f"<html><head><title>Article {number}</title></head><body><nav><ul>{menu}</ul></nav>"
@@ -113,31 +153,66 @@ def write_pages(folder: Path, count: int) -> None:
         )
 
 
-def crawl(peer: str, work: str, folder: str) -> Trip:
-    """One crawl in this process."""
-    spec = Spec(peer, work, "", 0, workers=CORES)
-    process = CrawlerProcess(settings_of(spec))
+def crawl(peer: str, work: str, folder: str, items: str, part: str, on_demand: str) -> Trip:
+    """Crawl once in this process; the arguments are those of the command line."""
+    process = CrawlerProcess(settings_of(Spec(peer, work, "", 0, workers=CORES)))
     crawler = process.create_crawler(ArticleSpider)
-    process.crawl(crawler, folder=folder)
+    process.crawl(
+        crawler, folder=folder, items=int(items), part=part, on_demand=on_demand == "True"
+    )
     process.start()
     spider: Any = crawler.spider
     return Trip(
         wall=time.monotonic() - STARTED,
         first=spider.first,
         cpu=time.process_time() - USED,
-        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        worker_memory=spider.worker_memory,
+        memory=spider.memory,
         lags=spider.lags,
     )
 
 
-def run(peer: str, work: str, folder: Path) -> Trip:
-    """One crawl in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.crawl", "--one", peer, work, str(folder)]
+def run(
+    folder: Path, items: int, peer: str, work: str, part: str = "0/1", on_demand: bool = False
+) -> Trip:
+    """Crawl once in a process of its own.
+
+    Raises:
+        RuntimeError: it failed; the message holds what it wrote.
+    """
+    arguments = [peer, work, str(folder), str(items), part, str(on_demand)]
+    command = [sys.executable, "-m", "benchmarks.crawl", "--one", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     if done.returncode:
         raise RuntimeError(f"{peer} failed:\n{done.stderr[-2000:]}")
     return Trip(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_plain(folder: Path, items: int) -> Trip:
+    """Crawl in a process for each core, each its share of the pages."""
+    with ThreadPoolExecutor(CORES) as threads:
+        parts = [f"{number}/{CORES}" for number in range(CORES)]
+        trips = list(threads.map(lambda part: run(folder, items, INLINE, "extract", part), parts))
+    return Trip(
+        wall=max(trip.wall for trip in trips),
+        first=min(trip.first for trip in trips),
+        cpu=sum(trip.cpu for trip in trips),
+        memory=sum(trip.memory for trip in trips),
+        lags=[lag for trip in trips for lag in trip.lags],
+    )
+
+
+def runners(peers: Iterable[str], folder: Path, items: int) -> dict[str, Callable[[], Trip]]:
+    """Return what runs each crawl, by its name in the table."""
+    one = partial(run, folder, items)
+    found: dict[str, Callable[[], Trip]] = {
+        ALONE: partial(one, INLINE, "nothing"),
+        ON_DEMAND: partial(one, INLINE, "nothing", on_demand=True),
+        INLINE: partial(one, INLINE, "extract"),
+    }
+    for peer in peers:
+        own = partial(one, peer, "extract")
+        found[peer] = partial(run_plain, folder, items) if peer == PLAIN else own
+    return found
 
 
 def main() -> None:
@@ -145,44 +220,65 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crawl")
     parser.add_argument("peers", nargs="*", default=ALL)
     parser.add_argument("--pages", type=int, default=PAGES)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--kb", type=int, default=KILOBYTES)
+    parser.add_argument("--items", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    text, _ = report(options.peers, options.pages, options.runs)
+    load = Load(options.pages, options.kb, options.items)
+    text, _ = report(options.peers, load, options.runs)
     print(heading(options.runs))
     print(text)
 
 
-def report(peers: Sequence[str], pages: int, runs: int) -> tuple[str, Mapping[str, float]]:
+def report(peers: Sequence[str], load: Load, runs: int) -> tuple[str, Mapping[str, float]]:
     """Interleaved crawls of all peers: a table, and which share of the ideal each has reached."""
-    trips: dict[str, list[Trip]] = {name: [] for name in (ALONE, INLINE, *peers)}
     with tempfile.TemporaryDirectory() as folder:
-        write_pages(Path(folder), pages)
-        for name in in_turn(list(trips), runs):
-            peer, work = (INLINE, "nothing") if name == ALONE else (name, "extract")
-            trips[name].append(run(peer, work, Path(folder)))
-    alone, whole = (statistics.median(trip.cpu for trip in trips[name]) for name in (ALONE, INLINE))
-    ideal = max(alone, whole / CORES)
+        write_pages(Path(folder), load)
+        crawls = runners(peers, Path(folder), load.items)
+        trips: dict[str, list[Trip]] = {name: [] for name in crawls}
+        for name in in_turn(list(crawls), runs):
+            trips[name].append(crawls[name]())
+    extraction = median(trips, INLINE, "cpu") - median(trips, ALONE, "cpu")
+    ideals = {name: ideal(median(trips, name, "cpu"), extraction) for name in (ALONE, ON_DEMAND)}
     lines = [
-        f"{pages:,} pages, {CORES} cores; CPU of Scrapy alone {alone:.1f} s, of extraction "
-        f"{whole - alone:.1f} s",
+        f"{load.pages:,} pages of {load.kilobytes} KB, {load.items} items of each, {CORES} cores; "
+        f"CPU of Scrapy alone {median(trips, ALONE, 'cpu'):.1f} s, with tasks on demand "
+        f"{median(trips, ON_DEMAND, 'cpu'):.1f} s, of extraction {extraction:.1f} s",
         "",
-        "| | wall, s | of ours | of the ideal | first item, s | lag p50, ms | p99 | max "
-        "| parent, MiB | workers, MiB |",
-        "| --- " * 10 + "|",
+        "| | wall, s | of ours | of the ideal | of that on demand | first item, s | parent CPU, s "
+        "| lag p99, ms | PSS, MiB |",
+        "| --- " * 9 + "|",
     ]
-    walls = {name: statistics.median(trip.wall for trip in found) for name, found in trips.items()}
-    ours = walls.get(OURS, math.nan)
+    shares = {name: ideals[ALONE] / median(trips, name, "wall") for name in trips}
     for name, found in trips.items():
+        wall = median(trips, name, "wall")
+        lag = statistics.median(percentile(trip.lags, 99) for trip in found) * 1e3
         lines.append(
-            f"| {name} | {walls[name]:.1f} | {walls[name] / ours:.2f} | {ideal / walls[name]:.2f} |"
-            f" {statistics.median(trip.first for trip in found):.2f} |"
-            f" {statistics.median(percentile(trip.lags, 50) for trip in found) * 1e3:.1f} |"
-            f" {statistics.median(percentile(trip.lags, 99) for trip in found) * 1e3:.1f} |"
-            f" {statistics.median(max(trip.lags) for trip in found) * 1e3:.1f} |"
-            f" {statistics.median(trip.memory for trip in found) / MIB:.0f} |"
-            f" {statistics.median(trip.worker_memory for trip in found) / MIB:.0f} |"
+            f"| {name} | {wall:.1f} | {of_ours(trips, name):.2f} | {shares[name]:.2f} "
+            f"| {ideals[ON_DEMAND] / wall:.2f} | {median(trips, name, 'first'):.2f} "
+            f"| {median(trips, name, 'cpu'):.1f} | {lag:.1f} "
+            f"| {median(trips, name, 'memory') / MIB:.0f} |"
         )
-    return "\n".join([*lines, ""]), {n: ideal / wall for n, wall in walls.items() if n != ALONE}
+    return "\n".join([*lines, ""]), {
+        name: share for name, share in shares.items() if name not in (ALONE, ON_DEMAND)
+    }
+
+
+def ideal(scrapys: float, extraction: float) -> float:
+    """Return the seconds below which no crawl with one parent can come."""
+    return max(scrapys, (scrapys + extraction) / CORES)
+
+
+def median(trips: Mapping[str, Sequence[Trip]], name: str, what: str) -> float:
+    return statistics.median(getattr(trip, what) for trip in trips[name])
+
+
+def of_ours(trips: Mapping[str, Sequence[Trip]], name: str) -> float:
+    """Return the median of its wall time over ours in the same round."""
+    if OURS not in trips:
+        return math.nan
+    pairs = zip(trips[name], trips[OURS], strict=True)
+    return statistics.median(trip.wall / ours.wall for trip, ours in pairs)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 from scrapy.crawler import CrawlerProcess
 
-from benchmarks.crawl import ArticleSpider, write_pages
+from benchmarks.crawl import ArticleSpider, Load, write_pages
 from benchmarks.groups import CORES
 from benchmarks.work import extract
 from scrapy_mpworkers import BatchMixin
@@ -111,7 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, list[float]] = {levels: [] for levels in LEVELS}
     with tempfile.TemporaryDirectory() as name:
-        write_pages(Path(name), options.pages)
+        write_pages(Path(name), Load(options.pages, 150, 1))
         for number in range(options.runs):
             # Each second round the other way, lest a drift of the machine favours one side.
             for levels in reversed(LEVELS) if number % 2 else LEVELS:
