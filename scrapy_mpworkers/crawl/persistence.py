@@ -26,7 +26,7 @@ from scrapy_mpworkers.stores.dead_letters import (
     shown,
 )
 from scrapy_mpworkers.stores.journal import Journal
-from scrapy_mpworkers.stores.journal_entries import Entry as JournalEntry
+from scrapy_mpworkers.stores.journal_file import JournalRow
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.texts import ascii_safe
 
@@ -205,7 +205,7 @@ class LeftEntry(StoredItem):
     Its entry stays until it has an outcome in this run; if it cannot go on, for the next run.
     """
 
-    def __init__(self, journal: Journal, entry: JournalEntry) -> None:
+    def __init__(self, journal: Journal, entry: JournalRow) -> None:
         self.number, self.hop, self.frame = entry.id, entry.hop, entry.frame
         self._journal = journal
 

@@ -1,0 +1,190 @@
+"""The file of the journal: SQLite in WAL mode, in the ``JOBDIR``.
+
+A transaction that was committed outlives the process, and needs no fsync.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from base64 import b64decode, b64encode
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scrapy_mpworkers.errors import JournalError
+from scrapy_mpworkers.stores.private_files import open_private
+from scrapy_mpworkers.wire.frames import StoredFrame
+from scrapy_mpworkers.wire.texts import ascii_safe
+
+logger = logging.getLogger(__name__)
+
+#: Rows of one statement. Each statement gives up the interpreter lock and has to wait to get it
+#: back, so one for each row would take its time. (SQLite before 3.32 allows 999 variables.)
+_ROWS = 200
+
+_HIGHEST = (1 << 63) - 1  # of a row, in SQLite
+_VERSION = 2  # PRAGMA user_version; 0 is a new file
+_TABLES = """
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY,
+    hop TEXT NOT NULL,        -- JSON: import paths of its pipelines
+    frame BLOB NOT NULL,
+    definitions TEXT NOT NULL, -- JSON: the number in the frame -> definition.id
+    results TEXT NOT NULL      -- JSON: what earlier hops made of the item, in base64
+);
+CREATE TABLE definition (id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
+PRAGMA user_version = 2;
+"""
+#: What the parts of a broken row raise.
+_BROKEN = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+class JournalRow(NamedTuple):
+    """An item that is at a hop. ``hop``: import paths of its pipelines."""
+
+    id: int
+    hop: tuple[str, ...]
+    frame: StoredFrame
+
+
+class JournalFile:
+    """The file of one crawl, read at once, and written through the connection of one thread.
+
+    Attributes:
+        left: what an earlier run has left, oldest first.
+        next_id: the first number that no row has.
+
+    Raises:
+        JournalError: another release has made the file.
+        OSError, sqlite3.Error: it cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _expect_private(path)
+        with closing(self.connect()) as database:
+            self.left = deque(self._rows(database))
+            self.next_id = _first_free(database, "entry")
+            self._next_definition = _first_free(database, "definition")
+        self._definitions: dict[int, int] = {}  # by number in frames of this run
+        self._hops: dict[tuple[str, ...], str] = {}  # as JSON
+
+    def connect(self) -> sqlite3.Connection:
+        """Open the file, and make its tables if it is new."""
+        # No transactions but our own.
+        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def write(
+        self, database: sqlite3.Connection, added: Sequence[JournalRow], removed: Sequence[int]
+    ) -> None:
+        """Add and remove rows in one transaction."""
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            rows = [self._packed(database, row) for row in added]
+            _in_parts(database, "INSERT INTO entry VALUES {}", "(?, ?, ?, ?, ?)", rows)
+            # Behind the insertions: an item that was fast is added and removed at once.
+            ids = [(number,) for number in removed]
+            _in_parts(database, "DELETE FROM entry WHERE id IN ({})", "?", ids)
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        [version] = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise JournalError(
+                f"the journal {self.path} has version {version}, and this release of "
+                f"scrapy_mpworkers knows only version {_VERSION}; finish that crawl with the "
+                "release that began it, or remove the file and lose its items"
+            )
+        database.execute("PRAGMA journal_mode = WAL")
+        # A commit then outlives the process, though perhaps not a loss of power.
+        database.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            database.executescript(f"BEGIN; {_TABLES} COMMIT;")
+
+    def _rows(self, database: sqlite3.Connection) -> Iterator[JournalRow]:
+        """Read what can be read; what cannot is told, and stays where it is."""
+        database.text_factory = bytes  # text that is not UTF-8 is the fault of its row alone
+        blobs = dict(database.execute("SELECT id, blob FROM definition"))
+        for row in database.execute("SELECT * FROM entry ORDER BY id"):
+            try:
+                yield _unpacked(row, blobs)
+            except _BROKEN as error:
+                logger.error(
+                    "The entry %d of the journal %s is broken and stays there; its item is not "
+                    "resumed (%s: %s)",
+                    row[0],
+                    self.path,
+                    type(error).__name__,
+                    ascii_safe(str(error)),
+                )
+
+    def _packed(self, database: sqlite3.Connection, row: JournalRow) -> tuple[Any, ...]:
+        frame = row.frame
+        numbers = {n: self._define(database, n, blob) for n, blob in frame.definitions.items()}
+        if row.hop not in self._hops:
+            self._hops[row.hop] = json.dumps(row.hop)
+        results = json.dumps([b64encode(result).decode() for result in frame.results])
+        return row.id, self._hops[row.hop], frame.data, json.dumps(numbers), results
+
+    def _define(self, database: sqlite3.Connection, number: int, blob: bytes) -> int:
+        if number not in self._definitions:
+            database.execute("INSERT INTO definition VALUES (?, ?)", (self._next_definition, blob))
+            self._definitions[number] = self._next_definition
+            self._next_definition += 1
+        return self._definitions[number]
+
+
+def forget_definitions(database: sqlite3.Connection) -> None:
+    """Delete the definitions, unless rows are left that may need them."""
+    [count] = database.execute("SELECT count(*) FROM entry").fetchone()
+    if not count:
+        database.execute("DELETE FROM definition")
+
+
+def _unpacked(row: tuple[Any, ...], blobs: dict[int, Any]) -> JournalRow:
+    number, hop, frame, numbers, results = row
+    definitions = {int(n): memoryview(blobs[at]) for n, at in json.loads(numbers).items()}
+    return JournalRow(
+        number,
+        tuple(path + "" for path in json.loads(hop)),  # nothing but texts
+        StoredFrame(
+            bytes(memoryview(frame)),  # neither a number nor nothing
+            {n: bytes(blob) for n, blob in definitions.items()},
+            tuple(b64decode(result, validate=True) for result in json.loads(results)),
+        ),
+    )
+
+
+def _in_parts(
+    database: sqlite3.Connection, statement: str, places: str, rows: list[tuple[Any, ...]]
+) -> None:
+    for begin in range(0, len(rows), _ROWS):
+        part = rows[begin : begin + _ROWS]
+        command = statement.format(", ".join([places] * len(part)))
+        database.execute(command, tuple(chain.from_iterable(part)))
+
+
+def _expect_private(path: Path) -> None:
+    os.close(open_private(path))
+    # SQLite reads these too; it gives them the mode of the file above when it makes them.
+    for companion in (f"{path}-wal", f"{path}-shm"):
+        if os.path.lexists(companion):
+            os.close(open_private(Path(companion)))
+
+
+def _first_free(database: sqlite3.Connection, table: str) -> int:
+    [highest] = database.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608
+    if highest == _HIGHEST:
+        raise sqlite3.DataError(f"the table {table!r} has no number left after {highest}")
+    return 1 if highest is None else int(highest) + 1
