@@ -30,7 +30,7 @@ class BatchMixin:
         raise NotImplementedError
 
     async def process_item(self, item: Any) -> Any:
-        """A batch of one.
+        """Process a batch of one.
 
         Raises:
             Exception: what ``process_batch`` raised or returned for it.
@@ -42,7 +42,7 @@ class BatchMixin:
 
 
 async def ends_of(pipeline: Any, items: Sequence[Any]) -> list[Any]:
-    """What ``process_batch`` says of each item.
+    """Return what ``process_batch`` says of each item.
 
     Raises:
         BatchError: it does not say it of each.

@@ -18,7 +18,7 @@ class UnpicklableError(MPWorkersError, TypeError):
 
 
 class UnreadableError(MPWorkersError, TypeError):
-    """What the pipelines made of an item has arrived and cannot be loaded in Scrapy's process."""
+    """Scrapy's process cannot load what the pipelines made of an item."""
 
 
 class WorkerStartError(MPWorkersError):
@@ -150,7 +150,7 @@ class KeyMissingError(MPWorkersError, LookupError):
 
 
 class BatchError(MPWorkersError, TypeError):
-    """What ``process_batch`` returned does not say what became of each item."""
+    """The answer of ``process_batch`` does not say what became of each item."""
 
 
 class NotInWorkerError(MPWorkersError, AttributeError):
@@ -181,7 +181,7 @@ UNKNOWN_EXIT = 1 << 17
 
 
 def exit_in_words(exitcode: int | None, out_of_memory: bool = False) -> str:
-    """What an exit code says, for a sentence that begins with the worker's name."""
+    """Put an exit code into words, for a sentence that begins with the worker's name."""
     if exitcode in (None, UNKNOWN_EXIT):
         return "ended without an exit code"
     if exitcode >= 0:
@@ -191,14 +191,14 @@ def exit_in_words(exitcode: int | None, out_of_memory: bool = False) -> str:
 
 
 def exit_label(exitcode: int | None) -> str:
-    """The exit as a stats key: ``SIGKILL``, ``exit_1``, ``unknown``."""
+    """Return the exit as a stats key: ``SIGKILL``, ``exit_1``, ``unknown``."""
     if exitcode in (None, UNKNOWN_EXIT):
         return "unknown"
     return f"exit_{exitcode}" if exitcode >= 0 else signal_name(-exitcode)
 
 
 def signal_name(number: int) -> str:
-    """``9`` → ``SIGKILL``."""
+    """Return the name of a signal: ``9`` → ``SIGKILL``."""
     try:
         return signal.Signals(number).name
     except ValueError:

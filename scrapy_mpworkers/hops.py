@@ -26,7 +26,7 @@ _ROUTE = re.compile(r"scrapy_mpworkers\.(pipelines\.)?(WorkerPipeline|Route[1-9]
 
 
 class Hop(NamedTuple):
-    """A trip of an item to workers.
+    """A hop is one trip of an item to workers.
 
     ``number``: from 0, along the number line; ``route``: likewise; ``level``: its index in
     ``WorkerSettings.levels``.
@@ -70,7 +70,7 @@ def add_component(settings: BaseSettings, setting: str, name: str, order: int) -
 
 
 def is_component(entry: Any, name: str) -> bool:
-    """Whether *entry* is our class of that name in this package, itself or under any path."""
+    """Return whether *entry* is our class of that name, itself or under any path."""
     path, cls = f"{__package__}.{name}", name.rpartition(".")[2]
     if not isinstance(entry, str):
         return f"{entry.__module__}.{getattr(entry, '__qualname__', '')}" == path
@@ -81,7 +81,7 @@ def is_component(entry: Any, name: str) -> bool:
 
 
 def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
-    """The hops, in order, as ITEM_PIPELINES places their routes."""
+    """Return the hops, in order, as ITEM_PIPELINES places their routes."""
     placed = _reactor_pipelines(settings)
     begins = sorted(order for entry, order in placed.items() if _is_route(entry))
     if not begins:
@@ -99,20 +99,20 @@ def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
 
 
 def on_the_reactor(settings: BaseSettings) -> list[tuple[Any, Any]]:
-    """(entry, order) of what runs in Scrapy's process, without what stands for routes."""
+    """Return (entry, order) of what runs in Scrapy's process, without what stands for routes."""
     placed = _reactor_pipelines(settings).items()
     return [(entry, order) for entry, order in placed if not _is_route(entry)]
 
 
 def routes_of(hops: Iterable[Hop]) -> dict[int, Sequence[Hop]]:
-    """The hops of each route, by its number."""
+    """Return the hops of each route, by its number."""
     return {number: list(run) for number, run in groupby(hops, key=lambda hop: hop.route)}
 
 
 def keyed(hops: Iterable[Hop], levels: Sequence[LevelSettings]) -> list[Hop]:
-    """Those of *hops* that want a key of an item as it is when it comes to the first of them.
+    """Return the hops that want a key of an item as it is when it comes to the first of *hops*.
 
-    It stays so until a level has been waited for.
+    The item stays so until a level has been waited for.
     """
     found: list[Hop] = []
     for hop in hops:
@@ -124,7 +124,7 @@ def keyed(hops: Iterable[Hop], levels: Sequence[LevelSettings]) -> list[Hop]:
 
 
 def is_contract_check() -> bool:
-    """Whether ``scrapy check`` runs, which has no items."""
+    """Return whether ``scrapy check`` runs, which has no items."""
     return os.environ.get("SCRAPY_CHECK") == "true"
 
 
@@ -135,7 +135,7 @@ class _Point(NamedTuple):
 
 
 def _line(options: WorkerSettings) -> list[_Point]:
-    """What is offloaded, in order."""
+    """Return what is offloaded, in order."""
     points = [
         _Point(order, number, entry)
         for number, level in enumerate(options.levels)
@@ -145,7 +145,7 @@ def _line(options: WorkerSettings) -> list[_Point]:
 
 
 def _first_orders(reactor_side: dict[Any, Any], options: WorkerSettings) -> list[Any]:
-    """The order of the first pipeline of each run of offloaded neighbours."""
+    """Return the order of the first pipeline of each run of offloaded neighbours."""
     line: list[tuple[Any, bool]] = [(order, False) for order in reactor_side.values()]
     line += [(point.order, True) for point in _line(options)]
     line.sort(key=lambda point: point[0])

@@ -25,8 +25,7 @@ from scrapy_mpworkers.lint import (
     warnings,
 )
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
-from scrapy_mpworkers.wire.entries import Entry, as_pipeline, import_path
-from scrapy_mpworkers.wire.keys import key_function
+from scrapy_mpworkers.wire.entries import Entry, as_pipeline, import_path, key_function
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 
 

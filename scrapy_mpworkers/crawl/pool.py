@@ -15,7 +15,7 @@ from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.eventloop import EventLoop, Future, Staggered, resolve
 from scrapy_mpworkers.pool.interface import DeadLettered, Settle
 from scrapy_mpworkers.settings import LevelSettings
-from scrapy_mpworkers.wire.keys import key_function
+from scrapy_mpworkers.wire.entries import key_function
 from scrapy_mpworkers.wire.messages import CALL, Outcome
 
 _T = TypeVar("_T")

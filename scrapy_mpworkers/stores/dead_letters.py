@@ -49,7 +49,7 @@ class DeadLetter:
     time: str
 
     def to_json(self) -> str:
-        """The letter as one line, without its end. Plain ASCII."""
+        """Return the letter as one line of plain ASCII, without its end."""
         definitions = {str(n): _text(blob) for n, blob in self.frame.definitions.items()}
         frame = {
             "frame": _text(self.frame.data),
@@ -60,7 +60,7 @@ class DeadLetter:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> DeadLetter:
-        """The letter of one line.
+        """Return the letter of one line.
 
         Raises:
             ValueError: it is none; the text says why.
@@ -107,7 +107,7 @@ _KINDS: dict[str, Any] = {
 
 
 class DeadLetterFile:
-    """Appends letters to a file. It is open only while one is written: they are rare.
+    """Appends letters to a file, which is open only while one is written: they are rare.
 
     Any number of crawls may write to the same file.
     """
@@ -143,7 +143,7 @@ class DeadLetterFile:
 
 
 class StoredLetters:
-    """The letters that are in a file now. Those that crawls append later are not among them.
+    """The letters that are in a file now, without those that crawls append later.
 
     The file stays open until :meth:`close`: another one that takes its name changes nothing.
 
@@ -167,7 +167,7 @@ class StoredLetters:
 
     @property
     def has_grown(self) -> bool:
-        """Whether letters have come meanwhile, which are not among these."""
+        """Return whether letters have come meanwhile, which are not among these."""
         return os.fstat(self._descriptor).st_size > self._end
 
     def of(self, spider: str) -> Iterator[DeadLetter]:
@@ -205,7 +205,7 @@ class StoredLetters:
 
 
 def history(error: BaseException) -> dict[str, Any]:
-    """The fields of a letter that say why, and when: now."""
+    """Return the fields of a letter that say why, and when: now."""
     return {
         "reason": type(error).__name__,
         "error": text_of(error),
@@ -215,7 +215,7 @@ def history(error: BaseException) -> dict[str, Any]:
 
 
 def readable(fields: Any) -> Any:
-    """*fields* as JSON can say them; what it has no word for becomes its ``repr``.
+    """Return *fields* as JSON can say them; what it has no word for becomes its ``repr``.
 
     Classes of the user run their own code here, and whatever they raise, an item is to be kept.
     """
@@ -229,9 +229,9 @@ def readable(fields: Any) -> Any:
 
 
 def shown(item: Any) -> str:
-    """A readable item for the log, shortened: plain ASCII without control characters.
+    """Return a readable item for the log: shortened, in plain ASCII without control characters.
 
-    One of those could end the line, or forge one; and a lone surrogate cannot be written at all.
+    A control character could end the line, or forge one; a lone surrogate cannot be written at all.
     """
     text = ascii_safe(json.dumps(item))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
@@ -242,7 +242,7 @@ def _through_json(value: Any) -> Any:
 
 
 def _alone(value: Any) -> Any:
-    """A field, where not all of them can be said together."""
+    """Return one field, where not all of them can be said together."""
     if _guarded(_is_nested_item, value) is True:
         with suppress(BaseException):
             return _through_json(value)

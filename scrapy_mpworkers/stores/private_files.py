@@ -32,7 +32,7 @@ _kept_by_others: set[Path] = set()  # nobody waits for them a second time
 
 
 def _begin_in_child() -> None:
-    """A thread that had the lock when the process was forked is not in the child."""
+    """Forget the lock: a thread that had it when the process was forked is not in the child."""
     global _among_threads
     _among_threads = threading.Lock()
 
@@ -79,7 +79,7 @@ def opened_alone(path: Path) -> Iterator[tuple[int, bool]]:
 
 
 def size_at_rest(path: Path, descriptor: int) -> int:
-    """The size of an open file at a moment when nobody is writing to it.
+    """Return the size of an open file at a moment when nobody is writing to it.
 
     Raises:
         OSError: another process does not let go of it.
@@ -105,7 +105,7 @@ def try_to_lock(descriptor: int) -> bool:
 
 
 def names(path: Path, descriptor: int) -> bool:
-    """Whether *path* stands for the open file still."""
+    """Return whether *path* stands for the open file still."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,14 +1,18 @@
-"""THE WALL: every shape that crosses between Scrapy's process and a worker, and how it is pickled.
+"""Both sides of the process boundary share this folder: what crosses it, and how it is pickled.
 
-Nothing outside this package imports pickle.
+Nothing outside of it imports pickle.
 
-messages    what travels: tasks and batches down, outcomes and reports up
-arena       shared memory where large frames cross
-pickling    picklers with a say in what travels; the error that names the field
-codec       items, settings, spiders: dumps and loads
-fields      the fields of an item, read and written beneath the hooks of its class
-changes     what a hop did to an item: only that travels back
-failures    exceptions, taken apart and rebuilt
-effects     stats and log records that a worker makes, counted when the item settles
-crawl       what a worker must know of the crawl
+messages         what crosses: tasks and batches down, outcomes and reports up
+frames, framing  pickled items in them; how messages become bytes
+arena            shared memory where large frames cross
+codec            Scrapy's side: dumps and loads items and the parts of a crawl
+worker_codec     a worker's side
+pickling         picklers with a say in what travels; the error that names the field
+tokens           what stands in a frame for an object that stays where it is
+changes, fields  what a hop did to an item, of which only that travels back
+exceptions       exceptions, packed and rebuilt
+effects          stats and log records of a worker, which count when the item settles
+crawl            what a worker must know of the crawl
+definitions      classes and functions that cross by value; importing and fingerprint find them
+entries          what a user may name in a setting: pipelines and keys
 """

@@ -1,4 +1,4 @@
-"""Shared memory of a lane: large frames are in it, and their message only says where.
+"""Shared memory of a worker and its parent holds large frames, and a message only says where.
 
 Through a pipe, 100 KB cost each side about 40 µs: two copies, page by page, with wake-ups in
 between. From here they cost the writer 8 and the reader, unpickling included, 15.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from multiprocessing import reduction
 from typing import Any
 
-#: Bytes that the frames of the messages in a lane can take; only what they ever took is memory.
+#: Bytes that the frames of the messages to a worker can take; only what they ever took is memory.
 #: What does not fit goes through the pipe: 10 MB are written there by a thread, where to copy them
 #: here would keep the loop for milliseconds.
 ARENA_BYTES = 1 << 23
@@ -21,10 +21,12 @@ _MARGIN = 64  # in front of the frames: how many messages the reader has done wi
 
 
 class Arena:
-    """One process puts the frames of its messages here, another reads them, in that order. Neither
-    ever waits.
+    """One process puts the frames of its messages here, and another reads them in that order.
 
-    It is not in /dev/shm, which is small in containers and kills whoever writes more than it holds.
+    Neither of them ever waits.
+
+    The memory is not in /dev/shm, which is small in containers and kills whoever writes more than
+    it holds.
 
     Raises:
         OSError: there is no such memory here.
@@ -62,7 +64,7 @@ class Arena:
         self.close_fd()
 
     def close_fd(self) -> None:
-        """The other process has been started, or never will be."""
+        """Close the descriptor: the other process has been started, or never will be."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -95,16 +97,16 @@ class Arena:
         return place
 
     def frames(self, place: int) -> memoryview:
-        """Read the frames of the next message that has some here. Good until :meth:`release`."""
+        """Return the frames of the next message that has some here, good until :meth:`release`."""
         self._read += 1
         return self._frames[place:]
 
     def release(self) -> None:
-        """The messages that were read are done with."""
+        """Give up the frames of all messages that were read."""
         self._done[0] = self._read
 
     def close(self) -> None:
-        """Free it, for this process."""
+        """Free the memory for this process."""
         self.close_fd()
         self._done.release()
         self._frames.release()
@@ -112,7 +114,7 @@ class Arena:
 
 
 def make_arena() -> Arena | None:
-    """An arena, where there can be one: on Linux."""
+    """Return an arena where there can be one: on Linux."""
     try:
         return Arena() if hasattr(os, "memfd_create") else None
     except OSError:  # refused, by a sandbox for one

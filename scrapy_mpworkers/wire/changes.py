@@ -1,4 +1,4 @@
-"""What a hop did to an item. Only that travels back.
+"""Changes that a hop made to an item, which are all that travels back.
 
 The worker compares the item with the very objects that it unpickled and kept alive: a field that
 still holds the same object of an immutable builtin type is unchanged. The parent computes the
@@ -29,7 +29,7 @@ _WORTH_A_LOOK = 1 << 14
 
 
 class Change(NamedTuple):
-    """Fields that differ from those shipped.
+    """A change holds the fields of an item that differ from those shipped.
 
     ``order`` holds all keys where they do not follow from "shipped keys first, new ones behind".
     """
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 
 
 class ResultKind(IntEnum):
-    """What the consumer returned."""
+    """The kind of object that the consumer returned."""
 
     SAME = 0  #: the object that it was given, perhaps changed
     COPY = 1  #: another object of that type: shipped fields plus changes
@@ -48,107 +48,111 @@ class ResultKind(IntEnum):
 
 
 class Result(NamedTuple):
-    """What the consumer returned: ``body`` is a Change for SAME and COPY, the object for WHOLE."""
+    """A result tells what the consumer returned.
 
-    shape: int
+    ``body``: a Change for SAME and COPY, the object itself for WHOLE.
+    """
+
+    kind: int
     body: Any
 
 
 _SAME, _WHOLE = int(ResultKind.SAME), int(ResultKind.WHOLE)  # plain numbers compare faster
-# As Change._make and Product._make, which are written in Python.
-_as_change, _as_product = partial(tuple.__new__, Change), partial(tuple.__new__, Result)
+# As Change._make and Result._make, which are written in Python.
+_as_change, _as_result = partial(tuple.__new__, Change), partial(tuple.__new__, Result)
 
-#: What came back as it was.
+#: The result of a consumer that returned the item as it was.
 UNCHANGED = Result(ResultKind.SAME, Change({}, (), None))
 
 
-def pack(product: Result, dump: Callable[[Any, Any], bytes]) -> bytes:
-    """*product* in its wire form: nothing at all for the commonest, else plain tuples and numbers.
+def pack(result: Result, dump: Callable[[Any, Any], bytes]) -> bytes:
+    """Pickle *result* as plain tuples and numbers, and the commonest one as nothing at all.
 
     Pickle would look up the classes of named tuples and enums, on both sides and for each item.
     """
-    if product is UNCHANGED or product == UNCHANGED:
+    if result is UNCHANGED or result == UNCHANGED:
         return b""
-    body = product.body
-    plain = int(product.shape), tuple(body) if isinstance(body, Change) else body
-    return dump(plain, product)
+    body = result.body
+    plain = int(result.kind), tuple(body) if isinstance(body, Change) else body
+    return dump(plain, result)
 
 
 def unpack(data: bytes, load: Callable[[bytes], Any]) -> Result:
-    """What :func:`pack` has packed."""
+    """Return the result that :func:`pack` has packed."""
     if not data:
         return UNCHANGED
-    shape, body = load(data)
-    return _as_product((shape, body if shape == _WHOLE else _as_change(body)))
+    kind, body = load(data)
+    return _as_result((kind, body if kind == _WHOLE else _as_change(body)))
 
 
 def replay_changes(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) -> Any:
-    """What became of *item* on its way over several hops, each with what it has packed."""
+    """Return what became of *item* on its way over several hops, from the packed result of each."""
     for result in results:
         item = Snapshot(item).outcome(unpack(result, load))
     return item
 
 
-def shrinks(before: Snapshot, product: Result, result: int, shipped: int) -> bool:
-    """Whether the item as it is now is worth a frame of its own: whether that is less than a third
-    of what it would travel on as, the frame that it came in and the changes.
+def shrinks(before: Snapshot, result: Result, size: int, shipped: int) -> bool:
+    """Return whether the item as it is now is worth a frame of its own.
 
-    Not half: a large list comes back with every item, since it may have been changed.
+    Such a frame must take less than a third of what the item would travel on as otherwise: the
+    frame that it came in, and the changes. Not half: a large list comes back with every item, since
+    it may have been changed.
 
-    Found without pickling it: all that can be changed is in the result as it is now, and the rest
-    is of builtin types.
+    The size is found without pickling: all that can be changed is in the result as it is now, and
+    the rest is of builtin types.
 
     Args:
-        result: bytes of *product*, packed.
+        size: bytes of *result*, packed.
         shipped: bytes in which the item came.
     """
     if shipped < _WORTH_A_LOOK:
         return False
     kept = 0
-    if product.shape != _WHOLE:
-        gone = {*product.body.values, *product.body.deleted}
+    if result.kind != _WHOLE:
+        gone = {*result.body.values, *result.body.deleted}
         kept = sum(
             _size(value) for name, value in (before.fields or {}).items() if name not in gone
         )
-    return 3 * (result + kept) < shipped + result
+    return 3 * (size + kept) < shipped + size
 
 
 class Snapshot:
-    """An item and its fields at one moment, kept to tell later what has changed since."""
+    """A snapshot keeps an item and its fields at one moment, to tell later what has changed."""
 
     def __init__(self, item: Any) -> None:
         self.item, self.fields = item, copy_of_fields(item)
 
-    def product(self, returned: Any) -> Result:
-        """In the worker: what goes back for *returned*."""
+    def result(self, returned: Any) -> Result:
+        """Return, in the worker, what goes back for *returned*."""
         if returned is self.item and self.is_untouched() and self._is_plain():
             return UNCHANGED  # found sooner than by a comparison field by field
         if self.fields is not None and type(returned) is type(self.item):
             fields = fields_of(returned)
             if fields is not None:
-                shape = ResultKind.SAME if returned is self.item else ResultKind.COPY
-                return Result(shape, _difference(self.fields, fields))
+                kind = ResultKind.SAME if returned is self.item else ResultKind.COPY
+                return Result(kind, _difference(self.fields, fields))
         return Result(ResultKind.WHOLE, returned)
 
     def change(self) -> Change | None:
-        """In the worker: what was done to the item itself, for drops and errors."""
-        product = self.product(self.item)
-        return product.body if product.shape == ResultKind.SAME else None
+        """Return, in the worker, what was done to the item itself, for drops and errors."""
+        result = self.result(self.item)
+        return result.body if result.kind == ResultKind.SAME else None
 
     def unchanged(self) -> Any:
-        """In the parent: the item, if the consumer returned it as it was."""
+        """Return, in the parent, the item of a consumer that returned it as it was."""
         return self.item if self.is_untouched() else self.outcome(UNCHANGED)
 
-    def outcome(self, product: Result) -> Any:
-        """In the parent: the item that the consumer returned."""
-        if product.shape == _WHOLE:
-            return product.body
-        if product.shape == _SAME and self.apply(product.body):
+    def outcome(self, result: Result) -> Any:
+        """Return, in the parent, the item that the consumer returned."""
+        if result.kind == _WHOLE:
+            return result.body
+        if result.kind == _SAME and self.apply(result.body):
             return self.item
-        return self._rebuilt(product.body)
+        return self._rebuilt(result.body)
 
     def apply(self, change: Change) -> bool:
-        """In the parent: change the live item, if its fields are still the ones shipped."""
+        """Change the live item in the parent, if its fields are still the ones shipped."""
         if not self.is_untouched():
             return False
         write_fields(self.item, change.values, change.deleted)
@@ -158,7 +162,7 @@ class Snapshot:
         return True
 
     def is_untouched(self) -> bool:
-        """Whether the live item's fields are still the very objects that they were."""
+        """Return whether the live item's fields are still the very objects that they were."""
         now, shipped = fields_of(self.item), self.fields
         if now is None or shipped is None or [*now] != [*shipped]:
             return False
@@ -192,7 +196,7 @@ def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change:
 
 
 def _size(value: Any) -> int:
-    """Bytes of an immutable value, about."""
+    """Return about how many bytes an immutable value takes."""
     if type(value) in (str, bytes):
         return len(value)
     return sum(map(_size, value)) if type(value) in (tuple, frozenset) else 8

@@ -1,4 +1,4 @@
-"""What a worker must know of the crawl to give pipelines the crawler that they expect."""
+"""The state of a crawl that a worker needs to give pipelines the crawler that they expect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Placement(NamedTuple):
-    """Where pipelines run.
+    """A placement says where pipelines run.
 
     ``workers``: of the level, 0: in Scrapy's process; ``keyed``: whether equal keys meet the same
     worker; ``batches``: whether items come many at a time; ``waits``: whether the crawl waits.
@@ -21,12 +21,12 @@ class Placement(NamedTuple):
 
     @property
     def divides(self) -> bool:
-        """Whether items that belong together may meet different workers."""
+        """Return whether items that belong together may meet different workers."""
         return self.workers > 1 and not self.keyed
 
 
 class LogLevels(NamedTuple):
-    """The parent's logging, so that records nobody wants never cross.
+    """The log levels of the parent, by which records that nobody wants never cross.
 
     ``wanted``: by the name of a logger that has handlers (``""``: the root), the lowest level that
     any of these takes; ``root``, ``named``: the levels of the loggers themselves.
@@ -38,7 +38,7 @@ class LogLevels(NamedTuple):
     capture_warnings: bool
 
     def want(self, record: LogRecord) -> bool:
-        """Whether a handler of the record's logger, or of one above it, takes it."""
+        """Return whether a handler of the record's logger, or of one above it, takes it."""
         name = record.name
         while name:
             if record.levelno >= self.wanted.get(name, sys.maxsize):
@@ -48,14 +48,14 @@ class LogLevels(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """A value in a frame of its own; ``None``: it stays at home, and ``why``."""
+    """A value in a frame of its own; ``None``: it stays in Scrapy's process, and ``why``."""
 
     frame: bytes | None
     why: str = ""
 
 
 class ClassState(NamedTuple):
-    """A class, as far as it crosses.
+    """A class, as far as it can cross.
 
     ``whole``: the class itself; where that cannot cross, a worker makes one of that name, module
     and qualified name from its ``bases``, with those of its ``own`` attributes that can. ``token``:
@@ -90,7 +90,7 @@ class HopState(NamedTuple):
 
 
 class CrawlState(NamedTuple):
-    """The payload of a Setup.
+    """The payload of an OpenCrawl.
 
     ``level``: its name; ``batches``: whether its items run together; ``hops``: its own, by number,
     in order; ``settings`` is name → (value, priority); ``placement``: if this worker is to look

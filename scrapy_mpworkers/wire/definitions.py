@@ -1,6 +1,6 @@
-"""What crosses by value: the classes and functions that a worker could not import.
+"""Definitions: classes and functions that cross by value, since a worker could not import them.
 
-Each crosses once per lane and has a number, by which frames refer to it.
+Each crosses once to each worker and has a number, by which frames refer to it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MANY = 200  # of one name: no program writes so many, one that makes them anew r
 
 
 class Definitions:
-    """The parent's register of them.
+    """The parent's register of definitions.
 
-    Those of ``__main__`` are among them: a worker never runs the user's ``__main__`` again.
+    What ``__main__`` defines is among them: a worker never runs the user's ``__main__`` again.
     """
 
     _free_numbers = itertools.count()  # of all crawls, which may share their workers
@@ -44,7 +44,7 @@ class Definitions:
         self._made: Counter[str] = Counter()  # by module and qualified name
 
     def number_of(self, obj: Definable) -> int | None:
-        """The number of *obj*; ``None``: it is to be pickled by its name.
+        """Return the number of *obj*; ``None``: it is to be pickled by its name.
 
         A function without a name, a lambda above all, is left to fail: plain data is what belongs
         in items, and the error names the field.
@@ -60,19 +60,21 @@ class Definitions:
         return self.number(obj)
 
     def knows(self, obj: Definable) -> bool:
-        """Whether *obj* has a number, or workers can import it."""
+        """Return whether *obj* has a number, or workers can import it."""
         if id(obj) in self._numbers or self._importing.finds(obj):
             return True
         return self._importing.elsewhere(obj) is not None
 
     def number(self, obj: Any) -> int:
-        """The number of *obj*, which is pickled by value when it is met for the first time."""
+        """Return the number of *obj*, which is pickled by value when it is met first."""
         number = self._numbers.get(id(obj))
         return self._define(obj) if number is None else number
 
     def needs(self, number: int) -> dict[int, None]:
-        """The numbers that a frame needs which refers to *number*: that, and of the classes within,
-        of which a worker may make objects."""
+        """Return the numbers that a frame needs which refers to *number*.
+
+        The classes within are among them: a worker may make objects of these.
+        """
         needed = {number: None}
         rest = [number]
         while rest:
@@ -82,7 +84,7 @@ class Definitions:
         return needed
 
     def has_aged(self) -> bool:
-        """Whether a name means something else by now, so that another attempt may succeed."""
+        """Return whether a name means something else by now: another attempt may succeed."""
         aged = [key for key, obj in self.importable.items() if not self._importing.finds(obj)]
         for key in aged:
             del self.importable[key]
@@ -149,7 +151,7 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         self.within: list[type] = []  #: classes that crossed along
 
     def dumps(self) -> bytes:
-        """The object, pickled."""
+        """Pickle the object."""
         try:
             self.dump(self._obj)
         finally:
@@ -157,7 +159,7 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         return self._file.getvalue()
 
     def reducer_override(self, part: Any) -> Any:
-        """What cloudpickle has to know of *part* before it looks at it."""
+        """Tell cloudpickle what it has to know of *part*, or reduce it here."""
         self._luggage.take_along(part)
         if isinstance(part, type) and part is not self._obj and not self._importing.finds(part):
             place = self._importing.elsewhere(part)
@@ -168,7 +170,7 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class Luggage:
-    """The modules that cloudpickle is told, for as long as one pickle takes, not to import."""
+    """Modules that cloudpickle is told not to import, for as long as one pickle takes."""
 
     def __init__(self, importing: Importing) -> None:
         self._importing = importing
@@ -182,7 +184,7 @@ class Luggage:
             self._register(part.__module__)
 
     def put_down(self) -> None:
-        """Unregister them all."""
+        """Unregister all modules."""
         while self._registered:
             cloudpickle.unregister_pickle_by_value(self._registered.pop())
 

@@ -32,7 +32,7 @@ class WireRecord(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """What happened beside the item. ``close_reason``: a pipeline asked to close the spider."""
+    """Effects happened beside the item. ``close_reason``: a pipeline asked to close the spider."""
 
     stats: tuple[StatChange, ...]
     records: tuple[WireRecord, ...]
@@ -40,7 +40,7 @@ class Effects(NamedTuple):
 
 
 def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> WireRecord:
-    """In the worker: *record* as data, its message formatted only if its arguments must stay."""
+    """Turn *record* into data; its message is formatted here only if its arguments must stay."""
     attributes = dict(record.__dict__)
     failure = None
     if record.exc_info:
@@ -58,7 +58,7 @@ def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> Wire
 
 
 def unpack_record(wired: WireRecord, load: Callable[[bytes], Any]) -> logging.LogRecord:
-    """In the parent: the record, for the loggers of this process."""
+    """Make the record again, for the loggers of the parent."""
     record = logging.makeLogRecord(wired.attributes)
     if wired.failure is not None:
         error = unpack_exception(wired.failure, load)

@@ -1,4 +1,4 @@
-"""What a user may name as a pipeline: an import path, a class, or a function ``item -> item``."""
+"""Entries of settings: pipelines and keys, which a user names as an import path or an object."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from functools import partial
 from inspect import isfunction
 from typing import Any, ClassVar
 
+from scrapy.utils.misc import load_object
+
+from scrapy_mpworkers.errors import KeyMissingError
+from scrapy_mpworkers.wire.fields import is_immutable
+from scrapy_mpworkers.wire.texts import named, repr_of
+
 Entry = Any  # an import path, a class or a function
 Pipelines = tuple[tuple[Entry, Any], ...]  # (entry, order), in order
 
+KeyFunction = Callable[[Any], Any]
+
+_numbers = itertools.count(1)
 #: What the script is called in its process, and in a multiprocessing child that has run it again.
 MAINS = frozenset({"__main__", "__mp_main__"})
 
 
 def import_path(entry: Entry) -> str:
-    """How a user would write *entry* as a string, or what comes nearest to that."""
+    """Return *entry* as a user would write it as a string, or what comes nearest to that."""
     if isinstance(entry, str):
         return entry
     if isinstance(entry, partial):
@@ -28,7 +37,7 @@ def import_path(entry: Entry) -> str:
 
 
 def is_named(entry: Entry) -> bool:
-    """Whether the path of *entry* means nothing else: two lambdas have one name, and are two."""
+    """Return whether the path of *entry* means nothing else: two lambdas share one, and are two."""
     return isinstance(entry, (str, type)) or (isfunction(entry) and "<" not in entry.__qualname__)
 
 
@@ -38,12 +47,12 @@ class FunctionPipeline:
     function: ClassVar[Callable[[Any], Any]]
 
     def process_item(self, item: Any) -> Any:
-        """What the function returns, an awaitable included."""
+        """Return what the function returns, an awaitable included."""
         return type(self).function(item)
 
 
 def as_pipeline(entry: Any) -> Any:
-    """*entry* itself if it is a class, else a pipeline class around the function that it is."""
+    """Return *entry* if it is a class, else a pipeline class around the function that it is."""
     if isinstance(entry, type):
         return entry
     name = getattr(entry, "__name__", type(entry).__name__)
@@ -53,4 +62,51 @@ def as_pipeline(entry: Any) -> Any:
     return type(name, (FunctionPipeline,), body)
 
 
-_numbers = itertools.count(1)
+def key_function(key: Any) -> KeyFunction:
+    """Return what computes the key of an item.
+
+    Args:
+        key: the name of a field, or a function ``item -> key`` or its import path.
+
+    Raises:
+        KeyMissingError: (the function does) the item has no such field, or its key is nothing
+            that can be compared in every process, or to compute it would end this process.
+    """
+    function = _field(key) if isinstance(key, str) and "." not in key else load_object(key)
+
+    def checked(item: Any) -> Any:
+        try:
+            found = function(item)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            # In Scrapy's process SystemExit, KeyboardInterrupt and their like would end the crawl.
+            raise KeyMissingError(
+                f"the item has no key: {_key_name(key)} raised {named(error)}"
+            ) from error
+        if not is_immutable(found):
+            raise KeyMissingError(
+                f"the key of an item must be a str, bytes, number, None or a tuple of them, but "
+                f"{_key_name(key)} gave a {type(found).__qualname__}: {repr_of(found)}"
+            )
+        return found
+
+    return checked
+
+
+def _field(name: str) -> KeyFunction:
+    from itemadapter import ItemAdapter  # late, as in fields.py
+
+    def value(item: Any) -> Any:
+        try:
+            return ItemAdapter(item)[name]
+        except KeyError:
+            raise KeyMissingError(
+                f"the item has no field {name!r}, which is the key of a level in MPWORKERS_LEVELS"
+            ) from None
+
+    return value
+
+
+def _key_name(key: Any) -> str:
+    return f"the field {key!r}" if isinstance(key, str) and "." not in key else f"{key}"

@@ -1,8 +1,8 @@
 """Exceptions are rebuilt, not trusted.
 
 A ``DropItem`` subclass with an extra ``__init__`` argument pickles fine and blows up when it is
-loaded. So an exception is taken apart into class, arguments, ``__dict__``, text and traceback, and
-put together again without its ``__init__``. Where that cannot work a stand-in of the right kind
+loaded. So an exception is packed as class, arguments, ``__dict__``, text and traceback, and
+made again without its ``__init__``. Where that cannot work a stand-in of the right kind
 takes its place: a drop stays a drop.
 """
 
@@ -24,7 +24,7 @@ class RemoteDropItem(DropItem):
 
 
 class Failure(NamedTuple):
-    """An exception on its way.
+    """An exception as data.
 
     ``exact`` is the exception pickled as it is, for builtin types that keep state of their own
     (``OSError``, ``UnicodeDecodeError``); otherwise ``parts`` are class, args and ``__dict__``.
@@ -40,7 +40,7 @@ class Failure(NamedTuple):
 
 
 def pack_exception(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
-    """In the worker: *error* as data."""
+    """Turn *error* into data, in the worker."""
     exact, parts = _forms(error, dump)
     is_drop = isinstance(error, DropItem)
     return Failure(
@@ -56,7 +56,7 @@ def pack_exception(error: BaseException, dump: Callable[[Any], bytes]) -> Failur
 
 
 def unpack_exception(failure: Failure, load: Callable[[bytes], Any]) -> Exception:
-    """In the parent: the exception, with the worker's traceback as its cause."""
+    """Make the exception again, in the parent, with the worker's traceback as its cause."""
     error = _rebuilt(failure, load)
     if error is None or not isinstance(error, Exception):
         error = _stand_in(failure)
@@ -94,7 +94,7 @@ def _can(dump: Callable[[Any], bytes], value: Any) -> bool:
 
 
 def _has_own_state(cls: type) -> bool:
-    """Whether the builtin type under *cls* keeps more than args and ``__dict__``."""
+    """Return whether the builtin type under *cls* keeps more than args and ``__dict__``."""
     heap_type = 1 << 9
     own: Any = cls.__reduce__
     if own is not BaseException.__reduce__:

@@ -21,7 +21,7 @@ _plain: dict[type, bool] = {}
 
 
 def fields_of(item: Any) -> dict[Any, Any] | None:
-    """The item's fields, or ``None`` for a type that can only be replaced as a whole.
+    """Return the item's fields, or ``None`` for a type that can only be replaced as a whole.
 
     A dict and an ``Item`` give their own mapping, not a copy.
     """
@@ -36,7 +36,7 @@ def fields_of(item: Any) -> dict[Any, Any] | None:
 
 
 def copy_of_fields(item: Any) -> dict[Any, Any] | None:
-    """The fields of an item as they are at this moment; ``None`` as for :func:`fields_of`."""
+    """Copy the fields of an item as they are now; ``None`` as for :func:`fields_of`."""
     fields = item if type(item) is dict else fields_of(item)  # without the call: nearly every item
     return None if fields is None else dict(fields)
 
@@ -64,7 +64,7 @@ def write_fields(item: Any, values: Mapping[Any, Any], deleted: tuple[Any, ...])
 
 
 def build(cls: type, values: Mapping[Any, Any]) -> Any:
-    """A new instance of *cls* with exactly these fields, made without ``__init__``."""
+    """Return a new instance of *cls* with exactly these fields, made without ``__init__``."""
     if cls is dict:
         return dict(values)
     item = cls.__new__(cls) if issubclass(cls, Item) else object.__new__(cls)
@@ -76,7 +76,7 @@ def build(cls: type, values: Mapping[Any, Any]) -> Any:
 
 
 def has_own_setitem(cls: type) -> bool:
-    """Whether *cls* is a dict that hooks its writes and leaves pickling as it is."""
+    """Return whether *cls* is a dict that hooks its writes and leaves pickling as it is."""
     return (
         issubclass(cls, dict)
         and cls.__setitem__ is not dict.__setitem__
@@ -87,7 +87,7 @@ def has_own_setitem(cls: type) -> bool:
 
 
 def rebuild_dict(cls: Any, values: dict[Any, Any], attributes: dict[str, Any]) -> Any:
-    """A dict of *cls* beneath its ``__setitem__``, which pickle alone would call again."""
+    """Make a dict of *cls* beneath its ``__setitem__``, which pickle alone would call again."""
     item = cls.__new__(cls)
     dict.update(item, values)
     getattr(item, "__dict__", {}).update(attributes)
@@ -95,7 +95,7 @@ def rebuild_dict(cls: Any, values: dict[Any, Any], attributes: dict[str, Any]) -
 
 
 def is_immutable(value: Any) -> bool:
-    """Whether *value* is of an exact builtin type that nobody can change, all the way down."""
+    """Return whether nobody can change *value*, all the way down, by its exact builtin types."""
     cls = type(value)
     if cls in IMMUTABLE:
         return True

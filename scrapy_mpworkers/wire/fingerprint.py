@@ -1,4 +1,4 @@
-"""Tells two classes or functions of one name apart, without sending either."""
+"""A fingerprint tells two classes or functions of one name apart, without sending either."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _vars: Callable[[type], Any] = vars(type)["__dict__"].__get__
 
 
 def fingerprint(obj: Any) -> str:
-    """A digest that two processes agree on if they have made *obj* from one definition."""
+    """Return a digest on which two processes agree if they made *obj* from one definition."""
     described = _class(obj) if isinstance(obj, type) else _described(obj, _DEPTH)
     return hashlib.blake2b(repr(described).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
@@ -37,7 +37,7 @@ def _class(cls: type) -> Any:
 
 
 def _described(value: Any, depth: int, with_content: bool = True) -> Any:
-    """*value* in plain data; no code of its class runs.
+    """Describe *value* in plain data; no code of its class runs.
 
     Args:
         with_content: whether what a container holds is part of a definition, and no cache.

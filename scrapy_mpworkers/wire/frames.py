@@ -48,7 +48,7 @@ class StoredFrame(NamedTuple):
 
 
 class Sink(NamedTuple):
-    """A file for a pickler, cheaper than a BytesIO.
+    """A sink is the file that a pickler writes to, cheaper than a BytesIO.
 
     A small object comes in one piece. A ``bytes`` object of 64 KiB or more comes as a piece of its
     own, uncopied (``FRAME_SIZE_TARGET`` in CPython's _pickle.c); so does what can still be changed,

@@ -58,15 +58,18 @@ def parse_prefix(data: bytes | bytearray) -> tuple[int, int] | None:
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.
 
 
-def encode_command(order: Command, arena: Arena | None = None) -> list[bytes]:
-    """The bytes of one message of a queue. Its large frames are in the *arena*, if there is room
-    for them; else they are among these bytes, and no copies."""
+def encode_command(command: Command, arena: Arena | None = None) -> list[bytes]:
+    """Return the bytes of *command* as one message.
+
+    Its large frames go into the *arena*, if there is room; else they are among these bytes, and no
+    copies.
+    """
     found: list[bytes] = []
     pickler = pickle.Pickler(Sink(found.append), protocol=5)
-    if not isinstance(order, Batch):
-        pickler.dump(order)
+    if not isinstance(command, Batch):
+        pickler.dump(command)
         return found
-    rows, place = order.rows, None
+    rows, place = command.rows, None
     behind: list[bytes] = []
     if Large in map(type, map(_frame_of, rows)):
         large = [frame for frame in map(_frame_of, rows) if type(frame) is Large]
@@ -77,16 +80,16 @@ def encode_command(order: Command, arena: Arena | None = None) -> list[bytes]:
             (id, hop, len(frame) if type(frame) is Large else frame, results)
             for id, hop, frame, results in rows
         )
-    pickler.dump((order.crawl, order.definitions, rows, order.together, place))
+    pickler.dump((command.crawl, command.definitions, rows, command.together, place))
     return found + behind if place is None else found
 
 
 def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Command:
-    """The order in one message of a queue. Large frames are views of the *arena* or of *data*."""
-    order = pickle.loads(data)
-    if type(order) is not tuple:
-        return order  # type: ignore[no-any-return]
-    crawl, definitions, rows, together, place = order
+    """Return the command in one message. Large frames are views of the *arena* or of *data*."""
+    command = pickle.loads(data)
+    if type(command) is not tuple:
+        return command  # type: ignore[no-any-return]
+    crawl, definitions, rows, together, place = command
     if place is not None:
         assert arena is not None
         rows = _with_frames(rows, arena.frames(place))
@@ -96,7 +99,7 @@ def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Comm
 
 
 def _with_frames(rows: Iterable[TaskRow], frames: memoryview) -> tuple[TaskRow, ...]:
-    """*rows* with their large frames, which are one behind the other."""
+    """Give *rows* their large frames, which are one behind the other."""
     whole: list[TaskRow] = []
     for id, hop, frame, results in rows:
         if isinstance(frame, int):
@@ -107,12 +110,12 @@ def _with_frames(rows: Iterable[TaskRow], frames: memoryview) -> tuple[TaskRow, 
 
 
 def encode_report(report: Report) -> bytes:
-    """A report as the bytes of one pipe message."""
+    """Return the bytes of a report as one message."""
     return pickle.dumps(tuple(report) if isinstance(report, Outcomes) else report, protocol=5)
 
 
 def decode_report(data: bytes) -> Report:
-    """The report in one pipe message.
+    """Return the report in one message.
 
     Raises:
         NotAReportError: these bytes are none. They need not be ours: what a pipeline writes into a

@@ -1,4 +1,4 @@
-"""Where another process finds a class or a function: under its own name, under another, nowhere.
+"""Another process finds a class or a function under its own name, under another, or nowhere.
 
 A name alone says nothing. ``dataclasses.make_dataclass`` and its like give a class a name that is
 bound nowhere; a decorator or a second ``class`` statement binds it to something else; a module that
@@ -31,7 +31,7 @@ _namespace: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"
 
 
 class Place(NamedTuple):
-    """Where an object is bound."""
+    """A place is a name to which an object is bound."""
 
     module: str
     name: str
@@ -49,13 +49,13 @@ class Importing:
         self._verdicts: dict[str, bool | None] = {}
 
     def finds(self, obj: Definable) -> bool:
-        """Whether a worker finds *obj* under its own name."""
+        """Return whether a worker finds *obj* under its own name."""
         if isinstance(obj, type) and not obj.__flags__ & _HEAP_TYPE:
             return True  # pickle has its ways for those: type(None) is bound nowhere
         return is_bound(obj) and bool(self._can_import(obj.__module__))
 
     def elsewhere(self, obj: Definable) -> Place | None:
-        """Where a worker may find *obj*, if not under its own name. Takes milliseconds."""
+        """Return where a worker may find *obj*, if not under its own name. Takes milliseconds."""
         if is_bound(obj) and self._can_import(obj.__module__) is None:
             return Place(obj.__module__, obj.__qualname__)
         for place in _bindings(obj):
@@ -64,11 +64,11 @@ class Importing:
         return None
 
     def is_foreign(self, module: str | None) -> bool:
-        """Whether *module* is known here, and no worker can import it."""
+        """Return whether *module* is known here, and no worker can import it."""
         return module in sys.modules and self._can_import(module) is False
 
     def _can_import(self, module: str) -> bool | None:
-        """``None``: no finder knows it, but a package that can be imported may make it."""
+        """Return ``None`` if no finder knows it, but a package that can be imported may make it."""
         if module not in self._verdicts:
             self._verdicts[module] = self._judge(module)
         return self._verdicts[module]
@@ -99,7 +99,7 @@ class Importing:
 
 
 def is_bound(obj: Definable) -> bool:
-    """Whether *obj* is what its own name means in this process."""
+    """Return whether *obj* is what its own name means in this process."""
     module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
         return False
@@ -117,7 +117,7 @@ def imported(
     mark: str | None = None,
     load: Callable[[bytes], Any] = pickle.loads,
 ) -> Any:
-    """What is bound to *name* there, if it is the one; else what *blob* defines by value.
+    """Return what is bound to *name* there, if it is the one; else what *blob* defines by value.
 
     Args:
         qualname: its qualified name, which all that one function makes have in common.
@@ -160,7 +160,7 @@ def _bindings(obj: Definable) -> Iterator[Place]:
 
 
 def _is_from(module: ModuleType, spec: ModuleSpec) -> bool:
-    """Whether *spec* would load what *module* was loaded from."""
+    """Return whether *spec* would load what *module* was loaded from."""
     if not spec.has_location or spec.origin is None:
         return True  # builtin, frozen, or a namespace of folders
     own = getattr(module, "__spec__", None)

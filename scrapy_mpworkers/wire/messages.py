@@ -1,4 +1,4 @@
-"""The messages.
+"""Messages between Scrapy's process and a worker.
 
 Down: Boot, OpenCrawl, Batch, CloseCrawl, POISON_PILL. Up: Opened, OpenFailed, Outcomes, Closed.
 
@@ -20,7 +20,7 @@ from scrapy_mpworkers.wire.frames import FrameData
 
 
 class TaskStatus(IntEnum):
-    """How an item's trip ended; the names are those of the stats under ``mpworkers/items/``."""
+    """The status in which a task ended; the stats under ``mpworkers/items/`` have these names."""
 
     DONE = 0
     DROPPED = 1
@@ -40,7 +40,7 @@ class Definition(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The wire form of one item. Like an Outcome it crosses as a plain tuple.
+    """An item on its way to a hop. Like an Outcome it crosses as a plain tuple.
 
     Pickle looks up the class of each named tuple that it reads, and calls it: five times the work.
 
@@ -63,7 +63,7 @@ TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 
 
 class Batch(NamedTuple):
-    """The tasks of one queue message, with the definitions that the lane does not know yet.
+    """The tasks of one queue message, with the definitions that the worker does not know yet.
 
     ``rows``: tasks as plain tuples; ``together``: whether they go through the pipelines as one.
     """
@@ -80,7 +80,7 @@ class Batch(NamedTuple):
 
 
 class OpenCrawl(NamedTuple):
-    """How to build the consumer of a crawl, which is to be opened now.
+    """The worker shall build and open the consumer of a crawl.
 
     ``factory`` names the module whose ``build`` is called with ``payload`` and the definitions.
     """
@@ -92,14 +92,16 @@ class OpenCrawl(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """The first message of every lane: the crawls that there are. A worker that can open the
-    consumers of none of them exits."""
+    """The first message to every worker names the crawls that there are.
+
+    A worker that can open the consumers of none of them exits.
+    """
 
     setups: tuple[OpenCrawl, ...]
 
 
 class CloseCrawl(NamedTuple):
-    """A crawl has ended: close its consumers, and go on for the others."""
+    """A crawl has ended: the worker shall close its consumers, and go on for the others."""
 
     crawl: int
 
@@ -111,7 +113,7 @@ Command: TypeAlias = Boot | OpenCrawl | Batch | CloseCrawl | None
 
 
 class Outcome(NamedTuple):
-    """What became of one task.
+    """An outcome tells what became of one task.
 
     ``result`` and ``effects`` (stats and log records; ``None`` if there are none) are opened by
     the submitter. ``seconds`` is the time that the consumer took. ``keys``: of the item as it is
@@ -152,7 +154,7 @@ class Outcomes(NamedTuple):
 
     @classmethod
     def of(cls, crawl: int, outcomes: Iterable[Outcome]) -> Outcomes:
-        """A report of these *outcomes*."""
+        """Make a report of *outcomes*."""
         return cls(crawl, tuple(map(tuple, outcomes)))
 
     @property
@@ -170,7 +172,7 @@ class Closed(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a seat sends for an order: encoded reports, and whether they are the last.
+    """The answer of a worker's thread to a command: encoded reports, and whether they are the last.
 
     ``overdue``: the task that takes longer than it may; its process is to be killed.
     """

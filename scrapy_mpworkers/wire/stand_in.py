@@ -1,4 +1,4 @@
-"""What stands for an object that has stayed in Scrapy's process, and says so when it is used."""
+"""Stand-ins for objects that have stayed in Scrapy's process, which say so when they are used."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ token           stands for                  in a worker / back in Scrapy's proce
 ``shared``      spider, crawler, settings   the worker's own / the crawl's own
 ``response``    a Response, going down      one without request and selector
 ``handle``      that Response, going on     the worker's own / the very Response that was shipped
-``defined``     what cannot be imported     sent by value once per lane / the very same object
+``defined``     what cannot be imported     sent by value, to each worker once / the same object
 ``in_main``     of ``__main__``, never sent — / looked up in ``__main__`` by name
 ==============  ==========================  =================================================
 """

@@ -21,7 +21,7 @@ from scrapy_mpworkers.wire.stand_in import NO_REQUEST
 
 
 class Handles:
-    """The responses that came with an item, and their numbers in its frame, by id."""
+    """Responses that came with an item, and their numbers in its frame, by id."""
 
     __slots__ = ("numbers", "responses")
 
@@ -34,7 +34,7 @@ _NONE = Handles()  # of items without any
 
 
 class WorkerCodec(Codec[bytes]):
-    """A worker's side of the process boundary."""
+    """A worker's side of the process boundary; ``handles``: of the item that it works on."""
 
     def __init__(self) -> None:
         super().__init__({})

@@ -16,8 +16,8 @@ from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.wire.changes import Change, Snapshot, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
+from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.keys import KeyFunction, key_function
 from scrapy_mpworkers.wire.messages import CALL, Definition, Outcome, Task, TaskStatus, as_outcome
 from scrapy_mpworkers.wire.pickling import for_home
 from scrapy_mpworkers.wire.texts import ascii_safe, named
@@ -201,12 +201,12 @@ class CrawlConsumer:
     def _done(self, task: Task, arrived: Snapshot, returned: Any) -> _End:
         behind = self._behind[task.hop]
         if behind is None:
-            return _DONE, pack(arrived.product(returned), self._codec.dump), ()
+            return _DONE, pack(arrived.result(returned), self._codec.dump), ()
         keys = tuple(key(returned) for key in behind.keys)
-        product = arrived.product(returned)
-        result = pack(product, self._codec.dump)
+        changed = arrived.result(returned)
+        result = pack(changed, self._codec.dump)
         shipped = len(task.frame) + sum(map(len, task.results))
-        if behind.goes_on and result and shrinks(arrived, product, len(result), shipped):
+        if behind.goes_on and result and shrinks(arrived, changed, len(result), shipped):
             result = for_home(result)  # which sends the item on in a frame of its own
         return _DONE, result, keys
 

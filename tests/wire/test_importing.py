@@ -172,7 +172,7 @@ def test_an_item_is_sent_on_alone_only_if_it_has_lost_most(
     before.update(after)
     shipped = sum(map(len, map(str, snapshot.fields.values())))  # type: ignore[union-attr]
 
-    assert shrinks(snapshot, snapshot.product(before), result, shipped) is is_smaller
+    assert shrinks(snapshot, snapshot.result(before), result, shipped) is is_smaller
 
 
 def test_what_was_replaced_as_a_whole_is_sent_on_alone_if_it_is_small() -> None:

@@ -1,4 +1,4 @@
-"""Items over the wall and back, in one process: what travels, and what the outcome is."""
+"""Items over the process boundary and back, here in one process: what travels, and the outcome."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Trip:
         blobs = self.parent.definitions.blobs
         worker.define(Definition(number, blobs[number]) for number in self.frame.needs)
         arrived = Snapshot(worker.load(bytes(self.frame.data)))
-        self.back = worker.dump(arrived.product(work(arrived.item)))
+        self.back = worker.dump(arrived.result(work(arrived.item)))
 
     def outcome(self) -> Any:
         return self.snapshot.outcome(self.parent.load(self.back, self.frame.handles))
