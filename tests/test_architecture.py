@@ -42,7 +42,11 @@ IN_THE_LOOP = [
     "pool/metrics.py",
     "pool/task_queue.py",
     "pool/timeouts.py",
-    "pool/memory.py",
+    "pool/served_crawls.py",
+    "pool/group_state.py",
+    "pool/openings.py",
+    "pool/sharing.py",
+    "pool/deaths.py",
     "pool/channel.py",
     "pool/worker_group.py",
     "pool/recycling.py",
@@ -57,7 +61,7 @@ BLOCKING = {
     *("wait", "waitpid"),
 }
 #: Jobs that are defined in the loop's thread and run in the starter's.
-IN_THE_STARTER = {"pool/worker_group.py": {"release"}, "pool/channel.py": {"discard"}}
+IN_THE_STARTER = {"pool/channel.py": {"discard"}}
 
 
 def blocking_calls(module: str) -> Iterator[str]:

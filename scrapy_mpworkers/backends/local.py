@@ -165,7 +165,7 @@ def _find_pool(manning: WorkerSpec) -> LocalWorkerGroup:
 
     for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
         # Its crawl was torn down in the middle of its stop.
-        _at_work.pop(of_dead_loop).awake.end()
+        _at_work.pop(of_dead_loop).abandon()
     new = LocalWorkerGroup(manning.options, Processes(manning.method, manning.wanted), loop, ended)
     _at_work[place] = new
     return new

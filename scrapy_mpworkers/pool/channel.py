@@ -1,4 +1,4 @@
-"""The parent's end of a lane's JoinableQueue. Putting never waits.
+"""The parent's ends of a worker's queue and report pipe. Neither putting nor reading ever waits.
 
 ``JoinableQueue.put`` leaves pickling and writing to a feeder thread. While the crawl computes, that
 thread waits up to 5 ms for the interpreter lock, for each message; and it copies what is pickled
@@ -15,7 +15,7 @@ import fcntl
 import os
 import termios
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import JoinableQueue
@@ -23,20 +23,28 @@ from typing import Any
 
 from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.wire.arena import Arena, make_arena
-from scrapy_mpworkers.wire.framing import encode_command, size_prefix
+from scrapy_mpworkers.wire.framing import (
+    REPORT_PREFIX,
+    NotAReportError,
+    encode_command,
+    parse_prefix,
+    size_prefix,
+)
 from scrapy_mpworkers.wire.messages import Command
 
-#: Bytes that a pipe of a lane holds, where that can be set. Linux lets a user's pipes hold 64 MiB
+#: Bytes that a pipe of a worker holds, where that can be set. Linux lets a user's pipes hold 64 MiB
 #: together, and makes all further ones tiny (pipe(7)); those of 64 workers take half of it.
 PIPE_BYTES = 1 << 18
 #: A pipe holds pages, and the last page of a message may be almost empty: room for that.
 _SLACK = 16 * 4096
+#: Bytes to ask for in one read: what a pipe holds by default.
+READ_BYTES = 1 << 16
 #: Pieces in one write, at most: IOV_MAX of Linux and macOS.
 _PIECES = 1024
 
 
 class CommandWriter:
-    """Puts messages, and counts those that are open: put, with a task that is not settled.
+    """Puts messages into a worker's queue, and counts those with a task that is not settled.
 
     ``arena``: where large frames are put, if there is one.
     """
@@ -55,16 +63,16 @@ class CommandWriter:
 
     @property
     def writer(self) -> Connection:
-        """Our end of its pipe."""
+        """The end of the queue's pipe that is ours."""
         return self._internals._writer  # type: ignore[no-any-return]
 
-    def put(self, order: Command) -> None:
+    def put(self, command: Command) -> None:
         """Put a message. The number of open ones is bounded, and so is what the feeder holds."""
         if not self.open_messages:
             self._fed = False  # all has arrived
         self.open_messages += 1
         self._count()
-        message, size = _message(order, self.arena)
+        message, size = _message(command, self.arena)
         if self._fed or size > self._room():
             self._fed = True
             if self._feeder is None:
@@ -74,7 +82,7 @@ class CommandWriter:
             _write(self.writer, message)
 
     def task_done(self) -> None:
-        """One message is over: its last task is settled."""
+        """Count a message as over, whose last task is settled."""
         self.open_messages -= 1
         self.queue.task_done()
 
@@ -85,7 +93,7 @@ class CommandWriter:
             self.arena.close_fd()
 
     def discard(self) -> None:
-        """Release everything. Waits for nobody."""
+        """Release everything, and wait for nobody."""
         while self.open_messages:
             self.task_done()
         self.queue.join()  # never waits: it proves the books
@@ -103,7 +111,7 @@ class CommandWriter:
             queue._unfinished_tasks.release()
 
     def _room(self) -> int:
-        """Bytes that the pipe certainly takes without a wait."""
+        """Return how many bytes the pipe certainly takes without a wait."""
         if not self._capacity:
             return 0
         answer = fcntl.ioctl(self.writer.fileno(), termios.FIONREAD, bytes(4))
@@ -111,7 +119,7 @@ class CommandWriter:
 
 
 class _Feeder:
-    """A thread that writes what does not fit. It ends with the pipe, which it closes."""
+    """Writes in a thread what does not fit. The thread ends with the pipe, which it closes."""
 
     def __init__(self, writer: Connection) -> None:
         self._messages: Mailbox[list[bytes] | None] = Mailbox()
@@ -122,7 +130,7 @@ class _Feeder:
         self._messages.put(message)
         if not self._has_thread:
             # There may be none to be had for the moment. The next message tries it again; until
-            # then the lane does not take up its work, which is noticed as that of any other.
+            # then the worker does not take up its work, which is noticed as that of any other.
             with contextlib.suppress(RuntimeError):
                 self._start()
 
@@ -138,7 +146,7 @@ class _Feeder:
         self._has_thread = True
 
     def _run(self) -> None:
-        # Closed however the thread ends: the worker sees the end of its orders, and exits.
+        # Closed however the thread ends: the worker sees the end of its commands, and exits.
         with contextlib.closing(self._writer):
             while True:
                 message = self._messages.get()
@@ -146,6 +154,57 @@ class _Feeder:
                     break
                 _write(self._writer, message)
                 del message  # or its frames would stay in memory until the next one
+
+
+class ReportReader:
+    """Puts the messages of a worker's report pipe together from what has arrived."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.fd = connection.fileno()
+        self.at_end = False
+        self._buffer = bytearray()
+        os.set_blocking(self.fd, False)
+        widen(self.fd)
+
+    def read(self) -> int:
+        """Take what is there, up to ``READ_BYTES``, and return how many: fewer were all."""
+        if self.at_end:
+            return 0
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return 0
+        self._buffer += data
+        self.at_end = not data
+        return len(data)
+
+    def give_up(self) -> None:
+        """Drop what has come, and hear no more."""
+        self.at_end = True
+        self._buffer.clear()
+
+    def messages(self) -> Iterator[bytes]:
+        """Yield the messages that are complete.
+
+        Raises:
+            NotAReportError: what has arrived is not the beginning of a report.
+        """
+        while self._buffer and (span := self._span()) is not None:
+            message = bytes(memoryview(self._buffer)[span])
+            del self._buffer[: span.stop]
+            yield message
+
+    def _span(self) -> slice | None:
+        buffer = self._buffer
+        if (prefix := parse_prefix(buffer)) is None:
+            return None
+        start, size = prefix
+        first = buffer[start : start + len(REPORT_PREFIX)]
+        if size < len(REPORT_PREFIX) or first != REPORT_PREFIX[: len(first)]:
+            # Before all of it is here: its size may be any, and would never be reached.
+            raise NotAReportError(f"it begins with {bytes(buffer[:16])!r}")
+        return slice(start, start + size) if len(buffer) >= start + size else None
 
 
 def widen(pipe: int) -> int:
@@ -163,9 +222,9 @@ def widen(pipe: int) -> int:
     return 0
 
 
-def _message(order: Command, arena: Arena | None) -> tuple[list[bytes], int]:
-    """*order* as ``Connection.send_bytes`` would write it: in pieces, and its size."""
-    body = encode_command(order, arena)
+def _message(command: Command, arena: Arena | None) -> tuple[list[bytes], int]:
+    """Return what ``Connection.send_bytes`` would write: in pieces, and its size."""
+    body = encode_command(command, arena)
     size = sum(map(len, body))
     head = size_prefix(size)
     return [head, *body], len(head) + size
@@ -180,7 +239,7 @@ def _write(writer: Connection, message: Sequence[bytes]) -> None:
 
 
 def _behind(message: Sequence[bytes | memoryview], written: int) -> Sequence[bytes | memoryview]:
-    """What is left of a message of which so many bytes are written."""
+    """Return what is left of a message of which so many bytes are written."""
     if written == sum(map(len, message)):
         return ()  # nearly always
     first = 0

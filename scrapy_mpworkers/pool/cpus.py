@@ -1,12 +1,18 @@
-"""How many CPUs this process may use, and how workers share them."""
+"""How many CPUs this process may use, and how workers share them.
+
+Linux gives a process a quota of CPU time: that of its control group and of all above it. See
+``cgroups(7)`` and ``proc_pid_mountinfo(5)``. A service manager sets it in the process's own group,
+which is seldom the root of what is mounted; in a container it mostly is.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-
-from scrapy_mpworkers.pool.cgroups import cpu_quota
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 #: Native libraries read these when they are imported; each would take all CPUs for itself.
 _THREAD_VARIABLES = (
@@ -19,7 +25,7 @@ _THREAD_VARIABLES = (
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, bounded by the quota of its cgroups."""
+    """Return how many CPUs this process may use: its affinity, bounded by its cgroups' quota."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     quota = cpu_quota()
@@ -27,6 +33,96 @@ def usable_cpus() -> int:
 
 
 def thread_variables(workers: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """A share of the CPUs for each worker's native threads, unless the user has set them."""
+    """Return each worker's share of CPUs for its native threads, unless the user has set it."""
     share = str(max(1, usable_cpus() // max(1, workers)))
     return {name: share for name in _THREAD_VARIABLES if name not in environment}
+
+
+class _Mount(NamedTuple):
+    """A hierarchy: which of its groups is the top of what is mounted, and where."""
+
+    version: int
+    group: str
+    place: Path
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return the CPUs' worth of time that this process may use, ``None`` without a quota.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    quotas = [
+        quota
+        for mount in _mounts(root)
+        for folder in _folders(mount, _group(root, mount.version))
+        if (quota := _quota(folder, mount.version)) is not None
+    ]
+    return min(quotas, default=None)
+
+
+def _mounts(root: Path) -> list[_Mount]:
+    found = []
+    for line in _lines(root / "proc/self/mountinfo"):
+        fields, _, (kind, *behind) = _halves(line)
+        is_cpu = bool(behind) and "cpu" in behind[-1].split(",")
+        if kind == "cgroup2" or (kind == "cgroup" and is_cpu):
+            group, place = map(_unescaped, fields[3:5])
+            found.append(_Mount(2 if kind == "cgroup2" else 1, group, root / place.lstrip("/")))
+    # A sandbox that has no such file may still have the usual places.
+    usual = root / "sys/fs/cgroup"
+    return found or [_Mount(2, "/", usual), _Mount(1, "/", usual / "cpu")]
+
+
+def _halves(line: str) -> tuple[list[str], str, list[str]]:
+    front, separator, behind = line.partition(" - ")
+    return front.split(), separator, behind.split() or [""]
+
+
+def _unescaped(text: str) -> str:
+    """Replace the octal numbers that stand for blanks and their like."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _group(root: Path, version: int) -> str:
+    """Return the group of this process, as the hierarchy names it."""
+    for line in _lines(root / "proc/self/cgroup"):
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if (version == 2 and number == "0" and not controllers) or (
+            version == 1 and "cpu" in controllers.split(",")
+        ):
+            return path
+    return "/"
+
+
+def _folders(mount: _Mount, group: str) -> Iterator[Path]:
+    """Yield the folder of *group* and those above it, as far as they are mounted.
+
+    A group that is not below the mounted one is named from outside of a namespace: of what can be
+    seen, the top is nearest.
+    """
+    top = mount.group.rstrip("/")
+    parts = group[len(top) :].split("/") if f"{group}/".startswith(f"{top}/") else []
+    parts = [] if ".." in parts else [part for part in parts if part]
+    for count in range(len(parts), -1, -1):
+        yield mount.place.joinpath(*parts[:count])
+
+
+def _quota(folder: Path, version: int) -> float | None:
+    try:
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,10 +1,14 @@
-"""Two ways to learn of the end of a process that the fork server has forked."""
+"""How a worker's process ends: signals to it, two ways to learn of its end under a fork server, and
+whether the kernel has killed for want of memory.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from multiprocessing import connection, forkserver
+from pathlib import Path
 from time import monotonic
 
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
@@ -17,9 +21,12 @@ SERVER_GONE = 1 << 16
 #: Seconds that a server may take to tell of a worker that is dead.
 _SILENCE = 1.0
 
+#: Linux 4.13 and newer: counts every process that was killed because memory ran out.
+_VMSTAT = Path("/proc/vmstat")
+
 
 class ExitNotice:
-    """Becomes readable when a worker has died, or its server.
+    """Tells of the death of a worker, or of its server.
 
     The server tells the exit code on a pipe, but one that is stopped, or stuck, tells nothing. On
     Linux from 5.3 on there is a handle for the process itself, too; an epoll object joins both.
@@ -38,7 +45,7 @@ class ExitNotice:
         self.fds = tuple(handles)
 
     def wait(self, timeout: float | None) -> int | None:
-        """Wait for the exit code: 0 seconds, or until it is there."""
+        """Wait for the exit code, 0 seconds or until it is there."""
         while connection.wait([self.fd], timeout):
             code = self._code()
             if code is not None or timeout == 0:
@@ -61,8 +68,10 @@ class ExitNotice:
 
 
 def _handles(pid: int, status_r: int) -> list[int]:
-    """An epoll object over the process and the pipe, and a handle for the process; or nothing,
-    where there is no such thing: then the pipe has to do."""
+    """Return an epoll object over the process and the pipe, and a handle for the process.
+
+    Where there is no such thing the list is empty, and the pipe has to do.
+    """
     made: list[int] = []
     try:
         made.append(unshared.keep(os.pidfd_open(pid)))
@@ -78,7 +87,7 @@ def _handles(pid: int, status_r: int) -> list[int]:
 
 
 def _code_of_zombie(pid: int) -> int:
-    """The exit code of a dead process that its parent has not collected.
+    """Return the exit code of a dead process that its parent has not collected.
 
     The last field of ``/proc/PID/stat`` (proc(5): exit_code, the 50th behind the name) has it.
     """
@@ -88,3 +97,54 @@ def _code_of_zombie(pid: int) -> int:
     except OSError:
         return UNKNOWN_EXIT  # collected, by a server that could not tell us any more
     return os.waitstatus_to_exitcode(int(fields[49])) if fields[0] == b"Z" else UNKNOWN_EXIT
+
+
+def signal_group(pid: int, signum: int, has_ended: bool) -> None:
+    """Signal a worker and every process that it has started.
+
+    Args:
+        has_ended: whether the worker has been collected, by somebody else perhaps.
+    """
+    if has_ended and _is_there(pid):
+        return  # its number is another's by now
+    # By pid: Process.kill does nothing when the fork server is gone. The group does not exist
+    # until the worker has made it, and lives on with what the worker has started: that long nobody
+    # else can get its number.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        try:
+            os.killpg(pid, signum)
+        except ProcessLookupError:
+            if not has_ended:
+                os.kill(pid, signum)
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether a process has this number, anybody's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
+
+
+class OutOfMemoryKills:
+    """Notices that the kernel has killed a process, anyone's, since the last look."""
+
+    def __init__(self, vmstat: Path = _VMSTAT) -> None:
+        self._vmstat = vmstat
+        self._seen = self._count()
+
+    def any_since_last_look(self) -> bool:
+        """Return whether there was one, as far as the kernel tells."""
+        before, self._seen = self._seen, self._count()
+        return self._seen > before
+
+    def _count(self) -> int:
+        try:
+            lines = self._vmstat.read_text().splitlines()
+        except OSError:
+            return 0
+        counts = [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
+        return counts[0] if counts else 0

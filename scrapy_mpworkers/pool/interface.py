@@ -110,7 +110,6 @@ class WorkerHandle(Protocol):
 
     place: int
     name: str
-    closing: bool
     known: set[int]
     settled: int
     heard_at: float

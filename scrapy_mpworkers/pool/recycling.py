@@ -1,11 +1,14 @@
-"""When a worker has served its time: after so many items, or above so much memory."""
+"""Says when a worker has served its time: after so many items, or above so much memory."""
 
 from __future__ import annotations
 
 import logging
 from time import monotonic
+from weakref import WeakKeyDictionary
 
-from scrapy_mpworkers.pool.memory import resident_bytes
+import psutil
+
+from scrapy_mpworkers.pool.interface import PoolOptions
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
@@ -15,19 +18,18 @@ _WEIGH_EVERY = 1.0
 
 
 class Recycling:
-    """Judges lanes when they report, and never otherwise: an idle pool uses no CPU.
+    """Judges workers when they report, and never otherwise: an idle pool uses no CPU."""
 
-    Args:
-        max_items: that a worker settles; 0 is no limit.
-        memory_limit: resident bytes of a worker; 0 is no limit.
-    """
-
-    def __init__(self, max_items: int, memory_limit: int) -> None:
-        self._max_items = max_items
-        self._memory_limit = memory_limit
+    def __init__(self, options: PoolOptions) -> None:
+        self._max_items = options.max_items
+        self._memory_limit = options.memory_limit
+        self._weighed_at: WeakKeyDictionary[ProcessHandle, float] = WeakKeyDictionary()
 
     def weigh_new(self, handle: ProcessHandle) -> None:
-        """A worker is ready. One that is too heavy already would be recycled for ever."""
+        """Drop the limit if a worker that has just become ready is too heavy already.
+
+        It would be recycled for ever.
+        """
         if not self._memory_limit or handle.pid is None:
             return
         size = resident_bytes(handle.pid)
@@ -42,14 +44,22 @@ class Recycling:
             self._memory_limit = 0
 
     def reason(self, handle: ProcessHandle) -> str | None:
-        """Why to recycle *lane* now: ``items`` or ``memory``; ``None`` if it may go on."""
+        """Return why to recycle a worker now: ``items`` or ``memory``; ``None`` if it may go on."""
         if self._max_items and handle.settled >= self._max_items:
             return "items"
         return "memory" if self._memory_limit and self._is_too_heavy(handle) else None
 
     def _is_too_heavy(self, handle: ProcessHandle) -> bool:
         now = monotonic()
-        if now - handle.weighed_at < _WEIGH_EVERY or handle.pid is None:
+        if now - self._weighed_at.get(handle, 0.0) < _WEIGH_EVERY or handle.pid is None:
             return False
-        handle.weighed_at = now
+        self._weighed_at[handle] = now
         return resident_bytes(handle.pid) >= self._memory_limit
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process, 0 if it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, OSError):  # this process may have no file descriptor left
+        return 0

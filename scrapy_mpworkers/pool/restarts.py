@@ -19,12 +19,14 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 #: be an accident of the moment, however long they took.
 _STARTS = 4
 #: Seconds that a pool which has never had a worker goes on trying: nothing will change then.
-_NEVER_MANNED = 1.0
+_NEVER_STARTED = 1.0
 
 
 class RestartIntensity:
-    """Allows *intensity* fruitless deaths in *period* seconds, those under one task taken as one
-    and the first such task as none."""
+    """Allows *intensity* fruitless deaths in *period* seconds.
+
+    Those under one task are taken as one, and the first such task as none.
+    """
 
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity, self.period = intensity, period
@@ -32,20 +34,31 @@ class RestartIntensity:
 
     @property
     def deaths(self) -> int:
-        """How many fruitless deaths there were in the last period, without progress since."""
+        """The number of fruitless deaths in the last period, without progress since."""
         return len(self._deaths)
 
     @property
     def culprits(self) -> int:
-        """How many tasks these deaths are charged to."""
+        """The number of tasks to which these deaths are charged."""
         return len({task for _, task in self._deaths} - {None})
 
+    @property
+    def history(self) -> str:
+        """The fruitless deaths in words."""
+        tasks = ""
+        if self.culprits == 1:
+            tasks = ", some of them while they ran one and the same item"
+        elif self.culprits:
+            tasks = f", while they ran {self.culprits} different items"
+        within = f"within {self.period:g} s before they settled anything"
+        return f"{self.deaths} workers died {within}{tasks}"
+
     def progress(self) -> None:
-        """The pool has settled a task."""
+        """Forgive all deaths, since a task has been settled."""
         self._deaths.clear()
 
     def allows(self, now: float, task: int | None = None) -> bool:
-        """A worker died at *now* before it settled anything. Whether to start another.
+        """Return whether to start another worker after one died before it settled anything.
 
         Args:
             task: that it was running, if any.
@@ -71,21 +84,21 @@ class FailedStarts:
         self._period = period
         self._since: float | None = None  # the first of those that have failed in a row
         self._count = 0
-        self._was_manned = False
+        self._had_worker = False
 
     @property
     def is_first(self) -> bool:
-        """Whether the last start is the first one that has failed since one succeeded."""
+        """Return whether the last start is the first one that has failed since one succeeded."""
         return self._count == 1
 
     def succeeded(self) -> bool:
-        """A worker has been started. Whether the start before it had failed."""
+        """Note that a worker has been started, and return whether the last start had failed."""
         failed_before = self._count > 0
-        self._since, self._count, self._was_manned = None, 0, True
+        self._since, self._count, self._had_worker = None, 0, True
         return failed_before
 
     def pause(self, now: float, has_worker: bool, is_hopeless: bool) -> float | None:
-        """A start has failed at *now*.
+        """Decide what follows a start that has failed at *now*.
 
         Args:
             has_worker: whether another worker lives. Then the pool goes on with that one.
@@ -98,7 +111,7 @@ class FailedStarts:
             self._since = now
         self._count += 1
         failing = now - self._since
-        patience = self._period if self._was_manned else _NEVER_MANNED
+        patience = self._period if self._had_worker else _NEVER_STARTED
         is_over = is_hopeless or (self._count >= _STARTS and failing >= patience)
         if is_over and not has_worker:
             return None

@@ -1,7 +1,8 @@
-"""The thread that starts lanes and discards them: both can block, so neither may run in the loop.
+"""The thread that starts workers and discards them, and the starts that are tried again.
 
-It lives as long as the pool. On Linux a worker's death signal fires when the *thread* that started
-it ends, so one thread starts them all. (Under ``fork`` that is the loop's thread.)
+Both can block, so neither may run in the loop. The thread lives as long as the pool: on Linux a
+worker's death signal fires when the *thread* that started it ends, so one thread starts them all.
+(Under ``fork`` that is the loop's thread.)
 """
 
 from __future__ import annotations
@@ -9,8 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
 
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.mailbox import Mailbox
+from scrapy_mpworkers.pool.restarts import FailedStarts
+from scrapy_mpworkers.pool.shortages import in_words, is_shortage
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -19,21 +27,34 @@ class Starter:
     """Runs jobs one after the other.
 
     Args:
-        died: called with what has ended its thread before :meth:`end` did, or has kept it from
-            beginning. In that thread.
+        died: called in the loop's thread with what has ended the starter's before :meth:`end` did,
+            or has kept it from beginning.
     """
 
-    def __init__(self, died: Callable[[BaseException], None]) -> None:
+    def __init__(self, loop: Loop, died: Callable[[BaseException], None]) -> None:
+        self._loop = loop
         self._jobs: Mailbox[Callable[[], None] | None] = Mailbox()
         self._died = died
+        self._has_thread = True  # or is about to have one
+
+    def start(self) -> None:
+        """Start the thread."""
         try:
             threading.Thread(target=self._run, name="mpworkers-starter", daemon=True).start()
         except RuntimeError as error:  # the system gives no more threads
-            died(error)
+            self.answer(partial(self._died, error))
 
     def do(self, job: Callable[[], None]) -> None:
-        """Run *job* after those before it. It handles its own errors."""
-        self._jobs.put(job)
+        """Run *job* after those before it; it handles its own errors."""
+        if self._has_thread:
+            self._jobs.put(job)
+        else:
+            _run_job(job)
+
+    def answer(self, function: Callable[[], None]) -> None:
+        """Call *function* in the loop's thread, or not at all if the loop is already closed."""
+        with suppress(RuntimeError):
+            self._loop.call_from_thread(function)
 
     def end(self) -> None:
         """End the thread after the jobs so far."""
@@ -41,7 +62,7 @@ class Starter:
 
     def do_the_rest(self) -> None:
         """Run in the calling thread what a thread that has died has left, and all that follows."""
-        self.do = _run_job  # type: ignore[method-assign]
+        self._has_thread = False
         while self._jobs:
             job = self._jobs.get()
             if job is not None:
@@ -53,7 +74,7 @@ class Starter:
                 _run_job(job)
         # Whatever it is: nobody else would know, and all would wait for its next job for ever.
         except BaseException as error:
-            self._died(error)
+            self.answer(partial(self._died, error))
 
 
 def _run_job(job: Callable[[], None]) -> None:
@@ -61,3 +82,48 @@ def _run_job(job: Callable[[], None]) -> None:
         job()
     except Exception:
         logger.exception("Starting or discarding a worker failed")
+
+
+class Vacancies:
+    """Has starts that have failed tried again, after pauses. All here runs in the loop's thread.
+
+    Args:
+        period: seconds that are tried where the last worker has been lost.
+        start: starts a worker in a place, which is to replace another one perhaps.
+    """
+
+    def __init__(
+        self, period: float, loop: Loop, start: Callable[[int, ProcessHandle | None], None]
+    ) -> None:
+        self._failed = FailedStarts(period)
+        self._loop = loop
+        self._start = start
+        self._waiting: dict[int, ProcessHandle | None] = {}
+
+    def started(self) -> None:
+        """Note that a start has succeeded."""
+        if self._failed.succeeded():
+            logger.info("Workers can be started again.")
+
+    def are_to_replace(self, handle: ProcessHandle) -> bool:
+        """Return whether the next worker of a vacant place is to replace this one."""
+        return any(replaced is handle for replaced in self._waiting.values())
+
+    def try_later(self, handle: ProcessHandle, error: BaseException, has_worker: bool) -> bool:
+        """Try a start again that has failed with *error*, and return whether that may help.
+
+        Args:
+            has_worker: whether another worker lives.
+        """
+        pause = self._failed.pause(monotonic(), has_worker, not is_shortage(error))
+        if pause is None:
+            return False
+        if self._failed.is_first:
+            why = in_words(error)
+            logger.error("Worker %s could not be started, and is tried again: %s", handle.name, why)
+        self._waiting[handle.place] = handle.replaces
+        self._loop.call_later(pause, lambda: self._try(handle.place))
+        return True
+
+    def _try(self, place: int) -> None:
+        self._start(place, self._waiting.pop(place))

@@ -2,7 +2,7 @@
 
 They count time in which this process could run: if it was frozen, so were the workers, most likely.
 
-Everything here runs in the event loop's thread and looks at dials when a time is up, never
+Everything here runs in the event loop's thread and looks at scoreboards when a time is up, never
 otherwise: an idle pool uses no CPU.
 """
 
@@ -11,40 +11,41 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Protocol
 
 from scrapy_mpworkers.pool.awake import Awake
+from scrapy_mpworkers.pool.group_state import GroupState
+from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.task_queue import Entry
-from scrapy_mpworkers.pool.worker_handle import ProcessHandle, while_it_lives
+from scrapy_mpworkers.pool.watcher import Watcher, while_it_lives
+from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
 from scrapy_mpworkers.wire.messages import CALL
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a lane that has not taken up its lease, with an idle dial, counts as stuck.
+#: Seconds after which a worker that has not taken up its lease, and is idle, counts as stuck.
 #: It is killed, and its leases go elsewhere uncharged.
 STUCK_SECONDS = 10.0
 #: Seconds that a worker may take to open the consumers of a crawl. Models are loaded then.
 BOOT_SECONDS = 300.0
 #: Seconds after which to look again whether there is anything to watch.
 _LOOK_EVERY = 5.0
-#: Seconds after which to look again at a dial that is just being written.
+#: Seconds after which to look again at a scoreboard that is just being written.
 _BLINK = 0.01
 
 
 class Killable(Protocol):
-    """A lane whose worker can be ended from outside."""
-
-    overdue: int | None
+    """A worker that can be ended from outside."""
 
     @property
     def title(self) -> str: ...
-    def kill_for_good(self) -> None: ...
+    def kill_overdue(self, task_id: int) -> None: ...
 
 
 def end_overdue(handle: Killable, entry: Entry) -> None:
-    """A task takes longer than it may: end its worker, and say so."""
+    """End the worker of a task that takes longer than it may, and say so."""
     logger.warning(
         "%s %d takes longer than %g s%s; its worker %s is killed",
         "Call" if entry.hop == CALL else "Item",
@@ -53,18 +54,17 @@ def end_overdue(handle: Killable, entry: Entry) -> None:
         "" if entry.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
         handle.title,
     )
-    handle.overdue = entry.id
-    handle.kill_for_good()
+    handle.kill_overdue(entry.id)
 
 
 class TimeLimit:
-    """Looks at the dial of a busy lane when its task's time is up, and never otherwise.
+    """Looks at the scoreboard of a busy worker when its task's time is up, and never otherwise.
 
     Args:
-        leases: the unsettled entries that a lane holds.
+        leases: the unsettled entries that a worker holds.
         entry: one of them, by the id of its task.
         call_later: calls a function in the loop's thread after some seconds.
-        awake: counts the time. Whoever looks for stuck lanes holds it, while any has work.
+        awake: counts the time. Whoever looks for stuck workers holds it, while any has work.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TimeLimit:
         self.is_used = False  #: whether any task has had a limit; else nothing is looked at
 
     def watch(self, handle: ProcessHandle) -> None:
-        """The lane has got work. It is watched until it has none with a limit any more."""
+        """Watch a worker that has got work, until it has none with a limit any more."""
         if not self.is_used:
             return
         shortest = min((entry.limit for entry in self._leases(handle) if entry.limit), default=0.0)
@@ -99,123 +99,88 @@ class TimeLimit:
 
     def _look(self, handle: ProcessHandle) -> None:
         self._looks_at.pop(handle, None)
-        if handle.killed or not handle.has_work:
+        if handle.is_killed or not handle.has_work:
             return
-        turn = handle.turn()
-        running = (
-            None if turn is None or turn.task_id is None else self._entry(handle, turn.task_id)
-        )
-        if turn is None:
+        activity = handle.activity()
+        task_id = None if activity is None else activity.task_id
+        running = None if task_id is None else self._entry(handle, task_id)
+        if activity is None:
             self._look_in(handle, _BLINK)
         elif running is None or not running.limit:
             self.watch(handle)
-        elif (left := running.limit - self._awake.seconds_since(turn.started)) > 0:
+        elif (left := running.limit - self._awake.seconds_since(activity.started)) > 0:
             self._look_in(handle, max(left, _BLINK))
         else:
             end_overdue(handle, running)
 
 
-class StuckHandles:
-    """Kills lanes that do not take up their lease while their dial is idle (SIGSTOP, for one).
+class StuckWorkers:
+    """Kills workers that do not take up their lease while they are idle (SIGSTOP, for one)."""
 
-    Args:
-        lanes: the supervisor's, as they are at the moment.
-        oldest_lease: the task that a lane has had for the longest time.
-        hear: takes in what a lane has said so far.
-        call_later: calls a function in the loop's thread after some seconds.
-        awake: counts the time.
-    """
-
-    def __init__(
-        self,
-        handles: Callable[[], Iterable[ProcessHandle]],
-        oldest_lease: Callable[[ProcessHandle], Entry | None],
-        hear: Callable[[ProcessHandle], None],
-        call_later: Callable[[float, Callable[[], None]], None],
-        awake: Awake,
-    ) -> None:
-        self._awake = awake
-        self._handles = handles
-        self._oldest_lease = oldest_lease
-        self._hear = hear
-        self._call_later = call_later
+    def __init__(self, state: GroupState, watcher: Watcher) -> None:
+        self._state = state
+        self._awake = state.awake
+        self._watcher = watcher
         self._watching = False
 
     def watch(self) -> None:
-        """A lane has got work. All are watched until none has any."""
+        """Watch all workers until none has work any more."""
         if not self._watching:
             self._watching = True
             self._awake.hold(self)
-            self._call_later(STUCK_SECONDS / 2, self._look)
+            self._state.loop.call_later(STUCK_SECONDS / 2, self._look)
 
     def _look(self) -> None:
         self._watching = False
-        for handle in list(self._handles()):
+        for handle in list(self._state.handles):
             if self._seems_stuck(handle):
-                self._hear(handle)
+                self._watcher.hear(handle)
                 if self._seems_stuck(handle):
                     logger.warning("Worker %s does not take up its work and is killed", handle.name)
-                    handle.is_mute = True
-                    handle.kill_for_good()
+                    handle.kill_for(KilledFor.STUCK)
         if not self._watching:
             self._awake.let_go(self)
 
     def _seems_stuck(self, handle: ProcessHandle) -> bool:
-        oldest = self._oldest_lease(handle)
+        oldest = self._state.oldest_lease(handle)
         if oldest is None:
             return False
         self.watch()
-        turn = handle.turn()
-        is_idle = turn is None or (turn.task_id is None and turn.crawl is None)
+        activity = handle.activity()
+        is_idle = activity is None or (activity.task_id is None and activity.crawl is None)
         return (
             is_idle
-            and not handle.killed
+            and not handle.is_killed
             and self._awake.seconds_since(max(oldest.leased_at, handle.heard_at)) > STUCK_SECONDS
         )
 
 
 class OpeningLimit:
-    """Kills lanes whose worker takes too long to start, or to open the consumers of a crawl.
+    """Kills workers that take too long to start, or to open the consumers of a crawl."""
 
-    Args:
-        lanes: the supervisor's, as they are at the moment.
-        hear: takes in what a lane has said so far.
-        kill_server: ends a fork server that hangs.
-        call_later: calls a function in the loop's thread after some seconds.
-        awake: counts the time.
-    """
-
-    def __init__(
-        self,
-        handles: Callable[[], Iterable[ProcessHandle]],
-        hear: Callable[[ProcessHandle], None],
-        kill_server: Callable[[], None],
-        call_later: Callable[[float, Callable[[], None]], None],
-        awake: Awake,
-    ) -> None:
-        self._awake = awake
-        self._handles = handles
-        self._hear = hear
-        self._kill_server = kill_server
-        self._call_later = call_later
+    def __init__(self, state: GroupState, watcher: Watcher, processes: Processes) -> None:
+        self._state = state
+        self._awake = state.awake
+        self._watcher = watcher
+        self._processes = processes
 
     def watch(self, handle: ProcessHandle) -> None:
-        """The lane is new, or has been told to open something."""
+        """Watch a worker that is new, or has been told to open something."""
         self._awake.hold(self)
         self._look_in(handle, BOOT_SECONDS)
 
     def _look_in(self, handle: ProcessHandle, seconds: float) -> None:
         # Sooner than it can be too late, to see when nobody has to be watched any more.
-        alive = weakref.ref(handle)  # a timer must not keep a discarded lane with its queue
-        self._call_later(min(seconds, _LOOK_EVERY), lambda: self._look(alive()))
+        alive = weakref.ref(handle)  # a timer must not keep a discarded worker with its queue
+        self._state.loop.call_later(min(seconds, _LOOK_EVERY), lambda: self._look(alive()))
 
     def _look(self, handle: ProcessHandle | None) -> None:
         if handle is not None:
-            self._hear(handle)
-        handles = list(self._handles())
+            self._watcher.hear(handle)
+        handles = list(self._state.handles)
         if all(map(_is_done, handles)):
             self._awake.let_go(self)
-        if handle is None or handle not in handles or _is_done(handle) or handle.killed:
+        if handle is None or handle not in handles or _is_done(handle) or handle.is_killed:
             return
         left = BOOT_SECONDS - self._awake.seconds_since(self._since(handle))
         if left > 0:
@@ -224,28 +189,27 @@ class OpeningLimit:
             self._end(handle)
 
     def _since(self, handle: ProcessHandle) -> float:
-        """When the worker began with what it is at, or has been silent since."""
-        if handle.awaits_turn:
+        """Return when the worker began with what it is at, or has been silent since."""
+        if handle.is_waiting:
             return monotonic()
-        turn = handle.turn()
-        if turn is None:
+        activity = handle.activity()
+        if activity is None:
             return handle.asked_at
-        if turn.task_id is not None:
+        if activity.task_id is not None:
             return monotonic()  # of another crawl: however long that may take
-        if turn.crawl is not None:
-            return max(turn.started, handle.turn_at or 0.0)
-        return max(handle.asked_at, handle.heard_at, handle.turn_at or 0.0)
+        if activity.crawl is not None:
+            return max(activity.started, handle.allowed_at or 0.0)
+        return max(handle.asked_at, handle.heard_at, handle.allowed_at or 0.0)
 
     def _end(self, handle: ProcessHandle) -> None:
         logger.error(
             "Worker %s was not ready after %.0f s and is killed", handle.title, BOOT_SECONDS
         )
-        handle.hung = True
         if handle.pid is None:
-            self._kill_server()  # its start waits for imports that do not end
-        handle.kill_for_good()
+            self._processes.kill_server()  # its start waits for imports that do not end
+        handle.kill_for(KilledFor.OPENING)
 
 
 def _is_done(handle: ProcessHandle) -> bool:
-    """Whether it has opened all that it was told to."""
-    return handle.ready and not handle.opening
+    """Return whether it has opened all that it was told to."""
+    return handle.is_ready and not handle.crawls.any_opening

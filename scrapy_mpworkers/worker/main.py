@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import logging
 import os
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from time import monotonic
+from typing import NamedTuple
 
+from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Batch,
@@ -53,6 +58,33 @@ def main(channel: WorkerChannel, conditions: WorkerConfig) -> None:
         # As an interpreter does when it exits: threads first. multiprocessing's bootstrap joins
         # children first, and joblib's end only when its threads are told to.
         threading._shutdown()  # type: ignore[attr-defined]
+
+
+class Inherited(NamedTuple):
+    """What a worker forked from Scrapy's process has no use for: the parent's ends of all workers,
+    the descriptor of its own arena, and the arenas of others."""
+
+    connections: list[Connection]
+    own_arena: int | None
+    arenas: list[Arena]
+
+
+def forked_main(inherited: Inherited, channel: WorkerChannel, conditions: WorkerConfig) -> None:
+    """Run a worker that begins as a copy of Scrapy's process.
+
+    It closes the ends of other workers first, or a dead one would never give EOF.
+    """
+    atexit._clear()  # what the parent has registered is the parent's
+    # Until the crawl says how to log: the parent's handlers are the parent's.
+    logging.root.handlers.clear()
+    for end in inherited.connections:
+        end.close()
+    for arena in inherited.arenas:
+        arena.close()
+    if inherited.own_arena is not None:
+        with suppress(OSError):
+            os.close(inherited.own_arena)
+    main(channel, conditions)
 
 
 class Worker:

@@ -336,7 +336,7 @@ class Bench:
 
     @property
     def handles(self) -> list[Any]:
-        return [handle for handle in self.manager.handles if handle.ready]
+        return [handle for handle in self.manager.handles if handle.is_ready]
 
     @property
     def pids(self) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers.pool.cgroups import cpu_quota
+from scrapy_mpworkers.pool.cpus import cpu_quota
 
 V2 = "30 24 0:26 {group} {place} rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 {group} {place} rw,relatime - cgroup cgroup rw,cpu,cpuacct"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scrapy_mpworkers.pool.memory import OutOfMemoryKills
+from scrapy_mpworkers.pool.exits import OutOfMemoryKills
 
 
 class TestOutOfMemoryKills:

@@ -12,7 +12,7 @@ import pytest
 
 from scrapy_mpworkers.errors import ItemTimeout, PoolBroken
 from scrapy_mpworkers.pool import recycling, timeouts
-from scrapy_mpworkers.pool.memory import resident_bytes
+from scrapy_mpworkers.pool.recycling import resident_bytes
 
 from .consumers import Behaviour
 from .harness import await_end, every_method, rotated

@@ -119,6 +119,11 @@ class DaskHandle:
         self._open -= 1
         self.head_since = monotonic()
 
+    def kill_overdue(self, task_id: int) -> None:
+        """End its worker, since this task takes longer than it may."""
+        self.overdue = task_id
+        self.kill_for_good()
+
     def kill_for_good(self) -> None:
         """End its worker, for a reason of ours: nobody is charged."""
         self.killed = self.closing = True

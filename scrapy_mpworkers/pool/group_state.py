@@ -1,0 +1,134 @@
+"""What all parts of a group of workers share: its crawls, its workers, its loop and its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scrapy_mpworkers.errors import PoolBroken
+from scrapy_mpworkers.pool.awake import Awake
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions
+from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.task_queue import Entry
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.pool.executor import PoolExecutor
+
+#: What to do about workers that die.
+SEE_IT = (
+    "Look for the first error of a worker in the log, or run in one process to see it: "
+    "-s MPWORKERS_WORKERS=0"
+)
+
+
+@dataclass(eq=False)
+class Member:
+    """A crawl in a group.
+
+    Attributes:
+        troubles: fruitless attempts to open its consumers beside those of others.
+        has_opened: whether they have been open in any worker.
+        is_broken: it gets no more workers, and is about to leave.
+        is_hasty: it will not wait for its consumers' close.
+        awaited: while it leaves: workers that have yet to close its consumers.
+        on_left: called when none of these is left.
+    """
+
+    crawl: int
+    executor: PoolExecutor
+    troubles: RestartIntensity
+    has_opened: bool = False
+    is_broken: bool = False
+    is_hasty: bool = False
+    awaited: set[ProcessHandle] = field(default_factory=set)
+    on_left: Callable[[], None] | None = None
+
+    def opened(self) -> None:
+        """Note that a worker has opened its consumers."""
+        self.has_opened = True
+
+    def make_hasty(self) -> None:
+        """Let it leave without its consumers' close."""
+        self.is_hasty = True
+
+    def break_off(self, history: str, advice: str = SEE_IT) -> None:
+        """Tell the crawl that nothing comes of it any more."""
+        self.is_broken = True
+        self.executor.broken(PoolBroken(f"the worker pool is broken: {history}. {advice}"))
+
+    def await_close(self, handles: set[ProcessHandle], on_left: Callable[[], None]) -> None:
+        """Let it leave as soon as these workers have closed its consumers."""
+        self.awaited = handles
+        self.on_left = on_left
+
+    def leave_if_closed(self) -> None:
+        """Let it leave if no worker has to close its consumers any more."""
+        if not self.awaited and self.on_left is not None:
+            on_left, self.on_left = self.on_left, None
+            on_left()
+
+
+class GroupState:
+    """The crawls of a group and its workers, those too that are starting or ending.
+
+    Attributes:
+        present: crawls that are there, in the order of their turns.
+        leaving: crawls on their way out.
+        is_ending: nobody can join any more.
+    """
+
+    def __init__(self, options: PoolOptions, loop: Loop) -> None:
+        self.options = options
+        self.loop = loop
+        self.awake = Awake()
+        self.handles: list[ProcessHandle] = []
+        self.present: dict[int, Member] = {}
+        self.leaving: dict[int, Member] = {}
+        self.is_ending = False
+
+    def end(self) -> None:
+        """Let nobody join any more."""
+        self.is_ending = True
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call *function* when this process could run for so many seconds."""
+        self.awake.later(seconds, function, self.loop.call_later)
+
+    def all_members(self) -> list[Member]:
+        """Return the crawls that are there or leaving."""
+        return [*self.present.values(), *self.leaving.values()]
+
+    def member(self, crawl: int) -> Member:
+        """Return a crawl that is there or leaving."""
+        return self.present[crawl] if crawl in self.present else self.leaving[crawl]
+
+    @property
+    def sound(self) -> list[Member]:
+        """The crawls that workers are for."""
+        return [member for member in self.present.values() if not member.is_broken]
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether there is more than one crawl."""
+        return len(self.present) > 1
+
+    def comes_last(self, crawl: int) -> None:
+        """Let the others have their turn before this crawl."""
+        if crawl in self.present:
+            self.present[crawl] = self.present.pop(crawl)
+
+    def is_wanted(self, task_id: int, handle: ProcessHandle) -> bool:
+        """Return whether anybody waits for a task that this worker has."""
+        return any(member.executor.has(handle, task_id) for member in self.all_members())
+
+    def oldest_lease(self, handle: ProcessHandle) -> Entry | None:
+        """Return the task that this worker has had for the longest time."""
+        leases = [member.executor.oldest_lease(handle) for member in self.all_members()]
+        return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)
+
+    def count_start(self) -> None:
+        """Count a started worker in the metrics of each crawl."""
+        for member in self.all_members():
+            member.executor.metrics.started += 1

@@ -1,0 +1,105 @@
+"""The crawls that one worker serves: whose consumers it opens, has open, and closes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from scrapy_mpworkers.pool.task_queue import Message
+
+
+class CrawlState(Enum):
+    """What has become of a crawl's consumers in one worker."""
+
+    OPENING = 0
+    OPEN = 1
+    REFUSED = 2  #: they could not be opened, a moment ago
+    CLOSED = 3
+
+
+@dataclass(slots=True)
+class _Served:
+    """A crawl that the worker was told of by a message. It may be dismissed in each state."""
+
+    message: Message
+    state: CrawlState = CrawlState.OPENING
+    is_dismissed: bool = False
+
+
+class ServedCrawls:
+    """The crawls that a worker was ever told of, by their numbers."""
+
+    def __init__(self) -> None:
+        self._served: dict[int, _Served] = {}
+
+    def __contains__(self, crawl: int) -> bool:
+        return crawl in self._served
+
+    def begin(self, crawls: Iterable[int]) -> None:
+        """Note that the worker is told to open these, by one message."""
+        crawls = list(crawls)
+        message = Message(len(crawls))
+        self._served.update({crawl: _Served(message) for crawl in crawls})
+
+    def answered(self, crawl: int, state: CrawlState) -> bool:
+        """Note that it has opened or refused a crawl, and return whether the message is over."""
+        served = self._served[crawl]
+        served.state = state
+        served.message.unsettled -= 1
+        return not served.message.unsettled
+
+    def may_retry(self, crawl: int) -> None:
+        """Let it try again what it has refused."""
+        if self._served[crawl].state is CrawlState.REFUSED:
+            self._served[crawl].state = CrawlState.CLOSED
+
+    def dismiss(self, crawl: int) -> None:
+        """Note that it is told that the crawl has ended."""
+        self._served[crawl].is_dismissed = True
+
+    def closed(self, crawl: int) -> bool:
+        """Note that a crawl is closed, and return whether it had been dismissed."""
+        served = self._served[crawl]
+        was_dismissed, served.is_dismissed = served.is_dismissed, False
+        served.state = CrawlState.CLOSED
+        return was_dismissed
+
+    def is_open(self, crawl: int) -> bool:
+        """Return whether a crawl's consumers are open."""
+        served = self._served.get(crawl)
+        return served is not None and served.state is CrawlState.OPEN
+
+    def is_opening(self, crawl: int) -> bool:
+        """Return whether a crawl's consumers have yet to be opened."""
+        served = self._served.get(crawl)
+        return served is not None and served.state is CrawlState.OPENING
+
+    def is_due(self, crawl: int) -> bool:
+        """Return whether a crawl's consumers have yet to be opened, or to be closed."""
+        return self.is_opening(crawl) or (crawl in self and self._served[crawl].is_dismissed)
+
+    def has(self, crawl: int) -> bool:
+        """Return whether a crawl's consumers are open, or are yet to be opened or closed."""
+        return self.is_open(crawl) or self.is_due(crawl)
+
+    def may_open(self, crawl: int) -> bool:
+        """Return whether the worker may be told of a crawl: none is there, or refused just now."""
+        return not self.has(crawl) and (
+            crawl not in self or self._served[crawl].state is CrawlState.CLOSED
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no consumers are open, or have yet to be opened."""
+        return not (self.any_open or self.any_opening)
+
+    @property
+    def any_open(self) -> bool:
+        """Return whether any consumers are open."""
+        return any(served.state is CrawlState.OPEN for served in self._served.values())
+
+    @property
+    def any_opening(self) -> bool:
+        """Return whether any consumers have yet to be opened."""
+        return any(served.state is CrawlState.OPENING for served in self._served.values())

@@ -1,0 +1,165 @@
+"""One worker's process with its own JoinableQueue down, its own pipe up, and its scoreboard.
+
+Nothing here is shared with another worker: one that is killed at any moment, even while it holds
+its queue's lock, takes nothing but its own channel with it. Only the parent puts into the queue and
+calls ``task_done``, so the queue's condition is never shared with a process that can die.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Lock
+from typing import Any, NamedTuple
+
+from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
+from scrapy_mpworkers.pool.exits import SERVER_GONE, signal_group
+from scrapy_mpworkers.pool.shortages import make_lock
+from scrapy_mpworkers.pool.start_methods import Processes, take_for_dead
+from scrapy_mpworkers.worker.channel import WorkerChannel
+from scrapy_mpworkers.worker.main import Inherited, forked_main, main
+
+#: Seconds in which a killed worker ends, if it ever does.
+_END_SECONDS = 5.0
+
+
+class Activity(NamedTuple):
+    """What a worker is at, as its scoreboard says.
+
+    The running task, or the crawl whose consumers are being opened or closed (both ``None`` while
+    idle), and the start of that, on a shared clock. ``begun`` and ``begun_for``: the last task or
+    crawl, over or not.
+    """
+
+    task_id: int | None
+    crawl: int | None
+    started: float
+    begun: int | None
+    begun_for: int | None
+
+
+class WorkerProcess:
+    """A started worker. Made and discarded by the starter thread; used by the loop's in between.
+
+    The constructor blocks while the fork server imports. It starts the worker, or raises and leaves
+    nothing behind.
+
+    Args:
+        siblings: the workers that one forked from this process must let go of.
+
+    Attributes:
+        start_lock: ours until the worker may build and open its consumers. From then on whoever
+            takes it first decides: the worker that it opens them, or we that it never will.
+        exit_handle: a descriptor that becomes readable when the worker is dead.
+        is_sure_of_exit: whether the exit handle certainly tells of the worker's end.
+    """
+
+    def __init__(
+        self, processes: Processes, name: str, siblings: Iterable[WorkerProcess] = ()
+    ) -> None:
+        with ExitStack() as undo:
+            # The worker's ends, closed at once: with a copy of them here, a feeder blocked in the
+            # full pipe of a killed worker would never get its EPIPE, nor the watcher its EOF.
+            with ExitStack() as given_away:
+                # (The first semaphore of all, so that it is the one that cannot be made.)
+                self.start_lock = _locked(processes.context)
+                self.commands = CommandWriter(processes.context)
+                undo.callback(self.commands.discard)
+                given_away.callback(self.commands.close_reader)
+                reports, reports_w = processes.context.Pipe(duplex=False)
+                undo.callback(reports.close)
+                given_away.callback(reports_w.close)
+                self.reports = ReportReader(reports)
+                self._scoreboard = processes.context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
+                queue, arena = self.commands.queue, self.commands.arena
+                channel = WorkerChannel(queue, arena, reports_w, self._scoreboard, self.start_lock)
+                arguments: tuple[Any, ...] = (channel, processes.conditions)
+                target: Any = main
+                if processes.method == "fork":
+                    arguments = (self._inherited(siblings), *arguments)
+                    target = forked_main
+                self._process: BaseProcess = processes.process(target, arguments, name)
+                self._process.start()
+            undo.pop_all()  # from here on nothing can fail
+        self.pid: int = self._process.pid  # type: ignore[assignment]
+        self._is_reaped = False
+        self.exit_handle, self.is_sure_of_exit = self._open_exit_handle(processes.method)
+
+    def _inherited(self, siblings: Iterable[WorkerProcess]) -> Inherited:
+        connections, arenas = [], []
+        for one in (self, *siblings):
+            connections += [one.commands.writer, one.reports.connection]
+            arenas += [one.commands.arena] if one.commands.arena is not None else []
+        own = arenas.pop(0).fd if self.commands.arena is not None else None
+        return Inherited(connections, own, arenas)
+
+    def _open_exit_handle(self, method: str) -> tuple[int, bool]:
+        """Return the exit handle, and whether it is certain to tell.
+
+        ``Process.sentinel`` is the end of a pipe, except under forkserver, and a process that the
+        worker has forked keeps that pipe open. Linux has a handle for the process itself; a kernel
+        before 5.3, a sandbox or a lack of descriptors refuses it.
+        """
+        if method == "forkserver":
+            return self._process.sentinel, True
+        with contextlib.suppress(OSError, AttributeError):
+            return os.pidfd_open(self.pid), True
+        return self._process.sentinel, False
+
+    def activity(self) -> Activity | None:
+        """Return what the worker is at; ``None`` in the moment between two things."""
+        written, task_id, started, crawl = self._scoreboard
+        if written % 2 or self._scoreboard[0] != written:
+            return None
+        begun = None if task_id < 0 else int(task_id)
+        begun_for = None if crawl < 0 else int(crawl)
+        if started:
+            return Activity(begun, begun_for, started, begun, begun_for)
+        return Activity(None, None, started, begun, begun_for)
+
+    def kill(self, signum: int) -> None:
+        """Signal the worker and every process that it started."""
+        if not self._is_reaped:
+            # Without its fork server it may live on, whatever its handle says.
+            has_ended = self.exitcode not in (None, SERVER_GONE)
+            signal_group(self.pid, signum, has_ended)
+
+    @property
+    def exitcode(self) -> int | None:
+        """As ``Process`` has it; ``None`` while nobody can tell of its exit, or its server's."""
+        return self._process.exitcode
+
+    def reap(self, is_certain: bool) -> bool:
+        """Collect a worker that is killed, and return whether it is dead.
+
+        Args:
+            is_certain: whether it is dead by now even if nobody tells of its end.
+        """
+        if is_certain and self.exitcode is None:
+            take_for_dead(self._process)
+        if self.exitcode is None:
+            return False
+        if self.exit_handle != self._process.sentinel:
+            os.close(self.exit_handle)
+        self._is_reaped = True
+        return True
+
+    def join(self) -> None:
+        """Wait a moment for the end of a killed worker."""
+        self._process.join(_END_SECONDS)
+
+    def discard(self) -> None:
+        """Release queue, pipe and process, and leave nothing behind."""
+        self.commands.discard()
+        self.reports.connection.close()
+        self._process.close()
+
+
+def _locked(context: BaseContext) -> Lock:
+    lock = make_lock(context)
+    lock.acquire()
+    return lock
