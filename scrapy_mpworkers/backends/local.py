@@ -29,8 +29,8 @@ from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.settings import WorkerSettings
-from scrapy_mpworkers.worker.prelude import IN_WORKER, Prelude
-from scrapy_mpworkers.worker.process import WorkerConfig
+from scrapy_mpworkers.wire.messages import Prelude, WorkerConfig
+from scrapy_mpworkers.worker.prelude import IN_WORKER
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.pool.executor import PoolExecutor

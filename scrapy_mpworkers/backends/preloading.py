@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.wire.entries import MAINS, Entry, import_path
-from scrapy_mpworkers.worker.prelude import Prelude
+from scrapy_mpworkers.wire.messages import Prelude
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.hops import Hop

@@ -1,4 +1,4 @@
-"""How long this process could have run: time that nobody ran is nobody's time.
+"""Counts how long this process could have run: time that nobody ran is nobody's time.
 
 A process that is stopped (Ctrl-Z, SIGSTOP to all), or frozen with its container, finds that its
 clock has gone on: every limit seems to be over, though the workers were stopped as well. The event
@@ -46,20 +46,20 @@ class Awake:
                     self._ticker = _Ticker(self._note)
 
     def let_go(self, holder: object) -> None:
-        """*holder* counts no time any more."""
+        """Stop counting for *holder*."""
         self._holders.discard(holder)
         if not self._holders and self._ticker is not None:
             self._ticker.end()
             self._ticker = None
 
     def end(self) -> None:
-        """Nobody counts any more, and nobody will."""
+        """Stop counting for everybody, and for good."""
         self._has_ended = True
         for holder in list(self._holders):
             self.let_go(holder)
 
     def seconds_since(self, moment: float) -> float:
-        """Seconds in which this process could run since *moment*, ``time.monotonic()``."""
+        """Return how many seconds this process could run since *moment*, ``time.monotonic()``."""
         now = monotonic()
         if self._ticker is not None:
             now = self._ticker.known_until(now)
@@ -91,7 +91,7 @@ class Awake:
 
 
 class _Ticker:
-    """The thread.
+    """Ticks in a thread, and notes when it could not.
 
     It may find itself late for two reasons more: the machine is busy, or other code of this process
     keeps the interpreter to itself. In that time the process uses the CPU, or at least this thread
@@ -110,7 +110,7 @@ class _Ticker:
         self._ended.set()
 
     def known_until(self, now: float) -> float:
-        """*now*, or less if a gap may have begun that has not been noted yet."""
+        """Return *now*, or less if a gap may have begun that has not been noted yet."""
         return min(now, self._ticked_at + 2 * TICK) if self._thread.is_alive() else now
 
     def _run(self) -> None:
@@ -125,8 +125,11 @@ class _Ticker:
 
 
 def _waits() -> int:
-    """How often this thread has gone to sleep, where the system tells (Linux). While it waits for
-    the interpreter it does each ``sys.getswitchinterval()`` (CPython 3.10 to 3.13)."""
+    """Return how often this thread has gone to sleep, where the system tells (Linux).
+
+    While it waits for the interpreter it does each ``sys.getswitchinterval()`` (CPython 3.10 to
+    3.13).
+    """
     try:
         import resource
 

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, and how workers share them.
+"""Counts the CPUs that this process may use, and shares them among workers.
 
 Linux gives a process a quota of CPU time: that of its control group and of all above it. See
 ``cgroups(7)`` and ``proc_pid_mountinfo(5)``. A service manager sets it in the process's own group,
@@ -39,7 +39,7 @@ def thread_variables(workers: int, environment: Mapping[str, str]) -> dict[str, 
 
 
 class _Mount(NamedTuple):
-    """A hierarchy: which of its groups is the top of what is mounted, and where."""
+    """A hierarchy of groups: the group that is the top of what is mounted, and its place."""
 
     version: int
     group: str

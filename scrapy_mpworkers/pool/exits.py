@@ -1,5 +1,6 @@
-"""How a worker's process ends: signals to it, two ways to learn of its end under a fork server, and
-whether the kernel has killed for want of memory.
+"""Ends the processes of workers, and learns of their ends.
+
+Under a fork server there are two ways for that; and the kernel may have killed for want of memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parent's end of fork servers. What runs in a server itself is ``worker/fork_server.py``."""
+"""Launches fork servers and asks them for workers; ``worker/fork_server.py`` runs in a server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from multiprocessing import reduction, resource_tracker, util
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool import unshared
+from scrapy_mpworkers.wire.messages import WorkerConfig
 from scrapy_mpworkers.worker import fork_server as server_side
 from scrapy_mpworkers.worker import hash_seed
-from scrapy_mpworkers.worker.process import WorkerConfig
 
 #: Servers without a pool that are kept. Crawls of one program seldom differ in more ways.
 _KEPT = 4
@@ -29,7 +29,7 @@ _INSTALLED = tuple(
 
 
 class Wanted(NamedTuple):
-    """What a fork server is to import, and how its workers live.
+    """A description of a fork server: what it imports, and how its workers live.
 
     ``own``: modules of this package. Modules in ``preload``, which are the user's, must be there,
     or each worker imports them itself and the start takes seconds; those in ``also`` are light: a
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
 
 
 class ForkServer:
-    """A server of our own that forks workers: a second user of multiprocessing's would get ours."""
+    """Forks workers, beside multiprocessing's own server, whose other users would get ours."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._own = wanted.own
@@ -57,7 +57,7 @@ class ForkServer:
         self._is_retired = False
 
     def fits(self, wanted: Wanted) -> bool:
-        """Whether workers that want this server's like may come from it."""
+        """Return whether workers that want such a server may come from this one."""
         return (
             wanted.conditions == self._conditions
             and wanted.own == self._own
@@ -74,7 +74,7 @@ class ForkServer:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs, and is to run on."""
+        """Return whether it runs, and is to run on."""
         is_running = self._process is not None and self._process.poll() is None
         return is_running and not self._is_retired
 
@@ -158,7 +158,7 @@ class ForkServer:
         self._process = self._release = None
 
     def forget(self) -> None:
-        """Called in a process that was forked from the one whose server this is."""
+        """Let go of the server in a process that was forked from the one that has it."""
         if self._process is not None:
             self._process.poll()  # it is no child of this process: done with, without a warning
 
@@ -184,7 +184,7 @@ class ForkServer:
 
 
 class Servers:
-    """The servers of this process that no pool has: the next crawl's workers start at once."""
+    """Keeps the servers that no pool has, so that the next crawl's workers start at once."""
 
     def __init__(self) -> None:
         self._idle: list[ForkServer] = []  # the one that came last is at the end
@@ -210,7 +210,7 @@ class Servers:
         self._close_surplus(max(_KEPT, len(wanted)))
 
     def take(self, wanted: Wanted) -> ForkServer:
-        """A server for a pool, which has it for itself. It may have to be launched yet."""
+        """Return a server for one pool alone, which may have to be launched yet."""
         self._end_at_exit()
         with self._access:
             server = _fitting(self._idle, wanted)
@@ -220,7 +220,7 @@ class Servers:
             return server
 
     def give_back(self, server: ForkServer) -> None:
-        """A pool has ended. May wait for the end of a server that is not kept."""
+        """Take back the server of a pool that has ended; may wait for the end of one not kept."""
         if server.is_alive:
             with self._access:
                 self._idle.append(server)
@@ -237,7 +237,7 @@ class Servers:
             server.close()
 
     def forget(self) -> None:
-        """Called in a process that was forked from the one whose servers these are."""
+        """Let go of all in a process that was forked from the one that has them."""
         for server in self._idle:
             server.forget()
         self._idle.clear()
@@ -268,8 +268,7 @@ os.register_at_fork(after_in_child=servers.forget)
 
 
 def _surroundings() -> tuple[Any, ...]:
-    """What a process inherits when it is started, and workers from their server: environment,
-    output, CPUs."""
+    """Return what workers inherit from their server: environment, output, CPUs."""
     outputs = []
     for fd in (1, 2):
         try:
@@ -283,13 +282,13 @@ def _surroundings() -> tuple[Any, ...]:
 
 
 def _own_files() -> list[str]:
-    """The source of what this process has imported, but for the installation."""
+    """Return the source files of what this process has imported, but for the installation."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     return [file for file in files if file and not file.startswith(_INSTALLED)]
 
 
 def tracker_fd() -> int:
-    """The pipe to multiprocessing's resource tracker, which every child is given."""
+    """Return the pipe to multiprocessing's resource tracker, which every child is given."""
     fd = resource_tracker.getfd()
     assert fd is not None
     return fd

@@ -1,4 +1,4 @@
-"""How one thread passes things to another."""
+"""Passes things from one thread to another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """A queue for one reader.
+    """Queues things for one reader.
 
     Not :class:`queue.SimpleQueue`: gevent's ``monkey.patch_all`` (tried: 26.9) puts a class of its
     own in its place, which works in one thread only, and ends the others' with ``LoopExit``.
@@ -24,11 +24,10 @@ class Mailbox(Generic[T]):
         return len(self._things)
 
     def put(self, thing: T) -> None:
-        """Never waits."""
         self._things.append(thing)
         self._count.release()
 
     def get(self) -> T:
-        """Wait for the next one."""
+        """Wait for the next thing."""
         self._count.acquire()
         return self._things.popleft()

@@ -1,5 +1,6 @@
-"""When to stop replacing workers, and when to wait before the next start. Pure: the time is passed
-in.
+"""Decides when to stop replacing workers, and how long to wait before the next start.
+
+Pure: the time is passed in.
 
 Erlang's restart intensity (https://www.erlang.org/doc/system/sup_princ.html#maximum-restart-intensity),
 with two differences. Only fruitless deaths count, and any progress forgives them. And deaths under

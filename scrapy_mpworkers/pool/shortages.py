@@ -1,4 +1,4 @@
-"""Why a worker could not be started, in words: what is short or forbidden, and what to do about it.
+"""Explains why a worker could not be started: what is short or forbidden, and what to do.
 
 "Shortage" is what may be over soon; everything else fails again however often it is tried.
 """
@@ -22,7 +22,7 @@ _WITHOUT_WORKERS = "run the pipelines in Scrapy's own process: -s MPWORKERS_WORK
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether a start that has failed with *error* may succeed later."""
+    """Return whether a start that has failed with *error* may succeed later."""
     # RuntimeError: "can't start new thread", which has no errno.
     if isinstance(error, (EOFError, MemoryError, RuntimeError)):
         return True
@@ -31,7 +31,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """The cause of a start that has failed, and the limit that it met."""
+    """Return the cause of a start that has failed, and the limit that it met."""
     if isinstance(error, WorkerStartError):
         return str(error)
     text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else repr(error)
@@ -48,7 +48,7 @@ def in_words(error: BaseException) -> str:
 
 
 def remedy(error: BaseException) -> str:
-    """The next step."""
+    """Return what the user can do about it."""
     number = getattr(error, "errno", None)
     if isinstance(error, WorkerStartError):
         return f"Or {_WITHOUT_WORKERS}"
@@ -58,7 +58,7 @@ def remedy(error: BaseException) -> str:
 
 
 def make_lock(context: BaseContext) -> Lock:
-    """A lock between processes.
+    """Make a lock between processes.
 
     Raises:
         OSError: there is a shortage.

@@ -1,5 +1,4 @@
-"""How a worker process comes to be, for each start method. Together with ``lane``, the only place
-that creates processes, queues and pipes.
+"""Starts worker processes by each start method: forkserver, spawn and fork.
 
 multiprocessing's own ``spawn`` and ``forkserver`` run the user's ``__main__`` again in every child,
 which would start a second crawl where a script has no ``__main__`` guard. So the preparation data
@@ -46,7 +45,7 @@ from scrapy_mpworkers.pool.exits import SERVER_GONE, ExitNotice
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers, tracker_fd
 from scrapy_mpworkers.pool.unshared import Pipes
 from scrapy_mpworkers.worker import hash_seed
-from scrapy_mpworkers.worker.forking import run_and_exit
+from scrapy_mpworkers.worker.process import run_and_exit
 
 __all__ = ["SERVER_GONE", "Processes"]
 
@@ -77,12 +76,12 @@ class Processes:
             self._server.kill()
 
     def retire_server(self) -> None:
-        """The same for good: a start that comes later fails, too."""
+        """End a server for good: a start that comes later fails, too."""
         if self._server is not None:
             self._server.retire()
 
     def process(self, target: Any, args: tuple[Any, ...], name: str) -> BaseProcess:
-        """A process that is not started yet.
+        """Make a process that is not started yet.
 
         A daemon, so that multiprocessing ends it at exit, should everything else fail.
         """
@@ -161,7 +160,7 @@ class _Popen(popen_fork.Popen):
 
 
 class _ForkPopen(_Popen):
-    """As popen_fork's."""
+    """Forks as popen_fork's does."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
         with Pipes() as pipes:
@@ -173,7 +172,7 @@ class _ForkPopen(_Popen):
 
 
 class _ServerPopen(_Popen, popen_forkserver.Popen):
-    """As popen_forkserver's, with our server and our preparation data."""
+    """Starts as popen_forkserver's does, with our server and our preparation data."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
         assert self._server is not None
@@ -194,7 +193,7 @@ class _ServerPopen(_Popen, popen_forkserver.Popen):
 
 
 class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
-    """As popen_spawn_posix's, with our preparation data."""
+    """Starts as popen_spawn_posix's does, with our preparation data."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
         data = _pickled(self, process_obj)
@@ -215,8 +214,10 @@ class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
 
 
 def _started(executable: Any, command: list[str], fds: list[int]) -> int:
-    """The pid of a program that inherits *fds*, as ``util.spawnv_passfds`` starts it, with an
-    environment of its own."""
+    """Start a program that inherits *fds* as ``util.spawnv_passfds`` does, and return its pid.
+
+    It has an environment of its own.
+    """
     if subprocess.Popen.__module__ != "subprocess":
         # The class that gevent puts in its place (tried: 26.9) works in the main thread only, and
         # leaves nothing of the other. The workers' hash seeds are not the same then.
@@ -240,7 +241,7 @@ _POPEN: dict[str, type[_Popen]] = {
 
 
 def _told_pid(status_r: int) -> int:
-    """What the fork server answers: the worker's pid, or the number of an error, negative."""
+    """Return the worker's pid as the fork server tells it, or raise the error that it tells."""
     try:
         answer = int(forkserver.read_signed(status_r))
     except EOFError:
@@ -272,8 +273,10 @@ def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
-    """multiprocessing's, which settles this process's own start method in passing: the user could
-    not choose one any more (CPython 3.10 to 3.13)."""
+    """Return multiprocessing's data, and leave this process's own start method open.
+
+    It is settled in passing, and the user could not choose one any more (CPython 3.10 to 3.13).
+    """
     chosen: Any = get_start_method(allow_none=True)
     data = spawn.get_preparation_data(name)
     if chosen is None:
@@ -282,5 +285,5 @@ def _preparation_data(name: str) -> dict[str, Any]:
 
 
 def take_for_dead(process: BaseProcess) -> None:
-    """Nobody tells how *process* has ended, though it has: do not wait for its exit code."""
+    """Wait no more for the exit code of a process that has ended, which nobody tells."""
     process._popen.returncode = UNKNOWN_EXIT  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Limits of time, enforced from outside: a worker that exceeds one is killed.
+"""Enforces limits of time from outside: a worker that exceeds one is killed.
 
 They count time in which this process could run: if it was frozen, so were the workers, most likely.
 

@@ -1,4 +1,4 @@
-"""The workers, for one crawl or for several at once. All here runs in the event loop's thread.
+"""Lets one crawl or several have workers. All here runs in the event loop's thread.
 
 Nothing waits. What takes long happens in the starter, and comes back as a call.
 """
@@ -30,7 +30,7 @@ RELEASE_SECONDS = 15.0
 
 
 class LocalWorkerGroup:
-    """Worker processes, and the crawls that they work for.
+    """Has worker processes, for one crawl or for several at once.
 
     Args:
         options: sizes and limits.
@@ -89,8 +89,10 @@ class LocalWorkerGroup:
         self._stop(timeout, left)
 
     def kill(self, crawl: int) -> None:
-        """End all workers at once; if other crawls have them, too, only those that are at a task
-        that nobody waits for any more. The crawl that asks will not wait for its consumers."""
+        """End all workers at once, and do not wait for the close of the crawl's consumers.
+
+        If other crawls have them, too, only those end that are at a task that nobody waits for.
+        """
         self._state.member(crawl).make_hasty()
         if self.is_shared or any(member.awaited for member in self._state.all_members()):
             self._supervisor.sharing.kill_abandoned()

@@ -1,4 +1,4 @@
-"""One worker's process with its own JoinableQueue down, its own pipe up, and its scoreboard.
+"""Has one worker's process, with its own JoinableQueue down, its own pipe up, and its scoreboard.
 
 Nothing here is shared with another worker: one that is killed at any moment, even while it holds
 its queue's lock, takes nothing but its own channel with it. Only the parent puts into the queue and
@@ -30,8 +30,8 @@ _END_SECONDS = 5.0
 class Activity(NamedTuple):
     """What a worker is at, as its scoreboard says.
 
-    The running task, or the crawl whose consumers are being opened or closed (both ``None`` while
-    idle), and the start of that, on a shared clock. ``begun`` and ``begun_for``: the last task or
+    It has the running task, or the crawl whose consumers are being opened or closed (both ``None``
+    while idle), and the start of that, on a shared clock. ``begun`` and ``begun_for``: the last task or
     crawl, over or not.
     """
 
@@ -130,7 +130,7 @@ class WorkerProcess:
 
     @property
     def exitcode(self) -> int | None:
-        """As ``Process`` has it; ``None`` while nobody can tell of its exit, or its server's."""
+        """The exit code of ``Process``; ``None`` while nobody tells of its end, or its server's."""
         return self._process.exitcode
 
     def reap(self, is_certain: bool) -> bool:

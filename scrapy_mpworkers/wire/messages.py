@@ -39,6 +39,36 @@ class Definition(NamedTuple):
     blob: bytes
 
 
+class Prelude(NamedTuple):
+    """What a worker runs before the pipelines.
+
+    ``settings_module``: its name, if Scrapy's process has imported one; ``initializer``: the import
+    path of a callable. ``None``: there is nothing to run.
+    """
+
+    settings_module: str | None = None
+    initializer: str | None = None
+
+
+NO_PRELUDE = Prelude()
+
+
+class WorkerConfig(NamedTuple):
+    """How a worker is to live.
+
+    Added niceness, environment variables, the start method of its own children, folders to import
+    from that are not on the parent's ``sys.path``, seconds that a message of work takes, and what
+    runs before the pipelines.
+    """
+
+    nice: int
+    environment: tuple[tuple[str, str], ...]
+    start_method: str | None
+    paths: tuple[str, ...] = ()
+    batch_seconds: float = 0.01
+    prelude: Prelude = NO_PRELUDE
+
+
 class Task(NamedTuple):
     """An item on its way to a hop. Like an Outcome it crosses as a plain tuple.
 

@@ -1,7 +1,6 @@
 """WORKER SIDE. Every line in here runs in a worker process, or in the server that forks them.
 
-fork_server imports what all workers need, and forks one on request
-forking     the server's loop: it tells how each worker ends
+fork_server imports what all workers need, forks one on request, tells how it ends
 process     process group, signals, death of the parent
 prelude, early_logs, hash_seed
             what happens in a worker before any pipeline is there

@@ -1,4 +1,4 @@
-"""The parts of a crawl as they arrive: each is there, or a stand-in that raises by its name."""
+"""Loads the parts of a crawl: each is there, or a stand-in that raises by its name."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ class Unavailable(StandIn):
 
 
 def _unhooked() -> type:
-    """A base that keeps the hooks of other bases from a class not made for the first time."""
+    """Make a base that keeps the hooks of other bases from a class made once more."""
 
     # One for each class: of a common one there is no order, if a class has it twice.
     class Unhooked:
-        def __init_subclass__(cls, **kwargs: Any) -> None:
-            """Nothing."""
+        def __init_subclass__(cls, **kwargs: Any) -> None: ...
 
     return Unhooked
 
@@ -48,8 +47,7 @@ def _unhooked() -> type:
 class _Nothing:
     """Stands for bases that have not come."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Nothing."""
+    def __init_subclass__(cls, **kwargs: Any) -> None: ...
 
     def __getattr__(self, name: str) -> NoReturn:
         refuse(f"spider.{name}", "the bases of its class could not be sent there")
@@ -67,7 +65,7 @@ class Arrivals:
         self.missing: dict[str, str] = {}
 
     def value(self, carried: Carried, what: str) -> Any:
-        """The value, or its stand-in."""
+        """Return the value, or its stand-in."""
         if carried.frame is None:
             return self._stand_in(what, carried.why)
         try:
@@ -77,7 +75,7 @@ class Arrivals:
             return self._stand_in(what, named(error))
 
     def cls(self, state: ClassState) -> type:
-        """The spider's class, or one that is made of what has come of it."""
+        """Return the spider's class, or one that is made of what has come of it."""
         if state.token not in self._classes:
             self._classes[state.token] = self._loaded(state)
         return self._classes[state.token]

@@ -38,20 +38,20 @@ _End: TypeAlias = tuple[int, bytes, tuple[Any, ...]]
 
 
 class _Behind(NamedTuple):
-    """What follows a hop: the keys that hops there want, and whether the item goes on to any."""
+    """The keys that hops behind a hop want, and whether the item goes on to any."""
 
     keys: tuple[KeyFunction, ...]
     goes_on: bool
 
 
 class Runs(Protocol):
-    """What becomes of an item at a hop."""
+    """Runs an item or a call at a hop."""
 
     async def process(self, item: Any, guard: Guard) -> Any: ...
 
 
 class TakesRecords(Protocol):
-    """Where log records are taken from."""
+    """Keeps log records until they are taken."""
 
     def collect(self) -> None: ...
     def take(self) -> tuple[WireRecord, ...]: ...
@@ -92,7 +92,7 @@ def describe(error: BaseException) -> bytes:
 
 
 class CrawlConsumer:
-    """The pipelines of all hops of a level of one crawl, and the crawler that they share."""
+    """Runs tasks through the pipelines of all hops of a level, which share one crawler."""
 
     def __init__(
         self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: TakesRecords
@@ -126,7 +126,7 @@ class CrawlConsumer:
         return list(self._hops.values())
 
     def activate(self) -> None:
-        """From now on what happens in this process is this crawl's, until another takes over."""
+        """Make what happens in this process this crawl's, until another takes over."""
         self._records.collect()
 
     async def open(self) -> None:
@@ -176,7 +176,7 @@ class CrawlConsumer:
         return [first._replace(effects=self.effects()), *others]
 
     def effects(self) -> bytes | None:
-        """The side effects since the last call, pickled; ``None`` if there are none."""
+        """Return the side effects since the last call, pickled; ``None`` if there are none."""
         stats = self._crawler.take_stat_changes()
         records = self._records.take()
         reason = self._crawler.engine.take_close_reason()
@@ -220,7 +220,7 @@ class CrawlConsumer:
         return int(status), self._codec.dump((failure, self._portable_change(arrived))), ()
 
     def _portable_change(self, arrived: Snapshot | None) -> Change | None:
-        """What was done to the item before it was dropped or failed, if that can be pickled."""
+        """Return what was done to an item before it was dropped or failed, if it can be pickled."""
         change = None if arrived is None else arrived.change()
         try:
             self._codec.dump(change)
@@ -250,8 +250,11 @@ class CrawlConsumer:
     async def _run_one_by_one(
         self, tasks: Sequence[Task], error: BaseException, mark: Any
     ) -> list[Outcome]:
-        """So that a bad item fails alone. All begin again from their frames: nothing that the
-        batch has changed in them, or counted, stays."""
+        """Let a bad item fail alone.
+
+        All begin again from their frames: nothing that the batch has changed in them, or counted,
+        stays.
+        """
         self._crawler.rewind_stats(mark)
         logger.warning(
             "A batch of %d items raised %s. They are tried one by one",
@@ -261,7 +264,7 @@ class CrawlConsumer:
         return [outcome for task in tasks for outcome in await self._run_together([task])]
 
     def _arrival(self, task: Task) -> tuple[Any, Handles]:
-        """The item, or the exception that it costs to load it; and what it left at home."""
+        """Return the item, or the exception that loading it raises; and what it left at home."""
         try:
             return self._arrived(task), self._codec.handles
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""The crawler that a pipeline sees in a worker: what can be had there, clear words otherwise."""
+"""Gives pipelines a crawler in a worker: what can be had there, clear words otherwise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Mark(NamedTuple):
 
 
 class WorkerCrawler:
-    """Settings, spider, stats and signals of this worker; an engine that can close the spider."""
+    """Has settings, spider, stats and signals of this worker, and an engine to close the spider."""
 
     def __init__(self, state: CrawlState, codec: WorkerCodec) -> None:
         arrivals = Arrivals(codec)
@@ -63,7 +63,7 @@ class WorkerCrawler:
         await self.signals.send_catch_log_async(signal=signal, spider=self.spider, **kwargs)
 
     def take_stat_changes(self) -> tuple[StatChange, ...]:
-        """What pipelines did to the stats since the last call."""
+        """Return what pipelines did to the stats since the last call."""
         if not self._stat_changes:
             return ()
         changes = tuple(self._stat_changes)
@@ -71,7 +71,7 @@ class WorkerCrawler:
         return changes
 
     def mark_stats(self) -> Mark:
-        """How the stats are now."""
+        """Return how the stats are now."""
         return Mark(len(self._stat_changes), dict(self.stats.get_stats()))
 
     def rewind_stats(self, mark: Mark) -> None:
@@ -132,7 +132,7 @@ class WorkerStats(StatsCollector):
         self._changes.append(StatChange("clear_stats", ()))
 
     def close_spider(self, spider: Any = None, reason: str | None = None) -> None:
-        """Nothing: the crawl's own collector dumps and persists."""
+        """Leave it to the crawl's own collector to dump and persist."""
 
 
 class WorkerEngine:
@@ -150,7 +150,7 @@ class WorkerEngine:
         self._close_reason = reason
 
     def take_close_reason(self) -> str | None:
-        """The reason given since the last call."""
+        """Return the reason given since the last call."""
         reason, self._close_reason = self._close_reason, None
         return reason
 
@@ -159,7 +159,7 @@ class WorkerEngine:
 
 
 class WorkerSignals(SignalManager):
-    """Signals stay within a worker, which sends ``spider_opened`` and ``spider_closed`` itself."""
+    """Keeps signals within a worker, which sends ``spider_opened`` and ``spider_closed`` itself."""
 
     def connect(self, receiver: Any, signal: Any, **kwargs: Any) -> None:
         """Connect, with a warning for signals that never reach a worker."""

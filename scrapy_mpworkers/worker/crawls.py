@@ -1,4 +1,4 @@
-"""The crawls that a worker serves: opens their consumers, has them at hand, closes them."""
+"""Opens the consumers of the crawls that a worker serves, has them at hand, and closes them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class OwnTasks:
 
 
 class OpenCrawls:
-    """The consumers by crawl. What is logged in between belongs to the one that is active."""
+    """Has the consumers by crawl. What is logged meanwhile belongs to the active one."""
 
     def __init__(self, loop: WatchfulLoop) -> None:
         self._guard = loop.guard
@@ -89,7 +89,7 @@ class OpenCrawls:
 
     @property
     def crawls(self) -> list[int]:
-        """Those whose consumers are open."""
+        """The crawls whose consumers are open."""
         return list(self._consumers)
 
     def activate(self, crawl: int) -> Consumer:

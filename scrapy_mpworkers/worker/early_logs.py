@@ -1,5 +1,6 @@
-"""Keeps what is logged in a worker, or in the server that forks it, before a crawl's own collector
-is there. Knows nothing of Scrapy.
+"""Keeps what is logged in a worker, or its fork server, before a crawl's own collector is there.
+
+This module knows nothing of Scrapy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""What runs in the fork server: import once what all workers need, then fork on request."""
+"""Runs in the fork server: imports once what all workers need, then forks one on request.
+
+CPython's ``multiprocessing.forkserver.main`` does so behind an address, which is a file in a folder
+for temporary files. It ends, and all workers with it, when a fork fails; and it lives on with them
+when a process that was forked from its killed parent has inherited the parent's pipes.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,22 @@ import contextlib
 import gc
 import importlib
 import os
+import selectors
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from multiprocessing import forkserver, reduction
+from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.worker import hash_seed, prelude
-from scrapy_mpworkers.worker.forking import Forking
-from scrapy_mpworkers.worker.process import adopt_orphans
+from scrapy_mpworkers.worker.process import adopt_orphans, run_and_exit
+
+#: Descriptors in one request, at most: SCM_MAX_FD of Linux.
+_MOST_FDS = 253
 
 
 def main(
@@ -63,7 +74,7 @@ def program(
     modules: Sequence[str] = (),
     settings_module: str | None = None,
 ) -> str:
-    """The code, for ``python -c``, that runs :func:`main` with the present ``sys.path`` + *paths*.
+    """Return code for ``python -c`` that runs :func:`main` with the present path and *paths*.
 
     Path and environment travel in the code. The parent's own environment is not ours to change,
     and before 3.12 CPython's fork server does not get the parent's path.
@@ -110,3 +121,122 @@ def _open_fds() -> set[str]:
         return set()
     # The one that listdir itself uses is gone by now.
     return {fd for fd in fds if os.path.exists(f"/dev/fd/{fd}")}
+
+
+class Forking:
+    """Forks a worker for each request of the parent, and tells it how each of them ends.
+
+    Args:
+        requests_fd: the socket on which requests come: one byte, how many file descriptors come
+            with it, and these. The first two are for the worker's process object and for what is
+            told of it, the third is the pipe to multiprocessing's resource tracker.
+        parent: the pid of the process at the other end.
+    """
+
+    def __init__(self, requests_fd: int, parent: int) -> None:
+        self._requests = socket.socket(fileno=requests_fd)
+        self._workers: dict[int, int] = {}  # pid → where to tell the exit code
+        self._deaths, self._deaths_w = os.pipe()
+        self._parent = _process_handle(parent)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._requests, selectors.EVENT_READ, self._answer)
+        self._selector.register(self._deaths, selectors.EVENT_READ, self._collect)
+        if self._parent >= 0:
+            self._selector.register(self._parent, selectors.EVENT_READ, self._end)
+        self._hear_of_deaths()
+
+    def run(self) -> NoReturn:
+        """Serve until the parent has closed its end of the socket, or is dead."""
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def _hear_of_deaths(self) -> None:
+        for fd in (self._deaths, self._deaths_w):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(self._deaths_w)
+        # A handler, though it does nothing: without one the wakeup fd is silent. And whoever has
+        # started this process may have blocked the signal; workers shall find it as it was.
+        self._handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        self._collect()
+
+    def _answer(self) -> None:
+        count, fds, *_ = socket.recv_fds(self._requests, 1, _MOST_FDS)
+        if not count:
+            self._end()
+        if reduction.ACKNOWLEDGE:
+            self._requests.send(b"A")
+        if len(fds) == count[0]:
+            self._fork(*fds)
+        else:  # this process may not have so many: the end of the pipe tells that it failed
+            _close(fds)
+
+    def _fork(self, data_r: int, status_w: int, tracker: int, *fds: int) -> None:
+        try:
+            answer = os.fork()
+        except OSError as error:
+            answer = -(error.errno or 1)
+        if answer == 0:
+            run_and_exit(lambda: self._work(data_r, status_w, tracker, *fds))
+        _tell(status_w, answer)
+        if answer > 0:
+            self._workers[answer] = status_w
+        else:
+            os.close(status_w)
+        _close([data_r, tracker, *fds])
+
+    def _work(self, data_r: int, status_w: int, tracker: int, *fds: int) -> int:
+        self._selector.close()
+        self._requests.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        unused = [status_w, self._deaths, self._deaths_w, *self._workers.values()]
+        if self._parent >= 0:
+            unused.append(self._parent)
+        # The parent's multiprocessing would have its server's pipe in the place of None.
+        serve: Any = forkserver._serve_one  # type: ignore[attr-defined]
+        return int(serve(data_r, [None, tracker, *fds], unused, {signal.SIGCHLD: self._handler}))
+
+    def _collect(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._deaths, 1 << 16)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                # (It may be what a worker has left behind, or a preloaded module has started.)
+                if (status_w := self._workers.pop(pid, None)) is not None:
+                    _tell(status_w, os.waitstatus_to_exitcode(status))
+                    os.close(status_w)
+
+    def _end(self) -> NoReturn:
+        """End, and first the workers that have not noticed, with all that they have started."""
+        for pid in self._workers:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)  # a group that it may not have made yet
+        raise SystemExit
+
+
+def _process_handle(pid: int) -> int:
+    """Return a descriptor that becomes readable when the parent is dead; -1 where there is none.
+
+    Without it the end of the socket has to do. That does not come while a process has the other
+    end, which native code has forked from the parent.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux; an old kernel, a sandbox; or it is dead
+        handle = -1
+    if os.getppid() != pid:
+        raise SystemExit
+    return handle
+
+
+def _tell(status_w: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # nobody is there any more
+        forkserver.write_signed(status_w, number)
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,4 +1,4 @@
-"""One seed of ``hash()`` for all workers of a process, those too that replace others.
+"""Gives all workers of a process one seed of ``hash()``, those too that replace others.
 
 Inline, all pipelines share one, and a key that was made of ``hash(text)`` is the same everywhere. A
 seed can be given to an interpreter only in its environment, so it stands there while one begins,
@@ -20,7 +20,7 @@ _seed = str(1 + secrets.randbelow(_LARGEST))
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, for a program that calls :func:`restore` first of all."""
+    """Return this process's environment, for a program that calls :func:`restore` at first."""
     before = os.environ.get(_VARIABLE, "")
     if before not in ("", "random"):
         return dict(os.environ)  # the user has set one, which this process has as well

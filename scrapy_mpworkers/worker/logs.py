@@ -13,7 +13,7 @@ from scrapy_mpworkers.worker import early_logs
 
 
 class Records:
-    """The log records of one crawl in this process, in their wire form, until they are taken.
+    """Keeps the log records of one crawl in this process, in their wire form, until they are taken.
 
     Args:
         codec: pickles for that crawl.
@@ -24,16 +24,15 @@ class Records:
         self._records: list[WireRecord] = []
 
     def collect(self) -> None:
-        """From now on what is logged here is this crawl's, and so is what nobody has had yet."""
-        collector.records = self
-        collector.catch_up()
+        """Make what is logged here from now on this crawl's, and what nobody has had yet."""
+        collector.collect_for(self)
 
     def add(self, record: logging.LogRecord) -> None:
-        """Another one."""
+        """Keep a record."""
         self._records.append(pack_record(record, self._codec.dump))
 
     def take(self) -> tuple[WireRecord, ...]:
-        """The records since the last call."""
+        """Return the records since the last call."""
         if not self._records:
             return ()
         records, self._records = self._records, []
@@ -41,13 +40,12 @@ class Records:
 
 
 class RecordCollector(logging.Handler):
-    """The one handler of a worker."""
-
-    records: Records | None = None
-    levels: LogLevels | None = None
+    """Handles all that is logged in a worker."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._records: Records | None = None
+        self._levels: LogLevels | None = None
         self._early: list[logging.LogRecord] = []
 
     def take_over(self) -> None:
@@ -55,8 +53,13 @@ class RecordCollector(logging.Handler):
         self._early = early_logs.end()
         logging.root.addHandler(self)
 
-    def catch_up(self) -> None:
-        """Handle what was logged while modules were imported, as levels are now."""
+    def set_levels(self, levels: LogLevels) -> None:
+        """Keep what a crawl wants at these levels."""
+        self._levels = levels
+
+    def collect_for(self, records: Records) -> None:
+        """Collect for a crawl from now on, and what was logged while modules were imported."""
+        self._records = records
         early, self._early = self._early, []
         for record in early:
             if logging.getLogger(record.name).isEnabledFor(record.levelno):
@@ -64,10 +67,10 @@ class RecordCollector(logging.Handler):
                 self.handle(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called with the handler's lock held, from any thread."""
+        """Keep a record. Called with the handler's lock held, from any thread."""
         try:
-            if self.records is not None and self.levels is not None and self.levels.want(record):
-                self.records.add(record)
+            if self._records is not None and self._levels is not None and self._levels.want(record):
+                self._records.add(record)
         except Exception:
             self.handleError(record)
 
@@ -77,13 +80,15 @@ collector = RecordCollector()
 
 
 def log_like_parent(levels: LogLevels) -> None:
-    """Make this process log as the parent wants it, into the collector: the parent's own handlers
-    get the records."""
+    """Make this process log at the parent's levels into the collector.
+
+    The parent's own handlers get the records.
+    """
     if collector not in logging.root.handlers:
         collector.take_over()
         PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
     logging.root.setLevel(levels.root)
     for name, level in levels.named.items():
         logging.getLogger(name).setLevel(level)
-    collector.levels = levels
+    collector.set_levels(levels)
     logging.captureWarnings(levels.capture_warnings)

@@ -1,4 +1,4 @@
-"""An asyncio loop that notices when an await can never end.
+"""Runs asyncio in a worker, and notices when an await can never end.
 
 A worker has no reactor. A Deferred that waits for one would never fire, and the worker would sit
 there for ever. When the loop is about to sleep without any timer, file or thread that could wake

@@ -1,4 +1,4 @@
-"""Boot and main loop of a worker: get a command, consume its tasks, report."""
+"""Boots a worker and runs its main loop: get a command, consume its tasks, report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from scrapy_mpworkers.wire.messages import (
     OpenCrawl,
     Outcome,
     Task,
+    WorkerConfig,
 )
 from scrapy_mpworkers.worker import prelude
 from scrapy_mpworkers.worker.channel import (
@@ -35,20 +36,20 @@ from scrapy_mpworkers.worker.channel import (
 )
 from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls, Withdrawn, factory_of
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
-from scrapy_mpworkers.worker.process import WorkerConfig, ignore_polite_signals, init_worker
+from scrapy_mpworkers.worker.process import ignore_polite_signals, init_worker
 
 
-def main(channel: WorkerChannel, conditions: WorkerConfig) -> None:
+def main(channel: WorkerChannel, config: WorkerConfig) -> None:
     """Run a worker: this is the target of its ``Process``."""
-    init_worker(conditions)
+    init_worker(config)
     # Before there is a loop: what runs here may call asyncio.run(), and what it sets in its context
     # (the precision of decimals, for one) is seen by every task of the loop.
-    failure = prelude.attempt(conditions.prelude)
+    failure = prelude.attempt(config.prelude)
     ignore_polite_signals()  # it may have had handlers of its own for Scrapy's process
     loop = WatchfulLoop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(Worker(loop, channel, conditions.batch_seconds, failure).run())
+        loop.run_until_complete(Worker(loop, channel, config.batch_seconds, failure).run())
         loop.run_until_complete(cancel_the_rest())
     except Exception as error:  # whatever pipelines raise is an outcome, so this is ours
         cut_off(error)
@@ -61,15 +62,15 @@ def main(channel: WorkerChannel, conditions: WorkerConfig) -> None:
 
 
 class Inherited(NamedTuple):
-    """What a worker forked from Scrapy's process has no use for: the parent's ends of all workers,
-    the descriptor of its own arena, and the arenas of others."""
+    """Things that a worker forked from Scrapy's process has no use for: the parent's ends of all
+    workers, the descriptor of its own arena, and the arenas of others."""
 
     connections: list[Connection]
     own_arena: int | None
     arenas: list[Arena]
 
 
-def forked_main(inherited: Inherited, channel: WorkerChannel, conditions: WorkerConfig) -> None:
+def forked_main(inherited: Inherited, channel: WorkerChannel, config: WorkerConfig) -> None:
     """Run a worker that begins as a copy of Scrapy's process.
 
     It closes the ends of other workers first, or a dead one would never give EOF.
@@ -84,7 +85,7 @@ def forked_main(inherited: Inherited, channel: WorkerChannel, conditions: Worker
     if inherited.own_arena is not None:
         with suppress(OSError):
             os.close(inherited.own_arena)
-    main(channel, conditions)
+    main(channel, config)
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""The user's pipelines of one hop, or the function that a call names.
+"""Builds and runs the user's pipelines of one hop, or the function that a call names.
 
 Scrapy's own ItemPipelineManager builds, opens and closes them: it gives ``from_crawler``,
 ``NotConfigured``, the ``spider`` argument and ``async`` methods exactly as in the crawl.
@@ -27,7 +27,7 @@ Guard = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 class HopPipelines(ItemPipelineManager):
-    """The pipelines of one hop."""
+    """Has the pipelines of one hop."""
 
     component_name = "worker item pipeline"
     entries: ClassVar[Sequence[Any]] = ()
@@ -41,11 +41,11 @@ class HopPipelines(ItemPipelineManager):
 
     @property
     def takes_batches(self) -> bool:
-        """Whether any of them has ``process_batch``."""
+        """Return whether any of them has ``process_batch``."""
         return any(hasattr(pipeline, "process_batch") for pipeline in self.middlewares)
 
     async def process(self, item: Any, guard: Guard) -> Any:
-        """As ``process_item_async``, but a chain that never awaits does not pay for awaiting."""
+        """Do as ``process_item_async``, but let a chain that never awaits not pay for awaiting."""
         for method, needs_spider in self._chain:
             returned = method(item, self._spider) if needs_spider else method(item)
             if returned is not item:
@@ -105,7 +105,7 @@ class CallHop:
 
 
 def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:
-    """The pipelines of *entries*, built but not opened."""
+    """Build the pipelines of *entries*, but do not open them."""
     hop: type[HopPipelines] = type("HopPipelines", (HopPipelines,), {"entries": entries})
     return build_from_crawler(hop, crawler)
 

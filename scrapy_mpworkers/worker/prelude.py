@@ -1,5 +1,6 @@
-"""Runs in a worker what Scrapy's process ran before it imported any pipeline: the settings module
-of the project, and after it the callable that ``MPWORKERS_INITIALIZER`` names.
+"""Runs in a worker what Scrapy's process ran before it imported any pipeline.
+
+That is the settings module of the project, and the callable that ``MPWORKERS_INITIALIZER`` names.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ import importlib
 import inspect
 import logging
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from scrapy_mpworkers.errors import WorkerStartError
+from scrapy_mpworkers.wire.messages import Prelude
 from scrapy_mpworkers.worker import early_logs
 
 logger = logging.getLogger(__name__)
@@ -20,18 +22,8 @@ logger = logging.getLogger(__name__)
 IN_WORKER = "MPWORKERS_IN_WORKER"
 
 
-class Prelude(NamedTuple):
-    """``settings_module``: its name, if Scrapy's process has imported one; ``initializer``: the
-    import path of a callable. ``None``: there is nothing to run."""
-
-    settings_module: str | None = None
-    initializer: str | None = None
-
-
-NO_PRELUDE = Prelude()
-
 _has_begun = False  # in this process, or in the server that it was forked from
-_guests: set[str] = set()  # crawls whose prelude has run in a process that is not ours
+_done: set[str] = set()  # crawls whose prelude has run in a process that is not ours
 
 
 def begin(settings_module: str | None) -> None:
@@ -66,14 +58,14 @@ def attempt_as_guest(prelude: Prelude, crawl: str) -> WorkerStartError | None:
 
     The logging of that process is left alone.
     """
-    if crawl in _guests:
+    if crawl in _done:
         return None
     try:
         import_settings(prelude.settings_module)
         initialize(prelude.initializer)
     except WorkerStartError as error:
         return error
-    _guests.add(crawl)
+    _done.add(crawl)
     return None
 
 
@@ -124,7 +116,7 @@ def _expect_done(returned: Any) -> None:
 
 
 def _is_missing(module: str, error: BaseException) -> bool:
-    """Whether the module itself is not there, as on a cluster that lacks the project."""
+    """Return whether the module itself is not there, as on a cluster that lacks the project."""
     name = getattr(error, "name", None) or ""
     return isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{name}.")
 

@@ -1,7 +1,8 @@
-"""What makes a process a worker: its own group, deaf to Ctrl-C, and never an orphan."""
+"""Makes a process a worker: with its own group, deaf to Ctrl-C, and never an orphan."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import faulthandler
@@ -12,55 +13,41 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from multiprocessing import util
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import NotInWorkerError
+from scrapy_mpworkers.wire.messages import WorkerConfig
 from scrapy_mpworkers.worker import hash_seed
-from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
-class WorkerConfig(NamedTuple):
-    """How a worker is to live.
-
-    Added niceness, environment variables, the start method of its own children, folders to import
-    from that are not on the parent's ``sys.path``, seconds that a message of work takes, and what
-    runs before the pipelines.
-    """
-
-    nice: int
-    environment: tuple[tuple[str, str], ...]
-    start_method: str | None
-    paths: tuple[str, ...] = ()
-    batch_seconds: float = 0.01
-    prelude: Prelude = NO_PRELUDE
-
-
-def init_worker(conditions: WorkerConfig) -> None:
-    """Called first thing in a worker, before any code of the user runs."""
+def init_worker(config: WorkerConfig) -> None:
+    """Make this process a worker, before any code of the user runs."""
     hash_seed.restore()
     gc.enable()  # off in the fork server
-    os.environ.update(conditions.environment)
-    sys.path += [path for path in conditions.paths if path not in sys.path]
+    os.environ.update(config.environment)
+    sys.path += [path for path in config.paths if path not in sys.path]
     # A group of its own: a kill of the group takes the processes that a pipeline started along.
     os.setpgid(0, 0)
     ignore_polite_signals()
-    _allow_children(conditions.start_method)
+    _allow_children(config.start_method)
     _die_with_parent()
     # A crash in native code leaves its Python traceback on stderr.
     with contextlib.suppress(Exception):
         faulthandler.enable()
     with contextlib.suppress(OSError):
-        os.nice(conditions.nice)
+        os.nice(config.nice)
     _reseed()
     sys.breakpointhook = _no_debugger
 
 
 def adopt_orphans() -> None:
-    """Called in a fork server: become the parent of what its workers leave behind.
+    """Make a fork server the parent of what its workers leave behind.
 
     A program whose parent has ended goes to process 1. In a container that may be Scrapy itself,
     which does not collect children that it knows nothing of: they would stay as zombies. A fork
@@ -71,7 +58,7 @@ def adopt_orphans() -> None:
 
 
 def ignore_polite_signals() -> None:
-    """Ctrl-C and service managers signal every process; only the parent decides when to stop.
+    """Let only the parent decide when to stop: Ctrl-C and service managers signal every process.
 
     A handler that does nothing, not SIG_IGN: an ignored signal stays ignored across exec, and a
     pipeline could no longer terminate its own subprocess.
@@ -152,3 +139,24 @@ def _reseed() -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+def run_and_exit(work: Callable[[], int]) -> NoReturn:
+    """Run a worker in a process that was just forked, and end it as multiprocessing would.
+
+    Since CPython 3.13 that includes the functions that the worker has registered with ``atexit``.
+    """
+    runs_exit_functions = sys.version_info >= (3, 13)
+    code = 1
+    try:
+        if runs_exit_functions:
+            atexit._clear()
+            atexit.register(util._exit_function)  # type: ignore[attr-defined]
+        code = work()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        if runs_exit_functions:
+            atexit._run_exitfuncs()
+        os._exit(code)

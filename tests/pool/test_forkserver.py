@@ -20,7 +20,7 @@ from scrapy.settings import Settings
 from scrapy_mpworkers import Addon, WorkerExtension
 from scrapy_mpworkers.pool.forkserver import Wanted, servers
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.worker.process import WorkerConfig
+from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from .consumers import Behaviour
 from .harness import PRELOAD, await_end, children, comes_true

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
-from scrapy_mpworkers.worker.process import WorkerConfig
+from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import refusing
 from .harness import PRELOAD, every_method, open_fds, quick

@@ -18,7 +18,7 @@ import pytest
 
 from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.worker.process import WorkerConfig
+from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import unforkable
 from .harness import DEADLINE, PRELOAD, children, comes_true, every_method, open_fds

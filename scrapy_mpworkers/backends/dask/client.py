@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.backends.dask.cluster import address_of, upload
-from scrapy_mpworkers.wire.messages import Answer
-from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude
+from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Prelude
 
 logger = logging.getLogger(__name__)
 

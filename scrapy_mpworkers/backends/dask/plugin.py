@@ -22,8 +22,7 @@ from distributed import WorkerPlugin
 
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
-from scrapy_mpworkers.wire.messages import Answer
-from scrapy_mpworkers.worker.prelude import Prelude
+from scrapy_mpworkers.wire.messages import Answer, Prelude
 
 #: Seconds that a worker which is told to close waits for the consumers in it.
 _CLOSE_SECONDS = 20.0

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.wire.framing import decode_command
-from scrapy_mpworkers.wire.messages import Answer, Batch, Boot
+from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Batch, Boot, Prelude
 from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
-from scrapy_mpworkers.worker.prelude import NO_PRELUDE, Prelude, attempt_as_guest
+from scrapy_mpworkers.worker.prelude import attempt_as_guest
 
 #: Threads that a cluster may start at any time, and that never wake a seat's loop.
 _OF_THE_HOST = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
