@@ -31,8 +31,8 @@ class Activity(NamedTuple):
     """What a worker is at, as its scoreboard says.
 
     It has the running task, or the crawl whose consumers are being opened or closed (both ``None``
-    while idle), and the start of that, on a shared clock. ``begun`` and ``begun_for``: the last task or
-    crawl, over or not.
+    while idle), and the start of that, on a shared clock. ``begun`` and ``begun_for`` are the last
+    task or crawl, over or not.
     """
 
     task_id: int | None
