@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 
 class MPWorkersCommand(BaseRunSpiderCommand):
-    """What is done with workers beside a crawl.
+    """Does what is done with workers beside a crawl.
 
     The exit code is 1 if an item failed again or something would fail, and 2 for a wrong use.
     """
 
     def syntax(self) -> str:
-        """The words behind the command's name."""
+        """Return the words behind the command's name."""
         return "[options] check [SPIDER] | replay FILE"
 
     def short_desc(self) -> str:
-        """For the list of commands."""
+        """Describe the command in the list of all."""
         return "Check what would fail in workers, or send dead letters again (scrapy_mpworkers)"
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
-        """Only a replay crawls; a check must not install a reactor."""
+        """Ask for a reactor only if something crawls: a check must not install one."""
         super().process_options(args, opts)
         self.requires_crawler_process = args[:1] != ["check"]
 
@@ -66,7 +66,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
 
     def _check(self, name: str | None) -> None:
         from scrapy_mpworkers.commands.check import check_settings
-        from scrapy_mpworkers.commands.findings import picture
+        from scrapy_mpworkers.commands.findings import findings
 
         assert self.settings is not None
         if not inside_project():
@@ -85,7 +85,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         else:
             spidercls, whose = loader.load(name), f"the settings of the spider {name}"
         check = check_settings(self.settings, spidercls)
-        print(picture(check, whose))
+        print(findings(check, whose))
         self.exitcode = 1 if check.would_fail else 0
 
     def _replay(self, path: Path, opts: argparse.Namespace) -> None:
@@ -108,7 +108,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
             self.exitcode = 1
 
     def _stored(self, path: Path) -> StoredLetters:
-        """The letters in the file; the spiders of all of them are spiders of the project."""
+        """Read the letters in the file, and refuse those of spiders that the project lacks."""
         from scrapy_mpworkers.stores.dead_letters import StoredLetters
 
         assert self.crawler_process is not None
@@ -132,7 +132,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         return stored
 
     def _crawl_in_turn(self, replays: Iterator[Replay], spargs: dict[str, str]) -> None:
-        """One crawl after the other: at once they would write to the same feeds."""
+        """Crawl once after the other: at once they would write to the same feeds."""
         replay = next(replays, None)
         if replay is None:
             return
@@ -152,7 +152,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
 
 
 class _Refused(Exception):
-    """The reason why nothing is done, in one sentence."""
+    """Says in one sentence why nothing is done."""
 
 
 def _summary(counts: Counter[str], again: Path) -> str:
@@ -165,12 +165,12 @@ def _summary(counts: Counter[str], again: Path) -> str:
 
 
 def _left_out(path: Path, stored: StoredLetters) -> str:
-    """What of the file was not replayed, behind the summary."""
-    left = ""
+    """Say what of the file was not replayed, behind the summary."""
+    skipped, grown = "", ""
     if stored.skipped == 1:
-        left += f"; 1 line of {path} is no letter and was skipped"
+        skipped = f"; 1 line of {path} is no letter and was skipped"
     elif stored.skipped:
-        left += f"; {stored.skipped} lines of {path} are no letters and were skipped"
+        skipped = f"; {stored.skipped} lines of {path} are no letters and were skipped"
     if stored.has_grown:
-        left += f"; others have come to {path} meanwhile, so keep it"
-    return left
+        grown = f"; others have come to {path} meanwhile, so keep it"
+    return skipped + grown

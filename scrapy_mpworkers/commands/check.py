@@ -1,9 +1,17 @@
-"""What would run where, and what of it would fail in a worker: found without building anything."""
+"""Finds what would run where, and what would fail there or stop the crawl at its start.
+
+No pipeline is built for it, and nothing is started, connected or written.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scrapy import Spider
@@ -11,9 +19,9 @@ from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
+from scrapy_mpworkers.backends.base import find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
-from scrapy_mpworkers.commands.startable import obstacles
-from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.errors import MPWorkersError, SettingError
 from scrapy_mpworkers.hops import Hop, hops_of, is_component, on_the_reactor
 from scrapy_mpworkers.lint import (
     Failure,
@@ -25,17 +33,20 @@ from scrapy_mpworkers.lint import (
     warnings,
 )
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
+from scrapy_mpworkers.stores.journal import FILE_NAME, Journal
+from scrapy_mpworkers.stores.private_files import read_private
 from scrapy_mpworkers.wire.entries import Entry, as_pipeline, import_path, key_function
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 
 
 @dataclass(frozen=True)
 class Step:
-    """A pipeline on the number line.
+    """Describes a pipeline on the number line.
 
     Attributes:
         hop: the trip to workers that it is part of; ``None``: it runs in Scrapy's process.
         report: what its source tells; ``None`` in Scrapy's process, or if it cannot be imported.
+        place: where it is right, in a few words.
     """
 
     order: Any
@@ -49,9 +60,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Check:
-    """The whole of it. ``failures``: of the settings; those of a class are with its step.
+    """Holds all that was found.
 
-    ``of_settings``: warnings of lines of the settings module.
+    Attributes:
+        failures: of the settings; those of a class are with its step.
+        of_settings: warnings of lines of the settings module.
     """
 
     options: WorkerSettings | None = None
@@ -61,17 +74,17 @@ class Check:
 
     @property
     def would_fail(self) -> int:
-        """How many things would."""
+        """Count the things that would fail."""
         return len(self.failures) + sum(len(step.failures) for step in self.steps)
 
     @property
     def warnings(self) -> int:
-        """How many there would be."""
+        """Count the warnings."""
         return len(self.of_settings) + sum(len(step.warnings) for step in self.steps)
 
 
 def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
-    """Check a crawl of *spidercls* with these settings. No reactor is installed or imported."""
+    """Check a crawl of *spidercls* with these settings, without a reactor."""
     try:
         crawler = Crawler(spidercls, settings)  # type: ignore[arg-type]
         crawler.addons.load_settings(crawler.settings)
@@ -92,7 +105,8 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
 
 def _beside(entry: Entry, order: Any) -> Step:
     """Make the step of a pipeline in Scrapy's process, whose import may stop the crawl, too."""
-    return Step(order, import_path(entry), failures=tuple(filter(None, [_load(entry)[1]])))
+    _, failures = _load(entry)
+    return Step(order, import_path(entry), failures=failures)
 
 
 def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
@@ -111,7 +125,7 @@ def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) ->
     for level in options.levels:
         yield from _failures_of_level(level)
     if options.enabled:
-        yield from obstacles(crawler, options, hops)
+        yield from _obstacles(crawler, options, hops)
 
 
 def _failures_of_level(level: LevelSettings) -> Iterator[str]:
@@ -139,47 +153,101 @@ def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:
     orders = {import_path(entry): order for entry, order in level.pipelines}
     # Of the whole level: what else it does decides what is advised.
     loaded = {import_path(entry): _load(entry) for entry, _ in level.pipelines}
-    reports = {path: _report(cls) for path, (cls, _) in loaded.items()}
-    known = [report for report in reports.values() if report is not None]
-    lines = warnings(known, level.placement)
+    reports = {path: inspect(cls) for path, (cls, _) in loaded.items() if cls is not None}
+    lines = warnings(list(reports.values()), level.placement)
     for path in hop.paths:
-        yield _step(hop, path, orders[path], loaded[path], reports[path], level, lines)
+        report = reports.get(path)
+        if report is None:
+            yield Step(orders[path], path, hop, failures=loaded[path][1])
+            continue
+        failures = _failures_of_class(report)
+        own = tuple(line for line in lines if line.startswith(f"{name_of(report.cls)} "))
+        place = "ITEM_PIPELINES" if failures else suggestion(report, level.placement)
+        yield Step(orders[path], path, hop, report, failures, own, place)
 
 
-def _step(
-    hop: Hop,
-    path: str,
-    order: Any,
-    loaded: tuple[type | None, Failure | None],
-    report: Report | None,
-    level: LevelSettings,
-    lines: Sequence[str],
-) -> Step:
-    cls, failure = loaded
-    if report is None or cls is None:
-        return Step(order, path, hop, failures=tuple(filter(None, [failure])))
-    failures = tuple(_failures_of_class(cls, report))
-    own = tuple(line for line in lines if line.startswith(f"{name_of(cls)} "))
-    place = "ITEM_PIPELINES" if failures else suggestion(report, level.placement)
-    return Step(order, path, hop, report, failures, own, place)
-
-
-def _failures_of_class(cls: type, report: Report) -> Iterator[Failure]:
+def _failures_of_class(report: Report) -> tuple[Failure, ...]:
     try:
-        refuse_unfit(cls)
+        refuse_unfit(report.cls)
     except SettingError as error:
-        yield Failure(cls.__qualname__, str(error))
-        return
-    yield from report.failures
+        return (Failure(report.cls.__qualname__, str(error)),)
+    return report.failures
 
 
-def _load(entry: Entry) -> tuple[type | None, Failure | None]:
+def _load(entry: Entry) -> tuple[type | None, tuple[Failure, ...]]:
     try:
-        return as_pipeline(load_object(entry)), None
+        return as_pipeline(load_object(entry)), ()
     # Whatever the user's module raises when it is imported.
     except (Exception, SystemExit) as error:
-        return None, Failure(import_path(entry), f"{type(error).__name__}: {error}")
+        return None, (Failure(import_path(entry), f"{type(error).__name__}: {error}"),)
 
 
-def _report(cls: type | None) -> Report | None:
-    return None if cls is None else inspect(cls)
+def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
+    """Yield the reasons why the crawl would not start, as far as they lie in its settings."""
+    yield from _of_backend(crawler, options, hops)
+    if hops and options.initializer is not None:
+        yield from _of_initializer(options.initializer)
+    if hops and options.dead_letters is not None:
+        for why in _unusable(options.dead_letters):
+            yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
+    if hops and options.journal:
+        yield from _of_journal(Path(crawler.settings["JOBDIR"]))
+
+
+def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
+    plans, _ = plans_of(options, hops)
+    if not any(plan.settings.pool.workers for plan in plans):
+        return
+    try:
+        backend = find_backend(options.backend)(crawler, options, plans)
+        getattr(backend, "check", lambda: None)()
+    except SettingError as error:
+        yield str(error)
+    # Whatever the code of a third party raises.
+    except (Exception, SystemExit) as error:
+        yield (
+            f"MPWORKERS_BACKEND is {options.backend!r}, but that backend cannot be made: "
+            f"{type(error).__name__}: {error}"
+        )
+
+
+def _of_initializer(path: str) -> Iterator[str]:
+    try:
+        load_object(path)
+    # Whatever the user's module raises when it is imported.
+    except (Exception, SystemExit) as error:
+        yield f"MPWORKERS_INITIALIZER is {path!r}, but {type(error).__name__}: {error}."
+
+
+def _of_journal(folder: Path) -> Iterator[str]:
+    path = folder / FILE_NAME
+    problems = [f"MPWORKERS_JOURNAL is True, but {why}." for why in _unusable(path)]
+    yield from problems
+    if problems or not path.exists():
+        return
+    # A copy: to open a journal is to write to it, and its crawl may be running.
+    with tempfile.TemporaryDirectory() as copy:
+        for companion in (path, Path(f"{path}-wal")):
+            with suppress(FileNotFoundError):
+                shutil.copy2(companion, copy)
+        try:
+            Journal(Path(copy), lambda: True).release()
+        except (MPWorkersError, OSError) as error:
+            yield str(error).replace(copy, str(folder))
+
+
+def _unusable(path: Path) -> Iterator[str]:
+    """Yield why the file cannot be written to, or be made if it is not there."""
+    try:
+        os.close(read_private(path))
+    except FileNotFoundError:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            yield f"{folder} is not a folder"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            yield f"nothing can be written to the folder {folder}"
+    except OSError as error:
+        yield f"that file cannot be used: {error}"
+    else:
+        if not os.access(path, os.W_OK):
+            yield "that file cannot be written to"

@@ -1,4 +1,4 @@
-"""The text that ``scrapy mpworkers check`` prints."""
+"""Writes the text that ``scrapy mpworkers check`` prints."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _WIDTH = 100
 _LABEL = 12
 
 
-def picture(check: Check, whose: str) -> str:
-    """The whole picture of a crawl. *whose* settings were checked, in a few words."""
+def findings(check: Check, whose: str) -> str:
+    """Return the whole text. *whose* settings were checked, in a few words."""
     return "\n".join([f"Checked: {whose}", "", *_failures(check), *_line(check), _sum(check)])
 
 
@@ -48,12 +48,10 @@ def _line(check: Check) -> Iterator[str]:
 
 
 def _hop(hop: Hop, level: LevelSettings) -> str:
-    workers = level.pool.workers
+    count = level.pool.workers
+    workers = f"{count} worker{'s' if count > 1 else ''}"
     parts = [f"level {level.name}"] if level.name else []
-    if workers:
-        parts.append(f"{workers} worker{'s' if workers > 1 else ''}")
-    else:
-        parts.append("in Scrapy's process (MPWORKERS_WORKERS is 0)")
+    parts.append(workers if count else "in Scrapy's process (MPWORKERS_WORKERS is 0)")
     if level.key is not None:
         parts.append(f"key {getattr(level.key, '__name__', level.key)}")
     if level.batch_size:
@@ -67,7 +65,7 @@ def _step(step: Step) -> Iterator[str]:
     yield f"{_order(step)}    {step.path}"
     report = step.report
     if report is not None:
-        yield from _entry("touches", ", ".join(report.touches) or "neither crawler nor spider")
+        yield from _entry("touches", ", ".join(report.capabilities) or "neither crawler nor spider")
         for cache in report.of(Kind.CACHE):
             yield from _entry("cache", f"{', '.join(cache.names)}: each worker fills its own")
         if report.error:

@@ -21,7 +21,7 @@ from scrapy_mpworkers.stores.dead_letters import DeadLetter, DeadLetterFile, Sto
 
 
 class Replay:
-    """The letters of one spider and what becomes of them.
+    """Sends the letters of one spider again, and counts what becomes of them.
 
     Args:
         stored: has them, perhaps among others.
@@ -49,7 +49,7 @@ class Replay:
         crawler.signals.connect(self._begin, signals.engine_started)
 
     def ended(self, letter: ReplayedLetter, error: Exception | None) -> None:
-        """*letter* has an outcome."""
+        """Count the outcome of *letter*; without a good end it is kept again."""
         del self._open[id(letter)]
         if error is None:
             self.counts["done"] += 1
@@ -61,7 +61,7 @@ class Replay:
             self._keep(letter, error)
 
     def finish(self) -> None:
-        """The crawl is over: what has no outcome is kept for another time."""
+        """Keep what has no outcome at the end of the crawl for another time."""
         error = NotReplayedError("the crawl of the replay ended before this item had an outcome")
         for letter in [*self._open.values(), *self._letters]:
             self._keep(letter, error)
@@ -91,7 +91,7 @@ class Replay:
 
 
 class ReplayedLetter(StoredItem):
-    """A dead letter on its second way."""
+    """Is a dead letter on its second way."""
 
     def __init__(self, replay: Replay, letter: DeadLetter) -> None:
         self.letter = letter
@@ -99,16 +99,16 @@ class ReplayedLetter(StoredItem):
         self._replay = replay
 
     def ended(self, error: Exception | None) -> None:
-        """Count it, or keep it again."""
+        """Count the outcome, or keep the letter again."""
         self._replay.ended(self, error)
 
     def cannot_go_on(self, error: Exception) -> None:
-        """Keep it again."""
+        """Keep the letter again."""
         self._replay.ended(self, error)
 
 
 def next_free(path: Path) -> Path:
-    """``dead.jsonl`` → ``dead.2.jsonl`` → ``dead.3.jsonl``, the first that does not exist."""
+    """Return the first that is free: ``dead.jsonl`` → ``dead.2.jsonl`` → ``dead.3.jsonl``."""
     stem, _, number = path.stem.rpartition(".")
     if not stem or not number.isdigit():
         stem, number = path.stem, "1"

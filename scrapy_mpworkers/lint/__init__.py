@@ -1,26 +1,21 @@
-"""Reads the source of pipelines, to say what of them is wrong in several processes.
+"""Reads the source of pipelines, and tells what of them is wrong in several processes.
 
-Nothing of them is run. What cannot be read is not judged: rather no warning than a wrong one.
+Nothing of a pipeline is run. What cannot be read is not judged: rather no warning than a wrong one.
+All that others may use is imported here; the modules, from what knows least to what knows most:
 
-libraries   all that is known of libraries by name
-project     which modules are the user's own
-names       what statements bind
-code        parsed modules and functions, and how their names are bound
-source      the methods of a pipeline and its bases
-origins     where a value comes from
-elsewhere   containers of other classes and modules of the project
-uses        what items do with attributes and globals
-signs, anew small questions about one use; what each item begins anew
-memo, state tells a memory of items from a cache; what is held until the end
-left        what is filled for a reader who has another process
-helpers     what objects of the project's other classes keep for the pipeline
-files       files that are written
-transactions  writes that are committed at the end
-waits       what mostly waits for others
-responses   what of a response in an item only its request could answer
-touches     what is used of crawler and spider, and what of it no worker has
-findings    what can be found
-advice      one line for each, as the level makes it
+known_modules     the names of libraries
+project           tells the user's own modules from others
+syntax            asks small questions of syntax trees
+code, source      parsed modules, functions, and a pipeline with its bases
+dataflow          finds where a value comes from
+accesses          finds what items do with attributes and globals
+caches            tells caches, and what each item begins anew, from a memory
+lost_results      finds what is filled for a reader who has another process
+state             tells what is remembered, and what is held until the end
+writes, io_bound  find files that are written, and calls that mostly wait
+capabilities      finds what is used of crawler and spider, and what of it no worker has
+settings_module, changed_globals  look at what is around pipelines
+findings, messages  say what can be found, and give a line for each
 """
 
 from __future__ import annotations
@@ -28,11 +23,10 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from scrapy_mpworkers.lint.capabilities import failures, touches
-from scrapy_mpworkers.lint.changed import changed_state
+from scrapy_mpworkers.lint.capabilities import capabilities, failures
+from scrapy_mpworkers.lint.changed_globals import changed_state
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
-from scrapy_mpworkers.lint.helpers import kept_by_helpers
 from scrapy_mpworkers.lint.io_bound import waiting
 from scrapy_mpworkers.lint.messages import (
     lines_for,
@@ -46,9 +40,8 @@ from scrapy_mpworkers.lint.messages import (
 )
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
 from scrapy_mpworkers.lint.source import read_source
-from scrapy_mpworkers.lint.state import State
-from scrapy_mpworkers.lint.transactions import committed_at_close
-from scrapy_mpworkers.lint.writes import file_finding
+from scrapy_mpworkers.lint.state import State, kept_by_delegates
+from scrapy_mpworkers.lint.writes import committed_at_close, file_finding
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +67,10 @@ __all__ = [
 
 @lru_cache(maxsize=256)
 def inspect(cls: type) -> Report:
-    """All that the source of a pipeline class tells."""
+    """Return all that the source of a pipeline class tells.
+
+    An error in our own reading of it is part of the report, and does not stop a crawl.
+    """
     try:
         return _inspect(cls)
     except Exception as error:
@@ -89,7 +85,7 @@ def _inspect(cls: type) -> Report:
     origins = Origins(source)
     state = State(source, origins)
     kinds = state.kinds | dict.fromkeys(committed_at_close(source, origins), Kind.BUFFER)
-    kinds |= kept_by_helpers(origins, state)
+    kinds |= kept_by_delegates(origins, state)
     files = file_finding(source, origins, Kind.BUFFER in state.kinds.values())
     held = set() if files is None else set(files.names)
     findings = [
@@ -104,7 +100,7 @@ def _inspect(cls: type) -> Report:
         cls,
         tuple(findings),
         frozenset(state.changed | held),
-        touches(source, origins),
-        failures(source, origins),
+        capabilities(origins),
+        failures(origins),
         tuple(source.unread),
     )

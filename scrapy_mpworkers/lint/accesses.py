@@ -1,30 +1,39 @@
-"""What a pipeline does with each thing that outlives an item: attribute, global, default."""
+"""Finds what a pipeline does with all that outlives an item: attributes, globals, defaults.
+
+Each such target has a name as in the source: ``self.x``, ``spider.x``, ``X``, ``helpers.X``.
+"""
 
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import SPIDER, Origins
-from scrapy_mpworkers.lint.elsewhere import is_elsewhere
+from scrapy_mpworkers.lint.project import is_a, is_same_project
 from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.syntax import assigned_names, find
 
-#: Methods by which containers take something in, and give something away.
-_COLLECTING = frozenset(
-    {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "update"}
+#: Methods of all that is closed at the end.
+_CLOSING = frozenset(
+    {"aclose", "close", "disconnect", "finish_exporting", "quit", "shutdown", "stop", "terminate"}
 )
+_CONTAINERS = (list, dict, set, deque, bytearray)  # and what derives from them
+#: Methods by which containers take something in, and give something away.
+_COLLECTING = ("add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "update")
 #: Functions that put something into their first argument.
 _PUSHING = frozenset(
     {"heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"}
 )
-_TAKING = frozenset({"discard", "pop", "popitem", "popleft", "remove", "get_nowait"})
+_TAKING = ("discard", "pop", "popitem", "popleft", "remove", "get_nowait")
 
 
-class Use(Enum):
-    """How a place is used at one spot."""
+class AccessKind(Enum):
+    """Says how a target is used at one spot."""
 
     ASSIGN = auto()  #: bound anew
     AUGMENT = auto()  #: ``self.x += 1``
@@ -40,11 +49,25 @@ class Use(Enum):
     READ = auto()  #: any other way
 
 
-class Spot(NamedTuple):
-    """One use of a place. ``node``: the place itself; ``top``: all that is done with it there."""
+_KIND_OF_METHOD = {
+    **dict.fromkeys(_COLLECTING, AccessKind.COLLECT),
+    **dict.fromkeys(_TAKING, AccessKind.TAKE),
+    "clear": AccessKind.CLEAR,
+}
+_KIND_OF_CALL = {"len": AccessKind.LENGTH, "next": AccessKind.ADVANCE}
 
-    place: str
-    use: Use
+
+class Access(NamedTuple):
+    """Describes one use of a target.
+
+    Attributes:
+        node: the target itself.
+        top: the expression of all that is done with it there.
+        method: the member of it that is used, if any.
+    """
+
+    target: str
+    kind: AccessKind
     node: ast.AST
     top: ast.AST
     function: Function
@@ -52,15 +75,46 @@ class Spot(NamedTuple):
     value: ast.expr | None = None
     method: str = ""
 
+    @property
+    def only_closes(self) -> bool:
+        """Return whether it merely closes: ``for one in self.x.values(): one.close()``."""
+        member = self.function.parents.get(self.top)
+        if isinstance(member, ast.Attribute) and member.attr in _CLOSING:
+            return True
+        for loop in find(self.function.ancestors(self.node), (ast.For, ast.AsyncFor)):
+            calls = [call for statement in loop.body for call in find(statement, ast.Call)]
+            is_iterated = self.node in ast.walk(loop.iter)
+            return is_iterated and all(getattr(c.func, "attr", "") in _CLOSING for c in calls)
+        return False
 
-def spots(functions: Iterable[Function], source: Source, origins: Origins) -> Iterator[Spot]:
-    """Every use of a place in *functions*."""
+    @property
+    def answers(self) -> bool:
+        """Return whether it gives back what was there: ``next(self.x)``, ``setdefault(…)``."""
+        is_alone = isinstance(self.function.parents.get(self.top), ast.Expr)
+        is_default = self.method == "setdefault" and self.kind is AccessKind.STORE
+        return self.kind is AccessKind.ADVANCE or (is_default and not is_alone)
+
+    @property
+    def appends(self) -> bool:
+        """Return whether it adds something as to a container of Python."""
+        return self.method in ("append", "appendleft", "extend") or self.kind is AccessKind.STORE
+
+    @property
+    def empties(self) -> bool:
+        """Return whether the target has nothing afterwards."""
+        made = (ast.List, ast.Dict, ast.Set, ast.Call)
+        is_bound = self.kind is AccessKind.ASSIGN and isinstance(self.value, made)
+        return self.kind is AccessKind.CLEAR or is_bound
+
+
+def accesses(functions: Iterable[Function], source: Source, origins: Origins) -> Iterator[Access]:
+    """Yield every use of a target in *functions*."""
     for function in functions:
         finder = _Finder(function, source, origins)
         for node in function.nodes:
-            place = finder.place(node)
-            if place is not None and not finder.is_alias(node):
-                yield finder.spot(place, node)
+            target = finder.target(node)
+            if target is not None and not finder.is_alias(node):
+                yield finder.access(target, node)
 
 
 class _Finder:
@@ -68,21 +122,22 @@ class _Finder:
         self._function = function
         self._source = source
         self._origins = origins
-        self._defaults = _mutable_defaults(function)
+        kinds = (ast.List, ast.Set, ast.Dict, ast.Call)
+        self._defaults = {n for n, one in function.defaults.items() if isinstance(one, kinds)}
         self._aliases = {
-            name: place
+            name: target
             for name, values in function.values.items()
-            if len(values) == 1 and (place := self._outliving(values[0])) is not None
+            if len(values) == 1 and (target := self._outliving(values[0])) is not None
         }
 
-    def place(self, node: ast.AST) -> str | None:
-        """``self.x``, ``X`` for a global, or what a local stands for."""
+    def target(self, node: ast.AST) -> str | None:
+        """Name what *node*, or the local that it is, stands for."""
         if isinstance(node, ast.Name) and node.id in self._aliases:
             return None if isinstance(node.ctx, ast.Store) else self._aliases[node.id]
         return self._outliving(node)
 
     def is_alias(self, node: ast.AST) -> bool:
-        """Whether *node* is only given another name there."""
+        """Return whether *node* is only given another name there."""
         parent = self._function.parents.get(node)
         return (
             isinstance(parent, (ast.Assign, ast.NamedExpr))
@@ -90,68 +145,71 @@ class _Finder:
             and self._aliases.get(getattr(_target(parent), "id", "")) is not None
         )
 
-    def spot(self, place: str, node: ast.AST) -> Spot:
-        """How *node* is used."""
+    def access(self, target: str, node: ast.AST) -> Access:
+        """Describe how *node* is used."""
         parents = self._function.parents
         top, is_keyed, key = node, False, None
         while isinstance(parent := parents.get(top), ast.Subscript) and parent.value is top:
             top, is_keyed = parent, True
             key = key or parent.slice
         if isinstance(parent, ast.Attribute) and parent.value is top:
-            return self._member(place, node, parent, is_keyed, key)
-        use, value = self._bare(top, is_keyed)
-        return Spot(place, use, node, top, self._function, key, value)
+            return self._member(target, node, parent, is_keyed, key)
+        kind, value = self._bare(top, is_keyed)
+        return Access(target, kind, node, top, self._function, key, value)
 
-    def _bare(self, top: ast.AST, is_keyed: bool) -> tuple[Use, ast.expr | None]:
+    def _bare(self, top: ast.AST, is_keyed: bool) -> tuple[AccessKind, ast.expr | None]:
         parent = self._function.parents.get(top)
         context = getattr(top, "ctx", None)
         if isinstance(context, ast.Del):
-            return (Use.TAKE if is_keyed else Use.CLEAR), None
+            return (AccessKind.TAKE if is_keyed else AccessKind.CLEAR), None
         if isinstance(context, ast.Store):
             value = getattr(parent, "value", None)
             if isinstance(parent, ast.AugAssign):
-                return (Use.COLLECT if is_keyed else Use.AUGMENT), value
-            return (Use.STORE if is_keyed else Use.ASSIGN), value
+                return (AccessKind.COLLECT if is_keyed else AccessKind.AUGMENT), value
+            return (AccessKind.STORE if is_keyed else AccessKind.ASSIGN), value
         if is_keyed:
-            return Use.LOOK_UP, None
-        if isinstance(parent, ast.Compare) and _is_searched(top, parent):
-            return Use.MEMBER, None
+            return AccessKind.LOOK_UP, None
+        if isinstance(parent, ast.Compare):
+            pairs = zip(parent.ops, parent.comparators, strict=True)
+            if any(one is top and isinstance(op, (ast.In, ast.NotIn)) for op, one in pairs):
+                return AccessKind.MEMBER, None
         called = ast.unparse(parent.func) if isinstance(parent, ast.Call) else ""
         if called.rpartition(".")[2] in _PUSHING and parent.args[:1] == [top]:  # type: ignore[union-attr]
-            return Use.COLLECT, None
-        return {"len": Use.LENGTH, "next": Use.ADVANCE}.get(called, Use.READ), None
+            return AccessKind.COLLECT, None
+        return _KIND_OF_CALL.get(called, AccessKind.READ), None
 
     def _member(
-        self, place: str, node: ast.AST, member: ast.Attribute, is_keyed: bool, key: ast.expr | None
-    ) -> Spot:
+        self,
+        target: str,
+        node: ast.AST,
+        member: ast.Attribute,
+        is_keyed: bool,
+        key: ast.expr | None,
+    ) -> Access:
         call = self._function.parents.get(member)
         is_call = isinstance(call, ast.Call) and call.func is member
         args = call.args if isinstance(call, ast.Call) and is_call else []
         top = call if call is not None and is_call else member
-        use = Use.LOOK_UP if is_keyed else Use.CALL if is_call else Use.READ
+        kind = AccessKind.LOOK_UP if is_keyed else AccessKind.CALL if is_call else AccessKind.READ
         value = args[-1] if args else None
         if not is_call and _is_stored_into(member, self._function.parents):
-            use = Use.COLLECT  # a table's self.rows.loc[n] = row
-        elif member.attr in _COLLECTING:
-            use = Use.COLLECT
-        elif member.attr == "setdefault" and not is_keyed:
-            key, is_used = args[0] if args else None, _is_more_done(top, self._function.parents)
-            use = Use.COLLECT if is_used else Use.STORE
-        elif member.attr == "get" and is_call and args and not is_keyed:
-            key, is_used = args[0], _is_more_done(top, self._function.parents)
-            use = Use.COLLECT if is_used else Use.LOOK_UP
-        elif member.attr in _TAKING:
-            use = Use.TAKE
-        elif member.attr == "clear":
-            use = Use.CLEAR
-        return Spot(place, use, node, top, self._function, key, value, member.attr)
+            kind = AccessKind.COLLECT  # a table's self.rows.loc[n] = row
+        elif not is_keyed and (member.attr == "setdefault" or (member.attr == "get" and args)):
+            key = args[0] if args else None
+            kind = AccessKind.STORE if member.attr == "setdefault" else AccessKind.LOOK_UP
+            then = self._function.parents.get(top)  # as in setdefault(key, []).append(value)
+            if isinstance(then, ast.Attribute) and then.attr in _COLLECTING:
+                kind = AccessKind.COLLECT
+        else:
+            kind = _KIND_OF_METHOD.get(member.attr, kind)
+        return Access(target, kind, node, top, self._function, key, value, member.attr)
 
     def _outliving(self, node: ast.AST) -> str | None:
         if isinstance(node, ast.Attribute) and self._source.is_own(node.value, self._function):
             return None if node.attr in self._source.methods else f"self.{node.attr}"
         if isinstance(node, ast.Attribute) and self._is_spider(node.value):
             return f"spider.{node.attr}"
-        if isinstance(node, (ast.Attribute, ast.Name)) and is_elsewhere(node, self._function):
+        if isinstance(node, (ast.Attribute, ast.Name)) and _is_elsewhere(node, self._function):
             return ast.unparse(node)
         if not isinstance(node, ast.Name):
             return None
@@ -166,23 +224,8 @@ class _Finder:
         return isinstance(node, ast.Name) and self._origins.of(node, self._function) == SPIDER
 
 
-def _mutable_defaults(function: Function) -> set[str]:
-    args = function.node.args
-    pairs = zip(reversed([*args.posonlyargs, *args.args]), reversed(args.defaults), strict=False)
-    return {
-        arg.arg
-        for arg, value in pairs
-        if isinstance(value, (ast.List, ast.Set, ast.Dict, ast.Call))
-    }
-
-
 def _target(node: ast.Assign | ast.NamedExpr) -> ast.expr:
     return node.targets[0] if isinstance(node, ast.Assign) else node.target
-
-
-def _is_searched(node: ast.AST, test: ast.Compare) -> bool:
-    pairs = zip(test.ops, test.comparators, strict=True)
-    return any(one is node and isinstance(op, (ast.In, ast.NotIn)) for op, one in pairs)
 
 
 def _is_stored_into(member: ast.Attribute, parents: dict[ast.AST, ast.AST]) -> bool:
@@ -190,8 +233,35 @@ def _is_stored_into(member: ast.Attribute, parents: dict[ast.AST, ast.AST]) -> b
     return isinstance(parent, ast.Subscript) and isinstance(parent.ctx, ast.Store)
 
 
-def _is_more_done(call: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
-    """``….setdefault(key, []).append(value)``."""
-    parent = parents.get(call)
-    member = parent.attr if isinstance(parent, ast.Attribute) else ""
-    return member in _COLLECTING
+def _is_elsewhere(node: ast.Attribute | ast.Name, function: Function) -> bool:
+    """Return whether *node* is a container or number of another module or class of the project."""
+    if isinstance(node, ast.Name):
+        return _is_imported(node, function) and _is_kept(function.live(node))
+    owner = node.value
+    if isinstance(owner, ast.Name) and _is_class_here(owner, function):
+        return node.attr in _values_of_class(owner.id, function)
+    home = function.live(owner)
+    if is_a(home, ModuleType):
+        is_own = is_same_project(home.__name__, function.module.name)
+    else:
+        is_own = is_a(home, type) and function.module.own(home) is not None
+    return is_own and _is_kept(vars(home).get(node.attr))
+
+
+def _is_imported(node: ast.Name, function: Function) -> bool:
+    path = function.imports.get(node.id) or function.module.imports.get(node.id) or ""
+    root = path.partition(".")[0]
+    return bool(path) and (not root or is_same_project(root, function.module.name))
+
+
+def _is_class_here(node: ast.Name, function: Function) -> bool:
+    return node.id in function.module.classes and not function.is_local(node)
+
+
+def _values_of_class(name: str, function: Function) -> set[str]:
+    classes = find(function.module.tree.body, ast.ClassDef, lambda cls: cls.name == name)
+    return {value for cls in classes for value, _ in assigned_names(cls.body)}
+
+
+def _is_kept(value: Any) -> bool:
+    return is_a(value, *_CONTAINERS, int, float)

@@ -1,114 +1,200 @@
-"""Tells a cache, whose values are computed again where it lacks them, from a memory of items."""
+"""Tells from a memory what is none, though items change it: caches, and what each begins anew."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 
-from scrapy_mpworkers.lint.accesses import Spot, Use
-from scrapy_mpworkers.lint.code import Function, mentions
+from scrapy_mpworkers.lint.accesses import Access, AccessKind
+from scrapy_mpworkers.lint.code import GIVEN, Function
+from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.syntax import find, mentions, names_in
 
 #: How an item is called: to share it tells nothing of what is done with it.
 _ITEMS = frozenset({"item", "adapter", "data", "row"})
-_ALLOWED = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.CLEAR, Use.STORE, Use.TAKE})
+_ALLOWED = frozenset(
+    {AccessKind.MEMBER, AccessKind.LOOK_UP, AccessKind.LENGTH}
+    | {AccessKind.CLEAR, AccessKind.STORE, AccessKind.TAKE}
+)
 
 
-def is_memo(changes: Sequence[Spot], items: Sequence[Spot]) -> bool:
-    """Whether every change fills in, under its key, what was missing and can be computed again."""
-    if any(spot.use is not Use.STORE for spot in changes):
+def is_cache(changes: Sequence[Access], items: Sequence[Access]) -> bool:
+    """Return whether changes only fill in, by key, what was missing and can be computed again."""
+    if any(access.kind is not AccessKind.STORE for access in changes):
         return False
-    if any(spot.use not in _ALLOWED for spot in items if not _is_reset(spot)):
+    if any(access.kind not in _ALLOWED for access in items if access.kind is not AccessKind.ASSIGN):
         return False
-    filled = all(_is_computed(spot) and _is_asked_for(spot, items) for spot in changes)
-    return filled and not any(_decides(spot) for spot in items)
+    filled = all(_is_computed(access) and _is_asked_for(access, items) for access in changes)
+    return filled and not any(_decides(access) for access in items)
 
 
-def _is_reset(spot: Spot) -> bool:
-    return spot.use is Use.ASSIGN
-
-
-def _is_computed(spot: Spot) -> bool:
-    """``self.x[key] = f(key)``, also by way of locals."""
-    value = _resolved(spot.value, spot.function)
-    if spot.key is None or value is None or mentions(value, spot.node):
+def _is_computed(access: Access) -> bool:
+    """Return whether it is ``self.x[key] = f(key)``, also by way of locals."""
+    value = _resolved(access.value, access.function)
+    if access.key is None or value is None or mentions(value, access.node):
         return False
-    if isinstance(value, ast.Subscript) and _is_member(value.value, spot.function):
-        return ast.unparse(value.slice) == ast.unparse(spot.key)  # self.db[name]
-    calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
-    if calls and any(word in spot.place.lower() for word in ("cache", "memo")):
+    if isinstance(value, ast.Subscript) and _is_member(value.value, access.function):
+        return ast.unparse(value.slice) == ast.unparse(access.key)  # self.db[name]
+    calls = find(value, ast.Call)
+    if calls and any(word in access.target.lower() for word in ("cache", "memo")):
         return True
     return any(
-        _is_given(call, spot.key, spot.function) or _asks_a_member(call, spot.function)
+        _is_given(call, access.key, access.function) or _asks_a_member(call, access.function)
         for call in calls
     )
 
 
 def _is_given(call: ast.Call, key: ast.expr, function: Function) -> bool:
-    """Whether the call is given the key, or what the key is made of."""
+    """Return whether the call is given the key, or what the key is made of."""
     given = [*call.args, *(one.value for one in call.keywords)]
     if any(ast.unparse(key) in ast.unparse(one) for one in given):
         return True
     made_of = _resolved(key, function)
-    parts = {n.id for n in ast.walk(made_of) if isinstance(n, ast.Name)} if made_of else set()
-    used = {n.id for one in given for n in ast.walk(one) if isinstance(n, ast.Name)}
+    parts = names_in(made_of) if made_of else set()
+    used = set[str]().union(*map(names_in, given))
     return bool((parts - _ITEMS - function.own_names) & used)
 
 
 def _asks_a_member(call: ast.Call, function: Function) -> bool:
-    """``self.cursor.fetchone()``."""
+    """Return whether it is of the kind of ``self.cursor.fetchone()``."""
     return isinstance(call.func, ast.Attribute) and _is_member(call.func.value, function)
 
 
 def _is_member(node: ast.expr, function: Function) -> bool:
-    """``self.cursor``."""
     root = node.value if isinstance(node, ast.Attribute) else None
     return isinstance(root, ast.Name) and root.id in function.own_names
 
 
-def _is_asked_for(change: Spot, items: Sequence[Spot]) -> bool:
-    """Whether the place is filled only where it was looked into before: ``if key not in it``."""
+def _is_asked_for(change: Access, items: Sequence[Access]) -> bool:
+    """Return whether it is filled only where it was looked into before: ``if key not in it``."""
     if change.method == "setdefault":
         return True
     function = change.function
     asking = [
-        spot
-        for spot in items
-        if spot.function.node is function.node and spot.use in (Use.MEMBER, Use.LOOK_UP)
+        access
+        for access in items
+        if access.function.node is function.node
+        and access.kind in (AccessKind.MEMBER, AccessKind.LOOK_UP)
     ]
-    around = list(function.ancestors(change.node))
-    if any(isinstance(node, (ast.If, ast.ExceptHandler)) for node in around) and asking:
+    if asking and find(function.ancestors(change.node), (ast.If, ast.ExceptHandler)):
         return True
-    return any(_returns_at(spot) for spot in asking)
+    return any(_returns_at(access) for access in asking)
 
 
-def _returns_at(spot: Spot) -> bool:
-    """``if key in self.x: return self.x[key]``."""
-    for node in spot.function.ancestors(spot.node):
-        if isinstance(node, ast.If):
-            return any(isinstance(one, ast.Return) for one in node.body)
-    return False
+def _returns_at(access: Access) -> bool:
+    """Return whether it is part of ``if key in self.x: return self.x[key]``."""
+    branches = find(access.function.ancestors(access.node), ast.If)
+    return bool(branches and find(branches[0].body, ast.Return))
 
 
-def _decides(spot: Spot) -> bool:
-    """Whether an item's fate hangs on what is there: ``if key in self.x: raise DropItem``."""
-    if spot.use not in (Use.MEMBER, Use.LOOK_UP):
+def _decides(access: Access) -> bool:
+    """Return whether an item depends on what is there: ``if key in self.x: raise DropItem``."""
+    if access.kind not in (AccessKind.MEMBER, AccessKind.LOOK_UP):
         return False
-    before: ast.AST = spot.node
-    for node in spot.function.ancestors(spot.node):
-        if isinstance(node, ast.If) and node.test is before:
-            inside = (one for part in node.body for one in ast.walk(part))
-            if any(isinstance(one, ast.Raise) for one in inside):
-                return True
+    before: ast.AST = access.node
+    for node in access.function.ancestors(access.node):
+        is_tested = isinstance(node, ast.If) and node.test is before
+        if is_tested and any(find(part, ast.Raise) for part in node.body):  # type: ignore[attr-defined]
+            return True
         before = node
     return False
 
 
 def _resolved(value: ast.expr | None, function: Function) -> ast.expr | None:
     if isinstance(value, ast.Name):
-        computed = [one for one in function.values.get(value.id, []) if _has_call(one)]
+        computed = [one for one in function.values.get(value.id, []) if find(one, ast.Call)]
         return computed[-1] if computed else None
     return value
 
 
-def _has_call(node: ast.expr) -> bool:
-    return any(isinstance(one, ast.Call) for one in ast.walk(node))
+class _Met(Enum):
+    """Says what comes first in a piece of code."""
+
+    NOTHING = auto()
+    ASSIGNED = auto()
+    READ = auto()
+
+
+def begins_anew(items: Sequence[Access], source: Source) -> bool:
+    """Return whether a method binds the target before anything reads it, and uses the others."""
+    users = {id(access.function.node): access.function for access in items}
+    return any(_is_first(function, items, users, source) for function in users.values())
+
+
+def is_built_as_a_whole(changes: Sequence[Access], items: Sequence[Access]) -> bool:
+    """Return whether one method, which is given nothing of an item, makes it and fills it."""
+    makers = {id(access.function.node): access.function for access in changes}
+    function = next(iter(makers.values()))
+    if len(makers) > 1 or set(function.parameters) - GIVEN:
+        return False
+    return _first_met(function, items) is _Met.ASSIGNED
+
+
+def _first_met(function: Function, items: Sequence[Access]) -> _Met:
+    own = [access for access in items if access.function.node is function.node]
+    assigned = {access.top for access in own if access.kind is AccessKind.ASSIGN}
+    return _of_all(function.node.body, assigned, {access.node for access in own} - assigned)
+
+
+def _is_first(
+    function: Function, items: Sequence[Access], users: dict[int, Function], source: Source
+) -> bool:
+    if _first_met(function, items) is not _Met.ASSIGNED:
+        return False
+    inside = source.reachable([function.name]) if function.owner is not None else []
+    if not {id(one.node) for one in inside} >= users.keys():
+        return False
+    own = [access for access in items if access.function.node is function.node]
+    begin = min(access.top.lineno for access in own if access.kind is AccessKind.ASSIGN)  # type: ignore[attr-defined]
+    return not _is_used_before(begin, function, users.values())
+
+
+def _is_used_before(line: int, function: Function, users: Iterable[Function]) -> bool:
+    """Return whether a method that uses the target is called before that line."""
+    names = {one.name for one in users} - {function.name}
+    members = find(function.nodes, ast.Attribute)
+    return any(node.lineno < line and node.attr in names for node in members)
+
+
+def _of_all(body: Sequence[ast.stmt], assigned: set[ast.AST], read: set[ast.AST]) -> _Met:
+    for statement in body:
+        met = _of_one(statement, assigned, read)
+        if met is not _Met.NOTHING:
+            return met
+    return _Met.NOTHING
+
+
+def _of_one(statement: ast.stmt, assigned: set[ast.AST], read: set[ast.AST]) -> _Met:
+    if isinstance(statement, ast.If):
+        return _of_branches(statement, assigned, read)
+    if isinstance(statement, (ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.While, ast.Try)):
+        head = [n for n in ast.iter_child_nodes(statement) if not isinstance(n, ast.stmt)]
+        if any(not isinstance(n, ast.ExceptHandler) and _has(n, read) for n in head):
+            return _Met.READ
+        return _of_all(statement.body, assigned, read)
+    if _has(statement, read):
+        return _Met.READ
+    return _Met.ASSIGNED if _has(statement, assigned) else _Met.NOTHING
+
+
+def _of_branches(statement: ast.If, assigned: set[ast.AST], read: set[ast.AST]) -> _Met:
+    if _has(statement.test, read):
+        return _Met.READ
+    met = _of_all(statement.body, assigned, read), _of_all(statement.orelse, assigned, read)
+    if _Met.READ in met:
+        return _Met.READ
+    # One branch may assign and the other leave; an if without else is taken at its word only if
+    # all that is done with the target is done inside.
+    leaves = _leaves(statement.body), _leaves(statement.orelse)
+    settled = [one is _Met.ASSIGNED or left for one, left in zip(met, leaves, strict=True)]
+    is_all = all(_has(statement, {node}) for node in read)
+    return _Met.ASSIGNED if _Met.ASSIGNED in met and (all(settled) or is_all) else _Met.NOTHING
+
+
+def _leaves(body: Sequence[ast.stmt]) -> bool:
+    return bool(body) and isinstance(body[-1], (ast.Return, ast.Raise, ast.Continue))
+
+
+def _has(tree: ast.AST, nodes: set[ast.AST]) -> bool:
+    return any(node in nodes for node in ast.walk(tree))

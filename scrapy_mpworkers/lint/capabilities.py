@@ -1,4 +1,4 @@
-"""What a pipeline uses of crawler and spider, and what of it no worker has."""
+"""Finds what a pipeline uses of crawler, spider and response, and what of it no worker has."""
 
 from __future__ import annotations
 
@@ -7,37 +7,46 @@ import re
 from collections.abc import Iterator
 
 from scrapy_mpworkers.lint.code import Function
-from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins
+from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins, Value
 from scrapy_mpworkers.lint.findings import Failure
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.responses import severed
-from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.source import ITEM_METHODS
+from scrapy_mpworkers.lint.syntax import find, is_call_of, text_of
 
 _OF_ENGINE = frozenset({"close_spider", "close_spider_async"})
 _SIGNALS = frozenset({"spider_opened", "spider_closed"})
 _READERS = r"(?:get|getbool|getint|getfloat|getlist|getdict|getwithbase|getdictorlist)"
 
 _TWISTED = ("twisted.", "treq")
-_SEVERED = "a response comes to a worker without its request"
+_WITHOUT_REQUEST = "a response comes to a worker without its request"
 _COPIED = "what the spider has copied into the item: item[...] = response.meta[...]"
+#: What of a response only its request could answer.
+_OF_REQUEST = frozenset({"cb_kwargs", "meta", "request"})
+_GETTERS = frozenset({"get", "pop", "__getitem__", "setdefault"})
+#: Functions that return the item that they are given, or something with its fields.
+_WRAPPERS = frozenset({"ItemAdapter", "asdict", "cast", "copy", "deepcopy", "dict", "vars"})
+#: Members by which an object is known as a response, whatever its field is called.
+_OF_RESPONSES = frozenset({"cb_kwargs", "css", "follow", "follow_all", "urljoin", "xpath"})
+_DEPTH = 6
 
 
-def touches(source: Source, origins: Origins) -> tuple[str, ...]:
-    """``settings['X']``, ``stats``, ``signals.spider_closed``, ``spider.name``, …; sorted."""
-    found = {one for node, function in _uses(origins) for one in _touched(node, function, origins)}
+def capabilities(origins: Origins) -> tuple[str, ...]:
+    """List what is used, such as ``settings['X']``, ``stats``, ``signals.spider_closed``."""
+    found = {one for node, function in _uses(origins) for one in _used(node, function, origins)}
     return tuple(sorted(found))
 
 
-def failures(source: Source, origins: Origins) -> tuple[Failure, ...]:
-    """What would raise, or never happen, in a worker, each at the first place of it; sorted."""
+def failures(origins: Origins) -> tuple[Failure, ...]:
+    """List what would raise, or never happen, in a worker, each where it comes first; sorted."""
     found: dict[str, Failure] = {}
     # Rather where the name of a module stands than where what was made of it is handed on.
     for node, function in sorted(_uses(origins), key=_is_handed_on):
-        for failure in (*_of_crawl(node, function, origins), *_of_reactor(node, function, origins)):
-            found.setdefault(failure.what, failure._replace(where=function.module.place(node)))
-    for node, function in severed(origins):
-        what = ast.unparse(node)
-        found.setdefault(what, Failure(what, _SEVERED, function.module.place(node), _COPIED))
+        of_crawl = [one for name in _used(node, function, origins) for one in _failing(name)]
+        for failure in (*of_crawl, *_of_reactor(node, function, origins)):
+            found.setdefault(failure.what, failure._replace(where=function.module.location(node)))
+    for node, function in _without_request(origins):
+        what, where = ast.unparse(node), function.module.location(node)
+        found.setdefault(what, Failure(what, _WITHOUT_REQUEST, where, _COPIED))
     return tuple(sorted(found.values()))
 
 
@@ -47,11 +56,6 @@ def _is_handed_on(use: tuple[ast.AST, Function]) -> bool:
         node = node.value
     name = getattr(node, "id", "")
     return name not in function.imports and name not in function.module.imports
-
-
-def _of_crawl(node: ast.AST, function: Function, origins: Origins) -> Iterator[Failure]:
-    for touched in _touched(node, function, origins):
-        yield from _failing(touched)
 
 
 def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Iterator[Failure]:
@@ -65,16 +69,16 @@ def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Iterator
 
 
 def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
-    """Names and members, each with all that is done with it at that spot."""
+    """Yield names and members, each with all that is done with it at that spot."""
     for function in origins.functions:
         for node in function.nodes:
             is_inner = isinstance(function.parents.get(node), ast.Attribute)
-            is_getattr = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr"
-            if not is_inner and (is_getattr or isinstance(node, (ast.Attribute, ast.Name))):
+            is_use = isinstance(node, (ast.Attribute, ast.Name)) or is_call_of(node, "getattr")
+            if is_use and not is_inner:
                 yield node, function
 
 
-def _touched(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
+def _used(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
     path = origins.of(node, function) or ""
     if not path.startswith((f"{CRAWLER}.", f"{SPIDER}.")):
         return
@@ -123,11 +127,88 @@ def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
     yield f"signals.{word}"
 
 
-def _failing(touched: str) -> Iterator[Failure]:
-    first, _, rest = touched.partition(".")
+def _failing(used: str) -> Iterator[Failure]:
+    first, _, rest = used.partition(".")
     if first == "signals" and rest and rest not in (*_SIGNALS, "?"):
         yield Failure(f"signals.{rest}", "this signal is never sent in a worker")
     elif first == "engine" and rest and rest not in _OF_ENGINE:
-        yield Failure(f"crawler.{touched}", "only Scrapy's own process has it")
+        yield Failure(f"crawler.{used}", "only Scrapy's own process has it")
     elif first == "crawler":
-        yield Failure(touched, "only Scrapy's own process has it")
+        yield Failure(used, "only Scrapy's own process has it")
+
+
+def _without_request(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
+    """Yield each question to a response in an item that only its request could answer."""
+    for function in origins.functions:
+        for node in function.nodes:
+            base, name = _member(node)
+            if base is not None and name in _OF_REQUEST and _is_response(base, function, origins):
+                yield node, function
+
+
+def _member(node: ast.AST) -> tuple[ast.expr | None, str]:
+    """Split ``x.meta``, and ``getattr(x, "meta")``, into ``x`` and ``meta``."""
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        return node.value, node.attr
+    if is_call_of(node, "getattr") and len(node.args) > 1:
+        return node.args[0], text_of(node.args[1])
+    return None, ""
+
+
+def _is_response(base: ast.expr, function: Function, origins: Origins) -> bool:
+    key = _key(base, function, origins, _DEPTH)
+    if key is None:
+        return False
+    if "resp" in key.lower():
+        return True
+    text = ast.unparse(base)
+    members = find(function.nodes, ast.Attribute, lambda node: node.attr in _OF_RESPONSES)
+    return any(ast.unparse(node.value) == text for node in members)
+
+
+def _key(node: ast.expr, function: Function, origins: Origins, depth: int) -> str | None:
+    """Return the field of the item that *node* is; ``None`` if it is none."""
+    owner, key = _field(node)
+    if owner is not None:
+        return key if _is_item(owner, function, origins, depth) else None
+    keys = (_key(one, f, origins, depth - 1) for one, f in _sources(node, function, origins, depth))
+    return next((one for one in keys if one is not None), None)
+
+
+def _field(node: ast.expr) -> tuple[ast.expr | None, str]:
+    """Split ``item["key"]``, ``item.get("key")`` and ``item.key`` into object and key."""
+    if isinstance(node, ast.Subscript):
+        return node.value, text_of(node.slice)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        is_getter = node.func.attr in _GETTERS and bool(node.args)
+        return (node.func.value, text_of(node.args[0])) if is_getter else (None, "")
+    if isinstance(node, ast.Attribute):
+        return node.value, node.attr
+    return None, ""
+
+
+def _is_item(node: ast.expr, function: Function, origins: Origins, depth: int) -> bool:
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        of_object = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+        given = [*node.args, *of_object] if name in _WRAPPERS else []
+        return any(_is_item(one, function, origins, depth) for one in given)
+    if isinstance(node, ast.Attribute):
+        return node.attr == "item" and _is_item(node.value, function, origins, depth)
+    if isinstance(node, ast.Name) and function.name in ITEM_METHODS:
+        is_first = function.parameters[:1] == [node.id] and not function.is_inner(node)
+        if is_first and node.id not in function.values:
+            return True
+    sources = _sources(node, function, origins, depth)
+    return any(_is_item(one, f, origins, depth - 1) for one, f in sources)
+
+
+def _sources(node: ast.expr, function: Function, origins: Origins, depth: int) -> list[Value]:
+    """List the values that a name is given, in its function or by those who call it."""
+    if isinstance(node, ast.BoolOp):
+        return [(one, function) for one in node.values]
+    if not isinstance(node, ast.Name) or depth == 0 or function.is_inner(node):
+        return []
+    if node.id in function.values:
+        return [(one, function) for one in function.values[node.id]]
+    return origins.arguments(node.id, function) if node.id in function.parameters else []

@@ -1,4 +1,4 @@
-"""Parsed modules and functions, and how their names are bound."""
+"""Holds parsed modules and functions, and knows how their names are bound."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import ast
 import inspect
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import Any
 
-from scrapy_mpworkers.lint.names import (
+from scrapy_mpworkers.lint.project import is_a, is_same_project, live_object, loaded, source_text
+from scrapy_mpworkers.lint.syntax import (
     NAMING,
     FunctionNode,
     all_parameters,
     assigned_names,
     bindings,
+    find,
     imported_names,
+    names_in,
     top_level,
 )
-from scrapy_mpworkers.lint.project import is_a, is_same_project, live_object, loaded, source_text
 
 #: Parameters that Scrapy fills, with nothing of an item.
 GIVEN = frozenset({"crawler", "spider", "settings"})
@@ -29,7 +31,7 @@ GIVEN = frozenset({"crawler", "spider", "settings"})
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """A parsed file: what it imports, assigns and defines at the top."""
+    """Holds a parsed file: what it imports, assigns and defines at the top."""
 
     name: str
     tree: ast.Module
@@ -38,27 +40,25 @@ class Module:
     @cached_property
     def imports(self) -> dict[str, str]:
         """Map local names to dotted paths, of all that is imported at the top."""
-        return dict(imported_names(top_level(self.tree), self.name, self.package))
+        return dict(self.imported_names(top_level(self.tree)))
+
+    def imported_names(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+        """Yield (local name, dotted path) of each import among *nodes*."""
+        # The package that relative imports begin at.
+        is_package = self.file.replace("\\", "/").endswith("/__init__.py")
+        package = self.name if is_package else self.name.rpartition(".")[0]
+        return imported_names(nodes, self.name, package)
 
     @cached_property
     def values(self) -> dict[str, ast.expr]:
-        """What is assigned to names at the top."""
+        """Map the names at the top to what is assigned to them last."""
         return dict(assigned_names(top_level(self.tree)))
 
     @cached_property
-    def functions(self) -> dict[str, FunctionNode]:
-        """The functions at the top."""
-        return {node.name: node for node in self.tree.body if isinstance(node, FunctionNode)}
-
-    def function(self, name: str) -> Function:
-        """Return the function of that name at the top."""
-        if name not in self._made:
-            self._made[name] = Function(name, self.functions[name], self)
-        return self._made[name]
-
-    @cached_property
-    def _made(self) -> dict[str, Function]:
-        return {}
+    def functions(self) -> dict[str, Function]:
+        """Map the names of the functions at the top to them."""
+        nodes = [node for node in self.tree.body if isinstance(node, FunctionNode)]
+        return {node.name: Function(node.name, node, self) for node in nodes}
 
     @cached_property
     def classes(self) -> frozenset[str]:
@@ -72,19 +72,13 @@ class Module:
         assert isinstance(node, ast.FunctionDef)
         return Function("", node, self)
 
-    @property
-    def package(self) -> str:
-        """Name the package that its relative imports begin at."""
-        is_package = self.file.replace("\\", "/").endswith("/__init__.py")
-        return self.name if is_package else self.name.rpartition(".")[0]
-
-    def place(self, node: ast.AST) -> str:
-        """Tell where *node* is, for a message: file and line."""
+    def location(self, node: ast.AST) -> str:
+        """Say where *node* is, for a message: file and line."""
         folder = os.path.join(os.getcwd(), "")
         return f"{self.file.removeprefix(folder)}:{getattr(node, 'lineno', 1)}"
 
     def live(self, name: str) -> Any:
-        """The class or function of the same project that *name* is; ``None`` for all else."""
+        """Return the class or function of the same project that *name* is, else ``None``."""
         return self.own(loaded(self.name).get(name))
 
     def own(self, value: Any) -> Any:
@@ -98,7 +92,7 @@ class Module:
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A method or a function at the top of a module.
+    """Holds a method or a function at the top of a module.
 
     Attributes:
         owner: the place of its class among the bases; ``None``: it is no method.
@@ -116,38 +110,54 @@ class Function:
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
-        """Each node's parent."""
+        """Map each node to its parent."""
         return {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
 
     @cached_property
     def parameters(self) -> list[str]:
-        """Names of its parameters, without the object or class that a method is called on."""
+        """List its parameters, without the object or class that a method is called on."""
         args = self.node.args
         names = [arg.arg for arg in (*args.posonlyargs, *args.args)]
         return [*names[self._is_bound :], *(arg.arg for arg in args.kwonlyargs)]
 
     @cached_property
     def own_names(self) -> frozenset[str]:
-        """Names that stand for the pipeline or its class."""
+        """List the names that stand for the pipeline or its class."""
         args = [*self.node.args.posonlyargs, *self.node.args.args]
         first = {args[0].arg} if args and self._is_bound else set()
         return frozenset({"self", "cls"} | first)
 
     @cached_property
     def values(self) -> dict[str, list[ast.expr]]:
-        """What is assigned to each of its locals, in order; ``with`` and ``for`` included."""
+        """Map its locals to what is assigned to them, in order; ``with`` and ``for`` included."""
         found: dict[str, list[ast.expr]] = {}
         for node in self.nodes:
             for target, value in bindings(node):
-                for name in ast.walk(target):
-                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
-                        found.setdefault(name.id, []).append(value)
+                for name in find(target, ast.Name, lambda one: isinstance(one.ctx, ast.Store)):
+                    found.setdefault(name.id, []).append(value)
+        return found
+
+    @cached_property
+    def defaults(self) -> dict[str, ast.expr]:
+        """Map its positional parameters to their defaults."""
+        args = self.node.args
+        positional = [*args.posonlyargs, *args.args]
+        pairs = zip(reversed(positional), reversed(args.defaults), strict=False)
+        return {arg.arg: default for arg, default in pairs}
+
+    def names_of_item(self, steps: int) -> set[str]:
+        """Collect the names that depend on its parameters, through as many assignments."""
+        found = set(self.parameters) - GIVEN
+        for _ in range(steps):
+            for name, values in self.values.items():
+                if any(names_in(value) & found for value in values):
+                    found.add(name)
         return found
 
     @cached_property
     def imports(self) -> dict[str, str]:
         """Map local names to dotted paths, of all that is imported inside of it."""
-        return dict(imported_names(self.nodes, self.module.name, self.module.package))
+        return dict(self.module.imported_names(self.nodes))
 
     @cached_property
     def named(self) -> frozenset[str]:
@@ -160,13 +170,13 @@ class Function:
         return frozenset(found)
 
     def is_local(self, node: ast.Name) -> bool:
-        """Tell whether the name means something of this function there, and not of its module."""
+        """Return whether the name means something of this function there, not of its module."""
         bound = (self.values, self.parameters, self.own_names, self.imports, self.named)
         is_bound = node.id not in self.globals and any(node.id in names for names in bound)
         return is_bound or self.is_inner(node)
 
     def is_inner(self, node: ast.Name) -> bool:
-        """Tell whether the name is there a parameter of a lambda or function inside of this one."""
+        """Return whether the name is a parameter of a lambda or function inside of this one."""
         return node.id in self._inner_parameters and any(
             node.id in all_parameters(one)
             for one in self.ancestors(node)
@@ -181,10 +191,8 @@ class Function:
 
     @cached_property
     def globals(self) -> frozenset[str]:
-        """Names that it declares ``global``."""
-        return frozenset(
-            name for node in self.nodes if isinstance(node, ast.Global) for name in node.names
-        )
+        """List the names that it declares ``global``."""
+        return frozenset(name for node in find(self.nodes, ast.Global) for name in node.names)
 
     @cached_property
     def decorators(self) -> set[str]:
@@ -213,7 +221,7 @@ class Function:
         if self.is_local(name):
             return None
         if name.id in self.module.functions:
-            return self.module.function(name.id)
+            return self.module.functions[name.id]
         is_imported = name.id in self.module.imports or "*" in self.module.imports
         return self._of_project(self.module.live(name.id)) if is_imported else None
 
@@ -222,44 +230,31 @@ class Function:
         if not inspect.isfunction(live):
             return None
         module = parsed(live.__code__.co_filename, live.__module__)
-        is_there = module is not None and live.__name__ in module.functions
-        return module.function(live.__name__) if module is not None and is_there else None
+        return None if module is None else module.functions.get(live.__name__)
 
     @property
     def _is_bound(self) -> bool:
         return self.owner is not None and "staticmethod" not in self.decorators
 
     def is_for_either_loop(self, node: ast.AST) -> bool:
-        """``if is_asyncio_available(): …, else: …``: a worker has asyncio."""
-        if "is_asyncio_available" not in self.module.imports:
-            return False
-        return any(
-            isinstance(one, (ast.If, ast.IfExp)) and "is_asyncio_available" in ast.unparse(one.test)
-            for one in self.ancestors(node)
+        """Return whether it depends on ``if is_asyncio_available()``: a worker has asyncio."""
+        name = "is_asyncio_available"
+        return name in self.module.imports and bool(
+            find(
+                self.ancestors(node), (ast.If, ast.IfExp), lambda one: name in ast.unparse(one.test)
+            )
         )
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
-        """What *node* lies in, from the inside out, up to the function itself."""
+        """Yield what *node* lies in, from the inside out, up to the function itself."""
         while node is not self.node and node in self.parents:
             node = self.parents[node]
             yield node
 
 
-def is_super(node: ast.AST) -> bool:
-    """Whether it is ``super()``."""
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return is_call and node.func.id == "super"  # type: ignore[attr-defined]
-
-
-def mentions(value: ast.AST, place: ast.AST) -> bool:
-    """Whether *place*, such as ``self.x``, is part of *value*."""
-    wanted = ast.unparse(place)
-    return any(ast.unparse(node) == wanted for node in ast.walk(value) if type(node) is type(place))
-
-
 @lru_cache(maxsize=64)
 def parsed(file: str, name: str) -> Module | None:
-    """The module *name* in *file*, if its source is there."""
+    """Parse the module *name* in *file*, if its source is there."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the user's literals, which -W error makes errors

@@ -1,7 +1,7 @@
-"""Where a value comes from: ``self.table`` → ``pymongo.MongoClient()[][]``.
+"""Finds where a value comes from: ``self.table`` → ``pymongo.MongoClient()[][]``.
 
 An origin is a dotted path from an import, a builtin or the crawl, with ``()`` for each call and
-``[]`` for each subscript on the way. It is read off the assignments, without running anything.
+``[]`` for each subscript on the way. Assignments tell it, without running anything.
 Roots of the crawl are no names, so that a package called ``crawler`` is not taken for it.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from scrapy_mpworkers.lint.code import Function, Module, is_super
-from scrapy_mpworkers.lint.names import bindings
-from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.code import Function, Module
+from scrapy_mpworkers.lint.source import ITEM_METHODS, Source
+from scrapy_mpworkers.lint.syntax import bindings, find, is_call_of, is_none, text_of
 
 CRAWLER, SPIDER = "<crawler>", "<spider>"
 SETTINGS = f"{CRAWLER}.settings"
@@ -23,10 +23,13 @@ _GIVEN = {"crawler": CRAWLER, "spider": SPIDER, "settings": SETTINGS}
 #: What Scrapy calls with something else than an item, and what its first parameter is.
 _MAKERS = {"from_crawler": CRAWLER, "from_settings": SETTINGS}
 #: Methods that Scrapy calls with the spider under its name.
-_OF_SPIDER = frozenset({"open_spider", "close_spider", "process_item", "process_batch"})
+_OF_SPIDER = ("open_spider", "close_spider", *ITEM_METHODS)
 #: Two ways to the same.
 _SAME = {f"{SPIDER}.crawler": CRAWLER, f"{CRAWLER}.spider": SPIDER, f"{SPIDER}.settings": SETTINGS}
 _DEPTH = 12
+
+#: An expression and the function that it stands in.
+Value = tuple[ast.expr, Function]
 
 
 class Origins:
@@ -37,7 +40,7 @@ class Origins:
         self._met: dict[ast.AST, str | None] = {}  #: in the course of one question
 
     def of(self, node: ast.AST | None, function: Function, depth: int = _DEPTH) -> str | None:
-        """The origin of an expression in *function*, or ``None``."""
+        """Return the origin of an expression in *function*, or ``None``."""
         if depth == 0 or node is None:
             return None
         if depth == _DEPTH:
@@ -49,21 +52,23 @@ class Origins:
         return self._met[node]
 
     def of_attribute(self, name: str, depth: int = _DEPTH) -> str | None:
-        """The origin of ``self.<name>``: of the first assignment that tells."""
-        for value, function in self.assignments.get(name, []):
-            found = self.of(value, function, depth)
-            if found not in (None, "None"):
-                return found
-        return None
+        """Return the origin of ``self.<name>``: of the first assignment that tells."""
+        return self._first_of(self.assignments.get(name, []), depth)
+
+    def _first_of(
+        self, values: Iterable[tuple[ast.expr | None, Function]], depth: int
+    ) -> str | None:
+        found = (self.of(value, function, depth) for value, function in values)
+        return next((one for one in found if one not in (None, "None")), None)
 
     def is_own(self, node: ast.AST, function: Function) -> bool:
-        """Whether *node* stands for the pipeline or its class."""
+        """Return whether *node* stands for the pipeline or its class."""
         return self._source.is_own(node, function)
 
     @cached_property
-    def assignments(self) -> dict[str, list[tuple[ast.expr, Function]]]:
-        """What is assigned to each attribute, and where."""
-        found: dict[str, list[tuple[ast.expr, Function]]] = {}
+    def assignments(self) -> dict[str, list[Value]]:
+        """Map each attribute to what is assigned to it, and where."""
+        found: dict[str, list[Value]] = {}
         for function in self.functions:
             for node in function.nodes:
                 for target, value in bindings(node):
@@ -75,7 +80,7 @@ class Origins:
 
     @cached_property
     def functions(self) -> list[Function]:
-        """All methods that there are, and the functions that they use."""
+        """List all methods that there are, and the functions that they use."""
         return self._source.reachable(self._source.methods)
 
     def _own_targets(
@@ -90,7 +95,7 @@ class Origins:
             yield target.attr, value
 
     def _is_object(self, node: ast.expr, function: Function) -> bool:
-        """``self``, or in ``from_crawler`` the local that has just been made: ``p = cls()``."""
+        """Return whether it is ``self``, or in ``from_crawler`` a ``p = cls()``."""
         if self.is_own(node, function):
             return True
         values = function.values.get(node.id, []) if isinstance(node, ast.Name) else []
@@ -99,7 +104,7 @@ class Origins:
     def _makes_one(self, node: ast.AST, function: Function) -> bool:
         if not isinstance(node, ast.Call):
             return False
-        is_base = isinstance(node.func, ast.Attribute) and is_super(node.func.value)
+        is_base = isinstance(node.func, ast.Attribute) and is_call_of(node.func.value, "super")
         return is_base or self.is_own(node.func, function)
 
     def _named(self, node: ast.AST, function: Function, depth: int) -> str | None:
@@ -132,16 +137,15 @@ class Origins:
             branches = list(reversed(node.values))
         elif isinstance(node, ast.IfExp):
             branches = [node.body, node.orelse]
-        found = (self.of(branch, function, depth) for branch in branches)
-        return next((one for one in found if one not in (None, "None")), None)
+        return self._first_of(((branch, function) for branch in branches), depth)
 
     def _of_name(self, node: ast.Name, function: Function, depth: int) -> str | None:
         name = node.id
         if function.is_inner(node):
             return None
-        for value in function.values.get(name, []):
-            if (found := self.of(value, function, depth)) not in (None, "None"):
-                return found
+        values = ((value, function) for value in function.values.get(name, []))
+        if (found := self._first_of(values, depth)) is not None:
+            return found
         if name in function.parameters and name not in function.values:
             return self._of_parameter(name, function, depth)
         if function.is_local(node):
@@ -166,7 +170,7 @@ class Origins:
             return self._returned(method, depth)
         found = self.of_attribute(node.attr, depth)
         # By its name only where nothing is seen to be assigned: that may be somebody else's.
-        is_assigned = any(not _is_none(value) for value, _ in self.assignments.get(node.attr, []))
+        is_assigned = any(not is_none(value) for value, _ in self.assignments.get(node.attr, []))
         return found if found or is_assigned else _GIVEN.get(node.attr.lstrip("_"))
 
     def _of_call(self, node: ast.Call, function: Function, depth: int) -> str | None:
@@ -177,15 +181,13 @@ class Origins:
         helper = function.helper(node.func)
         if helper is not None:
             return self._returned(helper, depth)
-        if getattr(node.func, "id", "") == "getattr" and len(node.args) > 1:
-            name = ast.literal_eval(node.args[1]) if _is_text(node.args[1]) else "?"
-            return _more(self.of(node.args[0], function, depth), f".{name}")
+        if is_call_of(node, "getattr") and len(node.args) > 1:
+            return _more(self.of(node.args[0], function, depth), f".{text_of(node.args[1])}")
         return _more(self.of(node.func, function, depth), "()")
 
     def _returned(self, function: Function, depth: int) -> str | None:
-        returns = (one.value for one in function.nodes if isinstance(one, ast.Return))
-        found = (self.of(value, function, depth) for value in returns)
-        return next((one for one in found if one not in (None, "None")), None)
+        returns = find(function.nodes, ast.Return)
+        return self._first_of(((one.value, function) for one in returns), depth)
 
     def _of_parameter(self, name: str, function: Function, depth: int) -> str | None:
         """Follow a parameter to the calls that are seen, else take it as Scrapy gives it."""
@@ -198,10 +200,9 @@ class Origins:
         default = _default(name, function)
         if not given:
             return self.of(default, function, depth) if default else _GIVEN.get(name)
-        found = (self.of(value, caller, depth) for value, caller in given)
-        return next((one for one in found if one not in (None, "None")), None)
+        return self._first_of(given, depth)
 
-    def arguments(self, name: str, function: Function) -> list[tuple[ast.expr, Function]]:
+    def arguments(self, name: str, function: Function) -> list[Value]:
         """List the values that a parameter is given in the calls that are seen, and by whom."""
         is_init = function.name == "__init__" and function.owner is not None
         calls = self._makings() if is_init else self._calls.get(function.node, [])
@@ -211,8 +212,8 @@ class Origins:
     def _makings(self) -> Iterator[tuple[ast.Call, Function]]:
         """Yield the calls of ``__init__``, by way of the class."""
         for method in filter(None, map(self._source.method, _MAKERS)):
-            for node in method.nodes:
-                if isinstance(node, ast.Call) and self._makes_one(node, method):
+            for node in find(method.nodes, ast.Call):
+                if self._makes_one(node, method):
                     yield node, method
 
     @cached_property
@@ -220,10 +221,9 @@ class Origins:
         """Map the node of each function of the project to its calls."""
         found: dict[ast.AST, list[tuple[ast.Call, Function]]] = {}
         for caller in self.functions:
-            for node in caller.nodes:
-                if isinstance(node, ast.Call):
-                    for called in self._source.called(node, caller):
-                        found.setdefault(called.node, []).append((node, caller))
+            for node in find(caller.nodes, ast.Call):
+                for called in self._source.meant(node.func, caller):
+                    found.setdefault(called.node, []).append((node, caller))
         return found
 
 
@@ -239,19 +239,9 @@ def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
 
 def _default(name: str, function: Function) -> ast.expr | None:
     args = function.node.args
-    positional = [*args.posonlyargs, *args.args]
-    pairs = list(zip(reversed(positional), reversed(args.defaults), strict=False))
-    pairs += [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d]
-    return next((value for arg, value in pairs if arg.arg == name), None)
+    by_name = zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    return function.defaults.get(name) or next((d for a, d in by_name if a.arg == name), None)
 
 
 def _more(base: str | None, step: str) -> str | None:
     return None if base is None else base + step
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -1,4 +1,4 @@
-"""What the inspection of a pipeline can find."""
+"""Names what the inspection of a pipeline can find."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Kind(Enum):
-    """What was seen. ``CACHE`` is harmless, and kept so that nothing else warns of it."""
+    """Says what was seen. ``CACHE`` is harmless, and told so that nothing else warns of it."""
 
     STATE = "state"  #: remembers from item to item
     BUFFER = "buffer"  #: holds items until it is closed
@@ -19,10 +19,12 @@ class Kind(Enum):
 
 
 class Finding(NamedTuple):
-    """One thing seen in a class.
+    """Describes one thing seen in a class.
 
-    ``names``: attributes, globals or calls, sorted; ``truncates``: of a file, whether opening it
-    empties it; ``is_async``: of waiting, whether it leaves the loop free.
+    Attributes:
+        names: attributes, globals or calls, sorted.
+        truncates: of a file, whether opening it empties it.
+        is_async: of waiting, whether it leaves the loop free.
     """
 
     kind: Kind
@@ -32,9 +34,11 @@ class Finding(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What would not work in a worker: what is used, and why it fails there.
+    """Describes what is used and would not work in a worker, and why it fails there.
 
-    ``where``: file and line; ``instead``: what does the same in a worker, if anything does.
+    Attributes:
+        where: file and line.
+        instead: what does the same in a worker, if anything does.
     """
 
     what: str
@@ -44,20 +48,23 @@ class Failure(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All that was found in a class.
+    """Holds all that was found in a class.
 
-    ``known``: attributes whose changes the source tells; ``touches``: what it uses of crawler and
-    spider; ``unread``: classes without source; ``error``: why it could not be inspected, if so.
+    Attributes:
+        known: attributes whose changes the source tells.
+        capabilities: what it uses of crawler and spider, sorted.
+        unread: classes without source.
+        error: why it could not be inspected, if so.
     """
 
     cls: type
     findings: tuple[Finding, ...]
     known: frozenset[str]
-    touches: tuple[str, ...]
+    capabilities: tuple[str, ...]
     failures: tuple[Failure, ...]
     unread: tuple[str, ...]
     error: str = ""
 
     def of(self, *kinds: Kind) -> list[Finding]:
-        """The findings of these kinds."""
+        """List the findings of these kinds."""
         return [finding for finding in self.findings if finding.kind in kinds]

@@ -1,36 +1,37 @@
-"""Pipelines whose items mostly wait for others: a web service, a database, a queue."""
+"""Finds pipelines whose items mostly wait for others: a web service, a database, a queue."""
 
 from __future__ import annotations
 
 import ast
 import builtins
 import re
-from collections.abc import Iterator
 
-from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import CRAWLER, SPIDER, Origins
 from scrapy_mpworkers.lint.findings import Finding, Kind
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.source import Source
-from scrapy_mpworkers.lint.state import ITEM_METHODS
+from scrapy_mpworkers.lint.source import ITEM_METHODS, Source
+from scrapy_mpworkers.lint.syntax import find, text_of
 
 #: Methods of answers and connections that do not wait, or not for long.
 _BESIDE = frozenset({"close", "cursor", "decode", "json", "raise_for_status", "read", "rollback"})
+_AWAITING = (ast.Await, ast.AsyncWith, ast.AsyncFor)
 
 
 def waiting(source: Source, origins: Origins) -> Finding | None:
-    """Whether items mostly wait: they talk to the network and do nothing known to cost more."""
+    """Find out whether items mostly wait: talk to the network and do nothing that costs more."""
     calls: dict[Kind, set[str]] = {Kind.WAITS: set(), Kind.STORES: set()}
     awaited = False
-    for call, function in _calls(source):
-        origin = origins.of(call, function)
-        kind = _kind(origin)
-        if kind is not None:
-            if getattr(call.func, "attr", "") not in _BESIDE:
-                calls[kind].add(ast.unparse(call.func))
-            awaited = awaited or _is_awaited(call, function)
-        elif not _is_light(origin):
-            return None
+    for function in source.reachable(ITEM_METHODS):
+        for call in find(function.nodes, ast.Call):
+            origin = origins.of(call, function)
+            kind = _kind(origin)
+            if kind is not None:
+                if getattr(call.func, "attr", "") not in _BESIDE:
+                    calls[kind].add(ast.unparse(call.func))
+                around = function.ancestors(call)
+                awaited = awaited or any(isinstance(node, _AWAITING) for node in around)
+            elif not _is_light(origin):
+                return None
     if _is_of_sqlite(origins):
         calls[Kind.STORES].clear()
     for kind, names in calls.items():
@@ -40,21 +41,9 @@ def waiting(source: Source, origins: Origins) -> Finding | None:
 
 
 def _is_of_sqlite(origins: Origins) -> bool:
-    """Whether a database is named that is a file: ``create_engine("sqlite:///items.db")``."""
-    return any(
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.value.startswith("sqlite")
-        for function in origins.functions
-        for node in function.nodes
-    )
-
-
-def _calls(source: Source) -> Iterator[tuple[ast.Call, Function]]:
-    for function in source.reachable(ITEM_METHODS):
-        for node in function.nodes:
-            if isinstance(node, ast.Call):
-                yield node, function
+    """Return whether a database is named that is a file: ``create_engine("sqlite:///…")``."""
+    nodes = (node for function in origins.functions for node in function.nodes)
+    return any(text_of(node).startswith("sqlite") for node in nodes)
 
 
 def _kind(origin: str | None) -> Kind | None:
@@ -69,20 +58,13 @@ def _kind(origin: str | None) -> Kind | None:
 
 
 def _is_light(origin: str | None) -> bool:
-    """Of what is not known at all, most is the item's and the text's own methods."""
+    """Return whether it costs little; most of what is not known is methods of items and texts."""
     if origin is None:
         return True
     path = origin.replace("()", "").replace("[]", "")
     root = path.partition(".")[0]
-    if (
-        hasattr(builtins, root)
-        or root in (*known().light, CRAWLER, SPIDER)
-        or path.startswith(known().light_of_network)
-    ):
+    if hasattr(builtins, root) or root in (*known().light, CRAWLER, SPIDER):
+        return True
+    if path.startswith(known().light_of_network):
         return True
     return root in known().network | known().stores  # only their classes come to this
-
-
-def _is_awaited(call: ast.Call, function: Function) -> bool:
-    around = (ast.Await, ast.AsyncWith, ast.AsyncFor)
-    return any(isinstance(node, around) for node in function.ancestors(call))

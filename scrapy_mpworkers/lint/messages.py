@@ -1,11 +1,11 @@
-"""One line for each finding that matters where a pipeline runs: what, why, and the ways out."""
+"""Writes a line for each finding that matters where a pipeline runs: what, why, the ways out."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 
-from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
+from scrapy_mpworkers.lint.findings import Finding, Kind, Report
 from scrapy_mpworkers.wire.crawl import Placement
 from scrapy_mpworkers.wire.entries import import_path
 
@@ -15,18 +15,19 @@ _KEY = 'a level of its own with "workers": 1 (or a "key") in MPWORKERS_LEVELS'
 
 
 def warnings(reports: Sequence[Report], placement: Placement) -> list[str]:
-    """The lines for the pipelines of one level."""
+    """List the warnings for the pipelines of one level."""
     stores_only = all(report.of(Kind.STORES, Kind.WAITS) for report in reports)
     return [
         line
         for report in reports
         for finding in report.findings
-        for line in _lines(finding, report, placement, stores_only)
+        if placement.workers > 0
+        for line in _lines(finding, name_of(report.cls), placement, stores_only)
     ]
 
 
 def lines_for(reports: Sequence[Report], placement: Placement) -> list[str]:
-    """Return all that a crawl says when workers start: what fails, is wrong, or was not seen."""
+    """List all that a crawl says when workers start: what fails, is wrong, or was not seen."""
     fails = [line for report in reports for line in failure_lines(report, placement)]
     lost = [not_inspected(report) for report in reports if report.error and placement.workers]
     return [*fails, *warnings(reports, placement), *lost]
@@ -49,24 +50,20 @@ def without_source(report: Report) -> str:
 
 
 def failure_lines(report: Report, placement: Placement) -> list[str]:
-    """Return a line for each thing that would fail in the workers of a level."""
+    """List a line for each thing that would fail in the workers of a level."""
     if placement.workers == 0:
         return []
     return [
         f"{name_of(report.cls)} uses {failure.what} ({failure.where}), which fails in a worker: "
-        f"{failure.why}. {_instead(failure)}"
+        f"{failure.why}. "
+        + (f"Use {failure.instead}; or keep" if failure.instead else "Keep")
+        + " this pipeline in ITEM_PIPELINES."
         for failure in report.failures
     ]
 
 
-def _instead(failure: Failure) -> str:
-    if failure.instead:
-        return f"Use {failure.instead}; or keep this pipeline in ITEM_PIPELINES."
-    return "Keep this pipeline in ITEM_PIPELINES."
-
-
 def suggestion(report: Report, placement: Placement) -> str:
-    """Where the pipeline is right, in a few words."""
+    """Say in a few words where the pipeline is right."""
     if report.failures or (report.of(Kind.LEFT) and _matters(report, placement)):
         return "ITEM_PIPELINES"
     if report.of(Kind.STATE, Kind.BUFFER, Kind.FILE):
@@ -81,13 +78,13 @@ def suggestion(report: Report, placement: Placement) -> str:
 
 
 def name_of(cls: type) -> str:
-    """As the settings write it."""
+    """Return the path of a pipeline, as settings write it."""
     named = getattr(cls, "function", None)  # of a pipeline that stands for a plain function
     return import_path(named if inspect.isfunction(named) else cls)
 
 
 def remembers(name: str, what: str, placement: Placement) -> str:
-    """The line for a memory of items, however it was found."""
+    """Return the line for a memory of items, however it was found."""
     return (
         f"{name} {what}. Each of the {placement.workers} workers has its own, which knows nothing "
         f"of the items of the others. Give it {_ONE_WORKER}, or one with a "
@@ -100,12 +97,8 @@ def _matters(report: Report, placement: Placement) -> bool:
     return bool(warnings([report], placement))
 
 
-def _lines(
-    finding: Finding, report: Report, placement: Placement, stores_only: bool
-) -> Iterator[str]:
-    name, what = name_of(report.cls), _and(finding.names)
-    if placement.workers == 0:
-        return
+def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool) -> Iterator[str]:
+    what = _and(finding.names)
     if finding.kind is Kind.STATE and placement.divides:
         yield remembers(name, f"remembers in {what} what it has seen of items", placement)
     elif finding.kind is Kind.LEFT:
@@ -115,7 +108,7 @@ def _lines(
     elif finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
         yield _of_file(name, what, finding, placement)
     elif finding.kind in (Kind.WAITS, Kind.STORES) and placement.waits and not placement.batches:
-        yield _of_waiting(name, what, finding, stores_only)
+        yield f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
 
 
 def _of_left(name: str, what: str) -> str:
@@ -138,8 +131,9 @@ def _of_buffer(name: str, what: str, placement: Placement) -> str:
 
 
 def _of_file(name: str, what: str, finding: Finding, placement: Placement) -> str:
-    is_kept = what.startswith("self.")
-    seen = f"keeps a file open for writing in {what}" if is_kept else f"writes by {what}"
+    seen = f"writes by {what}"
+    if what.startswith("self."):
+        seen = f"keeps a file open for writing in {what}"
     if placement.workers == 1:
         return (
             f"{name} {seen}. If its worker is replaced, the next one "
@@ -155,23 +149,18 @@ def _of_file(name: str, what: str, finding: Finding, placement: Placement) -> st
     )
 
 
-def _of_waiting(name: str, what: str, finding: Finding, stores_only: bool) -> str:
-    return f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
-
-
 def waiting_advice(finding: Finding, stores_only: bool) -> str:
-    """Why workers do not speed up what waits, and what does."""
+    """Say why workers do not speed up what waits, and what does."""
     why = "A worker has one item at a time, so it idles meanwhile."
     if finding.kind is Kind.STORES:
         where = "Give its level" if stores_only else "Give it a level of its own with"
         way = f'{where} "batch_size" and it process_batch, or "wait": False'
     else:
         way = "Give it a level of its own with many more workers than CPUs"
-    if finding.is_async:
-        return (
-            f"{why} {way}; or keep it in ITEM_PIPELINES, where many items await at the same time."
-        )
-    return f"{why} {way}; or make it async def with an async client and keep it in ITEM_PIPELINES."
+    keep = "keep it in ITEM_PIPELINES, where many items await at the same time."
+    if not finding.is_async:
+        keep = "make it async def with an async client and keep it in ITEM_PIPELINES."
+    return f"{why} {way}; or {keep}"
 
 
 def _and(names: Iterable[str]) -> str:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from scrapy_mpworkers.lint.code import Function, Module, parsed
 from scrapy_mpworkers.lint.dataflow import Origins
-from scrapy_mpworkers.lint.guards import IN_WORKER, Guards
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.names import imported_names
 from scrapy_mpworkers.lint.project import loaded
 from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.syntax import find
+from scrapy_mpworkers.lint.worker_guards import IN_WORKER, Guards
 from scrapy_mpworkers.lint.writes import mode_of, writing_mode
 
 logger = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ _OUTPUTS = frozenset({"capture_output", "stdout"})
 
 
 class Repeated(NamedTuple):
-    """Describes a line that acts again. ``where``: file and line; ``does``: in words."""
+    """Describes a line that acts again."""
 
-    where: str
+    where: str  #: file and line
     code: str
-    does: str
+    does: str  #: in words
 
 
 def inspect_settings(module: ModuleType) -> list[Repeated]:
@@ -68,6 +68,8 @@ def warn_of_settings_module(name: str | None) -> None:
 
 
 class _Reader:
+    """Reads a settings module and what it takes its names from, each line once."""
+
     def __init__(self) -> None:
         self._origins = Origins(Source(object))
         self._read: set[object] = set()
@@ -85,19 +87,18 @@ class _Reader:
         guards = Guards(function.module.values | own)
         for node in guards.run_in_worker(body):
             if isinstance(node, ast.ImportFrom):
-                yield from self._of_import(node, function.module)
+                for name, path in function.module.imported_names([node]):
+                    if name == "*":
+                        yield from self.read(path.removesuffix(".*").lstrip("."))
             elif isinstance(node, ast.Call):
                 yield from self._of_call(node, function)
-
-    def _of_import(self, node: ast.ImportFrom, module: Module) -> Iterator[Repeated]:
-        for name, path in imported_names([node], module.name, module.package):
-            if name == "*":
-                yield from self.read(path.removesuffix(".*").lstrip("."))
 
     def _of_call(self, call: ast.Call, function: Function) -> Iterator[Repeated]:
         does = self._effect(call, function)
         if does:
-            yield Repeated(function.module.place(call), _short(call), does)
+            # Without its arguments: a settings module has passwords in them.
+            code = f"{ast.unparse(call.func)}(...)"
+            yield Repeated(function.module.location(call), code, does)
             return
         helper = function.helper(call.func) if isinstance(call.func, ast.Name) else None
         if helper is not None and helper.node not in self._read:
@@ -129,21 +130,15 @@ def _empties_log(call: ast.Call, origin: str) -> bool:
 
 
 def _says(call: ast.Call, name: str) -> bool:
-    """Tell whether an argument of that name is true."""
+    """Return whether an argument of that name is true."""
     values = [one.value for one in call.keywords if one.arg == name]
-    return any(isinstance(one, ast.Constant) and bool(one.value) for one in values)
+    return any(one.value for one in find(values, ast.Constant))
 
 
 def _is_tried(call: ast.Call, module: Module) -> bool:
-    """Tell whether the code asks before whether the folder is there, or catches the error."""
-    around = [one for one in ast.walk(module.tree) if isinstance(one, (ast.If, ast.Try))]
+    """Return whether the code asks before whether the folder is there, or catches the error."""
     return any(
         isinstance(one, ast.Try) or re.search("exists|is_?dir", ast.unparse(one.test))
-        for one in around
+        for one in find(module.tree, (ast.If, ast.Try))
         if call in ast.walk(one)
     )
-
-
-def _short(call: ast.Call) -> str:
-    """What is called, without its arguments: a settings module has passwords in them."""
-    return f"{ast.unparse(call.func)}(...)"

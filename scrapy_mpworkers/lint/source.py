@@ -1,4 +1,4 @@
-"""The source of a pipeline: its methods, those of its bases, and the modules around them."""
+"""Reads a pipeline: its methods, those of its bases, and the modules around them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scrapy_mpworkers.lint.code import Function, Module, is_super, parsed
-from scrapy_mpworkers.lint.names import FunctionNode, assigned_names
+from scrapy_mpworkers.lint.code import Function, Module, parsed
+from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, is_call_of
+
+#: Methods that Scrapy calls with each item, before the first and behind the last one.
+ITEM_METHODS = ("process_item", "process_batch")
+OPEN_METHODS = ("__init__", "from_crawler", "from_settings", "open_spider", "spider_opened")
+CLOSE_METHODS = ("close_spider", "spider_closed", "close", "__del__")
 
 #: Packages whose classes are known, and not read.
 _KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing", "abc"})
@@ -19,10 +24,11 @@ _KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What could be read of a pipeline.
+    """Holds what could be read of a pipeline.
 
     Attributes:
-        methods: by name, the nearest class first.
+        methods: by name, those of the nearest class first.
+        class_values: by name, what is assigned in the body of a class.
         unread: classes of the user whose source is not there.
     """
 
@@ -33,15 +39,15 @@ class Source:
 
     @cached_property
     def class_names(self) -> frozenset[str]:
-        """Names of the class and its bases, by which their attributes may be meant."""
+        """List the names of the class and its bases, by which their attributes may be meant."""
         return frozenset(base.__name__ for base in self.cls.__mro__[:-1])
 
     def method(self, name: str) -> Function | None:
-        """The one that a call on the pipeline finds."""
+        """Return the method that a call on the pipeline finds."""
         return self.methods[name][0] if name in self.methods else None
 
     def reachable(self, names: Iterable[str]) -> list[Function]:
-        """Methods of *names* and all that they mention: own methods, functions of their module."""
+        """List the methods of *names* and all that they mention: methods, functions of theirs."""
         todo = [method for name in names if (method := self.method(name)) is not None]
         found: list[Function] = []
         while todo:
@@ -52,7 +58,7 @@ class Source:
         return found
 
     def is_own(self, node: ast.AST, function: Function) -> bool:
-        """Whether *node* stands for the pipeline or its class."""
+        """Return whether *node* stands for the pipeline or its class."""
         if isinstance(node, ast.Name):
             if function.is_inner(node):
                 return False
@@ -61,48 +67,35 @@ class Source:
             return node.id in self.class_names and self._is_class(node, function)
         if isinstance(node, ast.Attribute) and node.attr == "__class__":
             return self.is_own(node.value, function)
-        is_type = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type"
-        return is_type and any(self.is_own(one, function) for one in node.args[:1])  # type: ignore[attr-defined]
+        return is_call_of(node, "type") and any(self.is_own(one, function) for one in node.args[:1])
 
     def _is_class(self, node: ast.Name, function: Function) -> bool:
-        """Tell whether a name like that of the class, or of a base, means it there."""
+        """Return whether a name like that of the class, or of a base, means it there."""
         live = function.module.live(node.id)  # none in a worker, if it is of the script
         is_other = isinstance(live, type) and live not in self.cls.__mro__
         return not is_other and not function.is_local(node)
 
     def _mentioned(self, function: Function) -> Iterator[Function]:
         for node in function.nodes:
-            if function.is_for_either_loop(node):
-                continue
-            yield from self._meant(node, function)
+            if not function.is_for_either_loop(node):
+                yield from self.meant(node, function)
 
-    def called(self, call: ast.Call, function: Function) -> Iterator[Function]:
-        """Yield the method or function of the project that a call is of, if any."""
-        return self._meant(call.func, function)
-
-    def _meant(self, node: ast.AST, function: Function) -> Iterator[Function]:
-        if isinstance(node, ast.Attribute) and self._is_method(node, function):
-            yield from self._method_meant(node, function)
-        elif (
-            isinstance(node, (ast.Attribute, ast.Name))
-            and (helper := function.helper(node)) is not None
-        ):
-            yield helper
-
-    def _is_method(self, node: ast.Attribute, function: Function) -> bool:
-        return is_super(node.value) or self.is_own(node.value, function)
-
-    def _method_meant(self, node: ast.Attribute, function: Function) -> Iterator[Function]:
-        candidates = self.methods.get(node.attr, [])
-        if is_super(node.value):
-            behind = [one for one in candidates if (one.owner or 0) > (function.owner or 0)]
-            yield from behind[:1]
-        else:
-            yield from candidates[:1]
+    def meant(self, node: ast.AST, function: Function) -> list[Function]:
+        """List the method or function of the project that *node* names there, if any."""
+        if not isinstance(node, (ast.Attribute, ast.Name)):
+            return []
+        if isinstance(node, ast.Attribute):
+            methods = self.methods.get(node.attr, [])
+            if is_call_of(node.value, "super"):
+                return [one for one in methods if (one.owner or 0) > (function.owner or 0)][:1]
+            if self.is_own(node.value, function):
+                return methods[:1]
+        helper = function.helper(node)
+        return [] if helper is None else [helper]
 
 
 def read_source(pipeline: Any) -> Source:
-    """The source of a class, or of a function that is used as one."""
+    """Read a class, or a function that is used as one."""
     function = getattr(pipeline, "function", None)
     if inspect.isfunction(function):
         return _read_function(pipeline, function)
@@ -156,7 +149,7 @@ def _file_of(value: Any, module: str) -> str | None:
 
 
 def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
-    """The definition of that name; of several the last, as when the module runs."""
+    """Return the definition of that name; of several the last, as when the module runs."""
     for name in qualname.replace(".<locals>", "").split("."):
         inside = [node for node in _definitions(tree) if node.name == name]
         if not inside:
@@ -166,7 +159,7 @@ def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
 
 
 def _definitions(tree: ast.AST) -> Iterator[ast.ClassDef | FunctionNode]:
-    """What is defined right in *tree*, also under an ``if`` or ``try`` of it."""
+    """Yield what is defined right in *tree*, also under an ``if`` or ``try`` of it."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.ClassDef, FunctionNode)):
             yield node

@@ -1,49 +1,45 @@
-"""What a pipeline remembers from one item to the next, and what it holds until it is closed."""
+"""Tells what a pipeline remembers from item to item, and what it holds until it is closed."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 
-from scrapy_mpworkers.lint.accesses import Spot, Use, spots
-from scrapy_mpworkers.lint.caches import is_memo
-from scrapy_mpworkers.lint.code import GIVEN, Function, mentions
+from scrapy_mpworkers.lint.accesses import Access, AccessKind, accesses
+from scrapy_mpworkers.lint.caches import begins_anew, is_built_as_a_whole, is_cache
+from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.left import is_left
-from scrapy_mpworkers.lint.resets import begins_anew, is_built_as_a_whole
-from scrapy_mpworkers.lint.signs import (
-    answers,
-    appends,
-    empties,
-    is_default,
-    names_in,
-    only_closes,
-    seen,
-)
-from scrapy_mpworkers.lint.source import Source
-
-ITEM_METHODS = ("process_item", "process_batch")
-OPEN_METHODS = ("__init__", "from_crawler", "from_settings", "open_spider", "spider_opened")
-CLOSE_METHODS = ("close_spider", "spider_closed", "close", "__del__")
+from scrapy_mpworkers.lint.lost_results import is_lost_result
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source, read_source
+from scrapy_mpworkers.lint.syntax import mentions, names_in
 
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
 _ENDLESS = ("itertools.cycle()",)
-_CHANGES = frozenset({Use.AUGMENT, Use.COLLECT, Use.STORE, Use.ADVANCE, Use.ASSIGN})
-_LOOKS = frozenset({Use.MEMBER, Use.LOOK_UP, Use.LENGTH, Use.READ, Use.TAKE, Use.CALL})
+_CHANGES = frozenset(
+    {AccessKind.AUGMENT, AccessKind.COLLECT, AccessKind.STORE}
+    | {AccessKind.ADVANCE, AccessKind.ASSIGN}
+)
+_LOOKS = frozenset(
+    {AccessKind.MEMBER, AccessKind.LOOK_UP, AccessKind.LENGTH}
+    | {AccessKind.READ, AccessKind.TAKE, AccessKind.CALL}
+)
+#: Methods that are called without being named.
+_SILENT = ("__call__", "__contains__", "__getitem__", "__setitem__", "__iadd__")
 
 
 class State:
-    """The places that a pipeline's items change.
+    """Finds the targets that a pipeline's items change.
 
     Attributes:
-        kinds: place → what it is. Others are left alone.
-        changed: every place that the source shows being changed by items.
-        items, closing: every use of a place by items, and at the end.
+        kinds: target → what it is. Others are left alone.
+        changed: every target that the source shows being changed by items.
+        items, closing: every use of a target by items, and at the end.
     """
 
     def __init__(
@@ -57,134 +53,173 @@ class State:
         self._origins = origins
         self.kinds: dict[str, Kind] = {}
         self.changed: set[str] = set()
-        self.items = sorted(spots(source.reachable(at_item), source, origins), key=_place)
-        self.closing = list(spots(source.reachable(at_close), source, origins))
-        for place, group in groupby(self.items, key=_place):
-            closing = [one for one in self.closing if self._is_of(place, one)]
-            self._judge(place, list(group), closing)
+        by_target = attrgetter("target")
+        items = accesses(source.reachable(at_item), source, origins)
+        self.items = sorted(items, key=by_target)
+        self.closing = list(accesses(source.reachable(at_close), source, origins))
+        for target, group in groupby(self.items, key=by_target):
+            closing = [one for one in self.closing if self._is_of(target, one)]
+            self._judge(target, list(group), closing)
 
-    def _judge(self, place: str, items: Sequence[Spot], closing: Sequence[Spot]) -> None:
+    def _judge(self, target: str, items: Sequence[Access], closing: Sequence[Access]) -> None:
         origin = self._origin(items[0])
-        closing = [spot for spot in closing if not only_closes(spot)]
-        changes = [spot for spot in items if self._is_change(spot, origin, [*items, *closing])]
-        if any(spot.method == "truncate" for spot in items):
+        closing = [access for access in closing if not access.only_closes]
+        is_seen = any(one.kind not in (AccessKind.CLEAR, AccessKind.ASSIGN) for one in closing)
+        changes = [
+            access for access in items if self._is_change(access, origin, [*items, *closing])
+        ]
+        if any(access.method == "truncate" for access in items):
             return  # a buffer that is used again and again
-        if not changes or (not seen(closing) and begins_anew(items, self._source)):
+        if not changes or (not is_seen and begins_anew(items, self._source)):
             return
         if is_built_as_a_whole(changes, items):
             return
-        self.changed.add(place)
-        looks = [spot for spot in items if spot.use in _LOOKS and spot not in changes]
+        self.changed.add(target)
+        looks = [access for access in items if access.kind in _LOOKS and access not in changes]
         if self._is_held(changes, looks, items, closing, origin):
-            self.kinds[place] = Kind.BUFFER
-        elif is_memo(changes, items):
-            if not seen(closing):
-                self.kinds[place] = Kind.CACHE
-        elif looks or seen(closing) or self._tells(place, changes, origin):
-            self.kinds[place] = Kind.STATE
-        elif is_left(place, changes, self._source, self._origins):
-            self.kinds[place] = Kind.LEFT
+            self.kinds[target] = Kind.BUFFER
+        elif is_cache(changes, items):
+            if not is_seen:
+                self.kinds[target] = Kind.CACHE
+        elif looks or is_seen or self._tells(target, changes, origin):
+            self.kinds[target] = Kind.STATE
+        elif is_lost_result(target, changes, self._source, self._origins):
+            self.kinds[target] = Kind.LEFT
 
-    def _tells(self, place: str, changes: Sequence[Spot], origin: str | None) -> bool:
-        """Tell whether the place has an effect on items in some other way than by a look at it."""
-        return any(map(answers, changes)) or _is_document(origin) or self._is_looked_at(place)
-
-    def _is_looked_at(self, place: str) -> bool:
-        """Tell whether a helper looks at the place by its own name, as at ``helpers.KNOWN``."""
-        name = place.rpartition(".")[2]
-        return not place.startswith(("self.", "spider.")) and any(
-            spot.place.rpartition(".")[2] == name and spot.use in _LOOKS
-            for spot in self.items
-            if spot.place != place and not spot.place.startswith(("self.", "spider."))
+    def _tells(self, target: str, changes: Sequence[Access], origin: str | None) -> bool:
+        """Return whether the target has an effect on items other than by a look at it."""
+        return (
+            any(one.answers for one in changes)
+            or _is_document(origin)
+            or self._is_looked_at(target)
         )
 
-    def _is_of(self, place: str, closing: Spot) -> bool:
-        """Whether what is closed is the place, or the document that it is part of."""
-        if closing.place == place:
+    def _is_looked_at(self, target: str) -> bool:
+        """Return whether a helper looks at the target by its own name, as at ``helpers.KNOWN``."""
+        name = target.rpartition(".")[2]
+        return not target.startswith(("self.", "spider.")) and any(
+            access.target.rpartition(".")[2] == name and access.kind in _LOOKS
+            for access in self.items
+            if access.target != target and not access.target.startswith(("self.", "spider."))
+        )
+
+    def _is_of(self, target: str, closing: Access) -> bool:
+        """Return whether what is closed is the target, or the document that it is part of."""
+        if closing.target == target:
             return True
-        documents = [self._origins.of_attribute(one[5:]) or "" for one in (place, closing.place)]
+        documents = [self._origins.of_attribute(one[5:]) or "" for one in (target, closing.target)]
         return all(one.startswith(known().documents) for one in documents)
 
-    def _origin(self, spot: Spot) -> str | None:
-        if spot.place.startswith("self."):
-            origin = self._origins.of_attribute(spot.place[5:])
+    def _origin(self, access: Access) -> str | None:
+        if access.target.startswith("self."):
+            origin = self._origins.of_attribute(access.target[5:])
             return None if (origin or "").startswith(known().fields) else origin
-        if spot.place.startswith("spider."):
+        if access.target.startswith("spider."):
             return None
-        module = spot.function.module
-        value = module.values.get(spot.place)
+        module = access.function.module
+        value = module.values.get(access.target)
         return self._origins.of(value, module.scope) if value is not None else "list()"
 
-    def _is_change(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
-        if spot.use not in _CHANGES:
-            return _is_document(origin) and spot.method in known().filling
-        if spot.use is Use.ADVANCE:
+    def _is_change(self, access: Access, origin: str | None, every: Sequence[Access]) -> bool:
+        if access.kind not in _CHANGES:
+            return _is_document(origin) and access.method in known().filling
+        if access.kind is AccessKind.ADVANCE:
             return origin is None or not origin.startswith(_ENDLESS)
-        if spot.use is Use.ASSIGN:
-            return self._is_remembered(spot)
-        if spot.use is Use.AUGMENT:
+        if access.kind is AccessKind.ASSIGN:
+            return self._is_remembered(access)
+        if access.kind is AccessKind.AUGMENT:
             return True
-        return self._takes_in(spot, origin, every)
+        return self._takes_in(access, origin, every)
 
-    def _takes_in(self, spot: Spot, origin: str | None, every: Sequence[Spot]) -> bool:
-        """Whether the place is a container of this process: a session has ``add`` as well."""
+    def _takes_in(self, access: Access, origin: str | None, every: Sequence[Access]) -> bool:
+        """Return whether the target is a container of this process: a session has ``add``, too."""
         made_of = (*known().documents, *known().indexes)
         if origin in known().containers or (origin or "").startswith(made_of):
             return True
         if origin is None or origin in _SCALARS:
-            is_own = spot.place.startswith("self.")
-            is_known = spot.place[5:] in self._origins.assignments if is_own else True
-            plain = {Use.MEMBER, Use.LENGTH}
-            return not is_known or any(one.use in plain for one in every) or appends(spot)
+            is_own = access.target.startswith("self.")
+            is_known = access.target[5:] in self._origins.assignments if is_own else True
+            plain = {AccessKind.MEMBER, AccessKind.LENGTH}
+            return not is_known or any(one.kind in plain for one in every) or access.appends
         # Of a class that is not known: one that is asked whether it has an item has kept it.
         is_shared = origin.partition(".")[0] in known().shared
-        return not is_shared and any(one.use is Use.MEMBER for one in every)
+        return not is_shared and any(one.kind is AccessKind.MEMBER for one in every)
 
-    def _is_remembered(self, spot: Spot) -> bool:
-        """An assignment that carries something of this item, or of its time, to the next."""
-        value = spot.value
-        if value is None or isinstance(value, ast.Constant) or is_default(value, spot.node):
+    def _is_remembered(self, access: Access) -> bool:
+        """Return whether an assignment carries something of this item, or its time, to the next."""
+        value = access.value
+        if value is None or isinstance(value, ast.Constant) or _is_default(value, access.node):
             return False
-        if mentions(value, spot.node):
+        if mentions(value, access.node):
             return True
-        if self._origins.of(value, spot.function) in _CLOCKS:
+        if self._origins.of(value, access.function) in _CLOCKS:
             return True
-        return bool(names_in(value) & self._carried(spot.function))
-
-    def _carried(self, function: Function) -> set[str]:
-        """Locals that depend on the item."""
-        carried = set(function.parameters) - GIVEN
-        for _ in range(2):
-            for name, values in function.values.items():
-                if any(names_in(value) & carried for value in values):
-                    carried.add(name)
-        return carried
+        return bool(names_in(value) & access.function.names_of_item(2))
 
     def _is_held(
         self,
-        changes: Sequence[Spot],
-        looks: Sequence[Spot],
-        items: Sequence[Spot],
-        closing: Sequence[Spot],
+        changes: Sequence[Access],
+        looks: Sequence[Access],
+        items: Sequence[Access],
+        closing: Sequence[Access],
         origin: str | None,
     ) -> bool:
-        gathers = any(spot.use in (Use.COLLECT, Use.STORE, Use.CALL) for spot in changes)
+        gathers = any(
+            access.kind in (AccessKind.COLLECT, AccessKind.STORE, AccessKind.CALL)
+            for access in changes
+        )
         gathers = gathers or origin in (known().containers | {"str", "bytes", "tuple"})
         gathers = gathers or _is_document(origin)
-        if not gathers and any(isinstance(spot.value, (ast.List, ast.Tuple)) for spot in changes):
-            gathers = True
-        if not gathers:
+        if not gathers and not any(isinstance(one.value, (ast.List, ast.Tuple)) for one in changes):
             return False
-        if any(spot.use not in (Use.LENGTH, Use.CLEAR, Use.MEMBER) for spot in closing):
+        if any(
+            access.kind not in (AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.MEMBER)
+            for access in closing
+        ):
             return True
-        is_emptied = any(empties(spot) for spot in items)
-        uses = {spot.use for spot in looks}
-        return is_emptied and Use.READ in uses and Use.MEMBER not in uses
-
-
-def _place(spot: Spot) -> str:
-    return spot.place
+        is_emptied = any(access.empties for access in items)
+        looked = {access.kind for access in looks}
+        return is_emptied and AccessKind.READ in looked and AccessKind.MEMBER not in looked
 
 
 def _is_document(origin: str | None) -> bool:
     return origin is not None and origin.startswith(known().documents)
+
+
+def _is_default(value: ast.expr, target: ast.AST) -> bool:
+    """Return whether it is ``self.x = self.x or …``, which stays what it is once it is anything."""
+    is_or = isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or)
+    return is_or and ast.unparse(value.values[0]) == ast.unparse(target)  # type: ignore[attr-defined]
+
+
+def kept_by_delegates(origins: Origins, state: State) -> dict[str, Kind]:
+    """Map ``self.helper.seen`` to what it is, for objects of other classes of the project."""
+    found: dict[str, Kind] = {}
+    for name, assigned in origins.assignments.items():
+        target = f"self.{name}"
+        classes = {cls for value, function in assigned if (cls := _class_of(value, function))}
+        if len(classes) == 1 and target not in state.kinds:
+            kinds = _kinds_in(classes.pop(), target, state)
+            found |= {f"{target}.{one[5:]}": kind for one, kind in kinds.items()}
+    return found
+
+
+def _kinds_in(cls: type, target: str, state: State) -> dict[str, Kind]:
+    source = read_source(cls)
+    at_item = {*_called(state.items, target), *_SILENT}
+    inner = State(source, Origins(source), at_item, _called(state.closing, target))
+    return {one: kind for one, kind in inner.kinds.items() if one.startswith("self.")}
+
+
+def _called(uses: Iterable[Access], target: str) -> set[str]:
+    return {access.method for access in uses if access.target == target and access.method}
+
+
+def _class_of(value: ast.expr, function: Function) -> type | None:
+    """Return the class, if *value* makes an object of one of the project."""
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name):
+        return None
+    if function.is_local(value.func):
+        return None
+    live = function.module.live(value.func.id)
+    return live if isinstance(live, type) else None

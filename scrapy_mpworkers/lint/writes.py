@@ -1,4 +1,4 @@
-"""Files that a pipeline writes: kept open, opened in each process, or appended to by each item."""
+"""Finds what a pipeline writes: files that workers share, and what is committed only at the end."""
 
 from __future__ import annotations
 
@@ -7,29 +7,23 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from scrapy_mpworkers.lint.code import GIVEN, Function
+from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Finding, Kind
 from scrapy_mpworkers.lint.known_modules import Opener, known
-from scrapy_mpworkers.lint.source import Source
-from scrapy_mpworkers.lint.state import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS, Source
+from scrapy_mpworkers.lint.syntax import find, is_none, names_in
 
 #: ``wb``, ``a+``, ``w:gz``.
 _MODE = re.compile(r"[rwax][bt+U]*([:|]\w*)?")
 #: Words in a file's name that make it another one in each process.
 _OF_A_PROCESS = frozenset(
-    {
-        "getpid",
-        "uuid1",
-        "uuid4",
-        "mkstemp",
-        "mkdtemp",
-        "mktemp",
-        "NamedTemporaryFile",
-        "TemporaryFile",
-    }
-    | {"TemporaryDirectory", "token_hex", "gettempdir"}
+    {"getpid", "uuid1", "uuid4", "mkstemp", "mkdtemp", "mktemp", "token_hex", "gettempdir"}
+    | {"NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory"}
 )
+#: Methods that write to a database, and words that make it commit without being told.
+_WRITING = frozenset({"add", "execute", "executemany", "merge", "add_all", "bulk_insert_mappings"})
+_AT_ONCE = frozenset({"autocommit", "isolation_level", "begin"})
 
 
 class _Opening(NamedTuple):
@@ -39,7 +33,7 @@ class _Opening(NamedTuple):
 
 
 def file_finding(source: Source, origins: Origins, has_buffer: bool) -> Finding | None:
-    """What files the pipeline writes that other workers write as well.
+    """Find the files that a pipeline writes and other workers write as well.
 
     Args:
         has_buffer: it holds items until it is closed; the file that they go to is part of that.
@@ -73,13 +67,13 @@ def _shared(source: Source, origins: Origins, has_buffer: bool) -> Iterator[_Ope
 
 def _openings(functions: list[Function], origins: Origins) -> Iterator[_Opening]:
     for function in functions:
-        for node in function.nodes:
-            if isinstance(node, ast.Call) and (mode := mode_of(node, function, origins)):
-                yield _Opening(node, mode, function)
+        for call in find(function.nodes, ast.Call):
+            if mode := mode_of(call, function, origins):
+                yield _Opening(call, mode, function)
 
 
 def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
-    """The mode that a call opens a file for writing with; empty if it does not."""
+    """Return the mode that a call opens a file for writing with; empty if it does not."""
     origin = origins.of(call, function) or ""
     name = getattr(call.func, "attr", "")
     opener = known().openers.get(origin)
@@ -96,7 +90,7 @@ def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
 
 
 def writing_mode(call: ast.Call, place: int | None, names: Collection[str]) -> str:
-    """Return the mode among the arguments, if it is one and writes."""
+    """Return the mode among the arguments, if it is one and writes; empty if not."""
     mode = _argument(call, place, names)
     text = mode.value if isinstance(mode, ast.Constant) else "r"
     if not isinstance(text, str) or not _MODE.fullmatch(text):
@@ -107,10 +101,10 @@ def writing_mode(call: ast.Call, place: int | None, names: Collection[str]) -> s
 def _is_no_file(
     call: ast.Call, opener: Opener | None, function: Function, origins: Origins
 ) -> bool:
-    """Tell whether the target is memory, a device, or a file that something else has opened."""
+    """Return whether it writes to memory, a device, or a file that something else has opened."""
     place = None if opener is None else opener.fileobj
     given = _argument(call, place, {"fileobj"})
-    if given is not None and not (isinstance(given, ast.Constant) and given.value is None):
+    if given is not None and not is_none(given):
         return True
     is_method = opener is not None and opener.mode == 0  # of a path
     of_path = call.func.value if is_method and isinstance(call.func, ast.Attribute) else None
@@ -119,10 +113,10 @@ def _is_no_file(
 
 
 def _is_nobodys(target: ast.expr, function: Function, origins: Origins) -> bool:
-    """Tell whether a path, a file object, or something made of one is no file of a disk."""
-    inside = [one for one in ast.walk(target) if isinstance(one, ast.expr)]
+    """Return whether a path, a file object, or something made of one is no file of a disk."""
+    inside = find(target, ast.expr)
     values = [v for one in inside for v in (one, *function.values.get(getattr(one, "id", ""), []))]
-    names = [one.value for one in values if isinstance(one, ast.Constant)]
+    names = [one.value for one in find(values, ast.Constant)]
     if any(isinstance(name, str) and name.lower() in known().no_files_by_name for name in names):
         return True
     return any((origins.of(one, function) or "").startswith(known().no_files) for one in inside)
@@ -157,25 +151,19 @@ def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> b
 
 
 def _names_item(opening: _Opening, source: Source) -> bool:
-    """Whether the file's name depends on what the method was given: a file for each item."""
-    function = opening.function
-    carried = set(function.parameters) - GIVEN
-    for _ in range(3):
-        for name, values in function.values.items():
-            if any(_words(value) & carried for value in values):
-                carried.add(name)
+    """Return whether the name depends on what the method was given: each item has its file."""
+    depending = opening.function.names_of_item(3)
     of_name = [opening.call.func, *opening.call.args[:1]]
-    return any(_words(node) & carried for node in of_name)
+    return any(names_in(node) & depending for node in of_name)
 
 
 def _kept_in(opening: _Opening, source: Source) -> str | None:
-    """The attribute that holds the file, or what was made of it, directly or by a local."""
+    """Return the attribute that holds the file, or what was made of it, directly or by a local."""
     function = opening.function
     locals_ = {name for name, values in function.values.items() if opening.call in _all(values)}
-    for node in function.nodes:
-        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
-            continue
-        holds = opening.call in _all([node.value]) or _words(node.value) & locals_
+    for node in find(function.nodes, (ast.Assign, ast.AnnAssign)):
+        value = node.value
+        holds = value and (opening.call in _all([value]) or names_in(value) & locals_)
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         for target in targets if holds else ():
             while isinstance(target, ast.Subscript):
@@ -194,5 +182,31 @@ def _all(values: list[ast.expr]) -> list[ast.AST]:
     return [node for value in values for node in ast.walk(value)]
 
 
-def _words(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+def committed_at_close(source: Source, origins: Origins) -> set[str]:
+    """Collect the attributes whose ``commit`` is called in ``close_spider``, and not before."""
+    at_item = source.reachable(ITEM_METHODS)
+    calls = {name for name, _ in _calls(at_item, origins)}
+    if not calls & _WRITING or "commit" in calls or _commits_at_once(source):
+        return set()
+    at_close = _calls(source.reachable(CLOSE_METHODS), origins)
+    return {f"self.{owner}" for name, owner in at_close if name == "commit" and owner}
+
+
+def _calls(functions: list[Function], origins: Origins) -> Iterator[tuple[str, str]]:
+    """Yield (method, attribute of the pipeline that it is called on, or nothing)."""
+    for function in functions:
+        for call in find(function.nodes, ast.Call):
+            if isinstance(call.func, ast.Attribute):
+                owner = call.func.value
+                is_own = isinstance(owner, ast.Attribute) and origins.is_own(owner.value, function)
+                yield call.func.attr, owner.attr if is_own else ""  # type: ignore[attr-defined]
+
+
+def _commits_at_once(source: Source) -> bool:
+    functions = source.reachable([*OPEN_METHODS, *ITEM_METHODS])
+    words = {
+        getattr(node, "arg", None) or getattr(node, "attr", None)
+        for function in functions
+        for node in function.nodes
+    }
+    return bool(words & _AT_ONCE)

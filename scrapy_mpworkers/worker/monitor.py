@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from time import perf_counter, process_time
@@ -42,7 +42,7 @@ _CONTAINERS = (list, set, dict, deque)  # and what derives from them
 
 
 def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
-    """Warn of what the source tells of the pipelines of a level, and watch for the rest."""
+    """Warn of what a level's pipelines do wrong by their source, and watch for the rest."""
     classes: list[type] = [type(one) for hop in hops for one in hop.middlewares]
     reports = {cls: inspect(cls) for cls in classes}
     for line in lines_for(list(reports.values()), placement):
@@ -58,17 +58,17 @@ def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) ->
     """Warn of pipelines whose source shows that they use what has not come to this worker.
 
     Args:
-        missing: that, as the inspection calls it, and why.
+        missing: what has not come, as the inspection calls it, and why.
     """
     classes: set[type] = {type(one) for hop in hops for one in hop.middlewares}
     for cls in classes:
-        for what in filter(missing.__contains__, inspect(cls).touches):
+        for what in filter(missing.__contains__, inspect(cls).capabilities):
             line = "%s uses %s, which is not available in a worker: it could not be sent there (%s)"
             logger.warning(line, name_of(cls), what, missing[what])
 
 
 class UsageMonitor:
-    """Stands before a hop's methods until it has seen enough."""
+    """Watches a hop's items in place of its methods until it has seen enough."""
 
     def __init__(
         self, hop: HopPipelines, reports: dict[type, Report], placement: Placement
@@ -96,12 +96,10 @@ class UsageMonitor:
 
     def _look(self, before: tuple[float, float]) -> None:
         if self._times is not None and self._times.is_done(before, _clocks()):
-            if self._times.waits:
-                self._warn_of_waiting(self._times)
+            self._warn_of_waiting(self._times)
             self._times = None
         if self._shapes is not None and self._shapes.is_done():
-            for name, attribute, size in self._shapes.grown():
-                self._warn_of_growth(name, attribute, size)
+            self._warn_of_growth(self._shapes)
             self._shapes = None
         self._end_if_done()
 
@@ -111,6 +109,8 @@ class UsageMonitor:
                 self._hop.__dict__.pop(name, None)
 
     def _warn_of_waiting(self, times: Times) -> None:
+        if not times.waits:
+            return
         names = ", ".join(name_of(type(one)) for one in self._hop.middlewares)
         # Each worker has figures of its own; the first to say it says it for all.
         logger.warning(
@@ -123,36 +123,35 @@ class UsageMonitor:
             extra={"said_once": f"waits {names}"},
         )
 
-    def _warn_of_growth(self, name: str, attribute: str, size: int) -> None:
-        what = f"has added to self.{attribute} with the first {SHAPED} items (it has {size} now)"
-        line = remembers(name, what, self._placement)
-        logger.warning("%s", line, extra={"said_once": f"grows {name} {attribute}"})
+    def _warn_of_growth(self, shapes: Shapes) -> None:
+        for name, attribute, size in shapes.grown():
+            now = f"(it has {size} now)"
+            what = f"has added to self.{attribute} with the first {SHAPED} items {now}"
+            line = remembers(name, what, self._placement)
+            logger.warning("%s", line, extra={"said_once": f"grows {name} {attribute}"})
 
 
 class Shapes:
-    """The sizes of what pipelines keep, from item to item."""
+    """Compares the sizes of what pipelines keep from item to item."""
 
     def __init__(self, pipelines: Sequence[Any], reports: dict[type, Report]) -> None:
         self._pipelines = [(one, reports[type(one)].known) for one in pipelines]
-        self._sizes: dict[tuple[str, str], int] | None = None
-        self._grew: dict[tuple[str, str], int] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._grew: Counter[tuple[str, str]] = Counter()
         self._count = 0
 
     def is_done(self) -> bool:
-        """Look once more; whether that was the last time."""
-        sizes = self._now()
-        if self._sizes is not None:
-            for one, size in sizes.items():
-                if size > self._sizes.get(one, 0):
-                    self._grew[one] = self._grew.get(one, 0) + 1
-        self._sizes = sizes
+        """Look once more, and return whether that was the last time."""
+        before, self._sizes = self._sizes, self._now()
+        if self._count > 0:
+            self._grew.update(one for one, n in self._sizes.items() if n > before.get(one, 0))
         self._count += 1
         return self._count == SHAPED
 
     def grown(self) -> list[tuple[str, str, int]]:
-        """(class, attribute, size) of what most items have added to."""
-        sizes = self._sizes or {}
-        return [(*one, sizes.get(one, 0)) for one, count in self._grew.items() if count >= GROWING]
+        """List (class, attribute, size) of what most items have added to."""
+        most = [one for one, count in self._grew.items() if count >= GROWING]
+        return [(*one, self._sizes.get(one, 0)) for one in most]
 
     def _now(self) -> dict[tuple[str, str], int]:
         return {
@@ -164,7 +163,7 @@ class Shapes:
 
 
 class Times:
-    """Wall and CPU time of the first items, in seconds."""
+    """Adds up wall and CPU time of the first items, in seconds."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -172,7 +171,7 @@ class Times:
         self.cpu = 0.0
 
     def is_done(self, before: tuple[float, float], after: tuple[float, float]) -> bool:
-        """Add one item; whether it was the last."""
+        """Add one item, and return whether it was the last."""
         self.wall += after[0] - before[0]
         self.cpu += after[1] - before[1]
         self.count += 1
@@ -180,12 +179,12 @@ class Times:
 
     @property
     def waits(self) -> bool:
-        """Whether the items mostly waited, and long enough to speak of it."""
+        """Return whether the items mostly waited, and long enough to speak of it."""
         return self.wall > WORTH_SAYING_SECONDS * self.count and self.cpu < CPU_SHARE * self.wall
 
 
 def _size(container: Any) -> int:
-    """How much is in it. A class of the user may have a ``__len__`` that fails: no item's fault."""
+    """Return its length; a ``__len__`` of the user that fails is no item's fault."""
     try:
         return len(container)
     except Exception:
@@ -193,7 +192,7 @@ def _size(container: Any) -> int:
 
 
 def _attributes(pipeline: Any) -> dict[str, Any]:
-    """Its own and those of its classes."""
+    """Return its own attributes and those of its classes."""
     found: dict[str, Any] = {}
     for base in reversed(type(pipeline).__mro__[:-1]):
         found |= vars(base)
@@ -201,13 +200,16 @@ def _attributes(pipeline: Any) -> dict[str, Any]:
 
 
 def _clocks() -> tuple[float, float]:
-    """Wall time and CPU time. What this process waited for a CPU is not part of the first: on a
-    busy machine it is no sign of waiting for others."""
+    """Read wall time and CPU time.
+
+    What this process waited for a CPU is not part of the first: on a busy machine it is no sign of
+    waiting for others.
+    """
     return perf_counter() - _queued(), process_time() + _of_children()
 
 
 def _of_children() -> float:
-    """CPU time of programs that pipelines have run to their end."""
+    """Return the CPU time, in seconds, of programs that pipelines have run to their end."""
     if sys.platform == "win32":
         return 0.0
     import resource
@@ -217,7 +219,7 @@ def _of_children() -> float:
 
 
 def _queued() -> float:
-    """Seconds that this thread was ready to run and had no CPU, where the kernel tells."""
+    """Return the seconds that this thread waited for a CPU, where the kernel tells."""
     try:
         with open("/proc/thread-self/schedstat") as file:
             return int(file.read().split()[1]) / 1e9

@@ -15,7 +15,7 @@ from scrapy.settings import Settings
 from system.crawls.harness import PROJECT, Ended, Launcher, World
 
 from scrapy_mpworkers.commands.check import check_settings
-from scrapy_mpworkers.commands.findings import picture
+from scrapy_mpworkers.commands.findings import findings
 from scrapy_mpworkers.validators import backends
 
 WORLD = World("asyncio", "forkserver")
@@ -302,4 +302,4 @@ def test_a_pipeline_beside_the_workers_that_cannot_be_imported_is_found() -> Non
     check = check_settings(settings, Spider)
 
     assert check.would_fail == 1
-    assert "No module named 'no_such_shop'" in picture(check, "these settings")
+    assert "No module named 'no_such_shop'" in findings(check, "these settings")

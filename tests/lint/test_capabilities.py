@@ -36,7 +36,7 @@ from .pipelines import names, reaching, stateless, waiting
     ],
 )
 def test_what_is_touched_is_named(pipeline: type, touched: list[str]) -> None:
-    assert list(inspect(pipeline).touches) == touched
+    assert list(inspect(pipeline).capabilities) == touched
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_name_means_what_it_means_where_it_stands(pipeline: type) -> None:
     report = inspect(pipeline)
 
     assert (report.failures, report.error) == ((), "")
-    assert set(report.touches) <= {"settings['WORD']"}
+    assert set(report.capabilities) <= {"settings['WORD']"}
 
 
 PIPELINE = """
@@ -116,5 +116,5 @@ def test_a_project_may_be_called_like_anything(
 
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
-    assert (report.failures, report.touches, report.findings) == ((), (), ())
+    assert (report.failures, report.capabilities, report.findings) == ((), (), ())
     assert not report.unread

@@ -1,9 +1,14 @@
-"""Finds the names that statements bind, and where imported ones come from."""
+"""Asks small questions of syntax trees, and knows nothing of the modules around them."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeGuard, TypeVar, overload
+
+Node = TypeVar("Node", bound=ast.AST)
+Other = TypeVar("Other", bound=ast.AST)
+Nodes = ast.AST | Iterable[ast.AST]  #: a tree, or nodes that have been listed already
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 #: What binds a name without an assignment.
@@ -15,7 +20,46 @@ _SCOPES = (
 )
 
 
+@overload
+def find(nodes: Nodes, kind: type[Node], test: Callable[[Node], bool] = ...) -> list[Node]: ...
+@overload
+def find(
+    nodes: Nodes, kind: tuple[type[Node], type[Other]], test: Callable[[Node | Other], bool] = ...
+) -> list[Node | Other]: ...
+def find(nodes: Nodes, kind: object, test: Callable[..., bool] = lambda node: True) -> object:
+    """List the nodes of a type, or of two, that pass *test*."""
+    every = ast.walk(nodes) if isinstance(nodes, ast.AST) else nodes
+    return [node for node in every if isinstance(node, kind) and test(node)]  # type: ignore[arg-type]
+
+
+def names_in(nodes: Nodes) -> set[str]:
+    """Collect the names that an expression uses."""
+    return {name.id for name in find(nodes, ast.Name)}
+
+
+def mentions(value: ast.AST, part: ast.AST) -> bool:
+    """Return whether *part*, such as ``self.x``, occurs in *value*."""
+    text = ast.unparse(part)
+    return bool(find(value, type(part), lambda node: ast.unparse(node) == text))
+
+
+def is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    """Return whether *node* is a call of the plain name, such as ``super()``."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == name
+
+
+def is_none(node: ast.AST) -> bool:
+    """Return whether *node* is ``None``."""
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def text_of(node: ast.AST) -> str:
+    """Return the value of a literal text, and ``?`` for all else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "?"
+
+
 def assigned_names(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield (name, value) of each assignment to a name."""
     for node in body:
         for target, value in bindings(node):
             if isinstance(target, ast.Name):
@@ -62,7 +106,7 @@ def top_level(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(target, value) of every kind of assignment."""
+    """Yield (target, value) of every kind of assignment."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             yield target, node.value
@@ -75,6 +119,7 @@ def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def all_parameters(function: ast.Lambda | FunctionNode) -> set[str]:
+    """Collect the names of all parameters, ``*args`` and ``**kwargs`` included."""
     args = function.args
     listed = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     return {one.arg for one in listed if one is not None}

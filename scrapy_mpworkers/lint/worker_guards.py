@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from scrapy_mpworkers.lint.names import FunctionNode
+from scrapy_mpworkers.lint.syntax import FunctionNode
 
 #: The variable that is set in workers, and its value there.
 IN_WORKER, _VALUE = "MPWORKERS_IN_WORKER", "1"
@@ -16,7 +16,7 @@ _DEFERRED = ast.Lambda | FunctionNode
 
 
 class Guards:
-    """Tells which nodes run where the variable is set.
+    """Tells which nodes of a module run where the variable is set.
 
     Args:
         values: what is assigned to the names of the module.
@@ -39,7 +39,8 @@ class Guards:
         if isinstance(node, (ast.If, ast.IfExp, ast.While)):
             yield from self._of(node.test)
             for branch in self._taken(node):
-                yield from self._of_branch(branch)
+                many = isinstance(branch, list)
+                yield from self.run_in_worker(branch) if many else self._of(branch)
         elif isinstance(node, ast.BoolOp):
             for value in self._tried(node):
                 yield from self._of(value)
@@ -47,17 +48,10 @@ class Guards:
             for child in ast.iter_child_nodes(node):
                 yield from self._of(child)
 
-    def _of_branch(self, branch: ast.expr | list[ast.stmt]) -> Iterator[ast.AST]:
-        return self.run_in_worker(branch) if isinstance(branch, list) else self._of(branch)
-
     def _taken(self, node: ast.If | ast.IfExp | ast.While) -> list[Any]:
         """List the branches that may be taken."""
-        holds = self._truth(node.test)
-        return [
-            branch
-            for branch, when in ((node.body, True), (node.orelse, False))
-            if holds in (when, None)
-        ]
+        branches = {True: [node.body], False: [node.orelse], None: [node.body, node.orelse]}
+        return branches[self._truth(node.test)]
 
     def _tried(self, node: ast.BoolOp) -> Iterator[ast.expr]:
         """List the values of ``a and b and c`` that may be computed."""
@@ -68,7 +62,7 @@ class Guards:
                 return
 
     def _leaves(self, statement: ast.stmt) -> bool:
-        """Tell whether nothing runs behind it, as behind a ``return`` that workers come to."""
+        """Return whether nothing runs behind it, as behind a ``return`` that workers come to."""
         if isinstance(statement, (ast.Return, ast.Raise)):
             return True
         if isinstance(statement, ast.If) and self._truth(statement.test) is not None:
@@ -116,8 +110,9 @@ class Guards:
             return _UNKNOWN
         if isinstance(operator, (ast.Eq, ast.Is)):
             return _is_same(left, other)
-        is_unequal = isinstance(operator, (ast.NotEq, ast.IsNot))
-        return not _is_same(left, other) if is_unequal else _UNKNOWN
+        if isinstance(operator, (ast.NotEq, ast.IsNot)):
+            return not _is_same(left, other)
+        return _UNKNOWN
 
     def _looked_up(self, node: ast.expr, depth: int) -> Any:
         """Compute ``os.environ["…"]``, ``os.environ.get("…")``, ``os.getenv("…")``, ``bool(…)``."""

@@ -30,7 +30,7 @@ _MUTATORS = frozenset(
 def changed_state(
     classes: Iterable[type], modules: Iterable[str], settings_module: str | None = None
 ) -> list[str]:
-    """The paths of what was changed, such as ``shop.pipelines.CONFIG``.
+    """List the paths of what was changed, such as ``shop.pipelines.CONFIG``.
 
     Args:
         classes: whose attributes are looked at.
@@ -46,7 +46,7 @@ def changed_state(
 
 
 def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
-    """The modules that this process has imported, each with those of its package that it uses."""
+    """List modules that this process has imported, each with those of its package that it uses."""
     found: dict[ModuleType, None] = {}
     for name in names:
         module = sys.modules.get(name)
@@ -84,7 +84,7 @@ def _tree(module: ModuleType) -> ast.Module:
 
 
 def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:
-    """The names that a statement of *body* assigns a literal to."""
+    """Map the names that a statement of *body* assigns a literal to."""
     found: dict[str, Any] = {}
     for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -99,8 +99,7 @@ def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:
 
 
 def _changed_by_code(tree: ast.Module) -> set[str]:
-    """The names that code of a module assigns a second time, deletes from, or adds to: workers run
-    it as well."""
+    """Collect the names that a module's code assigns twice or changes: workers run it as well."""
     stored: Counter[str] = Counter()
     changed: set[str] = set()
     for node in ast.walk(tree):
@@ -119,7 +118,7 @@ def _changed_by_code(tree: ast.Module) -> set[str]:
 
 
 def _name(node: ast.expr) -> str:
-    """The last part of what an expression names."""
+    """Return the last part of what an expression names."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
