@@ -191,7 +191,7 @@ def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -
         for why in _unusable(options.dead_letters):
             yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
     if hops and options.journal:
-        yield from _of_journal(Path(crawler.settings["JOBDIR"]))
+        yield from _of_journal(Path(crawler.settings["JOBDIR"]), crawler)
 
 
 def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
@@ -219,7 +219,7 @@ def _of_initializer(path: str) -> Iterator[str]:
         yield f"MPWORKERS_INITIALIZER is {path!r}, but {type(error).__name__}: {error}."
 
 
-def _of_journal(folder: Path) -> Iterator[str]:
+def _of_journal(folder: Path, crawler: Crawler) -> Iterator[str]:
     path = folder / FILE_NAME
     problems = [f"MPWORKERS_JOURNAL is True, but {why}." for why in _unusable(path)]
     yield from problems
@@ -231,7 +231,7 @@ def _of_journal(folder: Path) -> Iterator[str]:
             with suppress(FileNotFoundError):
                 shutil.copy2(companion, copy)
         try:
-            Journal(Path(copy), lambda: True).release()
+            Journal(Path(copy), crawler).release()
         except (MPWorkersError, OSError) as error:
             yield str(error).replace(copy, str(folder))
 

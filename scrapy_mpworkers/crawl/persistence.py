@@ -56,9 +56,7 @@ class Persistence:
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
     def _own_journal(self) -> Journal:
-        crawler = self._crawler
-        # Scrapy says of a crawl that failed while it was built that it is not crawling.
-        return Journal(Path(crawler.settings["JOBDIR"]), lambda: bool(crawler.crawling))
+        return Journal(Path(self._crawler.settings["JOBDIR"]), self._crawler)
 
     def start(self, codec: ParentCodec, loop: EventLoop) -> None:
         """The crawl begins: *codec* opens frames of an earlier run."""

@@ -1,4 +1,4 @@
-"""One crawl at a time has a journal: two would process each other's items.
+"""A lock gives one crawl at a time the journal: two would process each other's items.
 
 The lock is the kernel's, on a file that says who has it. It ends with its process, however that
 ends, so that a crawl which was killed can be resumed at once.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
+
+from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.stores.private_files import names, open_private, try_to_lock
@@ -25,7 +26,7 @@ class JobLock:
 
     Args:
         folder: the ``JOBDIR``.
-        is_running: whether the crawl that has the lock may still use the journal. One that failed
+        crawler: of the crawl that has the lock, until it is no longer crawling. A crawl that failed
             while it was built has not always said so.
 
     Raises:
@@ -38,13 +39,14 @@ class JobLock:
     # The kernel's lock is one for the whole process.
     _here: ClassVar[weakref.WeakValueDictionary[Path, JobLock]] = weakref.WeakValueDictionary()
 
-    def __init__(self, folder: Path, is_running: Callable[[], bool]) -> None:
+    def __init__(self, folder: Path, crawler: Crawler) -> None:
         self._path = folder.resolve() / FILE_NAME
-        self._is_running = is_running
+        self._crawler = crawler
         self._pid = os.getpid()  # a forked child inherits this object, but not the lock
         other = self._here.get(self._path)
         if other is not None and other._pid == self._pid and other._finalizer.alive:
-            if other._is_running():
+            # Scrapy says of a crawl that failed while it was built that it is not crawling.
+            if other._crawler.crawling:
                 raise _in_use(folder, "this process")
             other.release()
         descriptor = self._locked(folder)

@@ -15,6 +15,8 @@ from threading import Thread
 from time import sleep
 from typing import NamedTuple, TypeAlias
 
+from scrapy.crawler import Crawler
+
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.stores.job_lock import JobLock
@@ -51,7 +53,7 @@ class Journal:
 
     Args:
         folder: the ``JOBDIR``.
-        is_running: whether the crawl is still to use it; asked when another one wants to.
+        crawler: of the crawl, which uses the journal until it is no longer crawling.
 
     Attributes:
         left: what an earlier run has left, oldest first.
@@ -60,12 +62,12 @@ class Journal:
         JournalError: its file cannot be used, or another crawl is using it.
     """
 
-    def __init__(self, folder: Path, is_running: Callable[[], bool]) -> None:
+    def __init__(self, folder: Path, crawler: Crawler) -> None:
         path = folder / FILE_NAME
         try:
             # First of all: SQLite has locks that this process would lose if it closed a second
             # descriptor of the file.
-            self._lock = JobLock(folder, is_running)
+            self._lock = JobLock(folder, crawler)
             self._file = JournalFile(path)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the journal {path} cannot be used: {error}") from error

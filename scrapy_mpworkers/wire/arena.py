@@ -28,22 +28,23 @@ class Arena:
     The memory is not in /dev/shm, which is small in containers and kills whoever writes more than
     it holds.
 
+    Args:
+        size: bytes that it holds.
+        fd: of the memory; without one it is made.
+
     Raises:
         OSError: there is no such memory here.
     """
 
-    def __init__(self, size: int = ARENA_BYTES) -> None:
-        self.fd = os.memfd_create("mpworkers-frames")
+    def __init__(self, size: int = ARENA_BYTES, fd: int = -1) -> None:
+        self.fd = os.memfd_create("mpworkers-frames") if fd < 0 else fd
         try:
             os.ftruncate(self.fd, _MARGIN + size)
-            self._map(self.fd, size)
+            self._memory = mmap.mmap(self.fd, _MARGIN + size)
         except BaseException:
             self.close_fd()
             raise
-
-    def _map(self, fd: int, size: int) -> None:
         self._size = size
-        self._memory = mmap.mmap(fd, _MARGIN + size)
         self._done = memoryview(self._memory)[:8].cast("Q")
         self._frames = memoryview(self._memory)[_MARGIN:]
         # Of the writer: where the frames of messages are that the reader may not have done with,
@@ -53,15 +54,9 @@ class Arena:
         # Of the reader: messages that it has read.
         self._read = 0
 
-    def __getstate__(self) -> Any:
+    def __reduce__(self) -> Any:
         # Only while a process is being started.
-        return reduction.DupFd(self.fd), self._size
-
-    def __setstate__(self, state: Any) -> None:
-        duplicate, size = state
-        self.fd = duplicate.detach()
-        self._map(self.fd, size)
-        self.close_fd()
+        return _received, (self._size, reduction.DupFd(self.fd))
 
     def close_fd(self) -> None:
         """Close the descriptor: the other process has been started, or never will be."""
@@ -111,6 +106,13 @@ class Arena:
         self._done.release()
         self._frames.release()
         self._memory.close()
+
+
+def _received(size: int, duplicate: Any) -> Arena:
+    """Map, in the process that is started, the memory of the one that starts it."""
+    arena = Arena(size, duplicate.detach())
+    arena.close_fd()
+    return arena
 
 
 def make_arena() -> Arena | None:

@@ -5,7 +5,7 @@ Each copy costs more than pickling them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 #: Bytes from which a frame is large: what a pickler does not gather but passes on
@@ -47,12 +47,15 @@ class StoredFrame(NamedTuple):
     results: tuple[bytes, ...] = ()
 
 
-class Sink(NamedTuple):
-    """A sink is the file that a pickler writes to, cheaper than a BytesIO.
+class Sink:
+    """A sink is the file that a pickler writes its pieces to, cheaper than a BytesIO.
 
     A small object comes in one piece. A ``bytes`` object of 64 KiB or more comes as a piece of its
     own, uncopied (``FRAME_SIZE_TARGET`` in CPython's _pickle.c); so does what can still be changed,
     a bytearray or the buffer of an array, of which a copy must be made at once.
     """
 
-    write: Callable[[bytes], None]
+    __slots__ = ("write",)
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.write = pieces.append

@@ -65,7 +65,7 @@ def encode_command(command: Command, arena: Arena | None = None) -> list[bytes]:
     copies.
     """
     found: list[bytes] = []
-    pickler = pickle.Pickler(Sink(found.append), protocol=5)
+    pickler = pickle.Pickler(Sink(found), protocol=5)
     if not isinstance(command, Batch):
         pickler.dump(command)
         return found

@@ -93,7 +93,7 @@ class Pickler(pickle.Pickler, Generic[_T]):
     def __init__(self) -> None:
         self._mark: bytes | None = None
         self._parts: list[bytes] = []
-        super().__init__(Sink(self._parts.append), protocol=5)
+        super().__init__(Sink(self._parts), protocol=5)
 
     def reducer_override(self, part: Any) -> Any:
         """Reduce *part*, for which pickle asks unless it is of the plainest types."""

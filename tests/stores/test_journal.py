@@ -11,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.stores.journal import Journal
@@ -41,7 +43,7 @@ BROKEN: dict[str, tuple[Any, ...]] = {
 
 
 def open_journal(folder: Path, running: bool = True) -> Journal:
-    return Journal(folder, lambda: running)
+    return Journal(folder, cast(Crawler, SimpleNamespace(crawling=running)))
 
 
 def execute(folder: Path, command: str, rows: list[tuple[Any, ...]]) -> None:
@@ -95,8 +97,9 @@ def test_journal_that_is_damaged_as_a_whole_is_refused_by_name(tmp_path: Path, d
 HOLDER = """
 import os, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from scrapy_mpworkers.stores.job_lock import JobLock
-lock = JobLock(Path(sys.argv[1]), lambda: True)
+lock = JobLock(Path(sys.argv[1]), SimpleNamespace(crawling=True))
 if not os.fork():
     sys.stdin.read()  # as what an application has forked, and outlives the crawl
     sys.exit()  # with the finalizers that it has inherited
@@ -160,12 +163,13 @@ def test_crawl_that_has_failed_at_its_start_is_in_nobodys_way(
 LOCKERS = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.stores.job_lock import JobLock
 folder, turns = Path(sys.argv[1]), 0
 while turns < 50:
     try:
-        lock = JobLock(folder, lambda: True)
+        lock = JobLock(folder, SimpleNamespace(crawling=True))
     except JournalError:
         continue
     mark = folder / "inside"
@@ -203,10 +207,11 @@ def test_lock_is_had_on_a_full_disk(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from scrapy_mpworkers.stores.job_lock import JobLock
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-JobLock(Path(sys.argv[1]), lambda: True).release()
+JobLock(Path(sys.argv[1]), SimpleNamespace(crawling=True)).release()
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
 
