@@ -87,11 +87,11 @@ def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
     if not begins:
         return ()
 
-    def place(point: _Point) -> tuple[int, int]:
+    def position(point: _Point) -> tuple[int, int]:
         route = max((n for n, begin in enumerate(begins) if begin <= point.order), default=0)
         return route, point.level
 
-    runs = groupby(_line(options), key=place)
+    runs = groupby(_line(options), key=position)
     return tuple(
         Hop(number, route, level, tuple(point.entry for point in run))
         for number, ((route, level), run) in enumerate(runs)

@@ -167,11 +167,11 @@ def _unpacked(row: tuple[Any, ...], blobs: dict[int, Any]) -> JournalRow:
 
 
 def _in_parts(
-    database: sqlite3.Connection, statement: str, places: str, rows: list[tuple[Any, ...]]
+    database: sqlite3.Connection, statement: str, placeholders: str, rows: list[tuple[Any, ...]]
 ) -> None:
     for begin in range(0, len(rows), _ROWS):
         part = rows[begin : begin + _ROWS]
-        command = statement.format(", ".join([places] * len(part)))
+        command = statement.format(", ".join([placeholders] * len(part)))
         database.execute(command, tuple(chain.from_iterable(part)))
 
 

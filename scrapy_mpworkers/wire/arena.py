@@ -73,28 +73,28 @@ class Arena:
         while self._seen < self._done[0]:
             self._seen += 1
             self._taken.popleft()
-        begin = place = self._lowest_gap(size)
+        begin = offset = self._lowest_gap(size)
         if begin + size > self._size:
             return None
         self._taken.append((begin, begin + size))
         for piece in pieces:
-            self._frames[place : place + len(piece)] = piece
-            place += len(piece)
+            self._frames[offset : offset + len(piece)] = piece
+            offset += len(piece)
         return begin
 
     def _lowest_gap(self, size: int) -> int:
         # The lowest: memory that was never used costs nothing.
-        place = 0
+        offset = 0
         for begin, end in sorted(self._taken):
-            if place + size <= begin:
+            if offset + size <= begin:
                 break
-            place = end
-        return place
+            offset = end
+        return offset
 
-    def frames(self, place: int) -> memoryview:
+    def frames(self, offset: int) -> memoryview:
         """Return the frames of the next message that has some here, good until :meth:`release`."""
         self._read += 1
-        return self._frames[place:]
+        return self._frames[offset:]
 
     def release(self) -> None:
         """Give up the frames of all messages that were read."""

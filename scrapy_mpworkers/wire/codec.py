@@ -7,7 +7,7 @@ that item and names the field (a queue would pickle later, in a thread, and lose
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
 from types import FunctionType, MethodType
@@ -145,9 +145,13 @@ class ParentCodec(Codec[Frame]):
             raise UnreadableError(f"its frame cannot be loaded: {named(error)}") from error
 
     def _by_today(self, blob: bytes) -> Any:
-        # Its module may have been mended since: the class of today has its name, not its code.
-        resolvers = {"imported": partial(_imported_by_name, self._by_today)}
-        return loads(blob, resolvers, importing.__name__)
+        def imported(
+            module: str, name: str, qualname: str, blob: bytes | None, mark: str | None = None
+        ) -> Any:
+            # Its module may have been mended since: the class of today has its name, not its code.
+            return importing.imported(module, name, qualname, blob, load=self._by_today)
+
+        return loads(blob, {"imported": imported}, importing.__name__)
 
     def _reopen(self, blob: bytes) -> Any:
         if blob not in self._reopened:
@@ -158,17 +162,6 @@ class ParentCodec(Codec[Frame]):
             except AttributeError:
                 self._reopened[blob] = by_value
         return self._reopened[blob]
-
-
-def _imported_by_name(
-    load: Callable[[bytes], Any],
-    module: str,
-    name: str,
-    qualname: str,
-    blob: bytes | None,
-    mark: str | None = None,
-) -> Any:
-    return importing.imported(module, name, qualname, blob, load=load)
 
 
 class _ParentPickler(Pickler[Frame]):
@@ -195,8 +188,8 @@ class _ParentPickler(Pickler[Frame]):
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, Response):
             self._handles.append(part)
-            place = len(self._handles) - 1
-            return tokens.response, (place, type(part), tokens.plain_response(part))
+            index = len(self._handles) - 1
+            return tokens.response, (index, type(part), tokens.plain_response(part))
         if isinstance(part, (type, FunctionType)) and id(part) not in self._importable:
             number = self._number_of(part)
             if number is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import cloudpickle
 
 from scrapy_mpworkers.wire.fingerprint import fingerprint
-from scrapy_mpworkers.wire.importing import Definable, Importing, Place, imported
+from scrapy_mpworkers.wire.importing import Binding, Definable, Importing, imported
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +91,12 @@ class Definitions:
         return bool(aged)
 
     def _define(self, obj: Any) -> int:
-        place = self._importing.elsewhere(obj)
-        blob, within = self._by_value(obj, place)
+        binding = self._importing.elsewhere(obj)
+        blob, within = self._by_value(obj, binding)
         number = self._numbers[id(obj)] = next(self._free_numbers)
         self.objects[number] = obj
         self._count(obj)
-        self.blobs[number] = pickle.dumps(_Imported(obj, place, blob)) if place else blob or b""
+        self.blobs[number] = pickle.dumps(_Imported(obj, binding, blob)) if binding else blob or b""
         numbers = []
         for part in within:
             with suppress(Exception):  # alone it may not cross; then nothing refers to it
@@ -115,12 +115,12 @@ class Definitions:
                 MANY,
             )
 
-    def _by_value(self, obj: Any, place: Place | None) -> tuple[bytes | None, list[type]]:
+    def _by_value(self, obj: Any, binding: Binding | None) -> tuple[bytes | None, list[type]]:
         pickler = _ByValue(obj, self._importing)
         try:
             return pickler.dumps(), pickler.within
         except Exception:
-            if place is None:
+            if binding is None:
                 raise
             return None, []
 
@@ -128,8 +128,8 @@ class Definitions:
 class _Imported:
     """Pickles as what a worker imports, if it can, and makes by value otherwise."""
 
-    def __init__(self, obj: Any, place: Place, blob: bytes | None) -> None:
-        self._wire = (*place, obj.__qualname__, blob, fingerprint(obj))
+    def __init__(self, obj: Any, binding: Binding, blob: bytes | None) -> None:
+        self._wire = (*binding, obj.__qualname__, blob, fingerprint(obj))
 
     def __reduce__(self) -> Any:
         return imported, self._wire
@@ -162,9 +162,9 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         """Tell cloudpickle what it has to know of *part*, or reduce it here."""
         self._luggage.take_along(part)
         if isinstance(part, type) and part is not self._obj and not self._importing.finds(part):
-            place = self._importing.elsewhere(part)
-            if place is not None:
-                return imported, (*place, part.__qualname__, None, fingerprint(part))
+            binding = self._importing.elsewhere(part)
+            if binding is not None:
+                return imported, (*binding, part.__qualname__, None, fingerprint(part))
             self.within.append(part)
         return super().reducer_override(part)
 

@@ -69,19 +69,19 @@ def encode_command(command: Command, arena: Arena | None = None) -> list[bytes]:
     if not isinstance(command, Batch):
         pickler.dump(command)
         return found
-    rows, place = command.rows, None
+    rows, offset = command.rows, None
     behind: list[bytes] = []
     if Large in map(type, map(_frame_of, rows)):
         large = [frame for frame in map(_frame_of, rows) if type(frame) is Large]
         behind = [piece for frame in large for piece in frame.pieces]
         if arena is not None:
-            place = arena.put(behind, sum(map(len, large)))
+            offset = arena.put(behind, sum(map(len, large)))
         rows = tuple(
             (id, hop, len(frame) if type(frame) is Large else frame, results)
             for id, hop, frame, results in rows
         )
-    pickler.dump((command.crawl, command.definitions, rows, command.together, place))
-    return found + behind if place is None else found
+    pickler.dump((command.crawl, command.definitions, rows, command.together, offset))
+    return found + behind if offset is None else found
 
 
 def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Command:
@@ -89,10 +89,10 @@ def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Comm
     command = pickle.loads(data)
     if type(command) is not tuple:
         return command  # type: ignore[no-any-return]
-    crawl, definitions, rows, together, place = command
-    if place is not None:
+    crawl, definitions, rows, together, offset = command
+    if offset is not None:
         assert arena is not None
-        rows = _with_frames(rows, arena.frames(place))
+        rows = _with_frames(rows, arena.frames(offset))
     elif sizes := [row[2] for row in rows if type(row[2]) is int]:
         rows = _with_frames(rows, memoryview(data)[len(data) - sum(sizes) :])
     return Batch(crawl, definitions, rows, together)

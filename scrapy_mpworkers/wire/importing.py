@@ -30,8 +30,8 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, n
 _namespace: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
 
-class Place(NamedTuple):
-    """A place is a name to which an object is bound."""
+class Binding(NamedTuple):
+    """A name of a module to which an object is bound."""
 
     module: str
     name: str
@@ -54,13 +54,13 @@ class Importing:
             return True  # pickle has its ways for those: type(None) is bound nowhere
         return is_bound(obj) and bool(self._can_import(obj.__module__))
 
-    def elsewhere(self, obj: Definable) -> Place | None:
+    def elsewhere(self, obj: Definable) -> Binding | None:
         """Return where a worker may find *obj*, if not under its own name. Takes milliseconds."""
         if is_bound(obj) and self._can_import(obj.__module__) is None:
-            return Place(obj.__module__, obj.__qualname__)
-        for place in _bindings(obj):
-            if self._can_import(place.module):
-                return place
+            return Binding(obj.__module__, obj.__qualname__)
+        for binding in _bindings(obj):
+            if self._can_import(binding.module):
+                return binding
         return None
 
     def is_foreign(self, module: str | None) -> bool:
@@ -145,7 +145,7 @@ def _is_the_one(found: Any, qualname: str, can_be_made: bool, mark: str | None) 
     return not can_be_made or getattr(found, "__qualname__", None) == qualname
 
 
-def _bindings(obj: Definable) -> Iterator[Place]:
+def _bindings(obj: Definable) -> Iterator[Binding]:
     own = getattr(obj, "__module__", None)
     # Its own module first: the others may only have borrowed it.
     modules = {own: sys.modules[own]} if own in sys.modules else {}
@@ -156,7 +156,7 @@ def _bindings(obj: Definable) -> Iterator[Place]:
         values = _namespace(module)
         if any(map(is_, values.values(), repeat(obj))):  # a hundred thousand, and hardly ever
             bound = next(bound for bound, value in list(values.items()) if value is obj)
-            yield Place(name, str(bound))
+            yield Binding(name, str(bound))
 
 
 def _is_from(module: ModuleType, spec: ModuleSpec) -> bool:

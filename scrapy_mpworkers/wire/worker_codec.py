@@ -68,6 +68,10 @@ class WorkerCodec(Codec[bytes]):
             ) from error
         return self._defined[number]
 
+    def answer(self, handles: Handles) -> None:
+        """Dump from now on what became of the item that came with *handles*."""
+        self.handles = handles
+
     def load(self, data: bytes | memoryview) -> Any:
         """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
         self.handles = _NONE
@@ -120,9 +124,9 @@ class WorkerCodec(Codec[bytes]):
         if isinstance(part, FunctionType):
             return None  # left to fail; the error names the field
         if part not in self._made:
-            place = self._importing.elsewhere(part)
+            binding = self._importing.elsewhere(part)
             own = (pickle.loads, (cloudpickle.dumps(part, protocol=5),))
-            self._made[part] = own if place is None else (imported, (*place, "", None))
+            self._made[part] = own if binding is None else (imported, (*binding, "", None))
         return self._made[part]
 
 

@@ -271,7 +271,7 @@ class CrawlConsumer:
             return error, self._codec.handles
 
     def _outcome(self, task: Task, arrived: Any, handles: Handles, end: Any) -> Outcome:
-        self._codec.handles = handles
+        self._codec.answer(handles)
         snapshot = arrived if isinstance(arrived, Snapshot) else None
         if snapshot is None or isinstance(end, BaseException):
             status, result, keys = self._ended(snapshot, end)
