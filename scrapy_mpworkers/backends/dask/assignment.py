@@ -1,4 +1,4 @@
-"""Which worker fills which place of a level. Pure: no cluster, no clock."""
+"""Decides which worker process fills which place of a level. Pure: no cluster, no clock."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Assignment(NamedTuple):
 def next_assignment(
     taken: Mapping[int, str],
     workers: Iterable[str],
-    seats: Mapping[str, int],
+    threads: Mapping[str, int],
     places: int,
     keyed: bool,
 ) -> Assignment | None:
-    """What to fill next; ``None`` if there is nothing to be done.
+    """Return which place is to be filled next; ``None`` if there is nothing to be done.
 
     Args:
         taken: the places that are filled, and by whom.
         workers: addresses of the workers that there are, the oldest first.
-        seats: how many seats each has, those of other levels included.
+        threads: how many worker threads each has, those of other levels included.
         places: that the level has; 0: one for each worker.
         keyed: whether each place must be filled, so that a worker may have to fill several: equal
             keys belong to one place for good.
@@ -38,5 +38,5 @@ def next_assignment(
     if not free:
         return None
     place = min(set(range(len(taken) + 1)) - taken.keys())
-    least = min(free, key=lambda address: (own[address], seats.get(address, 0)))
+    least = min(free, key=lambda address: (own[address], threads.get(address, 0)))
     return Assignment(place, least)

@@ -14,7 +14,7 @@ from typing import Any
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
-from scrapy_mpworkers.backends.dask.client import Wanted
+from scrapy_mpworkers.backends.dask.cluster import ClusterSpec
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
 from scrapy_mpworkers.backends.preloading import folders_to_import_from, prelude_of
@@ -94,7 +94,7 @@ class DaskBackend:
             self._refuse_level(plan)
         listed = sum(plan.settings.pool.workers for plan in manned if plan.hops)
         self._connection = Connection(
-            Wanted(
+            ClusterSpec(
                 own["DASK_ADDRESS"],
                 listed or options.pool.workers,
                 folders_to_import_from(crawler.spidercls),

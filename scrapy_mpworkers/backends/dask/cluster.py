@@ -1,4 +1,5 @@
-"""Where the cluster is: at an address, in a scheduler file, or on this machine."""
+"""A cluster as the crawl sees it: where to find it (at an address, in a scheduler file, or on this
+machine), and what happens there."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ import logging
 import os
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+
+from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Prelude
 
 logger = logging.getLogger(__name__)
 
@@ -21,28 +24,83 @@ logger = logging.getLogger(__name__)
 _START_SECONDS, _END_SECONDS = 60.0, 10.0
 
 
+class ClusterSpec(NamedTuple):
+    """Where the cluster is, and what it must have.
+
+    Attributes:
+        address: of the scheduler, or the path of its file; ``None``: a cluster on this machine.
+        workers: how many processes that cluster has.
+        folders: from which they import, beside this process's own.
+        uploads: packages and modules that are sent to the workers.
+        nannies: whether workers may have to be killed, so that one without a nanny is no use.
+        prelude: runs in each worker process before the pipelines.
+    """
+
+    address: str | None
+    workers: int
+    folders: Sequence[str]
+    uploads: Sequence[Path]
+    nannies: bool
+    prelude: Prelude = NO_PRELUDE
+
+
+class ConnectionEvents(Protocol):
+    """Hears what happens on a cluster, in the crawl's thread."""
+
+    def connected(self, workers: Collection[str]) -> None:
+        """The client is connected, and there are *workers*, by their addresses."""
+
+    def worker_came(self, address: str) -> None:
+        """A worker has joined the cluster."""
+
+    def worker_left(self, address: str, expected: bool) -> None:
+        """A worker process is gone, or on its way."""
+
+    def answered(self, thread: str, number: int, answer: Answer | BaseException | None) -> None:
+        """A worker thread says what has come of a command; ``None``: it has ended; or there was an
+        error."""
+
+    def pinged(self, thread: str, hears: bool) -> None:
+        """The worker of a thread has answered a ping in time, or not."""
+
+    def lost(self, why: str) -> None:
+        """The scheduler is gone, or there was none: there will be no connection any more."""
+
+    def closed(self) -> None:
+        """The connection is closed, and nothing else follows."""
+
+
 class NoCluster(Exception):
     """Its text says why there is none."""
 
 
-@asynccontextmanager
-async def address_of(
-    address: str | None, workers: int, folders: Sequence[str]
-) -> AsyncIterator[dict[str, Any]]:
-    """What a ``Client`` needs to find the cluster.
+def import_dask() -> None:
+    """Import Dask, which takes a second, and set what a crawl needs to be different."""
+    import dask.config
+    import distributed  # noqa: F401
 
-    Args:
-        address: of a scheduler, or the path of a scheduler file; ``None``: on this machine.
-        workers: processes that it has there.
-        folders: it imports from, beside this process's own.
-    """
-    if address is None:
-        async with _on_this_machine(workers, folders) as made:
+    # Its handlers have no level: its loggers have, and let nothing else through. Workers are told
+    # the lowest level that any handler wants, and would send us every DEBUG record.
+    # An item may be large, which is what it warns of.
+    dask.config.update_defaults(
+        {"distributed": {"admin": {"large-graph-warning-threshold": "1TiB"}}}
+    )
+    of_dask = logging.getLogger("distributed")
+    for handler in of_dask.handlers:
+        if not handler.level:
+            handler.setLevel(of_dask.getEffectiveLevel())
+
+
+@asynccontextmanager
+async def address_of(spec: ClusterSpec) -> AsyncIterator[dict[str, Any]]:
+    """Give the arguments with which a ``Client`` finds the cluster."""
+    if spec.address is None:
+        async with _on_this_machine(spec.workers, spec.folders) as made:
             yield made
-    elif os.path.isfile(address):
-        yield {"scheduler_file": address}
+    elif os.path.isfile(spec.address):
+        yield {"scheduler_file": spec.address}
     else:
-        yield {"address": address}
+        yield {"address": spec.address}
 
 
 @asynccontextmanager
@@ -103,3 +161,8 @@ def _zipped(path: Path) -> bytes:
                 name = zipfile.ZipInfo(file.relative_to(path.parent).as_posix())
                 archive.writestr(name, file.read_bytes())
     return buffer.getvalue()
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error's type and text."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,7 +1,5 @@
-"""An order at a seat, and what has come of it so far.
-
-The seat's thread fills it, and the host's loop waits for it.
-"""
+"""A command that a worker thread runs: the thread adds what comes of it, and the loop of Dask's
+worker takes that and sends it back."""
 
 from __future__ import annotations
 
@@ -27,17 +25,19 @@ class Running(NamedTuple):
 
 
 class PendingCommand:
-    """An order at a seat, and what has come of it so far. Made in the host's loop.
+    """A command with its reports so far. It is made in the loop of Dask's worker.
 
     Args:
+        number: by which it can be asked for.
+        command: encoded.
         limits: seconds that its tasks may take, by their ids; those without may take any time.
     """
 
-    def __init__(self, number: int, order: bytes, limits: Mapping[int, float]) -> None:
+    def __init__(self, number: int, command: bytes, limits: Mapping[int, float]) -> None:
         self.number = number
-        self.order = order
+        self.command = command
         self.is_over = False
-        self.is_lost = False  #: its seat has ended before it was done
+        self.is_lost = False  #: its thread has ended before it was done
         self.running: Running | None = None
         self._limits = limits
         self._crawl = 0
@@ -47,14 +47,14 @@ class PendingCommand:
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    # In the seat's thread
+    # In the worker thread
 
     def begin(self, task_id: int) -> None:
-        """A task begins."""
+        """Note that a task begins."""
         self.running = Running(task_id, monotonic())
 
     def add(self, crawl: int, outcome: Outcome, is_last: bool = False) -> None:
-        """A task is over; the last one goes with the end that follows."""
+        """Add the outcome of a task; the last one goes back with the end that follows."""
         self.running = None
         self._crawl = crawl
         self._outcomes.append(outcome)
@@ -62,22 +62,23 @@ class PendingCommand:
             self._notify()
 
     def report(self, report: Report) -> None:
-        """Something else has happened."""
+        """Add a report of something else than a task's outcome."""
         self._reports.append(report)
 
     def end(self) -> None:
-        """There is no more to come."""
+        """Send back what is left, as no more is to come."""
         self.is_over = True
         self._notify()
 
     def _notify(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the host's loop is closed, and nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
             self._loop.call_soon_threadsafe(self._changed.set)
 
-    # In the host's loop
+    # In the loop of Dask's worker
 
     async def answer(self) -> Answer:
-        """All reports; or what is ready when patience is over; or the task that takes too long."""
+        """Return all reports, or those that are ready when patience is over or a task takes too
+        long."""
         patience = monotonic() + PATIENCE
         while True:
             self._changed.clear()
@@ -104,7 +105,7 @@ class PendingCommand:
         return running.task_id if limit and now - running.since >= limit else None
 
     def _pause(self, now: float, patience: float) -> float | None:
-        """Seconds until it must be looked at again, whatever happens."""
+        # Seconds until it must be looked at again, whatever happens.
         pauses = [patience - now] * (not self._is_late)
         if self._limits:
             running, shortest = self.running, min(self._limits.values())

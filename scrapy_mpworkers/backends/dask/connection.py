@@ -1,176 +1,140 @@
-"""The client of one crawl, in a thread with an asyncio loop of its own.
+"""Calls between the crawl's thread and that of its Dask client.
 
-So it is the same under every reactor and without one, and nothing that Dask does blocks the crawl.
-All public methods are called in the crawl's thread; what comes of them is called there, too.
+All public methods are called in the crawl's thread, and what comes of them is told there, too.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec
 
-from scrapy_mpworkers.backends.dask.client import Done, Session, Wanted, import_dask
+from scrapy_mpworkers.backends.dask.client import Session
+from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, ConnectionEvents, import_dask
 from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.wire.messages import Answer
 
-
-class Listener(Protocol):
-    """A pool, as the connection needs it."""
-
-    def worker_came(self, address: str) -> None: ...
-    def worker_left(self, address: str, expected: bool) -> None: ...
-    def connected(self) -> None: ...
-    def lost(self, why: str) -> None: ...
+_P = ParamSpec("_P")
 
 
 class Connection:
-    """What the pools of a crawl share.
+    """A crawl's connection to a cluster, which its worker groups share.
 
-    Args:
-        wanted: where the cluster is, and what it must have.
+    Attributes:
+        workers: addresses, in the order in which they came.
+        threads: how many worker threads of all groups each address has.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.where = wanted.address or "a Dask cluster on this machine"
-        self.workers: dict[str, None] = {}  #: addresses, in the order in which they came
-        self.seats: Counter[str] = Counter()  #: of all pools, by address
-        self._wanted = wanted
-        self._listeners: list[Listener] = []
-        self._is_connected = False
+    def __init__(self, spec: ClusterSpec) -> None:
+        self.where = spec.address or "a Dask cluster on this machine"
+        self.workers: dict[str, None] = {}
+        self.threads: Counter[str] = Counter()
+        self._spec = spec
+        self._groups: list[ConnectionEvents] = []
+        self._last: ConnectionEvents | None = None  # it has left, and waits for the end
+        self._group_of: dict[str, ConnectionEvents] = {}  # by worker thread
+        self._is_connected = self._is_closed = False
         self._why_lost = ""
-        self._loop: Loop | None = None
-        self._ended: list[Callable[[], None]] = []
-        self._has_ended = False
-
-    # In the crawl's thread
+        self._session: Session | None = None
 
     def import_early(self) -> None:
         """Let a thread import what takes a second."""
         threading.Thread(target=import_dask, name="mpworkers-dask-import", daemon=True).start()
 
-    def connect(self, listener: Listener, loop: Loop) -> None:
-        """Tell *listener* of the workers from now on. The first one makes the connection."""
-        self._listeners.append(listener)
-        if self._loop is None:
-            self._loop = loop
-            self._dask_loop = asyncio.new_event_loop()
-            self._session = Session(self._wanted, self, self._dask_loop)
+    def subscribe(self, group: ConnectionEvents, crawl_loop: Loop) -> None:
+        """Tell *group* what happens from now on. The first one makes the connection."""
+        self._groups.append(group)
+        if self._session is None:
+            self._session = Session(self._spec, self, crawl_loop)
             threading.Thread(target=self._session.run, name="mpworkers-dask", daemon=True).start()
         elif self._why_lost:
-            loop.call_soon(partial(listener.lost, self._why_lost))
+            crawl_loop.call_soon(partial(group.lost, self._why_lost))
         elif self._is_connected:
-            loop.call_soon(partial(self._introduce, listener))
+            crawl_loop.call_soon(lambda: group.connected(list(self.workers)))
 
-    def leave(self, listener: Listener, ended: Callable[[], None]) -> None:
-        """Nothing more is told to *listener*. Behind the last one the connection is closed."""
-        self._listeners.remove(listener)
-        if self._listeners:
-            ended()
+    def unsubscribe(self, group: ConnectionEvents) -> None:
+        """Tell *group* nothing but that it has left. Behind the last one the connection closes."""
+        if group not in self._groups:
             return
-        self._ended.append(ended)
-        if self._has_ended:
-            self._thread_ended()
+        self._groups.remove(group)
+        if self._groups or self._is_closed:
+            group.closed()
         else:
+            assert self._session is not None
+            self._last = group
             self._do(self._session.closing.set)
 
-    def sit(self, address: str, key: str, order: bytes, done: Done) -> None:
-        """Make the seat *key*, which lives until :meth:`release`."""
-        self.seats[address] += 1
-        self._start(key, lambda session: session.sit(address, key, order, done))
-
-    def release(self, address: str, key: str) -> None:
-        """End a seat."""
-        self.seats[address] -= 1
-        self._do(lambda: self._session.release(key))
-
-    def send(
-        self, address: str, key: str, order: tuple[str, int, bytes, dict[int, float]], done: Done
+    def open_thread(
+        self, group: ConnectionEvents, thread: str, address: str, command: bytes
     ) -> None:
-        """Send an order (seat, number, bytes, limits) as a task that is called *key*."""
-        self._start(order[0], lambda session: session.work(address, key, order, done))
+        """Make a worker thread, which lives until :meth:`release`, and send its first command."""
+        self.threads[address] += 1
+        self._group_of[thread] = group
+        self.call(thread, Session.open_thread, thread, address, command)
 
-    def listen(self, address: str, seat: str, number: int, done: Done) -> None:
-        """Ask for more of what comes of an order."""
-        self._start(seat, lambda session: session.listen(address, seat, number, done))
+    def release(self, thread: str, address: str) -> None:
+        """Let a worker thread end. Nothing more is heard of it."""
+        assert self._session is not None
+        self.threads[address] -= 1
+        del self._group_of[thread]
+        self._do(self._session.release, thread)
 
-    def ask(self, address: str, seconds: float, answered: Callable[[bool], None]) -> None:
-        """Ask a worker whether it hears."""
-        self._start("", lambda session: session.ask(address, seconds, answered))
+    def call(
+        self,
+        thread: str,
+        function: Callable[Concatenate[Session, _P], Coroutine[Any, Any, None]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> None:
+        """Run a coroutine function in the client's thread, until it ends or *thread* is released.
 
-    def end_worker(self, address: str) -> None:
-        """Kill a worker process, if anybody would start it again."""
-        self._start("", lambda session: session.end_worker(address))
+        Args:
+            thread: a worker thread; ``""``: until it ends.
+        """
+        assert self._session is not None
+        self._do(self._session.start, thread, partial(function, self._session, *args, **kwargs))
 
-    def _start(self, seat: str, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
-        session = self._session
-        self._do(lambda: session.start(seat, work(session)))
+    def _do(self, function: Callable[..., Any], *args: Any) -> None:
+        assert self._session is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._session.loop.call_soon_threadsafe(function, *args)
 
-    def _do(self, function: Callable[[], Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # it is closed
-            self._dask_loop.call_soon_threadsafe(function)
+    # What the client tells: see ConnectionEvents
 
-    # In the session's thread, for the crawl's
-
-    def tell(self, function: Callable[[], None]) -> None:
-        """Call *function* in the crawl's thread."""
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the crawl is over
-            self._loop.call_from_thread(function)
-
-    def connected(self, workers: Iterable[str]) -> None:
-        """These are there."""
-        self.tell(partial(self._connected, list(workers)))
-
-    def came(self, address: str) -> None:
-        """A worker has come."""
-        self.tell(partial(self._came, address))
-
-    def left(self, address: str, expected: bool) -> None:
-        """A worker has gone."""
-        self.tell(partial(self._left, address, expected))
-
-    def lost(self, why: str) -> None:
-        """The scheduler is gone, or there was none."""
-        self.tell(partial(self._lost, f"{self.where}: {why}"))
-
-    def ended(self) -> None:
-        """The thread ends."""
-        self.tell(self._thread_ended)
-
-    # Back in the crawl's thread
-
-    def _connected(self, workers: Iterable[str]) -> None:
+    def connected(self, workers: Collection[str]) -> None:
         self._is_connected = True
         self.workers |= dict.fromkeys(workers)
-        for listener in list(self._listeners):
-            self._introduce(listener)
+        for group in list(self._groups):
+            group.connected(list(self.workers))
 
-    def _introduce(self, listener: Listener) -> None:
-        listener.connected()
-        for address in list(self.workers):
-            listener.worker_came(address)
-
-    def _came(self, address: str) -> None:
+    def worker_came(self, address: str) -> None:
         self.workers[address] = None
-        for listener in list(self._listeners):
-            listener.worker_came(address)
+        for group in list(self._groups):
+            group.worker_came(address)
 
-    def _left(self, address: str, expected: bool) -> None:
+    def worker_left(self, address: str, expected: bool) -> None:
         if address in self.workers:
             del self.workers[address]
-            for listener in list(self._listeners):
-                listener.worker_left(address, expected)
+            for group in list(self._groups):
+                group.worker_left(address, expected)
 
-    def _lost(self, why: str) -> None:
-        self._why_lost = why
-        for listener in list(self._listeners):
-            listener.lost(why)
+    def answered(self, thread: str, number: int, answer: Answer | BaseException | None) -> None:
+        if thread in self._group_of:
+            self._group_of[thread].answered(thread, number, answer)
 
-    def _thread_ended(self) -> None:
-        self._has_ended = True
-        while self._ended:
-            self._ended.pop()()
+    def pinged(self, thread: str, hears: bool) -> None:
+        if thread in self._group_of:
+            self._group_of[thread].pinged(thread, hears)
+
+    def lost(self, why: str) -> None:
+        self._why_lost = f"{self.where}: {why}"
+        for group in list(self._groups):
+            group.lost(self._why_lost)
+
+    def closed(self) -> None:
+        self._is_closed = True
+        if self._last is not None:
+            self._last.closed()

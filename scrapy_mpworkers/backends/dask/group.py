@@ -1,7 +1,7 @@
 """The workers of one level on a Dask cluster. All here runs in the crawl's thread.
 
-A lane is a seat in a worker process. Dask starts workers again, and takes them away; here lanes
-come and go with them, and the crawl's own books say what runs again.
+A worker here is a thread in a worker process of Dask, which starts processes again and takes them
+away: our workers come and go with them, and the crawl's task queue says what runs again.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
 
 from scrapy_mpworkers.backends.dask.assignment import next_assignment
+from scrapy_mpworkers.backends.dask.cluster import in_words
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.timeouts import RemoteLimit
 from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
@@ -23,7 +24,7 @@ from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.openings import RETRY_SECONDS
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.task_queue import Entry
-from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
+from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +32,15 @@ logger = logging.getLogger(__name__)
 BOOT_SECONDS = 300.0
 #: Seconds within which a worker that was killed has left the cluster.
 DEATH_SECONDS = 30.0
-#: Items for each lane that may be pending, if nobody has set a bound. They are under way longer.
+#: Items for each worker that may be pending, if nobody has set a bound. They are under way longer.
 _PENDING = 512
 
 
 class DaskWorkerGroup:
-    """Lanes on a cluster, for one crawl.
+    """Workers on a cluster, for one level of a crawl.
 
     Args:
-        options: sizes and limits; ``workers`` is how many places there are at most, 0: one for
-            each worker of the cluster.
+        options: ``workers`` is how many places there are at most, 0: one for each worker process.
         names: of the pipelines of a hop, by its number: what tasks are called.
     """
 
@@ -49,25 +49,28 @@ class DaskWorkerGroup:
     ) -> None:
         self.task_ids: Iterator[int] = itertools.count()
         self.is_shared = False
-        self.handles: list[DaskHandle] = []
         self._options = options
         self._connection = connection
         self._names = names
         self._loop = loop
         self._restarts = RestartIntensity(options.intensity, options.period)
+        self._handles: dict[str, DaskHandle] = {}  # by worker thread
         self._generations: Counter[int] = Counter()
         self._is_ending = False
         self._has_opened = False  # in any worker: until then one of them is tried at a time
-        self._idle_since = monotonic()  # of use only while no lane is open
+        self._idle_since = monotonic()  # of use only while no worker is open
         self._left: Callable[[], None] | None = None
 
-    # For the crawl
+    @property
+    def handles(self) -> list[DaskHandle]:
+        """All workers."""
+        return list(self._handles.values())
 
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
         self._executor = executor
         logger.info("Connecting to %s…", self._connection.where)
-        self._connection.connect(self, self._loop)
+        self._connection.subscribe(self, self._loop)
         self._loop.call_later(BOOT_SECONDS, self._look_for_handles)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
@@ -75,7 +78,7 @@ class DaskWorkerGroup:
         logger.info("Leaving the cluster…")
         self._is_ending = True
         self._left = left
-        for handle in list(self.handles):
+        for handle in self.handles:
             if handle.closing:
                 continue
             if handle.open_for:
@@ -88,13 +91,13 @@ class DaskWorkerGroup:
     def kill(self, crawl: int) -> None:
         """Do not wait for the consumers' close; kill the workers that are at work."""
         self._is_ending = True
-        for handle in list(self.handles):
+        for handle in self.handles:
             if handle.has_work and not handle.killed:
                 handle.kill_for_good()
             self._let_go(handle)
 
     def handles_for(self, crawl: int) -> list[DaskHandle]:
-        """The lanes that may get work."""
+        """Return the workers that may get work."""
         return [handle for handle in self.handles if handle.open_for and not handle.closing]
 
     def is_blocked(self, crawl: int) -> bool:
@@ -113,21 +116,19 @@ class DaskWorkerGroup:
         self._limit = RemoteLimit(leases, entry, self._loop.call_later)
         return self._limit
 
-    # What the connection tells
+    # What the connection tells: see ConnectionEvents
 
-    def connected(self) -> None:
-        """The workers that there are follow."""
-        count = len(self._connection.workers)
+    def connected(self, workers: Collection[str]) -> None:
+        count = len(workers)
         logger.info("Connected to %s, which has %d workers", self._connection.where, count)
         if not count:
             logger.warning("The cluster has no workers; %g s are left for one", BOOT_SECONDS)
+        self._start_workers()
 
     def worker_came(self, address: str) -> None:
-        """A worker may be of use."""
-        self._man()
+        self._start_workers()
 
     def worker_left(self, address: str, expected: bool) -> None:
-        """A worker process is gone, or on its way."""
         for handle in [handle for handle in self.handles if handle.address == address]:
             if handle.closing and not expected and not handle.killed:
                 logger.error(
@@ -141,18 +142,37 @@ class DaskWorkerGroup:
             self._lose(handle, expected or handle.killed)
 
     def lost(self, why: str) -> None:
-        """There is no connection any more, and there will be none."""
         if self._is_ending and self.handles:
             logger.error("Nobody can tell whether the pipelines have been closed: %s", why)
-        for handle in list(self.handles):
+        for handle in self.handles:
             self._let_go(handle)
         if not self._is_ending:
             self._break(f"there is no connection to the Dask cluster ({why})")
 
-    # What lanes tell
+    def answered(self, thread: str, number: int, answer: Answer | BaseException | None) -> None:
+        handle = self._handles[thread]
+        if not isinstance(answer, Answer):
+            self._failed(handle, "its seat there is gone" if answer is None else in_words(answer))
+            return
+        for report, size in handle.reports_of(answer):
+            self._heard(handle, report, size)
+        if answer.overdue is not None:
+            self._limit.overdue(handle, answer.overdue)
+            self._expect_end(handle)
+        elif not answer.is_last and not handle.is_gone:
+            handle.listen(number)
 
-    def heard(self, handle: DaskHandle, report: Report, size: int) -> None:
-        """A report has come."""
+    def pinged(self, thread: str, hears: bool) -> None:
+        handle = self._handles[thread]
+        self._limit.pinged(handle, hears)
+        self._expect_end(handle)
+
+    def closed(self) -> None:
+        logger.info("Left the cluster.")
+        if self._left is not None:
+            self._left()
+
+    def _heard(self, handle: DaskHandle, report: Report, size: int) -> None:
         executor = self._executor
         if isinstance(report, Outcomes):
             self._restarts.progress()
@@ -161,7 +181,7 @@ class DaskWorkerGroup:
             handle.open_for.add(report.crawl)
             self._has_opened = True
             executor.opened(handle, report)
-            self._man()
+            self._start_workers()
         elif isinstance(report, OpenFailed):
             executor.open_failed(handle, report)
             self._lose(handle, explained=True, why="it could not open the pipelines")
@@ -169,43 +189,44 @@ class DaskWorkerGroup:
             executor.closed(handle, report)
             self._let_go(handle)
 
-    def is_overdue(self, handle: DaskHandle, task_id: int) -> None:
-        """A task takes longer than it may."""
-        self._limit.overdue(handle, task_id)
+    def _expect_end(self, handle: DaskHandle) -> None:
+        """Take the end of a worker that was killed for granted, if nothing is heard of it."""
+        if handle.killed:
+            self._loop.call_later(DEATH_SECONDS, lambda: self._lose_if_there(handle))
 
-    def is_killed(self, handle: DaskHandle) -> None:
-        """Its worker is told to die. If nothing is heard of its end, it is taken for granted."""
-        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_killed(handle))
+    def _lose_if_there(self, handle: DaskHandle) -> None:
+        if not handle.is_gone:
+            self._lose(handle, explained=True)
 
-    def failed(self, handle: DaskHandle, why: str) -> None:
-        """A message was not answered. If the worker is gone, that is heard soon, and in order."""
+    def _failed(self, handle: DaskHandle, why: str) -> None:
+        # A message was not answered. If the worker is gone, that is heard soon, and in order.
         if handle.address not in self._connection.workers or handle.killed:
             return
         if handle.closing:
             self._let_go(handle)
-            return
-        logger.warning("Worker %s cannot be used: %s", handle.title, why)
-        self._lose(handle, explained=True, why=why)
+        else:
+            logger.warning("Worker %s cannot be used: %s", handle.title, why)
+            self._lose(handle, explained=True, why=why)
 
     def limits(self, handle: DaskHandle, task_ids: list[int]) -> dict[int, float]:
-        """Seconds that tasks may take."""
+        """Return the seconds that tasks may take, of those that have a limit."""
         return self._limit.of(handle, task_ids)
 
-    # Lanes come and go
+    # Workers come and go
 
-    def _man(self) -> None:
-        """A lane for each place that a worker can fill; one, until that has opened."""
-        while not self._is_ending and (self._has_opened or not self.handles):
+    def _start_workers(self) -> None:
+        """Fill each place that a worker process can fill; only one, until that has opened."""
+        while not self._is_ending and (self._has_opened or not self._handles):
             taken = {handle.place: handle.address for handle in self.handles}
             connection, options = self._connection, self._options
             found = next_assignment(
-                taken, connection.workers, connection.seats, options.workers, options.keyed
+                taken, connection.workers, connection.threads, options.workers, options.keyed
             )
             if found is None:
                 return
-            self._start(*found)
+            self._start_worker(*found)
 
-    def _start(self, place: int, address: str) -> None:
+    def _start_worker(self, place: int, address: str) -> None:
         generation = self._generations[place]
         self._generations[place] += 1
         name = self._options.name
@@ -213,13 +234,14 @@ class DaskWorkerGroup:
         metrics = self._executor.metrics
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
-        self.handles.append(handle)
-        self._executor.has_room(_PENDING * len(self.handles))
-        handle.sit(self._executor.setup())
+        self._handles[handle.thread] = handle
+        self._executor.has_room(_PENDING * len(self._handles))
+        handle.open(self._executor.setup())
 
     def _let_go(self, handle: DaskHandle) -> None:
         handle.leave()
-        self.handles.remove(handle)
+        self._limit.forget(handle)
+        del self._handles[handle.thread]
         if not any(other.open_for for other in self.handles):
             self._idle_since = monotonic()
         if handle.open_for and not any(other.place == handle.place for other in self.handles):
@@ -227,15 +249,14 @@ class DaskWorkerGroup:
         self._leave_if_empty()
 
     def _lose(self, handle: DaskHandle, explained: bool, why: str = "") -> None:
-        """The books of a lane that is gone."""
+        """Let go of a worker that is gone, and say what becomes of its tasks."""
         opened = bool(handle.open_for)
         self._let_go(handle)
         if not explained:
             self._executor.metrics.deaths[exit_label(None)] += 1
-        blamed = None
-        if handle.is_silent or (not explained and opened):
-            oldest = self._executor.oldest_lease(handle)
-            blamed = None if oldest is None else oldest.id
+        is_blamed = handle.is_silent or (not explained and opened)
+        oldest = self._executor.oldest_lease(handle) if is_blamed else None
+        blamed = None if oldest is None else oldest.id
         self._executor.handle_lost(handle, Death(None, "is lost", blamed))
         is_fruitless = not handle.settled and (bool(why) or not explained)
         if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic(), blamed):
@@ -244,18 +265,14 @@ class DaskWorkerGroup:
                 f"{self._restarts.period:g} s before they settled anything; the last: "
                 f"{handle.title}{', ' + why if why else ''}"
             )
-        self._loop.call_later(RETRY_SECONDS if why else 0.0, self._man)
-
-    def _lose_killed(self, handle: DaskHandle) -> None:
-        if handle in self.handles:
-            self._lose(handle, explained=True)
+        self._loop.call_later(RETRY_SECONDS if why else 0.0, self._start_workers)
 
     def _look_for_handles(self) -> None:
         """Again and again, as long as the crawl is: whether anybody works for it."""
         if self._is_ending:
             return
-        is_idle = not any(handle.open_for for handle in self.handles)
-        idle = monotonic() - self._idle_since if is_idle else 0.0
+        is_busy = any(handle.open_for for handle in self.handles)
+        idle = 0.0 if is_busy else monotonic() - self._idle_since
         if idle >= BOOT_SECONDS:
             what = "has opened the pipelines" if self.handles else "was there"
             self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")
@@ -264,7 +281,7 @@ class DaskWorkerGroup:
 
     def _break(self, history: str) -> None:
         self._is_ending = True
-        for handle in list(self.handles):
+        for handle in self.handles:
             self._let_go(handle)
         self._executor.broken(
             PoolBroken(
@@ -276,18 +293,11 @@ class DaskWorkerGroup:
     # End
 
     def _leave_anyway(self) -> None:
-        for handle in list(self.handles):
+        for handle in self.handles:
             logger.warning("Worker %s did not close in time and is killed", handle.title)
             handle.kill_for_good()
             self._let_go(handle)
 
     def _leave_if_empty(self) -> None:
-        if self.handles or self._left is None:
-            return
-        left, self._left = self._left, None
-
-        def ended() -> None:
-            logger.info("Left the cluster.")
-            left()
-
-        self._connection.leave(self, ended)
+        if self._left is not None and not self._handles:
+            self._connection.unsubscribe(self)

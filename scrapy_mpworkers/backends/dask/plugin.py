@@ -1,7 +1,8 @@
 """WORKER SIDE: what runs in a worker process of a Dask cluster, on that worker's event loop.
 
-A seat lives as long as the result of the task that made it: when the crawl lets go of that future,
-or is gone with its client, the worker forgets the result, and the seat closes its consumers.
+A worker thread lives as long as the result of the task that made it: when the crawl lets go of that
+future, or is gone with its client, the worker forgets the result, and the thread closes its
+consumers.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ from scrapy_mpworkers.wire.messages import Answer, Prelude
 #: Seconds that a worker which is told to close waits for the consumers in it.
 _CLOSE_SECONDS = 20.0
 
-_seats: dict[str, WorkerThread] = {}  # of this process, by the key of the task that made them
+_threads: dict[str, WorkerThread] = {}  # of this process, by the key of the task that made them
 
 
 class MPWorkersPlugin(WorkerPlugin):
-    """Ends the seats of a worker: when nobody holds their first result any more, and with it."""
+    """Ends the threads of a worker: each when nobody holds its first result any more, and all with
+    the worker."""
 
     name = "scrapy-mpworkers"
-    idempotent = True  # each crawl registers it; a second one would end the seats of the first
+    idempotent = True  # each crawl registers it; a second one would end the threads of the first
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
-        """Called by the worker for each task that gets into another state."""
-        if finish in ("released", "forgotten") and key in _seats:
-            _seats.pop(key).end()
+        """End the thread of a task that is forgotten; called when one gets into another state."""
+        if finish in ("released", "forgotten") and key in _threads:
+            _threads.pop(key).end()
 
     async def teardown(self, worker: Any) -> None:
-        """The worker closes."""
-        ending = [_seats.pop(key) for key in list(_seats)]
-        for seat in ending:
-            seat.end()
-        joins = [asyncio.to_thread(seat.thread.join, _CLOSE_SECONDS) for seat in ending]
+        """End all threads, as the worker closes."""
+        ending = [_threads.pop(key) for key in list(_threads)]
+        for one in ending:
+            one.end()
+        joins = [asyncio.to_thread(one.thread.join, _CLOSE_SECONDS) for one in ending]
         await asyncio.gather(*joins)
 
 
@@ -66,7 +68,7 @@ class Upload(WorkerPlugin):
         self._archive = archive
 
     def setup(self, worker: Any) -> None:
-        """Called by each worker, also by those that come later."""
+        """Unpack it, in each worker, also in those that come later."""
         folder = os.path.join(worker.local_directory, self.name)
         with zipfile.ZipFile(io.BytesIO(self._archive)) as archive:
             archive.extractall(folder)
@@ -78,39 +80,42 @@ class Upload(WorkerPlugin):
                 del sys.modules[name]
 
 
-async def sit(seat: str, order: bytes, prelude: Prelude, crawl: str) -> Answer | None:
-    """Make a seat, whose name is the key of this very task, and open consumers there.
+async def open_thread(thread: str, command: bytes, prelude: Prelude, crawl: str) -> Answer | None:
+    """Make a worker thread, named as this very task is, and let it open consumers.
 
     Args:
-        prelude: what runs before them, once in this process for each *crawl*.
+        command: encoded; says which consumers.
+        prelude: runs before them, once in this process for each *crawl*.
     """
-    made = _seats[seat] = WorkerThread(prelude, crawl)
-    made.put(PendingCommand(0, order, {}))
+    made = _threads[thread] = WorkerThread(prelude, crawl)
+    made.put(PendingCommand(0, command, {}))
     return await made.answer(0)
 
 
-async def work(seat: str, number: int, order: bytes, limits: dict[int, float]) -> Answer | None:
-    """Have an order done at a seat; ``None`` if there is no such seat any more."""
-    found = _seats.get(seat)
+async def run_command(
+    thread: str, number: int, command: bytes, limits: dict[int, float]
+) -> Answer | None:
+    """Have a command run by a worker thread; ``None`` if there is no such thread any more."""
+    found = _threads.get(thread)
     if found is None:
         return None
-    found.put(PendingCommand(number, order, limits))
+    found.put(PendingCommand(number, command, limits))
     return await found.answer(number)
 
 
-async def listen(seat: str, number: int) -> Answer | None:
-    """More of what has come of an order; ``None`` if that is not known any more."""
-    found = _seats.get(seat)
-    if found is None or number not in found.deliveries:
+async def listen(thread: str, number: int) -> Answer | None:
+    """Return more of what has come of a command; ``None`` if that is not known any more."""
+    found = _threads.get(thread)
+    if found is None or number not in found.pending:
         return None
     return await found.answer(number)
 
 
-def hear() -> None:
-    """Nothing: that it was called is the answer."""
+def ping() -> None:
+    """Do nothing: that it was called is the answer."""
 
 
-def die() -> None:
+def kill_worker() -> None:
     """Kill this process, and before it those that pipelines have started."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

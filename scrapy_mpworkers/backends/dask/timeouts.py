@@ -1,9 +1,9 @@
 """Limits of time on a cluster.
 
-The seat itself tells of a task that takes too long, and its worker process is killed. Code in C
-that never lets another thread run keeps the seat from telling. So when a message is there for
-longer than one task may take, the worker is asked whether it hears, and has as long again for the
-answer: a worker that lets nobody speak for the time of a task is at one that takes too long.
+A worker process itself tells of a task that takes too long, and is killed. Code in C that never
+lets another thread run keeps it from telling. So when a message is there for longer than one task
+may take, the worker is pinged, and has as long again for the answer: a worker that lets nobody
+speak for the time of a task is at one that takes too long.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MARGIN = 2.0
 
 
 class RemoteLimit:
-    """Asks a lane whose oldest message takes longer than one task may.
+    """Pings a worker whose oldest message takes longer than one task may.
 
     Args:
-        leases: the unsettled entries that a lane holds.
+        leases: the unsettled entries that a worker holds.
         entry: one of them, by the id of its task.
         call_later: calls a function in the crawl's thread after some seconds.
     """
@@ -45,20 +45,24 @@ class RemoteLimit:
         self.is_used = False  #: whether any task has had a limit
 
     def of(self, handle: WorkerHandle, task_ids: list[int]) -> dict[int, float]:
-        """The limits of tasks, those that have one."""
+        """Return the limits of those tasks that have one."""
         if not self.is_used:
             return {}
         entries = [self._entry(handle, task_id) for task_id in task_ids]
         return {entry.id: entry.limit for entry in entries if entry is not None and entry.limit}
 
     def watch(self, handle: DaskHandle) -> None:
-        """The lane has got work. It is watched until it has none any more."""
+        """Watch a worker that has got work, until it has none any more."""
         if self.is_used and handle not in self._watched:
             self._watched.add(handle)
             self._look_in(handle, self._allowed(handle))
 
+    def forget(self, handle: DaskHandle) -> None:
+        """Do not watch a worker any more."""
+        self._watched.discard(handle)
+
     def overdue(self, handle: DaskHandle, task_id: int) -> None:
-        """The seat says that this task takes too long."""
+        """Kill a worker that says that this task takes too long."""
         entry = self._entry(handle, task_id)
         if entry is not None and not handle.killed:
             end_overdue(handle, entry)
@@ -76,11 +80,12 @@ class RemoteLimit:
         if left > 0 or not all(entry.limit for entry in head):
             self._look_in(handle, max(left, _MARGIN))
         else:
-            handle.ask(self._allowed(handle), lambda hears: self._answered(handle, hears))
+            handle.ping(self._allowed(handle))
 
-    def _answered(self, handle: DaskHandle, hears: bool) -> None:
+    def pinged(self, handle: DaskHandle, hears: bool) -> None:
+        """Kill a worker that has not answered in time."""
         head = self._head(handle)
-        if handle.is_gone or handle.killed or not head:
+        if handle.killed or not head:
             self._watched.discard(handle)
         elif hears:
             self._look_in(handle, self._allowed(handle))

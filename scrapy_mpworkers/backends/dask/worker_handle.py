@@ -1,14 +1,14 @@
-"""A lane of a Dask cluster: a seat in one of its worker processes."""
+"""A worker thread in a worker process of a Dask cluster, as the crawl sees it."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Protocol
 
-from scrapy_mpworkers.backends.dask.client import Done
+from scrapy_mpworkers.backends.dask.client import Session
+from scrapy_mpworkers.backends.dask.cluster import ConnectionEvents
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.wire.framing import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
@@ -22,13 +22,9 @@ from scrapy_mpworkers.wire.messages import (
 )
 
 
-class Owner(Protocol):
-    """What a lane needs of its pool."""
+class Owner(ConnectionEvents, Protocol):
+    """A group of workers: hears their answers, and knows the limits of their tasks."""
 
-    def heard(self, handle: DaskHandle, report: Report, size: int) -> None: ...
-    def is_overdue(self, handle: DaskHandle, task_id: int) -> None: ...
-    def is_killed(self, handle: DaskHandle) -> None: ...
-    def failed(self, handle: DaskHandle, why: str) -> None: ...
     def limits(self, handle: DaskHandle, task_ids: list[int]) -> dict[int, float]: ...
 
 
@@ -36,10 +32,10 @@ class DaskHandle:
     """All its methods are called in the crawl's thread.
 
     Args:
-        name: what the workers of its pool are called.
-        place: which of the pool's places this lane fills, from 0.
-        generation: how many lanes have filled it before.
-        address: of the worker.
+        name: what the workers of its group are called.
+        place: which place of the group it fills, from 0.
+        generation: how many workers have filled it before.
+        address: of the worker process.
         names: of the pipelines of a hop, by its number.
     """
 
@@ -62,6 +58,9 @@ class DaskHandle:
         self.is_silent = False  #: killed with tasks one of which took too long, who knows which
         self.overdue: int | None = None  #: the task for whose time it is killed
         self.known: set[int] = set()  #: numbers of the definitions that it has got
+        self.thread = (
+            f"open-{name}-{uuid.uuid4().hex}"  #: the worker thread, as Dask calls its task
+        )
         self.settled = 0  #: tasks that it has settled
         self.heard_at = 0.0  #: when its last answer came, ``time.monotonic()``
         self.head_since = 0.0  #: when its oldest message got there, likewise
@@ -70,7 +69,6 @@ class DaskHandle:
         self._connection = connection
         self._owner = owner
         self._names = names
-        self._seat = f"open-{name}-{uuid.uuid4().hex}"
         self._numbers = 0
         self._open = 0
 
@@ -89,20 +87,20 @@ class DaskHandle:
         """How many messages are open."""
         return self._open
 
-    def sit(self, setup: OpenCrawl) -> None:
-        """Open the consumers of a crawl there."""
+    def open(self, setup: OpenCrawl) -> None:
+        """Make the worker thread, and open the consumers of a crawl there."""
         self.known.update(definition.number for definition in setup.definitions)
-        order = b"".join(encode_command(Boot((setup,))))
-        self._connection.sit(self.address, self._seat, order, self._done(0))
+        command = b"".join(encode_command(Boot((setup,))))
+        self._connection.open_thread(self._owner, self.thread, self.address, command)
 
-    def send(self, order: Batch) -> None:
-        """Send a message of tasks. Never waits."""
+    def send(self, batch: Batch) -> None:
+        """Send a message of tasks, without waiting."""
         if not self._open:
             self.head_since = monotonic()
         self._open += 1
-        hops = dict.fromkeys(row[1] for row in order.rows)
-        limits = self._owner.limits(self, [row[0] for row in order.rows])
-        self._send("+".join(self._names[hop] for hop in hops), order, limits)
+        hops = dict.fromkeys(row[1] for row in batch.rows)
+        limits = self._owner.limits(self, [row[0] for row in batch.rows])
+        self._send("+".join(self._names[hop] for hop in hops), batch, limits)
 
     def close(self) -> None:
         """Have the consumers closed, behind what is there."""
@@ -110,9 +108,9 @@ class DaskHandle:
         self._send(f"close-{self._level}", POISON_PILL, {})
 
     def leave(self) -> None:
-        """Let go of the seat, which closes what is open. Nothing more is heard of it."""
+        """Let the worker thread end, which closes what is open. Nothing more is heard of it."""
         self.is_gone = True
-        self._connection.release(self.address, self._seat)
+        self._connection.release(self.thread, self.address)
 
     def message_done(self) -> None:
         """One message is over: its last task is settled."""
@@ -125,40 +123,25 @@ class DaskHandle:
         self.kill_for_good()
 
     def kill_for_good(self) -> None:
-        """End its worker, for a reason of ours: nobody is charged."""
+        """End the worker process, for a reason of ours: nobody is charged."""
         self.killed = self.closing = True
-        self._connection.end_worker(self.address)
-        self._owner.is_killed(self)
+        self._connection.call("", Session.kill_worker, self.address)
 
-    def ask(self, seconds: float, answered: Callable[[bool], None]) -> None:
-        """Ask whether the worker hears; *answered* is told within *seconds*."""
-        self._connection.ask(self.address, seconds, answered)
+    def ping(self, seconds: float) -> None:
+        """Ask whether the worker hears; the events' ``pinged`` follows within *seconds*."""
+        self._connection.call(self.thread, Session.ping, self.thread, self.address, seconds)
 
-    def _send(self, name: str, order: Command, limits: dict[int, float]) -> None:
-        self._numbers += 1
-        data = b"".join(encode_command(order))
-        key = f"{name}-{uuid.uuid4().hex}"
-        message = self._seat, self._numbers, data, limits
-        self._connection.send(self.address, key, message, self._done(self._numbers))
+    def listen(self, number: int) -> None:
+        """Ask for more of what comes of a command."""
+        self._connection.call(self.thread, Session.listen, self.thread, self.address, number)
 
-    def _done(self, number: int) -> Done:
-        return partial(self._answered, number)
-
-    def _answered(self, number: int, answer: Answer | BaseException | None) -> None:
-        if self.is_gone:
-            return
+    def reports_of(self, answer: Answer) -> Iterator[tuple[Report, int]]:
+        """Give the reports of an answer that has come, and how many bytes each has."""
         self.heard_at = monotonic()
-        if not isinstance(answer, Answer):
-            why = "its seat there is gone" if answer is None else _in_words(answer)
-            self._owner.failed(self, why)
-            return
-        for data in answer.reports:
-            self._owner.heard(self, decode_report(data), len(data))
-        if answer.overdue is not None:
-            self._owner.is_overdue(self, answer.overdue)
-        elif not answer.is_last and not self.is_gone:
-            self._connection.listen(self.address, self._seat, number, self._done(number))
+        return ((decode_report(data), len(data)) for data in answer.reports)
 
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    def _send(self, name: str, command: Command, limits: dict[int, float]) -> None:
+        self._numbers += 1
+        key, data = f"{name}-{uuid.uuid4().hex}", b"".join(encode_command(command))
+        arguments = self.thread, self.address, key, self._numbers, data, limits
+        self._connection.call(self.thread, Session.run_command, *arguments)

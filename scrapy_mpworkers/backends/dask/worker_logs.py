@@ -1,8 +1,5 @@
-"""Consumers that are guests in a process of somebody else, such as a worker of a cluster.
-
-What is logged there goes where it went before; only what the guests' own threads log is the
-crawl's.
-"""
+"""The logs of a worker process of Dask: records that worker threads log are the crawl's, and all
+others go where they went before."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from weakref import WeakKeyDictionary
 
 from twisted.python.log import PythonLoggingObserver
 
-from scrapy_mpworkers.backends.dask.worker_thread import ThreadOwner, guest_of_thread
+from scrapy_mpworkers.backends.dask.worker_thread import ThreadOwner, owner_of_thread
 from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.worker import consumer
 from scrapy_mpworkers.worker.logs import Records
 
-#: Loggers of the host, whose levels are not the crawl's to set.
-_OF_THE_HOST = ("distributed", "dask", "tornado", "bokeh")
+#: Loggers whose levels are not the crawl's to set.
+_OF_DASK = ("distributed", "dask", "tornado", "bokeh")
 
 
 describe = consumer.describe
@@ -28,21 +25,21 @@ describe = consumer.describe
 
 def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.CrawlConsumer:
     """Build a consumer in a thread of somebody else's process."""
-    return consumer.build(payload, definitions, log_as_guest, ThreadRecords)
+    return consumer.build(payload, definitions, log_for_crawl, ThreadRecords)
 
 
 class ThreadRecords(Records):
-    """The records of one seat."""
+    """The records of one worker thread, and of the threads that it has started."""
 
     def collect(self) -> None:
-        """From now on what the seat's threads log is this crawl's."""
-        guest = guest_of_thread()
-        assert guest is not None
-        _collector.records[guest] = self
+        """Take what these threads log from now on."""
+        owner = owner_of_thread()
+        assert owner is not None
+        _collector.records[owner] = self
 
 
 class _Collector(logging.Handler):
-    """Takes what guests log. What others log had another way, and keeps it."""
+    """Takes what threads with an owner log. Records of others had another way, and keep it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,11 +47,11 @@ class _Collector(logging.Handler):
         self.levels: WeakKeyDictionary[ThreadOwner, LogLevels] = WeakKeyDictionary()
 
     def emit(self, record: logging.LogRecord) -> None:
-        guest = guest_of_thread()
-        if guest is not None:
+        owner = owner_of_thread()
+        if owner is not None:
             try:
-                if guest in self.records and self.levels[guest].want(record):
-                    self.records[guest].add(record)
+                if owner in self.records and self.levels[owner].want(record):
+                    self.records[owner].add(record)
             except Exception:
                 self.handleError(record)
         elif logging.root.handlers == [self] and _was_wanted(record):
@@ -65,10 +62,11 @@ class _Collector(logging.Handler):
 
 
 class _AsBefore(logging.Filter):
-    """Keeps from the host's handlers what guests log, and what was not logged before they came."""
+    """Keeps from Dask's handlers what threads with an owner log, and what nobody would have logged
+    before there were any."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return guest_of_thread() is None and _was_wanted(record)
+        return owner_of_thread() is None and _was_wanted(record)
 
 
 _collector = _Collector()
@@ -77,12 +75,12 @@ _levels_before: dict[str, int] = {}  # of the loggers whose level was changed; "
 _changing = threading.Lock()
 
 
-def log_as_guest(levels: LogLevels) -> None:
+def log_for_crawl(levels: LogLevels) -> None:
     """Let loggers make the records that the crawl wants, and nobody else see them."""
-    guest = guest_of_thread()
-    assert guest is not None
+    owner = owner_of_thread()
+    assert owner is not None
     with _changing:
-        _collector.levels[guest] = levels
+        _collector.levels[owner] = levels
         if _collector not in logging.root.handlers:
             for handler in logging.root.handlers:
                 handler.addFilter(_as_before)
@@ -90,7 +88,7 @@ def log_as_guest(levels: LogLevels) -> None:
             PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
         _lower("", levels.root)
         for name, level in levels.named.items():
-            if name.split(".")[0] not in _OF_THE_HOST:
+            if name.split(".")[0] not in _OF_DASK:
                 _lower(name, level)
         if levels.capture_warnings:
             logging.captureWarnings(True)
@@ -105,7 +103,7 @@ def _lower(name: str, level: int) -> None:
 
 
 def _was_wanted(record: logging.LogRecord) -> bool:
-    """Whether the record's logger would have made it before any guest came."""
+    """Whether the record's logger would have made it before any crawl came."""
     name = record.name if record.name != "root" else ""
     while name:
         logger = logging.root.manager.loggerDict.get(name)

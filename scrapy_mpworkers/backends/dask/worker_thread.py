@@ -1,8 +1,8 @@
-"""A seat: one crawl's consumers of one level as a guest in a process that is not ours.
+"""A worker thread: it has one crawl's consumers of one level, in a worker process of Dask.
 
-They live in a thread of their own, on an asyncio loop as in a worker of ours. Orders come from the
-host's loop and reports go back there. Seats of one process take turns: pipelines are not made for
-threads.
+They live on an asyncio loop as in a worker process of ours. Commands come from the loop of Dask's
+worker, and reports go back there. The worker threads of a process run one at a time: pipelines are
+not made for threads.
 """
 
 from __future__ import annotations
@@ -19,63 +19,66 @@ from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import attempt_as_guest
 
-#: Threads that a cluster may start at any time, and that never wake a seat's loop.
-_OF_THE_HOST = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
+#: Threads that Dask may start at any time, and that never wake a worker thread's loop.
+_OF_DASK = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
 
-_turn = threading.Lock()  # of the process: one seat at a time runs pipelines
+_runs_pipelines = threading.Lock()  # held by one worker thread of the process at a time
 _of_thread = threading.local()
 
 
 class ThreadOwner:
-    """Stands for a seat, as long as it has threads."""
+    """Stands for a worker thread and the threads that it has started, as long as one lives."""
 
 
-def guest_of_thread() -> ThreadOwner | None:
-    """Whose thread this is; ``None`` if it is the host's."""
-    return getattr(_of_thread, "guest", None)
+def owner_of_thread() -> ThreadOwner | None:
+    """Return the owner of the current thread; ``None``: that is a thread of Dask's."""
+    return getattr(_of_thread, "owner", None)
 
 
 class WorkerThread:
-    """Takes deliveries in the order of their numbers, from 0.
+    """Runs commands in the order of their numbers, from 0.
 
     Args:
-        prelude: what runs before the pipelines, once in this process for each *crawl*.
+        prelude: runs before the pipelines, once in this process for each *crawl*.
+
+    Attributes:
+        pending: the commands that have not been answered in full, by their numbers.
     """
 
     def __init__(self, prelude: Prelude = NO_PRELUDE, crawl: str = "") -> None:
-        self.deliveries: dict[int, PendingCommand] = {}
-        self._guest = ThreadOwner()
+        self.pending: dict[int, PendingCommand] = {}
+        self._owner = ThreadOwner()
         self._next = 0
         self._is_ending = False
         self._prelude = prelude
         self._crawl = crawl
         self._unfit: Exception | None = None
         bystanders = {thread.name for thread in threading.enumerate()}
-        self._loop = WatchfulLoop((*bystanders, *_OF_THE_HOST))
+        self._loop = WatchfulLoop((*bystanders, *_OF_DASK))
         self._host = OpenCrawls(self._loop)
         self._due = asyncio.Event()
-        self.thread = threading.Thread(target=self._run, name="mpworkers-seat", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="mpworkers-thread", daemon=True)
         self.thread.start()
 
-    # In the host's loop
+    # In the loop of Dask's worker
 
-    def put(self, delivery: PendingCommand) -> None:
-        """Take an order. A network may deliver two in the wrong order."""
-        self.deliveries[delivery.number] = delivery
+    def put(self, pending: PendingCommand) -> None:
+        """Take a command. A network may deliver two in the wrong order."""
+        self.pending[pending.number] = pending
         self._call(self._due.set)
         if not self.thread.is_alive():
             self._lose_all()
 
     async def answer(self, number: int) -> Answer | None:
-        """What has come of a delivery; ``None`` if the seat has ended without it."""
-        delivery = self.deliveries[number]
-        answer = await delivery.answer()
+        """Return what has come of a command; ``None`` if the thread has ended without it."""
+        pending = self.pending[number]
+        answer = await pending.answer()
         if answer.is_last:
-            del self.deliveries[number]
-        return None if delivery.is_lost else answer
+            del self.pending[number]
+        return None if pending.is_lost else answer
 
     def end(self) -> None:
-        """Nobody sends any more: close the consumers, when the order at work is done."""
+        """Close the consumers when the command at work is done: nobody sends any more."""
         self._is_ending = True
         self._call(self._due.set)
 
@@ -86,14 +89,14 @@ class WorkerThread:
     # In its own thread
 
     def _run(self) -> None:
-        self._become_guest()
+        self._own_thread()
         asyncio.set_event_loop(self._loop)
         # A pipeline's calls of to_thread log for the same crawl.
         executor = ThreadPoolExecutor(
-            thread_name_prefix="asyncio_seat", initializer=self._become_guest
+            thread_name_prefix="asyncio_mpworkers", initializer=self._own_thread
         )
         self._loop.set_default_executor(executor)
-        with _turn:
+        with _runs_pipelines:
             self._unfit = attempt_as_guest(self._prelude, self._crawl)
         try:
             self._loop.run_until_complete(self._serve())
@@ -107,64 +110,64 @@ class WorkerThread:
     def _lose_all(self) -> None:
         """The thread ends, or has: by the pill, or by a SystemExit of a task that a pipeline left
         behind."""
-        for delivery in list(self.deliveries.values()):
-            if not delivery.is_over:
-                delivery.is_lost = True
-                delivery.end()
+        for pending in list(self.pending.values()):
+            if not pending.is_over:
+                pending.is_lost = True
+                pending.end()
 
-    def _become_guest(self) -> None:
-        _of_thread.guest = self._guest
+    def _own_thread(self) -> None:
+        _of_thread.owner = self._owner
 
     async def _serve(self) -> None:
         while True:
-            while self._next not in self.deliveries and not self._is_ending:
+            while self._next not in self.pending and not self._is_ending:
                 self._due.clear()
                 await self._due.wait()
             if self._is_ending:
                 break
-            delivery = self.deliveries[self._next]
+            pending = self.pending[self._next]
             self._next += 1
-            with _turn:
-                is_pill = await self._obey(delivery)
-            delivery.end()
+            with _runs_pipelines:
+                is_pill = await self._run_command(pending)
+            pending.end()
             if is_pill:
                 return
-        with _turn:
+        with _runs_pipelines:
             await self._close(None)
 
-    async def _obey(self, delivery: PendingCommand) -> bool:
-        """Do what an order says; whether it was the pill."""
-        order = decode_command(delivery.order)
-        delivery.order = b""
-        if isinstance(order, Boot):
-            for setup in order.setups:
-                delivery.report(await self._host.open(setup, self._may_open, self._unfit))
-        elif isinstance(order, Batch):
-            await self._work(order, delivery)
+    async def _run_command(self, pending: PendingCommand) -> bool:
+        """Do what a command says, and return whether it was the pill."""
+        command = decode_command(pending.command)
+        pending.command = b""
+        if isinstance(command, Boot):
+            for setup in command.setups:
+                pending.report(await self._host.open(setup, self._may_open, self._unfit))
+        elif isinstance(command, Batch):
+            await self._run_batch(command, pending)
         else:
-            await self._close(delivery)
+            await self._close(pending)
             return True
         return False
 
     def _may_open(self) -> bool:
         return not self._is_ending
 
-    async def _work(self, batch: Batch, delivery: PendingCommand) -> None:
+    async def _run_batch(self, batch: Batch, pending: PendingCommand) -> None:
         consumer: Consumer = self._host.activate(batch.crawl)
         if batch.definitions:
             consumer.define(batch.definitions)
         tasks = batch.tasks
         if batch.together:
-            delivery.begin(tasks[0].id)  # it stands for all of them
+            pending.begin(tasks[0].id)  # it stands for all of them
             for outcome in await consumer.consume_together(tasks):
-                delivery.add(batch.crawl, outcome)
+                pending.add(batch.crawl, outcome)
             return
         for task in tasks:
-            delivery.begin(task.id)
-            delivery.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
+            pending.begin(task.id)
+            pending.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
 
-    async def _close(self, delivery: PendingCommand | None) -> None:
+    async def _close(self, pending: PendingCommand | None) -> None:
         for crawl in self._host.crawls:
             closed = await self._host.close(crawl)
-            if delivery is not None:
-                delivery.report(closed)
+            if pending is not None:
+                pending.report(closed)

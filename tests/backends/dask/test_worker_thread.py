@@ -14,7 +14,7 @@ from typing import Any
 
 from pool.consumers import Behaviour
 
-from scrapy_mpworkers.backends.dask import command_queue as deliveries
+from scrapy_mpworkers.backends.dask import command_queue
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
 from scrapy_mpworkers.wire.framing import decode_report, encode_command
@@ -84,7 +84,7 @@ def test_orders_are_obeyed_and_the_pill_closes() -> None:
         assert settled(done) == [0, 1, 2]
         assert done is not None and done.is_last
         assert closed is not None and isinstance(decode_report(closed.reports[0]), Closed)
-        assert seat.deliveries == {}
+        assert seat.pending == {}
 
     run(test)
 
@@ -106,7 +106,7 @@ def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> No
 
 
 def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
-    monkeypatch.setattr(deliveries, "PATIENCE", 0.1)
+    monkeypatch.setattr(command_queue, "PATIENCE", 0.1)
 
     async def test(seat: WorkerThread) -> None:
         put(seat, 0, BOOT)
