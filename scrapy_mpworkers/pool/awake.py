@@ -43,7 +43,7 @@ class Awake:
             if self._ticker is None:
                 # Without a thread, if there is none to be had, no gap is noticed.
                 with suppress(RuntimeError):
-                    self._ticker = _Ticker(self._note)
+                    self._ticker = _Ticker(self)
 
     def let_go(self, holder: object) -> None:
         """Stop counting for *holder*."""
@@ -86,7 +86,8 @@ class Awake:
         self.hold(holder)
         call_later(seconds, look)
 
-    def _note(self, begin: float, end: float) -> None:
+    def note(self, begin: float, end: float) -> None:
+        """Leave out the time from *begin* to *end*, ``time.monotonic()``."""
         self._gaps = (*self._gaps[-_KEPT:], (begin, end))
 
 
@@ -98,19 +99,17 @@ class _Ticker:
     wakes up again and again to ask for the interpreter; while it is frozen, neither.
     """
 
-    def __init__(self, note: Callable[[float, float], None]) -> None:
-        self._note = note
+    def __init__(self, awake: Awake) -> None:
+        self._awake = awake
         self._ticked_at = monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mpworkers-awake", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Let the thread end."""
         self._ended.set()
 
     def known_until(self, now: float) -> float:
-        """Return *now*, or less if a gap may have begun that has not been noted yet."""
         return min(now, self._ticked_at + 2 * TICK) if self._thread.is_alive() else now
 
     def _run(self) -> None:
@@ -120,7 +119,7 @@ class _Ticker:
             asked = (waits_now - waits) * sys.getswitchinterval()
             ran = max(TICK, cpu_now - cpu, asked)
             if now - self._ticked_at - ran >= SHORTEST_GAP:
-                self._note(self._ticked_at + ran, now)
+                self._awake.note(self._ticked_at + ran, now)
             self._ticked_at, cpu, waits = now, cpu_now, waits_now
 
 

@@ -63,7 +63,6 @@ class CommandWriter:
 
     @property
     def writer(self) -> Connection:
-        """The end of the queue's pipe that is ours."""
         return self._internals._writer  # type: ignore[no-any-return]
 
     def put(self, command: Command) -> None:
@@ -93,7 +92,6 @@ class CommandWriter:
             self.arena.close_fd()
 
     def discard(self) -> None:
-        """Release everything, and wait for nobody."""
         while self.open_messages:
             self.task_done()
         self.queue.join()  # never waits: it proves the books

@@ -60,8 +60,8 @@ class Deaths:
 
     def _count(self, exitcode: int | None) -> None:
         label = exit_label(None if exitcode == SERVER_GONE else exitcode)
-        for member in self._state.all_members():
-            member.executor.metrics.deaths[label] += 1
+        for metrics in self._state.all_metrics():
+            metrics.deaths[label] += 1
 
     def _name(self, handle: ProcessHandle, exitcode: int | None, is_oom: bool) -> None:
         is_server_gone = exitcode == SERVER_GONE

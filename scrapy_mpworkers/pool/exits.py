@@ -120,7 +120,6 @@ def signal_group(pid: int, signum: int, has_ended: bool) -> None:
 
 
 def _is_there(pid: int) -> bool:
-    """Return whether a process has this number, anybody's."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -74,7 +74,6 @@ class ForkServer:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether it runs, and is to run on."""
         is_running = self._process is not None and self._process.poll() is None
         return is_running and not self._is_retired
 
@@ -133,7 +132,6 @@ class ForkServer:
             requests.detach()
 
     def kill(self) -> None:
-        """End a server that does not answer."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
+from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.task_queue import Entry
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
@@ -46,7 +47,6 @@ class Member:
     on_left: Callable[[], None] | None = None
 
     def opened(self) -> None:
-        """Note that a worker has opened its consumers."""
         self.has_opened = True
 
     def make_hasty(self) -> None:
@@ -89,7 +89,6 @@ class GroupState:
         self.is_ending = False
 
     def end(self) -> None:
-        """Let nobody join any more."""
         self.is_ending = True
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
@@ -111,7 +110,6 @@ class GroupState:
 
     @property
     def is_shared(self) -> bool:
-        """Return whether there is more than one crawl."""
         return len(self.present) > 1
 
     def comes_last(self, crawl: int) -> None:
@@ -128,7 +126,6 @@ class GroupState:
         leases = [member.executor.oldest_lease(handle) for member in self.all_members()]
         return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)
 
-    def count_start(self) -> None:
-        """Count a started worker in the metrics of each crawl."""
-        for member in self.all_members():
-            member.executor.metrics.started += 1
+    def all_metrics(self) -> list[Metrics]:
+        """Return those of each crawl, which all count what happens to the workers."""
+        return [member.executor.metrics for member in self.all_members()]

@@ -28,6 +28,5 @@ class Mailbox(Generic[T]):
         self._count.release()
 
     def get(self) -> T:
-        """Wait for the next thing."""
         self._count.acquire()
         return self._things.popleft()

@@ -55,7 +55,6 @@ class ServedCrawls:
             self._served[crawl].state = CrawlState.CLOSED
 
     def dismiss(self, crawl: int) -> None:
-        """Note that it is told that the crawl has ended."""
         self._served[crawl].is_dismissed = True
 
     def closed(self, crawl: int) -> bool:
@@ -66,7 +65,6 @@ class ServedCrawls:
         return was_dismissed
 
     def is_open(self, crawl: int) -> bool:
-        """Return whether a crawl's consumers are open."""
         served = self._served.get(crawl)
         return served is not None and served.state is CrawlState.OPEN
 
@@ -96,10 +94,8 @@ class ServedCrawls:
 
     @property
     def any_open(self) -> bool:
-        """Return whether any consumers are open."""
         return any(served.state is CrawlState.OPEN for served in self._served.values())
 
     @property
     def any_opening(self) -> bool:
-        """Return whether any consumers have yet to be opened."""
         return any(served.state is CrawlState.OPENING for served in self._served.values())

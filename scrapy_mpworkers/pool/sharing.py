@@ -27,7 +27,6 @@ class Sharing:
         self._openings = openings
 
     def admitted(self) -> None:
-        """Open the consumers of a crawl that has joined."""
         self._openings.spread()
 
     # What workers do

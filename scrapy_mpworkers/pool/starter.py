@@ -38,7 +38,6 @@ class Starter:
         self._has_thread = True  # or is about to have one
 
     def start(self) -> None:
-        """Start the thread."""
         try:
             threading.Thread(target=self._run, name="mpworkers-starter", daemon=True).start()
         except RuntimeError as error:  # the system gives no more threads
@@ -85,23 +84,17 @@ def _run_job(job: Callable[[], None]) -> None:
 
 
 class Vacancies:
-    """Has starts that have failed tried again, after pauses. All here runs in the loop's thread.
+    """Remembers the places whose start has failed, until a worker is started there.
 
     Args:
         period: seconds that are tried where the last worker has been lost.
-        start: starts a worker in a place, which is to replace another one perhaps.
     """
 
-    def __init__(
-        self, period: float, loop: Loop, start: Callable[[int, ProcessHandle | None], None]
-    ) -> None:
+    def __init__(self, period: float) -> None:
         self._failed = FailedStarts(period)
-        self._loop = loop
-        self._start = start
         self._waiting: dict[int, ProcessHandle | None] = {}
 
     def started(self) -> None:
-        """Note that a start has succeeded."""
         if self._failed.succeeded():
             logger.info("Workers can be started again.")
 
@@ -109,21 +102,24 @@ class Vacancies:
         """Return whether the next worker of a vacant place is to replace this one."""
         return any(replaced is handle for replaced in self._waiting.values())
 
-    def try_later(self, handle: ProcessHandle, error: BaseException, has_worker: bool) -> bool:
-        """Try a start again that has failed with *error*, and return whether that may help.
+    def pause(self, handle: ProcessHandle, error: BaseException, has_worker: bool) -> float | None:
+        """Note that a start has failed with *error*.
 
         Args:
             has_worker: whether another worker lives.
+
+        Returns:
+            seconds after which another one may help; ``None`` if none will.
         """
         pause = self._failed.pause(monotonic(), has_worker, not is_shortage(error))
         if pause is None:
-            return False
+            return None
         if self._failed.is_first:
             why = in_words(error)
             logger.error("Worker %s could not be started, and is tried again: %s", handle.name, why)
         self._waiting[handle.place] = handle.replaces
-        self._loop.call_later(pause, lambda: self._try(handle.place))
-        return True
+        return pause
 
-    def _try(self, place: int) -> None:
-        self._start(place, self._waiting.pop(place))
+    def fill(self, place: int) -> ProcessHandle | None:
+        """Return the worker that the next one of a vacant place is to replace."""
+        return self._waiting.pop(place)

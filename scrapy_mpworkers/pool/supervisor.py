@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import util
 from time import monotonic
 from typing import Any
@@ -53,7 +54,7 @@ class Supervisor:
         self._recycling = Recycling(options)
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._starter = Starter(state.loop, self._starter_died)
-        self._vacancies = Vacancies(options.period, state.loop, self._start_again)
+        self._vacancies = Vacancies(options.period)
         self._deaths = Deaths(state, processes)
         self._generations: dict[int, int] = {}
         self._stopped: Callable[[], None] | None = None
@@ -97,8 +98,8 @@ class Supervisor:
         if is_leaving or self._stopped is not None or self._retired:
             return
         handle.retire()
-        for member in self._state.all_members():
-            member.executor.metrics.recycled[why] += 1
+        for metrics in self._state.all_metrics():
+            metrics.recycled[why] += 1
         logger.debug("Worker %s is recycled after %d items (%s)", handle.title, handle.settled, why)
         self._start(handle.place, replaces=handle)
 
@@ -204,7 +205,8 @@ class Supervisor:
             handle.kill()  # its time was up before it had a number
             return
         if self._stopped is not None or self._retired:
-            self._state.count_start()
+            for metrics in self._state.all_metrics():
+                metrics.started += 1
             handle.close()
             return
         self._openings.boot(handle)
@@ -218,16 +220,20 @@ class Supervisor:
             self._replace(handle, is_fruitless=True)
         elif self._stopped is not None:
             self._finish_if_empty()
-        elif not self._retired and not self._vacancies.try_later(handle, error, self._has_worker):
+        elif not self._retired:
+            self._try_later(handle, error)
+
+    def _try_later(self, handle: ProcessHandle, error: BaseException) -> None:
+        others = self._state.handles
+        has_worker = any(other.pid is not None and not other.is_killed for other in others)
+        pause = self._vacancies.pause(handle, error, has_worker)
+        if pause is None:
             self._exhausted(f"no worker can be started: {in_words(error)}", remedy(error))
+        else:
+            self._state.loop.call_later(pause, partial(self._start_again, handle.place))
 
-    @property
-    def _has_worker(self) -> bool:
-        return any(
-            handle.pid is not None and not handle.is_killed for handle in self._state.handles
-        )
-
-    def _start_again(self, place: int, replaces: ProcessHandle | None) -> None:
+    def _start_again(self, place: int) -> None:
+        replaces = self._vacancies.fill(place)
         if self._stopped is None and not self._retired:
             self._start(place, replaces)
 

@@ -111,12 +111,10 @@ class LocalWorkerGroup:
 
     @property
     def is_shared(self) -> bool:
-        """Return whether there is more than one crawl."""
         return len(self._state.present) > 1
 
     @property
     def is_ending(self) -> bool:
-        """Return whether nobody can join any more."""
         return self._state.is_ending
 
     def is_blocked(self, crawl: int) -> bool:

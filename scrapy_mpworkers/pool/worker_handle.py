@@ -107,7 +107,6 @@ class ProcessHandle:
 
     @property
     def has_work(self) -> bool:
-        """Return whether a message is open."""
         return self.open_messages > 0
 
     def boot(self, setups: Sequence[OpenCrawl]) -> None:
@@ -137,7 +136,6 @@ class ProcessHandle:
     # What it tells
 
     def heard(self) -> None:
-        """Note that it has reported something."""
         self.heard_at = monotonic()
 
     def answered(self, crawl: int, state: CrawlState) -> None:
@@ -289,5 +287,4 @@ class ProcessHandle:
         self.discard()
 
     def discard(self) -> None:
-        """Release queue, pipe and process, and leave nothing behind."""
         self.process.discard()

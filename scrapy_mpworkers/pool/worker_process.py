@@ -149,7 +149,6 @@ class WorkerProcess:
         return True
 
     def join(self) -> None:
-        """Wait a moment for the end of a killed worker."""
         self._process.join(_END_SECONDS)
 
     def discard(self) -> None:

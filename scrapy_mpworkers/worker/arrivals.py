@@ -65,7 +65,6 @@ class Arrivals:
         self.missing: dict[str, str] = {}
 
     def value(self, carried: Carried, what: str) -> Any:
-        """Return the value, or its stand-in."""
         if carried.frame is None:
             return self._stand_in(what, carried.why)
         try:

@@ -250,18 +250,8 @@ class NoReporter:
     What has come of the task is reported by the worker itself.
     """
 
-    def begin(self, crawl: int) -> NoReturn:
-        self._exit()
-
-    def send(self, report: Report) -> NoReturn:
-        self._exit()
-
-    def add(self, outcome: Outcome) -> NoReturn:
-        self._exit()
-
-    def flush(self, *last: Outcome) -> NoReturn:
-        self._exit()
-
-    def _exit(self) -> NoReturn:
+    def _exit(self, *_: object) -> NoReturn:
         # Not as usual: buffers and handlers are copies of the worker's, which uses its own.
         os._exit(0)
+
+    begin = send = add = flush = _exit

@@ -122,7 +122,6 @@ class CrawlConsumer:
         return self._crawler.missing
 
     def hops(self) -> list[HopPipelines]:
-        """The user's pipelines, hop by hop."""
         return list(self._hops.values())
 
     def activate(self) -> None:

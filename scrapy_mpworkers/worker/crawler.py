@@ -71,7 +71,6 @@ class WorkerCrawler:
         return changes
 
     def mark_stats(self) -> Mark:
-        """Return how the stats are now."""
         return Mark(len(self._stat_changes), dict(self.stats.get_stats()))
 
     def rewind_stats(self, mark: Mark) -> None:

@@ -89,7 +89,6 @@ class OpenCrawls:
 
     @property
     def crawls(self) -> list[int]:
-        """The crawls whose consumers are open."""
         return list(self._consumers)
 
     def activate(self, crawl: int) -> Consumer:
@@ -154,6 +153,5 @@ class OpenCrawls:
 
 
 def factory_of(setup: OpenCrawl) -> ConsumerFactory:
-    """Import what builds the consumer of a crawl."""
     factory: Any = importlib.import_module(setup.factory)
     return factory  # type: ignore[no-any-return]

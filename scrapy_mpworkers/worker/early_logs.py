@@ -20,7 +20,6 @@ class EarlyRecords(logging.Handler):
         self._records.append(record)
 
     def take(self) -> list[logging.LogRecord]:
-        """Return the records since the last call."""
         taken, self._records = self._records, []
         return taken
 

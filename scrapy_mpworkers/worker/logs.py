@@ -28,11 +28,9 @@ class Records:
         collector.collect_for(self)
 
     def add(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
         self._records.append(pack_record(record, self._codec.dump))
 
     def take(self) -> tuple[WireRecord, ...]:
-        """Return the records since the last call."""
         if not self._records:
             return ()
         records, self._records = self._records, []
@@ -67,7 +65,6 @@ class RecordCollector(logging.Handler):
                 self.handle(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record. Called with the handler's lock held, from any thread."""
         try:
             if self._records is not None and self._levels is not None and self._levels.want(record):
                 self._records.add(record)

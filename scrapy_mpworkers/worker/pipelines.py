@@ -41,7 +41,6 @@ class HopPipelines(ItemPipelineManager):
 
     @property
     def takes_batches(self) -> bool:
-        """Return whether any of them has ``process_batch``."""
         return any(hasattr(pipeline, "process_batch") for pipeline in self.middlewares)
 
     async def process(self, item: Any, guard: Guard) -> Any:
