@@ -43,6 +43,7 @@ IN_THE_LOOP = [
     "pool/task_queue.py",
     "pool/timeouts.py",
     "pool/served_crawls.py",
+    "pool/worker_handle.py",
     "pool/group_state.py",
     "pool/openings.py",
     "pool/sharing.py",
@@ -61,7 +62,7 @@ BLOCKING = {
     *("wait", "waitpid"),
 }
 #: Jobs that are defined in the loop's thread and run in the starter's.
-IN_THE_STARTER = {"pool/channel.py": {"discard"}}
+IN_THE_STARTER = {"pool/channel.py": {"discard"}, "pool/worker_handle.py": {"undo"}}
 
 
 def blocking_calls(module: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from scrapy_mpworkers.backends.preloading import (
 from scrapy_mpworkers.eventloop import EventLoop, current_loop, is_closed
 from scrapy_mpworkers.pool.batching import target
 from scrapy_mpworkers.pool.cpus import thread_variables, usable_cpus
-from scrapy_mpworkers.pool.forkserver import Wanted, servers
+from scrapy_mpworkers.pool.forkserver import ServerSpec, servers
 from scrapy_mpworkers.pool.interface import PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.settings import WorkerSettings
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 class WorkerSpec(NamedTuple):
-    """What a level has for workers. Crawls with equal ``method``, ``options`` and conditions can
+    """What a level has for workers. Crawls with equal ``method``, ``options`` and config can
     have the same ones."""
 
     method: str
     options: PoolOptions
-    wanted: Wanted
+    wanted: ServerSpec
 
 
 class _Key(NamedTuple):
@@ -52,7 +52,7 @@ class _Key(NamedTuple):
 
     method: str
     options: PoolOptions
-    conditions: WorkerConfig
+    config: WorkerConfig
     environment: frozenset[tuple[str, str]]
 
 
@@ -137,7 +137,7 @@ def manning(
     """
     pool = plan.settings.pool
     environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
-    conditions = WorkerConfig(
+    config = WorkerConfig(
         nice=pool.nice,
         environment=tuple(sorted(environment.items())),
         start_method=multiprocessing.get_start_method(allow_none=True),
@@ -146,7 +146,7 @@ def manning(
         prelude=prelude,
     )
     preload, also = modules_to_preload(plan.entries, spidercls, prelude)
-    return WorkerSpec(method, plan.options(), Wanted(OWN, preload, also, conditions))
+    return WorkerSpec(method, plan.options(), ServerSpec(OWN, preload, also, config))
 
 
 def _find_pool(manning: WorkerSpec) -> LocalWorkerGroup:
@@ -172,5 +172,5 @@ def _find_pool(manning: WorkerSpec) -> LocalWorkerGroup:
 
 
 def _key(manning: WorkerSpec) -> _Key:
-    conditions = manning.wanted.conditions
-    return _Key(manning.method, manning.options, conditions, frozenset(os.environ.items()))
+    config = manning.wanted.config
+    return _Key(manning.method, manning.options, config, frozenset(os.environ.items()))

@@ -28,7 +28,7 @@ _INSTALLED = tuple(
 )
 
 
-class Wanted(NamedTuple):
+class ServerSpec(NamedTuple):
     """A description of a fork server: what it imports, and how its workers live.
 
     ``own``: modules of this package. Modules in ``preload``, which are the user's, must be there,
@@ -39,16 +39,16 @@ class Wanted(NamedTuple):
     own: tuple[str, ...]
     preload: tuple[str, ...]
     also: tuple[str, ...]
-    conditions: WorkerConfig
+    config: WorkerConfig
 
 
 class ForkServer:
     """Forks workers, beside multiprocessing's own server, whose other users would get ours."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: ServerSpec) -> None:
         self._own = wanted.own
         self._preload = tuple(dict.fromkeys([*wanted.preload, *wanted.also]))
-        self._conditions = wanted.conditions
+        self._config = wanted.config
         self._surroundings = _surroundings()
         self._made_at = time.time()
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,10 +56,10 @@ class ForkServer:
         self._requests = -1
         self._is_retired = False
 
-    def fits(self, wanted: Wanted) -> bool:
+    def fits(self, wanted: ServerSpec) -> bool:
         """Return whether workers that want such a server may come from this one."""
         return (
-            wanted.conditions == self._conditions
+            wanted.config == self._config
             and wanted.own == self._own
             and set(wanted.preload) <= set(self._preload)
             and _surroundings() == self._surroundings
@@ -164,11 +164,11 @@ class ForkServer:
         code = server_side.program(
             requests_fd,
             os.getpid(),
-            dict(self._conditions.environment),
-            self._conditions.paths,
+            dict(self._config.environment),
+            self._config.paths,
             self._own,
             self._preload,
-            self._conditions.prelude.settings_module,
+            self._config.prelude.settings_module,
         )
         flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
         return subprocess.Popen(
@@ -192,7 +192,7 @@ class Servers:
         self._access = threading.Lock()  # pools give back from a thread of theirs
         self._at_exit: util.Finalize[Any] | None = None
 
-    def prepare(self, wanted: Sequence[Wanted]) -> None:
+    def prepare(self, wanted: Sequence[ServerSpec]) -> None:
         """Have a server for each of *wanted*, launched but perhaps not ready; do not wait."""
         self._end_at_exit()
         with self._access:
@@ -207,7 +207,7 @@ class Servers:
                     unassigned.remove(server)
         self._close_surplus(max(_KEPT, len(wanted)))
 
-    def take(self, wanted: Wanted) -> ForkServer:
+    def take(self, wanted: ServerSpec) -> ForkServer:
         """Return a server for one pool alone, which may have to be launched yet."""
         self._end_at_exit()
         with self._access:
@@ -257,7 +257,7 @@ class Servers:
             threading.Thread(target=server.close, daemon=True).start()
 
 
-def _fitting(servers: Sequence[ForkServer], wanted: Wanted) -> ForkServer | None:
+def _fitting(servers: Sequence[ForkServer], wanted: ServerSpec) -> ForkServer | None:
     return next((one for one in reversed(servers) if one.is_alive and one.fits(wanted)), None)
 
 

@@ -42,7 +42,7 @@ if sys.platform == "win32":
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool import unshared
 from scrapy_mpworkers.pool.exits import SERVER_GONE, ExitNotice
-from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers, tracker_fd
+from scrapy_mpworkers.pool.forkserver import ForkServer, ServerSpec, servers, tracker_fd
 from scrapy_mpworkers.pool.unshared import Pipes
 from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker.process import run_and_exit
@@ -58,9 +58,9 @@ class Processes:
         wanted: how the workers live, and what the fork server imports once for all of them.
     """
 
-    def __init__(self, method: str, wanted: Wanted) -> None:
+    def __init__(self, method: str, wanted: ServerSpec) -> None:
         self.method = method
-        self.conditions = wanted.conditions
+        self.config = wanted.config
         self.context = get_context(method)
         self._wanted = wanted
         self._server: ForkServer | None = None

@@ -77,7 +77,7 @@ class WorkerProcess:
                 self._scoreboard = processes.context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
                 queue, arena = self.commands.queue, self.commands.arena
                 channel = WorkerChannel(queue, arena, reports_w, self._scoreboard, self.start_lock)
-                arguments: tuple[Any, ...] = (channel, processes.conditions)
+                arguments: tuple[Any, ...] = (channel, processes.config)
                 target: Any = main
                 if processes.method == "fork":
                     arguments = (self._inherited(siblings), *arguments)

@@ -28,7 +28,7 @@ import pytest
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken
 from scrapy_mpworkers.pool.executor import PoolExecutor
-from scrapy_mpworkers.pool.forkserver import Wanted, servers
+from scrapy_mpworkers.pool.forkserver import ServerSpec, servers
 from scrapy_mpworkers.pool.interface import DeadLettered, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
@@ -195,7 +195,7 @@ class Bench:
         intensity: int = 12,
         behaviour: Callable[[Bench], Behaviour] = lambda bench: Behaviour(),
         preload: Sequence[str] = PRELOAD,
-        conditions: WorkerConfig | None = None,
+        config: WorkerConfig | None = None,
         beside: Bench | None = None,
         **limits: Any,
     ) -> None:
@@ -207,7 +207,7 @@ class Bench:
         self.settled: dict[int, list[Outcome | DeadLettered]] = {}
         self.blobs: dict[int, bytes] = {}
         options = PoolOptions(workers, redeliver_times, intensity, 30.0, **limits)
-        wanted = Wanted((), tuple(preload), (), conditions or WorkerConfig(0, (), None))
+        wanted = ServerSpec((), tuple(preload), (), config or WorkerConfig(0, (), None))
         self.processes = Processes(method, wanted)
         self.manager = (
             beside.manager if beside else LocalWorkerGroup(options, self.processes, self.calls)

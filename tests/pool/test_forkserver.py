@@ -18,7 +18,7 @@ from scrapy.crawler import Crawler
 from scrapy.settings import Settings
 
 from scrapy_mpworkers import Addon, WorkerExtension
-from scrapy_mpworkers.pool.forkserver import Wanted, servers
+from scrapy_mpworkers.pool.forkserver import ServerSpec, servers
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.wire.messages import WorkerConfig
 
@@ -27,7 +27,7 @@ from .harness import PRELOAD, await_end, children, comes_true
 from .saboteurs import ExitsWithCode
 from .work import Environment, Print, Square
 
-CONDITIONS = WorkerConfig(0, (), None)
+CONFIG = WorkerConfig(0, (), None)
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,8 @@ def is_server(process: psutil.Process) -> bool:
         return False
 
 
-def wanted(*modules: str, also: tuple[str, ...] = (), nice: int = 0) -> Wanted:
-    return Wanted((), (*PRELOAD, *modules), also, CONDITIONS._replace(nice=nice))
+def wanted(*modules: str, also: tuple[str, ...] = (), nice: int = 0) -> ServerSpec:
+    return ServerSpec((), (*PRELOAD, *modules), also, CONFIG._replace(nice=nice))
 
 
 def test_the_next_pool_has_the_server_of_the_last(make_bench):

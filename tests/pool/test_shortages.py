@@ -120,7 +120,7 @@ def test_pool_that_cannot_start_any_worker_says_so_in_one_sentence(make_bench, m
 @quick("spawn", "forkserver")
 def test_start_that_can_never_work_is_tried_once(make_bench, method, caplog):
     cannot_cross = WorkerConfig(0, (), None, batch_seconds=lambda: 0)  # type: ignore[arg-type]
-    bench = make_bench(method, conditions=cannot_cross, workers=3)
+    bench = make_bench(method, config=cannot_cross, workers=3)
 
     bench.begin()
     bench.until(lambda: bool(bench.events.errors), "the pool is broken")

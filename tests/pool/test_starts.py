@@ -16,14 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from scrapy_mpworkers.pool.forkserver import ForkServer, Wanted, servers
+from scrapy_mpworkers.pool.forkserver import ForkServer, ServerSpec, servers
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import unforkable
 from .harness import DEADLINE, PRELOAD, children, comes_true, every_method, open_fds
 
-WANTED = Wanted((), PRELOAD, (), WorkerConfig(0, (), None))
+WANTED = ServerSpec((), PRELOAD, (), WorkerConfig(0, (), None))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")
 
 
@@ -32,7 +32,7 @@ def make_processes(kept_by_multiprocessing):
     """Makes processes by a method. Afterwards nothing may be left of them."""
     made = []
 
-    def make(method: str, wanted: Wanted = WANTED) -> Processes:
+    def make(method: str, wanted: ServerSpec = WANTED) -> Processes:
         made.append(Processes(method, wanted))
         made[-1].take_server()
         return made[-1]
