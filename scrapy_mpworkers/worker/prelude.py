@@ -53,10 +53,10 @@ def attempt(prelude: Prelude) -> WorkerStartError | None:
     return None
 
 
-def attempt_as_guest(prelude: Prelude, crawl: str) -> WorkerStartError | None:
-    """Run the prelude of a crawl in somebody else's process, where it has several workers perhaps.
+def attempt_once(prelude: Prelude, crawl: str) -> WorkerStartError | None:
+    """Run the prelude of a crawl, once in a process that may have several workers of it.
 
-    The logging of that process is left alone.
+    The logging is left alone, as the process is somebody else's.
     """
     if crawl in _done:
         return None

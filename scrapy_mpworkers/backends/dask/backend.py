@@ -1,4 +1,4 @@
-"""The Dask backend of one crawl: its settings, its connection, a pool for each level."""
+"""The Dask backend of one crawl: its settings, its connection, the workers of each level."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PACE = Pace(seconds=0.2, largest=256, ahead=3, bytes=inf)
 
 _FACTORY = "scrapy_mpworkers.backends.dask.worker_logs"
 
-#: What Dask does itself, and how to have it there.
+#: The settings for which Dask has its own, and where to find these.
 _NOT_HERE = {
     "START_METHOD": "Dask starts its workers: see distributed.worker.multiprocessing-method",
     "NICE": "start the cluster's workers with nice, or set their CPU shares",
@@ -89,24 +89,24 @@ class DaskBackend:
         self._plans = plans
         own = read_declared(crawler.settings, self.settings)
         self._is_local = own["DASK_ADDRESS"] is None
-        manned = [plan for plan in plans if plan.settings.pool.workers]
-        for plan in manned:
+        with_workers = [plan for plan in plans if plan.settings.pool.workers]
+        for plan in with_workers:
             self._refuse_level(plan)
-        listed = sum(plan.settings.pool.workers for plan in manned if plan.hops)
+        listed = sum(plan.settings.pool.workers for plan in with_workers if plan.hops)
         self._connection = Connection(
             ClusterSpec(
                 own["DASK_ADDRESS"],
                 listed or options.pool.workers,
                 folders_to_import_from(crawler.spidercls),
                 own["DASK_UPLOAD"],
-                nannies=any(plan.settings.pool.item_timeout for plan in manned),
+                nannies=any(plan.settings.pool.item_timeout for plan in with_workers),
                 prelude=prelude_of(options.initializer),
             )
         )
 
     @property
     def cpus(self) -> int:
-        """Those of this machine; a cluster can always have more."""
+        """How many CPUs this machine has; a cluster can always have more."""
         return usable_cpus() if self._is_local else sys.maxsize
 
     def check(self) -> None:
@@ -140,7 +140,7 @@ class DaskBackend:
         events: PoolEvents,
         loop: EventLoop,
     ) -> PoolExecutor:
-        """The pool of a level."""
+        """Return the executor of a level, which is not started yet."""
         plan = self._plans[number]
         options = plan.options(workers=self._places(plan), pace=PACE, blind=True)
 
@@ -151,7 +151,7 @@ class DaskBackend:
         return PoolExecutor(make_pool, options, make_setup, codec.definitions.blobs, events, loop)
 
     def _places(self, plan: LevelPlan) -> int:
-        """How many workers a level has at most; 0: all that the cluster has."""
+        # How many workers a level has at most; 0: all that the cluster has.
         pool = plan.settings.pool
         return 0 if pool.workers_is_auto and not self._is_local else pool.workers
 
@@ -164,7 +164,7 @@ class DaskBackend:
 
 
 def _names(plan: LevelPlan) -> Mapping[int, str]:
-    """What the tasks of each hop are called on Dask's dashboard."""
+    # What the tasks of each hop are called on Dask's dashboard.
 
     def name(entry: Any) -> str:
         return import_path(entry).rpartition(".")[2]

@@ -279,8 +279,8 @@ class Session:
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What Dask's client leaves behind, such as a timeout that nobody awaited any more: found by
-    the garbage collector, in the middle of another crawl perhaps."""
+    # Dask's client leaves things behind, such as a timeout that nobody awaited any more. The
+    # garbage collector finds them, in the middle of another crawl perhaps.
     logger.debug("In Dask's client: %s", context["message"], exc_info=context.get("exception"))
 
 

@@ -71,7 +71,7 @@ class ConnectionEvents(Protocol):
 
 
 class NoCluster(Exception):
-    """Its text says why there is none."""
+    """Raised if there is no cluster; the text says why."""
 
 
 def import_dask() -> None:

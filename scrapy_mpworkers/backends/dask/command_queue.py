@@ -18,7 +18,7 @@ PATIENCE = 1.0
 
 
 class Running(NamedTuple):
-    """The task at work, and since when, ``time.monotonic()``."""
+    """A task at work. ``since``: ``time.monotonic()`` when it began."""
 
     task_id: int
     since: float

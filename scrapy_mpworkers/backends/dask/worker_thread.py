@@ -17,7 +17,7 @@ from scrapy_mpworkers.wire.framing import decode_command
 from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Batch, Boot, Prelude
 from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
-from scrapy_mpworkers.worker.prelude import attempt_as_guest
+from scrapy_mpworkers.worker.prelude import attempt_once
 
 #: Threads that Dask may start at any time, and that never wake a worker thread's loop.
 _OF_DASK = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
@@ -55,7 +55,7 @@ class WorkerThread:
         self._unfit: Exception | None = None
         bystanders = {thread.name for thread in threading.enumerate()}
         self._loop = WatchfulLoop((*bystanders, *_OF_DASK))
-        self._host = OpenCrawls(self._loop)
+        self._crawls = OpenCrawls(self._loop)
         self._due = asyncio.Event()
         self.thread = threading.Thread(target=self._run, name="mpworkers-thread", daemon=True)
         self.thread.start()
@@ -65,7 +65,7 @@ class WorkerThread:
     def put(self, pending: PendingCommand) -> None:
         """Take a command. A network may deliver two in the wrong order."""
         self.pending[pending.number] = pending
-        self._call(self._due.set)
+        self._wake()
         if not self.thread.is_alive():
             self._lose_all()
 
@@ -80,11 +80,11 @@ class WorkerThread:
     def end(self) -> None:
         """Close the consumers when the command at work is done: nobody sends any more."""
         self._is_ending = True
-        self._call(self._due.set)
+        self._wake()
 
-    def _call(self, function: object) -> None:
+    def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(function)  # type: ignore[arg-type]
+            self._loop.call_soon_threadsafe(self._due.set)
 
     # In its own thread
 
@@ -92,12 +92,10 @@ class WorkerThread:
         self._own_thread()
         asyncio.set_event_loop(self._loop)
         # A pipeline's calls of to_thread log for the same crawl.
-        executor = ThreadPoolExecutor(
-            thread_name_prefix="asyncio_mpworkers", initializer=self._own_thread
-        )
+        executor = ThreadPoolExecutor(None, "asyncio_mpworkers", self._own_thread)
         self._loop.set_default_executor(executor)
         with _runs_pipelines:
-            self._unfit = attempt_as_guest(self._prelude, self._crawl)
+            self._unfit = attempt_once(self._prelude, self._crawl)
         try:
             self._loop.run_until_complete(self._serve())
             self._loop.run_until_complete(cancel_the_rest())
@@ -108,8 +106,7 @@ class WorkerThread:
             self._lose_all()
 
     def _lose_all(self) -> None:
-        """The thread ends, or has: by the pill, or by a SystemExit of a task that a pipeline left
-        behind."""
+        # The thread ends, or has: by the pill, or by a SystemExit of a task that a pipeline left.
         for pending in list(self.pending.values()):
             if not pending.is_over:
                 pending.is_lost = True
@@ -141,7 +138,7 @@ class WorkerThread:
         pending.command = b""
         if isinstance(command, Boot):
             for setup in command.setups:
-                pending.report(await self._host.open(setup, self._may_open, self._unfit))
+                pending.report(await self._crawls.open(setup, self._may_open, self._unfit))
         elif isinstance(command, Batch):
             await self._run_batch(command, pending)
         else:
@@ -153,7 +150,7 @@ class WorkerThread:
         return not self._is_ending
 
     async def _run_batch(self, batch: Batch, pending: PendingCommand) -> None:
-        consumer: Consumer = self._host.activate(batch.crawl)
+        consumer: Consumer = self._crawls.activate(batch.crawl)
         if batch.definitions:
             consumer.define(batch.definitions)
         tasks = batch.tasks
@@ -167,7 +164,7 @@ class WorkerThread:
             pending.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
 
     async def _close(self, pending: PendingCommand | None) -> None:
-        for crawl in self._host.crawls:
-            closed = await self._host.close(crawl)
+        for crawl in self._crawls.crawls:
+            closed = await self._crawls.close(crawl)
             if pending is not None:
                 pending.report(closed)
