@@ -1,4 +1,4 @@
-"""``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``.
+"""Runs ``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``.
 
 Imports little: Scrapy loads all commands for any of them, and ``crawl`` is to launch a fork server
 first of all.

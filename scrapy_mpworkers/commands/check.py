@@ -46,7 +46,7 @@ class Step:
     Attributes:
         hop: the trip to workers that it is part of; ``None``: it runs in Scrapy's process.
         report: what its source tells; ``None`` in Scrapy's process, or if it cannot be imported.
-        place: where it is right, in a few words.
+        advice: where the pipeline is right, in a few words.
     """
 
     order: Any
@@ -55,7 +55,7 @@ class Step:
     report: Report | None = None
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
-    place: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:
             continue
         failures = _failures_of_class(report)
         own = tuple(line for line in lines if line.startswith(f"{name_of(report.cls)} "))
-        place = "ITEM_PIPELINES" if failures else suggestion(report, level.placement)
-        yield Step(orders[path], path, hop, report, failures, own, place)
+        advice = "ITEM_PIPELINES" if failures else suggestion(report, level.placement)
+        yield Step(orders[path], path, hop, report, failures, own, advice)
 
 
 def _failures_of_class(report: Report) -> tuple[Failure, ...]:

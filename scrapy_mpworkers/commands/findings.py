@@ -79,8 +79,8 @@ def _step(step: Step) -> Iterator[str]:
         yield from _entry("would fail", text)
     for line in step.warnings:
         yield from _entry("warning", line)
-    if step.place:
-        yield from _entry("placement", step.place)
+    if step.advice:
+        yield from _entry("placement", step.advice)
 
 
 def _entry(label: str, text: str, indent: int = 12) -> list[str]:

@@ -22,7 +22,6 @@ from scrapy_mpworkers.crawl.results import take_results_on_demand
 from scrapy_mpworkers.crawl.stats import publish
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, resolve
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.lint import changed_state
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.interface import because_stopped
 from scrapy_mpworkers.settings import WorkerSettings
@@ -153,6 +152,9 @@ class LevelManager:
         """Say what a script has set in modules that workers import anew."""
         if self._backend is None or self._options.start_method == "fork":
             return
+        # Late, as in the extension: a fork server imports beside us meanwhile.
+        from scrapy_mpworkers.lint import changed_state
+
         entries = [entry for plan in self._plans for entry in plan.entries]
         changed = changed_state(*modules_and_classes(entries), imported_settings_module())
         if changed:

@@ -45,24 +45,9 @@ from scrapy_mpworkers.lint.writes import committed_at_close, file_finding
 
 logger = logging.getLogger(__name__)
 
-__all__ = [
-    "Failure",
-    "Finding",
-    "Kind",
-    "Report",
-    "changed_state",
-    "inspect",
-    "lines_for",
-    "name_of",
-    "not_inspected",
-    "remembers",
-    "settings_lines",
-    "suggestion",
-    "waiting_advice",
-    "warn_of_settings_module",
-    "warnings",
-    "without_source",
-]
+__all__ = ["Failure", "Finding", "Kind", "Report", "changed_state", "inspect", "settings_lines"]
+__all__ += ["lines_for", "name_of", "not_inspected", "remembers", "suggestion"]
+__all__ += ["waiting_advice", "warn_of_settings_module", "warnings", "without_source"]
 
 
 @lru_cache(maxsize=256)
@@ -90,7 +75,7 @@ def _inspect(cls: type) -> Report:
     held = set() if files is None else set(files.names)
     findings = [
         Finding(kind, names)
-        for kind in (Kind.BUFFER, Kind.STATE, Kind.LEFT, Kind.CACHE)
+        for kind in (Kind.BUFFER, Kind.STATE, Kind.LOST, Kind.CACHE)
         if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
     # What is held back goes out by the batch.

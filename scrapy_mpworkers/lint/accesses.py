@@ -152,10 +152,11 @@ class _Finder:
         while isinstance(parent := parents.get(top), ast.Subscript) and parent.value is top:
             top, is_keyed = parent, True
             key = key or parent.slice
+        access = Access(target, AccessKind.READ, node, top, self._function, key)
         if isinstance(parent, ast.Attribute) and parent.value is top:
-            return self._member(target, node, parent, is_keyed, key)
+            return self._member(access, parent, is_keyed)
         kind, value = self._bare(top, is_keyed)
-        return Access(target, kind, node, top, self._function, key, value)
+        return access._replace(kind=kind, value=value)
 
     def _bare(self, top: ast.AST, is_keyed: bool) -> tuple[AccessKind, ast.expr | None]:
         parent = self._function.parents.get(top)
@@ -178,20 +179,13 @@ class _Finder:
             return AccessKind.COLLECT, None
         return _KIND_OF_CALL.get(called, AccessKind.READ), None
 
-    def _member(
-        self,
-        target: str,
-        node: ast.AST,
-        member: ast.Attribute,
-        is_keyed: bool,
-        key: ast.expr | None,
-    ) -> Access:
+    def _member(self, access: Access, member: ast.Attribute, is_keyed: bool) -> Access:
         call = self._function.parents.get(member)
         is_call = isinstance(call, ast.Call) and call.func is member
         args = call.args if isinstance(call, ast.Call) and is_call else []
         top = call if call is not None and is_call else member
         kind = AccessKind.LOOK_UP if is_keyed else AccessKind.CALL if is_call else AccessKind.READ
-        value = args[-1] if args else None
+        key, value = access.key, args[-1] if args else None
         if not is_call and _is_stored_into(member, self._function.parents):
             kind = AccessKind.COLLECT  # a table's self.rows.loc[n] = row
         elif not is_keyed and (member.attr == "setdefault" or (member.attr == "get" and args)):
@@ -202,7 +196,7 @@ class _Finder:
                 kind = AccessKind.COLLECT
         else:
             kind = _KIND_OF_METHOD.get(member.attr, kind)
-        return Access(target, kind, node, top, self._function, key, value, member.attr)
+        return access._replace(kind=kind, top=top, key=key, value=value, method=member.attr)
 
     def _outliving(self, node: ast.AST) -> str | None:
         if isinstance(node, ast.Attribute) and self._source.is_own(node.value, self._function):

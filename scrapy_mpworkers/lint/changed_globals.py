@@ -11,10 +11,12 @@ import ast
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 from scrapy_mpworkers.lint.code import parsed
+from scrapy_mpworkers.lint.syntax import assigned_names, find
 from scrapy_mpworkers.wire.entries import MAINS
 
 _MISSING = object()
@@ -40,9 +42,10 @@ def changed_state(
     looked_at = _with_neighbours(modules)
     trees = [_tree(module) for module in looked_at | _with_neighbours([settings_module or ""])]
     own = set[str]().union(*map(_changed_by_code, trees))
-    found = [name for module in looked_at for name in _changed_in_module(module, own)]
-    found += [name for cls in classes for name in _changed_in_class(cls, own)]
-    return sorted(set(found))
+    found: set[str] = set()
+    for module in looked_at:
+        found.update(_changed(module.__name__, _tree(module).body, vars(module), own))
+    return sorted(found.union(*(_changed_in_class(cls, own) for cls in classes)))
 
 
 def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
@@ -60,21 +63,21 @@ def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
     return found
 
 
-def _changed_in_module(module: ModuleType, own: set[str]) -> Iterator[str]:
-    for name, literal in _literals(_tree(module).body).items():
-        if name not in own and _differs(vars(module).get(name, _MISSING), literal):
-            yield f"{module.__name__}.{name}"
-
-
 def _changed_in_class(cls: type, own: set[str]) -> Iterator[str]:
     module = sys.modules.get(cls.__module__)
     if module is None or cls.__module__ in MAINS or type(cls) is not type:
         return
-    for node in _tree(module).body:
-        if isinstance(node, ast.ClassDef) and node.name == cls.__qualname__:
-            for name, literal in _literals(node.body).items():
-                if name not in own and _differs(vars(cls).get(name, _MISSING), literal):
-                    yield f"{cls.__module__}.{cls.__qualname__}.{name}"
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    for node in find(_tree(module).body, ast.ClassDef, lambda one: one.name == cls.__qualname__):
+        yield from _changed(path, node.body, vars(cls), own)
+
+
+def _changed(
+    path: str, body: list[ast.stmt], live: Mapping[str, Any], own: set[str]
+) -> Iterator[str]:
+    for name, literal in _literals(body).items():
+        if name not in own and _differs(live.get(name, _MISSING), literal):
+            yield f"{path}.{name}"
 
 
 def _tree(module: ModuleType) -> ast.Module:
@@ -86,15 +89,9 @@ def _tree(module: ModuleType) -> ast.Module:
 def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:
     """Map the names that a statement of *body* assigns a literal to."""
     found: dict[str, Any] = {}
-    for node in body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.expr):
-            try:
-                literal = ast.literal_eval(value)
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                continue
-            found |= {one.id: literal for one in targets if isinstance(one, ast.Name)}
+    for name, value in assigned_names(find(body, (ast.Assign, ast.AnnAssign))):
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            found[name] = ast.literal_eval(value)
     return found
 
 

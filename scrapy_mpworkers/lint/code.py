@@ -95,7 +95,7 @@ class Function:
     """Holds a method or a function at the top of a module.
 
     Attributes:
-        owner: the place of its class among the bases; ``None``: it is no method.
+        owner: the position of its class among the bases; ``None``: it is no method.
     """
 
     name: str

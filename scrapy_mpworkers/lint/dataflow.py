@@ -26,6 +26,14 @@ _MAKERS = {"from_crawler": CRAWLER, "from_settings": SETTINGS}
 _OF_SPIDER = ("open_spider", "close_spider", *ITEM_METHODS)
 #: Two ways to the same.
 _SAME = {f"{SPIDER}.crawler": CRAWLER, f"{CRAWLER}.spider": SPIDER, f"{SPIDER}.settings": SETTINGS}
+_DISPLAYS: dict[type[ast.AST], str] = {
+    ast.List: "list()",
+    ast.Set: "set()",
+    ast.Dict: "dict()",
+    ast.ListComp: "list()",
+    ast.SetComp: "set()",
+    ast.DictComp: "dict()",
+}
 _DEPTH = 12
 
 #: An expression and the function that it stands in.
@@ -121,12 +129,8 @@ class Origins:
         return None
 
     def _literal(self, node: ast.AST, function: Function, depth: int) -> str | None:
-        if isinstance(node, (ast.List, ast.ListComp)):
-            return "list()"
-        if isinstance(node, (ast.Set, ast.SetComp)):
-            return "set()"
-        if isinstance(node, (ast.Dict, ast.DictComp)):
-            return "dict()"
+        if type(node) in _DISPLAYS:
+            return _DISPLAYS[type(node)]
         if isinstance(node, ast.Constant):
             return "None" if node.value is None else type(node.value).__name__
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -231,10 +235,10 @@ def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
     for keyword in call.keywords:
         if keyword.arg == name:
             return keyword.value
-    place = function.parameters.index(name)
-    before = call.args[: place + 1]
+    position = function.parameters.index(name)
+    before = call.args[: position + 1]
     is_spread = any(isinstance(one, ast.Starred) for one in before)
-    return None if is_spread or place >= len(call.args) else call.args[place]
+    return None if is_spread or position >= len(call.args) else call.args[position]
 
 
 def _default(name: str, function: Function) -> ast.expr | None:

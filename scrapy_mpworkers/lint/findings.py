@@ -14,7 +14,7 @@ class Kind(Enum):
     FILE = "file"  #: keeps a file open for writing, or appends to one
     WAITS = "waits"  #: mostly waits for the network
     STORES = "stores"  #: mostly waits for a database or another store
-    LEFT = "left"  #: fills what nothing of the pipeline reads, and its process does not give back
+    LOST = "lost"  #: fills what nothing of the pipeline reads, and its process does not give back
     CACHE = "cache"  #: keeps what it could compute again
 
 

@@ -20,7 +20,7 @@ class KnownModules:
 
     Attributes:
         openers: call → its arguments.
-        log_files: call → place of its mode (``None``: by name only) and name of it.
+        log_files: call → position of its mode (``None``: by name only) and name of it.
         effects: call → what it does, in words.
         effects_of_methods: beginning of an object's origin → method → what it does.
         reactor: path → why it fails in a worker, and what does the same there.
@@ -48,8 +48,8 @@ class KnownModules:
         self.openers = {call: Opener(*map(int, key.split())) for call, key in openers.items()}
         self.log_files: dict[str, tuple[int | None, str]] = {}
         for call, mode in data["log files"].items():
-            name, *place = mode.split()
-            self.log_files[call] = (int(place[0]) if place else None, name)
+            name, *position = mode.split()
+            self.log_files[call] = (int(position[0]) if position else None, name)
         effects = data["effects"].items()
         self.effects = {call: does for does, calls in effects for call in calls.split()}
         self.effects_of_methods: dict[str, dict[str, str]] = {}

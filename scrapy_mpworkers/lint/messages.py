@@ -64,7 +64,7 @@ def failure_lines(report: Report, placement: Placement) -> list[str]:
 
 def suggestion(report: Report, placement: Placement) -> str:
     """Say in a few words where the pipeline is right."""
-    if report.failures or (report.of(Kind.LEFT) and _matters(report, placement)):
+    if report.failures or (report.of(Kind.LOST) and _matters(report, placement)):
         return "ITEM_PIPELINES"
     if report.of(Kind.STATE, Kind.BUFFER, Kind.FILE):
         if placement.workers == 0 or not _matters(report, placement):
@@ -101,8 +101,8 @@ def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool)
     what = _and(finding.names)
     if finding.kind is Kind.STATE and placement.divides:
         yield remembers(name, f"remembers in {what} what it has seen of items", placement)
-    elif finding.kind is Kind.LEFT:
-        yield _of_left(name, what)
+    elif finding.kind is Kind.LOST:
+        yield _of_lost(name, what)
     elif finding.kind is Kind.BUFFER:
         yield _of_buffer(name, what, placement)
     elif finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
@@ -111,7 +111,7 @@ def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool)
         yield f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
 
 
-def _of_left(name: str, what: str) -> str:
+def _of_lost(name: str, what: str) -> str:
     return (
         f"{name} adds to {what}, which nothing in it reads. A worker's memory never comes back, so "
         "whoever reads it in Scrapy's process, such as the script after the crawl, finds it as it "

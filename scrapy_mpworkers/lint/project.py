@@ -22,7 +22,7 @@ def loaded(module: str) -> dict[str, Any]:
 
 
 def is_same_project(one: str, other: str) -> bool:
-    """Tell whether modules have one top package, or lie side by side in a folder of the user."""
+    """Return whether modules have one top package, or lie side by side in a folder of the user."""
     roots = [name.partition(".")[0] for name in (one, other)]
     if roots[0] == roots[1]:
         return True

@@ -123,10 +123,10 @@ class _Reader:
 
 
 def _empties_log(call: ast.Call, origin: str) -> bool:
-    place, name = known().log_files[origin]
+    position, name = known().log_files[origin]
     # A worker has a handler already, and basicConfig then opens nothing, unless it is forced to.
     is_without_effect = name == "filemode" and not _says(call, "force")
-    return not is_without_effect and writing_mode(call, place, {name}).startswith("w")
+    return not is_without_effect and writing_mode(call, position, {name}).startswith("w")
 
 
 def _says(call: ast.Call, name: str) -> bool:

@@ -29,6 +29,9 @@ _LOOKS = frozenset(
     {AccessKind.MEMBER, AccessKind.LOOK_UP, AccessKind.LENGTH}
     | {AccessKind.READ, AccessKind.TAKE, AccessKind.CALL}
 )
+#: How a target gathers what it holds, and what tells nothing of what becomes of that at the end.
+_GATHERING = frozenset({AccessKind.COLLECT, AccessKind.STORE, AccessKind.CALL})
+_BESIDE = frozenset({AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.MEMBER})
 #: Methods that are called without being named.
 _SILENT = ("__call__", "__contains__", "__getitem__", "__setitem__", "__iadd__")
 
@@ -84,7 +87,7 @@ class State:
         elif looks or is_seen or self._tells(target, changes, origin):
             self.kinds[target] = Kind.STATE
         elif is_lost_result(target, changes, self._source, self._origins):
-            self.kinds[target] = Kind.LEFT
+            self.kinds[target] = Kind.LOST
 
     def _tells(self, target: str, changes: Sequence[Access], origin: str | None) -> bool:
         """Return whether the target has an effect on items other than by a look at it."""
@@ -164,18 +167,11 @@ class State:
         closing: Sequence[Access],
         origin: str | None,
     ) -> bool:
-        gathers = any(
-            access.kind in (AccessKind.COLLECT, AccessKind.STORE, AccessKind.CALL)
-            for access in changes
-        )
+        gathers = any(one.kind in _GATHERING for one in changes) or _is_document(origin)
         gathers = gathers or origin in (known().containers | {"str", "bytes", "tuple"})
-        gathers = gathers or _is_document(origin)
         if not gathers and not any(isinstance(one.value, (ast.List, ast.Tuple)) for one in changes):
             return False
-        if any(
-            access.kind not in (AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.MEMBER)
-            for access in closing
-        ):
+        if any(access.kind not in _BESIDE for access in closing):
             return True
         is_emptied = any(access.empties for access in items)
         looked = {access.kind for access in looks}

@@ -89,9 +89,9 @@ def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
     return "w" if opener is None else writing_mode(call, opener.mode, {"mode"})
 
 
-def writing_mode(call: ast.Call, place: int | None, names: Collection[str]) -> str:
+def writing_mode(call: ast.Call, position: int | None, names: Collection[str]) -> str:
     """Return the mode among the arguments, if it is one and writes; empty if not."""
-    mode = _argument(call, place, names)
+    mode = _argument(call, position, names)
     text = mode.value if isinstance(mode, ast.Constant) else "r"
     if not isinstance(text, str) or not _MODE.fullmatch(text):
         return ""  # the name of a file in an archive, say
@@ -102,8 +102,8 @@ def _is_no_file(
     call: ast.Call, opener: Opener | None, function: Function, origins: Origins
 ) -> bool:
     """Return whether it writes to memory, a device, or a file that something else has opened."""
-    place = None if opener is None else opener.fileobj
-    given = _argument(call, place, {"fileobj"})
+    position = None if opener is None else opener.fileobj
+    given = _argument(call, position, {"fileobj"})
     if given is not None and not is_none(given):
         return True
     is_method = opener is not None and opener.mode == 0  # of a path
@@ -122,11 +122,11 @@ def _is_nobodys(target: ast.expr, function: Function, origins: Origins) -> bool:
     return any((origins.of(one, function) or "").startswith(known().no_files) for one in inside)
 
 
-def _argument(call: ast.Call, place: int | None, names: Collection[str]) -> ast.expr | None:
+def _argument(call: ast.Call, position: int | None, names: Collection[str]) -> ast.expr | None:
     for keyword in call.keywords:
         if keyword.arg in names:
             return keyword.value
-    return call.args[place] if place is not None and place < len(call.args) else None
+    return call.args[position] if position is not None and position < len(call.args) else None
 
 
 def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> bool:

@@ -10,7 +10,6 @@ import logging
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from functools import partial
 from time import perf_counter, process_time
 from typing import Any
 
@@ -82,10 +81,9 @@ class UsageMonitor:
         self._times = Times() if is_timed and placement.workers else None
 
     def begin(self) -> None:
-        """Take the place of the hop's own methods."""
-        for name in ("process", "process_together"):
-            setattr(self._hop, name, partial(self._watched, getattr(self._hop, name)))
-        self._end_if_done()
+        """Stand before the hop's own methods, if there is anything to see."""
+        if self._shapes is not None or self._times is not None:
+            self._hop.watch(self._watched)
 
     async def _watched(self, method: Any, items: Any, guard: Guard) -> Any:
         before = _clocks()
@@ -101,12 +99,8 @@ class UsageMonitor:
         if self._shapes is not None and self._shapes.is_done():
             self._warn_of_growth(self._shapes)
             self._shapes = None
-        self._end_if_done()
-
-    def _end_if_done(self) -> None:
         if self._shapes is None and self._times is None:
-            for name in ("process", "process_together"):
-                self._hop.__dict__.pop(name, None)
+            self._hop.unwatch()
 
     def _warn_of_waiting(self, times: Times) -> None:
         if not times.waits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from scrapy.pipelines import ItemPipelineManager
@@ -42,6 +42,16 @@ class HopPipelines(ItemPipelineManager):
     @property
     def takes_batches(self) -> bool:
         return any(hasattr(pipeline, "process_batch") for pipeline in self.middlewares)
+
+    def watch(self, around: Callable[..., Awaitable[Any]]) -> None:
+        """Have *around* called with each method and its arguments, until :meth:`unwatch`."""
+        for name in ("process", "process_together"):
+            setattr(self, name, partial(around, getattr(self, name)))
+
+    def unwatch(self) -> None:
+        """Leave the methods as they were, so that later items pay nothing for the watch."""
+        for name in ("process", "process_together"):
+            self.__dict__.pop(name, None)
 
     async def process(self, item: Any, guard: Guard) -> Any:
         """Do as ``process_item_async``, but let a chain that never awaits not pay for awaiting."""

@@ -20,7 +20,7 @@ known: set[str] = set()
 
 
 class IntoAClassAttribute:
-    verdict = {"left": ("self.results",)}
+    verdict = {"lost": ("self.results",)}
     results: ClassVar[dict] = {}
 
     def process_item(self, item):
@@ -29,7 +29,7 @@ class IntoAClassAttribute:
 
 
 class IntoAClassAttributeByItsName:
-    verdict = {"left": ("self.results",)}
+    verdict = {"lost": ("self.results",)}
     results: ClassVar[list] = []
 
     def process_item(self, item):
@@ -38,7 +38,7 @@ class IntoAClassAttributeByItsName:
 
 
 class CountsInItsClass:
-    verdict = {"left": ("self.total",)}
+    verdict = {"lost": ("self.total",)}
     total = 0
 
     def process_item(self, item):
@@ -47,7 +47,7 @@ class CountsInItsClass:
 
 
 class ExtendsItsClass:
-    verdict = {"left": ("self.results",)}
+    verdict = {"lost": ("self.results",)}
     results: ClassVar[list] = []
 
     def process_item(self, item):
@@ -56,14 +56,14 @@ class ExtendsItsClass:
 
 
 class InheritsResults(IntoAClassAttribute):
-    verdict = {"left": ("self.results",)}
+    verdict = {"lost": ("self.results",)}
 
     def process_item(self, item):
         return super().process_item(item)
 
 
 class IntoAGlobal:
-    verdict = {"left": ("rows",)}
+    verdict = {"lost": ("rows",)}
 
     def process_item(self, item):
         rows.append(dict(item))
@@ -71,7 +71,7 @@ class IntoAGlobal:
 
 
 class IntoADefaultdict:
-    verdict = {"left": ("by_shop",)}
+    verdict = {"lost": ("by_shop",)}
 
     def process_item(self, item, spider):
         by_shop[item["shop"]].append(item)
@@ -79,7 +79,7 @@ class IntoADefaultdict:
 
 
 class IntoACounter:
-    verdict = {"left": ("words",)}
+    verdict = {"lost": ("words",)}
 
     def process_item(self, item, spider):
         words.update(item["text"].split())
@@ -87,7 +87,7 @@ class IntoACounter:
 
 
 class CountsInAGlobal:
-    verdict = {"left": ("found",)}
+    verdict = {"lost": ("found",)}
 
     def process_item(self, item):
         global found
@@ -96,7 +96,7 @@ class CountsInAGlobal:
 
 
 class IntoAnotherModule:
-    verdict = {"left": ("helpers.ROWS",)}
+    verdict = {"lost": ("helpers.ROWS",)}
 
     def process_item(self, item):
         helpers.ROWS.append(item)
@@ -104,7 +104,7 @@ class IntoAnotherModule:
 
 
 class IntoAnImportedList:
-    verdict = {"left": ("ROWS",)}
+    verdict = {"lost": ("ROWS",)}
 
     def process_item(self, item):
         ROWS.append(item)
@@ -112,7 +112,7 @@ class IntoAnImportedList:
 
 
 class IntoAnotherClass:
-    verdict = {"left": ("Collected.rows",)}
+    verdict = {"lost": ("Collected.rows",)}
 
     def process_item(self, item):
         Collected.rows.append(item)
@@ -125,7 +125,7 @@ class Results:
 
 
 class IntoAClassBeside:
-    verdict = {"left": ("Results.count", "Results.items")}
+    verdict = {"lost": ("Results.count", "Results.items")}
 
     def process_item(self, item):
         Results.items.append(item)
@@ -134,7 +134,7 @@ class IntoAClassBeside:
 
 
 class OntoTheSpider:
-    verdict = {"left": ("spider.collected",)}
+    verdict = {"lost": ("spider.collected",)}
 
     def process_item(self, item, spider):
         spider.collected.append(item)
@@ -144,7 +144,7 @@ class OntoTheSpider:
 class IntoAGlobalThatAnotherNamesALocal:
     """``offers`` is a local of its neighbour, which reads nothing."""
 
-    verdict = {"left": ("offers",)}
+    verdict = {"lost": ("offers",)}
 
     def process_item(self, item):
         offers.append(item)
@@ -160,7 +160,7 @@ class HasALocalOfThatName:
 
 
 class ByAMethodOfItsOwn:
-    verdict = {"left": ("self.results",)}
+    verdict = {"lost": ("self.results",)}
     results: ClassVar[dict] = {}
 
     def keep(self, row):
