@@ -1,12 +1,15 @@
-"""Two tests run at a time; what is made once for many tests is made in one process."""
+"""How many tests run at a time, and which of them in one process."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+pytest_plugins = ["shards"]
 
 #: Tests that share what is expensive (the runner of a combination, the crawl of all refusals), and
 #: those that would disturb each other: the kernel counts its kills for the whole machine.
@@ -25,6 +28,13 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         matches = (pattern.search(nodeid) for pattern in TOGETHER)
         return next((match[1] for match in matches if match), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return three for two cores: a test waits for others' processes, or a limit, half its time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, (cores or 1) * 3 // 2)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,17 +1,20 @@
-"""What import-linter cannot see: nothing that runs in the event loop's thread can block it, and
-Scrapy's commands do not import ours."""
+"""What import-linter cannot see: nothing in the event loop's thread can block it, Scrapy's commands
+do not import ours, what texts name is there, every module has its tests."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "scrapy_mpworkers"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "scrapy_mpworkers"
 
 #: Modules all of whose code runs in the event loop's thread.
 IN_THE_LOOP = [
@@ -123,3 +126,116 @@ def test_scrapys_other_commands_load_hardly_anything_of_ours() -> None:
         "scrapy_mpworkers.commands",
         "scrapy_mpworkers.errors",
     }
+
+
+#: ``scrapy_mpworkers.folder.module``, ``….Class`` and ``…:function``.
+NAME = re.compile(r"\bscrapy_mpworkers(?:\.\w+)+(?::\w+)?")
+#: ``folder/module.py``, as the docs name modules.
+PATH = re.compile(r"`((?:\w+/)+\w+\.py)`")
+TEXTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *(ROOT / name for name in ("pyproject.toml", "setup.cfg")),
+]
+#: The group of entry points, which is no module's.
+NO_MODULE = {"scrapy_mpworkers.backends"}
+
+
+def strings(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def is_there(name: str) -> bool:
+    """Say whether a module, or something in it, has this name."""
+    path, _, function = name.partition(":")
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError as error:
+            if error.name is None or not error.name.startswith("scrapy_mpworkers"):
+                raise
+            continue
+        for attribute in (*parts[length:], *filter(None, [function])):
+            found = getattr(found, attribute, None)
+        return found is not None
+    return False
+
+
+def test_a_name_that_is_not_there_is_found() -> None:
+    assert is_there("scrapy_mpworkers.backends.local:LocalBackend")
+    assert not is_there("scrapy_mpworkers.backends.local:NoBackend")
+    assert not is_there("scrapy_mpworkers.no_folder.module")
+
+
+def test_what_strings_of_the_package_name_is_there() -> None:
+    named = {
+        (module.name, name)
+        for module in PACKAGE.rglob("*.py")
+        for text in strings(module)
+        for name in NAME.findall(text)
+    }
+
+    assert named
+    assert {pair for pair in named if pair[1] not in NO_MODULE and not is_there(pair[1])} == set()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.name)
+def test_what_texts_name_is_there(text: Path) -> None:
+    content = text.read_text("utf-8")
+    names = set(NAME.findall(content)) - NO_MODULE
+    paths = [path for path in PATH.findall(content) if not path.startswith("myproject/")]
+    folders = (ROOT, PACKAGE, ROOT / "tests")
+
+    assert [name for name in names if not is_there(name)] == []
+    assert [path for path in paths if not any((one / path).exists() for one in folders)] == []
+
+
+def test_the_root_has_no_more_modules_than_users_may_name() -> None:
+    assert len([*PACKAGE.glob("[!_]*.py")]) <= 12
+
+
+#: Modules that are tested through what they are part of, and where.
+TESTED_TOGETHER = {
+    "__init__.py": "crawl/test_unbegun.py",
+    "addon.py": "crawl/test_unbegun.py",
+    "batches.py": "system/differential/cases/levels.py",
+    "extension.py": "system/crawls/test_run.py",
+    "hops.py": "test_settings.py",
+    "pipelines.py": "system/crawls/test_levels.py",
+    "spidermiddlewares.py": "crawl/test_unbegun.py",
+    "validators.py": "test_settings.py",
+    # A crawl is tested as a whole, each case inline and offloaded, and each part by its failures.
+    "backends/*.py": "system/differential/test_crawls.py",
+    "crawl/*.py": "system/crawls/test_levels.py",
+    "commands/*.py": "system/crawls/test_dead_letters.py",
+    "stores/*.py": "stores/test_dead_letters.py",
+    # A pool is real processes, which only act together: the tests' names are what can go wrong.
+    "pool/*.py": "pool/test_work.py",
+    "worker/*.py": "pool/test_deaths.py",
+    "backends/dask/*.py": "system/cluster/test_crawls.py",
+    # Pipelines with and without each fault go through all of them.
+    "lint/*.py": "lint/test_verdicts.py",
+    # An item goes through all of them, there and back.
+    "wire/*.py": "wire/test_items.py",
+}
+
+
+def has_tests(module: Path) -> bool:
+    own = ROOT / "tests" / module.parent / f"test_{module.stem}.py"
+    return own.exists() or any(map(is_in(module), TESTED_TOGETHER))
+
+
+def is_in(module: Path) -> Callable[[str], bool]:
+    return lambda pattern: module.parent == Path(pattern).parent and module.match(pattern)
+
+
+def test_every_module_has_tests() -> None:
+    modules = [module.relative_to(PACKAGE) for module in PACKAGE.rglob("*.py")]
+
+    assert [str(module) for module in modules if not has_tests(module)] == []
+    assert not [
+        tests for tests in TESTED_TOGETHER.values() if not (ROOT / "tests" / tests).exists()
+    ]

@@ -16,15 +16,6 @@ else:
     from .harness import Bench, children, comes_true, open_fds, own_threads
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``-m full`` runs every combination, so also those of the plain run."""
-    if config.getoption("markexpr") == "full":
-        for item in items:
-            if item.path.is_relative_to(Path(__file__).parent):
-                item.add_marker("full")
-
-
 @pytest.fixture(scope="session")
 def kept_by_multiprocessing() -> Any:
     """What multiprocessing opens at its first use and keeps: not a leak of ours."""

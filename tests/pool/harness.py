@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import psutil
 import pytest
@@ -39,30 +40,29 @@ from . import consumers, work
 from .consumers import Behaviour
 
 METHODS = ("forkserver", "spawn", "fork")
+FULL = pytest.mark.full
 DEADLINE = 15.0  # seconds; only a failing test ever waits so long
 
 #: What every worker needs, as a crawl has its fork server import it.
 PRELOAD = ("scrapy_mpworkers.worker.main", consumers.__name__, work.__name__)
 
-_turn = iter(range(1_000_000))
 
-
-def rotated(*methods: str) -> pytest.MarkDecorator:
-    """Parametrizes *method*: one of them in a plain run, another for each test; all in the full."""
+def rotated(*methods: str) -> Callable[[Callable[..., None]], Any]:
+    """Parametrizes *method*: one of them in a plain run, which the test's name draws; all in the
+    full."""
     methods = methods or METHODS
-    chosen = next(_turn) % len(methods)
-    return pytest.mark.parametrize(
-        "method",
-        [
-            pytest.param(method, marks=() if n == chosen else pytest.mark.full)
-            for n, method in enumerate(methods)
-        ],
-    )
+
+    def mark(test: Callable[..., None]) -> Any:
+        drawn = methods[crc32(test.__name__.encode()) % len(methods)]
+        slower = [pytest.param(one, marks=() if one == drawn else FULL) for one in methods]
+        return pytest.mark.parametrize("method", slower)(test)
+
+    return mark
 
 
 def quick(first: str, *others: str) -> pytest.MarkDecorator:
     """Parametrizes *method*: the first one in a plain run, all of them in the full."""
-    slower = [pytest.param(method, marks=pytest.mark.full) for method in others]
+    slower = [pytest.param(method, marks=FULL) for method in others]
     return pytest.mark.parametrize("method", [first, *slower])
 
 

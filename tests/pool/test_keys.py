@@ -6,14 +6,14 @@ from itertools import pairwise
 
 from scrapy_mpworkers.errors import WorkerDied
 
-from .harness import every_method, rotated
+from .harness import rotated
 from .saboteurs import KillsItself
 from .work import FirstTime, InTurn, Pid, Square
 
 KEYS = [f"site{n}" for n in range(20)]
 
 
-@every_method
+@rotated()
 def test_equal_keys_meet_the_same_worker(make_bench, method):
     bench = make_bench(method, workers=2, keyed=True).start()
 
@@ -47,7 +47,7 @@ def is_in_order(numbers, count):
     return follows and set(numbers) == set(range(count)) and numbers[0] == 0
 
 
-@every_method
+@rotated()
 def test_later_tasks_of_a_key_wait_for_the_one_that_runs_again(make_bench, method, tmp_path):
     bench = make_bench(method, workers=2, keyed=True).start()
     dies = FirstTime(str(tmp_path / "died"), KillsItself(), bench.say("site0/3"))

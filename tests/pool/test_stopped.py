@@ -102,7 +102,7 @@ def test_worker_stopped_in_the_middle_of_a_report_is_killed_and_its_task_runs_ag
     bench.stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_polite_signals_to_everyone_change_nothing(make_bench, method):
     bench = make_bench(method).start()
     pids = bench.pids

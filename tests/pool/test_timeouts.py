@@ -15,7 +15,7 @@ from scrapy_mpworkers.pool import recycling, timeouts
 from scrapy_mpworkers.pool.recycling import resident_bytes
 
 from .consumers import Behaviour
-from .harness import await_end, every_method, rotated
+from .harness import await_end, rotated
 from .saboteurs import (
     Grows,
     HangsIfThere,
@@ -31,7 +31,7 @@ HANGS = {"Python loop": LoopsInPython, "regular expression": LoopsInC, "sleep": 
 
 
 @pytest.mark.parametrize("hang", HANGS)
-@every_method
+@rotated()
 def test_item_over_its_time_is_given_up_and_no_other(make_bench, method, hang):
     bench = make_bench(method, item_timeout=0.5).start()
 
@@ -218,7 +218,7 @@ def test_baseline_above_the_memory_limit_is_warned_of_once_and_recycles_nobody(
     assert bench.metrics.started == 2
 
 
-@every_method
+@rotated()
 def test_workers_that_hang_while_booting_break_the_pool(make_bench, method, monkeypatch):
     monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.0)
     bench = make_bench(method, behaviour=lambda bench: Behaviour(open=NeverOpens()))

@@ -7,14 +7,14 @@ from collections import Counter
 from scrapy_mpworkers.errors import ItemTimeout, WorkerDied
 from scrapy_mpworkers.pool.batching import Together
 
-from .harness import every_method, rotated
+from .harness import rotated
 from .saboteurs import KillsItself, Sleeps
 from .work import Company, Square
 
 NEVER = 1000.0  # seconds
 
 
-@every_method
+@rotated()
 def test_a_full_message_goes_at_once_and_the_rest_in_time(make_bench, method):
     bench = make_bench(method, workers=1, together=Together(10, 0.05)).start()
 
@@ -50,7 +50,7 @@ def test_flush_and_hurry_send_what_waits(make_bench, method):
     assert [bench.result(n) for n in (*flushed, *hurried)] == [2, 2, 3, 3, 3]
 
 
-@every_method
+@rotated()
 def test_a_poison_task_costs_none_of_those_that_ran_with_it(make_bench, method):
     bench = make_bench(method, workers=2, together=Together(20, 0.05), redeliver_times=1).start()
 

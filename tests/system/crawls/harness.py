@@ -26,6 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
 
 import psutil
 import pytest
@@ -76,11 +77,23 @@ PLAIN_ORDER = (
 """All combinations; any three neighbours of a row hold each mode and each method once."""
 
 
-def worlds(row: int, count: int = 3) -> pytest.MarkDecorator:
-    """Run a test in every world; in the plain run only in the first `count` of this row."""
-    plain = PLAIN_ORDER[row * 3 : row * 3 + count]
-    cases = [_case([World(*names)], names, names in plain) for names in PLAIN_ORDER]
-    return pytest.mark.parametrize("world", cases)
+#: How often the plain run draws each start method, by its price: a crawl with spawned workers takes
+#: three times the CPU of one that forks them.
+_SHARES = {"forkserver": 2, "spawn": 1, "fork": 3}
+
+
+def worlds(plain: int = 1) -> Callable[[Callable[..., None]], Any]:
+    """Run a test in every world; in the plain run in `plain` of them, which its name chooses."""
+    drawn = [n for n, (_, method) in enumerate(PLAIN_ORDER) for _ in range(_SHARES[method])]
+
+    def mark(test: Callable[..., None]) -> Any:
+        first = drawn[crc32(test.__name__.encode()) % len(drawn)]
+        row = first // 3 * 3
+        chosen = [PLAIN_ORDER[row + (first + n) % 3] for n in range(plain)]
+        cases = [_case([World(*names)], names, names in chosen) for names in PLAIN_ORDER]
+        return pytest.mark.parametrize("world", cases)(test)
+
+    return mark
 
 
 def rotated(name: str, values: Sequence[Any], start: int = 0) -> pytest.MarkDecorator:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Items
 
 
-@worlds(0)
+@worlds()
 def test_item_that_cannot_be_pickled_fails_alone_and_names_its_field(
     launch: Launcher, world: World
 ) -> None:
@@ -32,7 +32,7 @@ def test_item_that_cannot_be_pickled_fails_alone_and_names_its_field(
     assert ended.stats["mpworkers/items/failed"] == 2
 
 
-@worlds(1, 2)
+@worlds(2)
 def test_item_may_carry_its_response_its_spider_and_soup(launch: Launcher, world: World) -> None:
     ended = launch.crawl("luggage", world, FEEDS={}, **offload("Unpacks")).finish()
 
@@ -53,7 +53,7 @@ def test_deferred_that_cannot_fire_fails_its_item(
     assert ended.numbers == [1, 2, 4, 5, 6]
 
 
-@worlds(2, 1)
+@worlds()
 def test_engine_that_no_worker_has_is_named_in_the_error(launch: Launcher, world: World) -> None:
     ended = launch.crawl("pages", world, **offload("UsesEngine")).finish()
 
@@ -92,7 +92,7 @@ def test_pipeline_that_cannot_start_stops_the_crawl_before_its_first_request(
     assert "Traceback" in ended.log
 
 
-@worlds(1, 1)
+@worlds()
 def test_route_that_leads_nowhere_stops_the_crawl(launch: Launcher, world: World) -> None:
     by_hand = {
         "ADDONS": {},
@@ -123,7 +123,7 @@ def test_refused_setting_ends_the_command_with_exit_code_1(launch: Launcher, mod
     assert [line for line in ended.log.splitlines() if "MPWORKERS_WORKERS" in line and "-1" in line]
 
 
-@worlds(0, 1)
+@worlds()
 def test_unknown_setting_is_warned_of_with_the_nearest_known(
     launch: Launcher, world: World
 ) -> None:
@@ -235,7 +235,7 @@ def test_media_pipeline_is_refused(refusals: list[dict[str, Any]]) -> None:
         assert name in files["error"]
 
 
-@worlds(2)
+@worlds()
 def test_class_that_can_neither_be_imported_nor_sent_stops_the_crawl(
     launch: Launcher, world: World
 ) -> None:

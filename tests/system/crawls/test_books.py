@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .harness import Launcher, World
 
 
-@worlds(0, 1)
+@worlds()
 def test_item_that_closes_the_files_of_its_worker_is_one_dead_letter(
     launch: Launcher, world: World
 ) -> None:
@@ -32,7 +32,7 @@ def test_item_that_closes_the_files_of_its_worker_is_one_dead_letter(
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["open_spider", "__init__"])
-@worlds(1, 1)
+@worlds()
 def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
     launch: Launcher, world: World, tmp_path: Path, early: bool
 ) -> None:
@@ -49,7 +49,7 @@ def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
     assert "could not open" not in ended.log
 
 
-@worlds(2, 1)
+@worlds()
 def test_worker_that_cannot_open_is_tried_again_while_another_works(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -71,7 +71,7 @@ def test_worker_that_cannot_open_is_tried_again_while_another_works(
     assert ended.exit_code == 0
 
 
-@worlds(0, 1)
+@worlds()
 def test_what_workers_count_when_they_close_adds_up_and_what_they_set_is_of_one(
     launch: Launcher, world: World
 ) -> None:
@@ -88,7 +88,7 @@ def test_what_workers_count_when_they_close_adds_up_and_what_they_set_is_of_one(
     assert ended.stats["writer/opened"] == 1
 
 
-@worlds(2, 1)
+@worlds()
 def test_time_in_which_all_processes_were_frozen_is_over_no_limit(
     launch: Launcher, world: World
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .harness import Crawl, Ended, Launcher, World
 
 
-@worlds(0)
+@worlds()
 def test_first_ctrl_c_finishes_what_was_yielded(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -30,7 +30,7 @@ def test_first_ctrl_c_finishes_what_was_yielded(launch: Launcher, world: World) 
     assert "Spider closed (shutdown)" in ended.log
 
 
-@worlds(1)
+@worlds()
 def test_sigterm_to_the_group_is_like_the_first_ctrl_c(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -42,7 +42,7 @@ def test_sigterm_to_the_group_is_like_the_first_ctrl_c(launch: Launcher, world: 
     assert_everything_finished(crawl.finish())
 
 
-@worlds(2)
+@worlds()
 def test_sigterm_to_each_process_is_like_the_first_ctrl_c(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -54,7 +54,7 @@ def test_sigterm_to_each_process_is_like_the_first_ctrl_c(launch: Launcher, worl
     assert_everything_finished(crawl.finish())
 
 
-@worlds(1, 1)
+@worlds()
 def test_close_spider_in_a_callback_finishes_what_was_yielded(
     launch: Launcher, world: World
 ) -> None:
@@ -80,7 +80,7 @@ def assert_everything_finished(ended: Ended) -> None:
     assert "Traceback" not in ended.log
 
 
-@worlds(0)
+@worlds()
 def test_second_ctrl_c_ends_at_once_and_silently(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -89,7 +89,7 @@ def test_second_ctrl_c_ends_at_once_and_silently(launch: Launcher, world: World)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the pipeline uses Linux' C library")
-@worlds(2, 1)
+@worlds()
 def test_second_ctrl_c_ends_workers_stuck_in_c_code(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, **offload("Stuck"))
     crawl.wait_told("busy", 2)

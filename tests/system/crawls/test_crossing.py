@@ -20,7 +20,7 @@ IN_PROCESS = {"MPWORKERS_WORKERS": 0}
 # Classes
 
 
-@worlds(0, 1)
+@worlds()
 def test_classes_that_are_not_found_under_their_names_come_back_as_the_very_same(
     launch: Launcher, world: World
 ) -> None:
@@ -49,7 +49,7 @@ KINDS = [
 # Functions
 
 
-@worlds(1, 1)
+@worlds()
 def test_whatever_can_be_called_is_a_pipeline(launch: Launcher, world: World) -> None:
     ended = launch.script("callables.py", world=world).finish()
 
@@ -63,7 +63,7 @@ def test_whatever_can_be_called_is_a_pipeline(launch: Launcher, world: World) ->
 
 
 @pytest.mark.parametrize("settings", [IN_PROCESS, {"MPWORKERS_ENABLED": False}], ids=str)
-@worlds(2, 1)
+@worlds()
 def test_they_are_without_workers_as_well(
     launch: Launcher, settings: dict[str, Any], world: World
 ) -> None:
@@ -104,7 +104,7 @@ LACK = {
 }
 
 
-@worlds(1, 1)
+@worlds()
 def test_a_spider_that_cannot_cross_comes_as_far_as_it_can(launch: Launcher, world: World) -> None:
     ended = launch.script("odd_spiders.py", world=world).finish()
 
@@ -125,7 +125,7 @@ def test_a_spider_that_cannot_cross_comes_as_far_as_it_can(launch: Launcher, wor
     assert max(Counter(uses).values()) <= len(HAVE)
 
 
-@worlds(1, 1)
+@worlds()
 def test_a_spider_at_the_top_of_a_script_keeps_its_bases_though_none_of_them_can_cross(
     launch: Launcher, world: World
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_spider_at_the_top_of_a_script_keeps_its_bases_though_none_of_them_can
 # Errors
 
 
-@worlds(2, 1)
+@worlds()
 def test_whatever_a_pipeline_raises_ends_its_item_alone(launch: Launcher, world: World) -> None:
     ended = launch.script("beyond.py", world=world).finish()
 
@@ -184,7 +184,7 @@ def assert_errors_name_what_is_missing(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize("who", ["pipelines", "callbacks", "ctrl_c"])
-@worlds(0)
+@worlds()
 def test_a_spider_that_is_asked_to_close_again_and_again_closes_once(
     launch: Launcher, who: str, world: World
 ) -> None:
@@ -221,7 +221,7 @@ def assert_nothing_is_left_over(ended: Ended) -> None:
 # Levels
 
 
-@worlds(0, 1)
+@worlds()
 def test_what_one_level_makes_small_is_small_for_the_next(launch: Launcher, world: World) -> None:
     inline = launch.script("shrinking.py", world=world, INLINE=True).finish()
     ended = launch.script("shrinking.py", world=world).finish()

@@ -52,7 +52,7 @@ def repaired(monkeypatch: pytest.MonkeyPatch) -> Any:
 # Kept
 
 
-@worlds(0, 1)
+@worlds()
 def test_item_that_was_given_up_is_in_the_file_with_every_field(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -72,7 +72,7 @@ def test_item_that_was_given_up_is_in_the_file_with_every_field(
     assert ended.numbers == [1, 2, 4, 5, 6]
 
 
-@worlds(1, 1)
+@worlds()
 def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World) -> None:
     ended = launch.crawl("pages", world, **poisoned()).finish()
 
@@ -82,7 +82,7 @@ def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World
     assert '{"n": 3}' in line
 
 
-@worlds(2, 1)
+@worlds()
 def test_in_a_log_file_nothing_of_an_item_is_lost_or_forges_a_line(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -110,7 +110,7 @@ def test_in_a_log_file_nothing_of_an_item_is_lost_or_forges_a_line(
     assert "Traceback" in log[log.index("ERROR: Failed at") :]
 
 
-@worlds(2, 1)
+@worlds()
 def test_drops_and_exceptions_are_no_dead_letters(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_drops_and_exceptions_are_no_dead_letters(
     assert "Dead letter" not in ended.log
 
 
-@worlds(1, 1)
+@worlds()
 def test_letters_that_cannot_be_written_are_in_the_log(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -146,7 +146,7 @@ def gated(dead: Path) -> dict[str, Any]:
 # Sent again
 
 
-@worlds(1, 1)
+@worlds()
 def test_replay_after_the_repair_goes_on_behind_what_the_item_has_passed(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -171,7 +171,7 @@ def summary(ended: Ended) -> str:
     return ended.out.splitlines()[-1]
 
 
-@worlds(2, 1)
+@worlds()
 def test_replay_of_what_still_kills_goes_to_a_new_file(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -187,7 +187,7 @@ def test_replay_of_what_still_kills_goes_to_a_new_file(
     assert dead.read_text() == before
 
 
-@worlds(0, 1)
+@worlds()
 def test_item_that_fails_behind_its_hop_goes_to_the_new_file(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -212,7 +212,7 @@ def rename_hop(dead: Path, old: str, new: str) -> None:
     dead.write_text(dead.read_text().replace(old, new))
 
 
-@worlds(1, 1)
+@worlds()
 def test_replayed_item_may_be_dropped(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -227,7 +227,7 @@ def test_replayed_item_may_be_dropped(
     assert summary(ended) == "Replayed 1 dead letters: 0 done, 1 dropped, 0 again"
 
 
-@worlds(2, 1)
+@worlds()
 def test_letter_of_a_second_hop_goes_on_there(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -244,7 +244,7 @@ def test_letter_of_a_second_hop_goes_on_there(
     assert ended.stats["mpworkers/items/submitted"] == 1
 
 
-@worlds(1, 1)
+@worlds()
 def test_replayed_item_goes_on_through_every_hop_of_a_later_route(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -269,7 +269,7 @@ def test_replayed_item_goes_on_through_every_hop_of_a_later_route(
     assert ended.stats["mpworkers/second/items/done"] == 1
 
 
-@worlds(0, 1)
+@worlds()
 def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -285,7 +285,7 @@ def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
     assert ended.exit_code == 1
 
 
-@worlds(1, 1)
+@worlds()
 def test_letters_are_kept_where_nothing_is_offloaded_any_more(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -299,7 +299,7 @@ def test_letters_are_kept_where_nothing_is_offloaded_any_more(
     assert ended.told("requested") == []
 
 
-@worlds(2, 1)
+@worlds()
 def test_letters_are_kept_when_the_replay_cannot_start(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -313,7 +313,7 @@ def test_letters_are_kept_when_the_replay_cannot_start(
     assert ended.exit_code == 1
 
 
-@worlds(0, 1)
+@worlds()
 def test_letters_of_two_spiders_get_a_crawl_each(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:
@@ -329,7 +329,7 @@ def test_letters_of_two_spiders_get_a_crawl_each(
     assert summary(ended) == "Replayed 2 dead letters: 2 done, 0 dropped, 0 again"
 
 
-@worlds(1, 1)
+@worlds()
 def test_replay_takes_settings_arguments_and_feeds_as_crawl_does(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:
@@ -346,7 +346,7 @@ def test_replay_takes_settings_arguments_and_feeds_as_crawl_does(
     assert [json.loads(line)["n"] for line in feed.read_text().splitlines()] == [3]
 
 
-@worlds(2, 1)
+@worlds()
 def test_replay_leaves_the_requests_of_a_paused_crawl_alone(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:
@@ -361,7 +361,7 @@ def test_replay_leaves_the_requests_of_a_paused_crawl_alone(
     assert sorted((tmp_path / "job").rglob("*")) == files
 
 
-@worlds(0, 1)
+@worlds()
 def test_half_a_line_does_not_stop_a_replay(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -378,7 +378,7 @@ def test_half_a_line_does_not_stop_a_replay(
     assert ended.exit_code == 0
 
 
-@worlds(1, 1)
+@worlds()
 def test_item_class_of_a_script_is_read_in_a_project(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -393,7 +393,7 @@ def test_item_class_of_a_script_is_read_in_a_project(
     assert ended.exit_code == 0
 
 
-@worlds(0, 1)
+@worlds()
 def test_letters_that_come_while_a_replay_runs_are_said_not_to_be_among_its_own(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:

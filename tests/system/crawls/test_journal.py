@@ -66,7 +66,7 @@ def hops_in(job: Path) -> list[str]:
         return [hop for (hop,) in database.execute("SELECT hop FROM entry ORDER BY id")]
 
 
-@worlds(0, 1)
+@worlds()
 def test_items_at_the_gate_outlive_a_kill_of_the_crawl(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -84,7 +84,7 @@ def test_items_at_the_gate_outlive_a_kill_of_the_crawl(
     assert hops_in(job) == []
 
 
-@worlds(1, 1)
+@worlds()
 def test_more_items_than_may_be_pending_outlive_it(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -101,7 +101,7 @@ def test_more_items_than_may_be_pending_outlive_it(
     assert ended.told("seen") == []
 
 
-@worlds(2, 1)
+@worlds()
 def test_resumed_items_come_before_those_of_start(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -116,7 +116,7 @@ def test_resumed_items_come_before_those_of_start(
     assert ended.told("busy")[0][0] in (1, 2, 3)
 
 
-@worlds(0, 1)
+@worlds()
 def test_items_that_are_killed_twice_outlive_that_too(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -133,7 +133,7 @@ def test_items_that_are_killed_twice_outlive_that_too(
     assert hops_in(job) == []
 
 
-@worlds(2)
+@worlds()
 def test_items_at_the_gate_outlive_a_second_ctrl_c(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -160,7 +160,7 @@ def test_where_nothing_is_offloaded_no_journal_is_touched(launch: Launcher, job:
     assert not (job / "mpworkers-journal.sqlite").exists()
 
 
-@worlds(1, 1)
+@worlds()
 def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job: Path) -> None:
     pipelines = {path("Mark"): 200, "crawled.kept.SecondGate": 300}
     settings = journaled(
@@ -180,7 +180,7 @@ def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job:
     assert ended.stats["mpworkers/items/submitted"] == 2
 
 
-@worlds(2, 1)
+@worlds()
 def test_item_of_a_first_hop_meets_all_that_follows(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -198,7 +198,7 @@ def test_item_of_a_first_hop_meets_all_that_follows(
     assert ended.stats["mpworkers/items/submitted"] == 8
 
 
-@worlds(0, 1)
+@worlds()
 def test_clean_run_leaves_an_empty_journal(launch: Launcher, world: World, job: Path) -> None:
     ended = launch.crawl("pages", world, "items=200", **journaled(job)).finish()
 
@@ -208,7 +208,7 @@ def test_clean_run_leaves_an_empty_journal(launch: Launcher, world: World, job: 
     assert (job / "mpworkers-journal.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-@worlds(1, 1)
+@worlds()
 def test_drops_failures_and_dead_letters_leave_the_journal(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -221,7 +221,7 @@ def test_drops_failures_and_dead_letters_leave_the_journal(
     assert hops_in(job) == []
 
 
-@worlds(2, 1)
+@worlds()
 def test_item_whose_hop_is_no_longer_listed_stays_in_the_journal(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -239,7 +239,7 @@ def test_item_whose_hop_is_no_longer_listed_stays_in_the_journal(
     assert last.numbers == [1, 2, 3]
 
 
-@worlds(0, 1)
+@worlds()
 def test_entries_stay_where_the_spider_middleware_is_missing(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -253,7 +253,7 @@ def test_entries_stay_where_the_spider_middleware_is_missing(
     assert len(hops_in(job)) == 3
 
 
-@worlds(1, 1)
+@worlds()
 def test_item_class_of_a_script_is_the_scripts_own_when_it_runs_again(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -270,7 +270,7 @@ def test_item_class_of_a_script_is_the_scripts_own_when_it_runs_again(
     assert ended.told("checked") == [1, 1]
 
 
-@worlds(0, 1)
+@worlds()
 def test_full_disk_is_one_error_and_the_crawl_goes_on(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -282,7 +282,7 @@ def test_full_disk_is_one_error_and_the_crawl_goes_on(
     assert ended.exit_code == 0
 
 
-@worlds(2, 1)
+@worlds()
 def test_broken_rows_are_told_and_stay_and_all_others_are_resumed(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -305,7 +305,7 @@ def test_broken_rows_are_told_and_stay_and_all_others_are_resumed(
     assert len(hops_in(job)) == 3
 
 
-@worlds(0, 1)
+@worlds()
 def test_second_crawl_with_the_jobdir_of_a_running_one_is_refused_by_name(
     launch: Launcher, world: World, job: Path
 ) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .harness import Ended, Launcher, Site, World
 
 
-@worlds(0, 1)
+@worlds()
 def test_idle_worker_killed_is_replaced(launch: Launcher, site: Site, world: World) -> None:
     world.needs_http()
     urls = f"urls={site.url('first')} {site.url('held/second')}"
@@ -33,7 +33,7 @@ def test_idle_worker_killed_is_replaced(launch: Launcher, site: Site, world: Wor
     assert ended.stats["mpworkers/items/redelivered"] == 0
 
 
-@worlds(1)
+@worlds()
 def test_item_of_a_busy_worker_killed_is_redelivered(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, held=True, **offload("Gate"))
     number, victim = crawl.wait_told("busy", 2)[0]
@@ -49,7 +49,7 @@ def test_item_of_a_busy_worker_killed_is_redelivered(launch: Launcher, world: Wo
     assert ended.stats["mpworkers/items/done"] == 6
 
 
-@worlds(1, 1)
+@worlds()
 def test_every_worker_killed_at_once_loses_no_item(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, held=True, **offload("Gate"))
     victims = {pid for _, pid in crawl.wait_told("busy", 2)}
@@ -64,7 +64,7 @@ def test_every_worker_killed_at_once_loses_no_item(launch: Launcher, world: Worl
     assert_deaths(ended, 2)
 
 
-@worlds(2, 1)
+@worlds()
 def test_item_that_kills_its_workers_is_given_up(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=21", **offload("Poisoned"))
     ended = crawl.finish()
@@ -86,7 +86,7 @@ def assert_deaths(ended: Ended, count: int) -> None:
     assert ended.stats["mpworkers/workers/started"] == 2 + count
 
 
-@worlds(1, 1)
+@worlds()
 def test_no_busy_worker_survives_the_crawls_process(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -98,7 +98,7 @@ def test_no_busy_worker_survives_the_crawls_process(launch: Launcher, world: Wor
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can kill at the parent's death")
-@worlds(0)
+@worlds()
 def test_no_worker_stuck_in_c_code_survives_the_crawls_process(
     launch: Launcher, world: World
 ) -> None:
@@ -111,7 +111,7 @@ def test_no_worker_stuck_in_c_code_survives_the_crawls_process(
     assert ended.exit_code == -signal.SIGKILL
 
 
-@worlds(2, 1)
+@worlds()
 def test_no_idle_worker_survives_the_crawls_process(
     launch: Launcher, site: Site, world: World
 ) -> None:

@@ -34,7 +34,7 @@ def store(pipeline: str = "Stores", **options: Any) -> dict[str, Any]:
 # Not waited for
 
 
-@worlds(0)
+@worlds()
 def test_pages_and_items_go_on_while_nothing_has_been_stored(
     launch: Launcher, site: Site, world: World
 ) -> None:
@@ -60,7 +60,7 @@ def words(ended: Ended, *wanted: str) -> list[str]:
 
 
 @pytest.mark.parametrize("spider", ["pages", "start"])
-@worlds(1, 1)
+@worlds()
 def test_never_more_than_may_be_pending_are_not_stored(
     launch: Launcher, world: World, spider: str
 ) -> None:
@@ -81,7 +81,7 @@ def test_never_more_than_may_be_pending_are_not_stored(
 
 
 @pytest.mark.parametrize("where", ["start", pytest.param("parse", marks=pytest.mark.full)])
-@worlds(2, 1)
+@worlds()
 def test_memory_is_bounded_however_slow_the_store(
     launch: Launcher, world: World, where: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_memory_is_bounded_however_slow_the_store(
 
 
 @pytest.mark.parametrize("arguments", [(), ("stop=had_enough",)], ids=["idle", "CloseSpider"])
-@worlds(2, 1)
+@worlds()
 def test_close_waits_until_all_is_stored(
     launch: Launcher, world: World, arguments: tuple[str, ...]
 ) -> None:
@@ -110,7 +110,7 @@ def test_close_waits_until_all_is_stored(
     assert_all_stored(crawl.finish())
 
 
-@worlds(1)
+@worlds()
 def test_ctrl_c_waits_until_all_is_stored(launch: Launcher, site: Site, world: World) -> None:
     world.needs_http()
     urls = f"urls={site.url('page')} {site.url('held/page')}"
@@ -126,7 +126,7 @@ def test_ctrl_c_waits_until_all_is_stored(launch: Launcher, site: Site, world: W
     assert_all_stored(crawl.finish(), 80)
 
 
-@worlds(0)
+@worlds()
 def test_ctrl_c_waits_for_a_close_that_has_begun(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=40", held=True, **store())
     crawl.wait_for(r"Closing spider \(finished\)")
@@ -138,7 +138,7 @@ def test_ctrl_c_waits_for_a_close_that_has_begun(launch: Launcher, world: World)
     assert_all_stored(crawl.finish())
 
 
-@worlds(2, 1)
+@worlds()
 def test_store_that_hangs_is_given_up_and_its_items_are_kept(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -161,7 +161,7 @@ def assert_all_stored(ended: Ended, count: int = 40) -> None:
     assert ended.exit_code == 0
 
 
-@worlds(0, 1)
+@worlds()
 def test_what_was_not_stored_outlives_a_kill_and_is_not_scraped_again(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -182,7 +182,7 @@ def test_what_was_not_stored_outlives_a_kill_and_is_not_scraped_again(
     assert hops_in(job) == []
 
 
-@worlds(1, 1)
+@worlds()
 def test_what_fails_there_is_in_stats_log_and_dead_letters(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -205,7 +205,7 @@ def test_what_fails_there_is_in_stats_log_and_dead_letters(
 
 
 @pytest.mark.parametrize("wait", [True, False])
-@worlds(0, 1)
+@worlds()
 def test_item_that_kills_its_workers_costs_its_batch_nothing(
     launch: Launcher, world: World, wait: bool
 ) -> None:
@@ -220,7 +220,7 @@ def test_item_that_kills_its_workers_costs_its_batch_nothing(
 
 
 @pytest.mark.parametrize("wait", [True, False])
-@worlds(2, 1)
+@worlds()
 def test_item_over_its_time_costs_its_batch_nothing(
     launch: Launcher, world: World, wait: bool
 ) -> None:
@@ -247,7 +247,7 @@ def assert_only_seven_is_lost(ended: Ended) -> None:
 KEYED = {"workers": 2, "key": "crawled.levels.parity"}
 
 
-@worlds(1)
+@worlds()
 def test_items_of_a_key_wait_for_the_one_whose_worker_died(launch: Launcher, world: World) -> None:
     settings = level("TellsInTurn", **KEYED)
     crawl = launch.crawl("pages", world, "items=40", held=True, **settings)
@@ -263,7 +263,7 @@ def test_items_of_a_key_wait_for_the_one_whose_worker_died(launch: Launcher, wor
     assert ended.stats["mpworkers/workers/deaths"] == 1
 
 
-@worlds(2, 1)
+@worlds()
 def test_items_of_a_key_go_on_behind_one_that_was_given_up(launch: Launcher, world: World) -> None:
     settings = level("DiesInTurn", **KEYED)
     ended = launch.crawl("pages", world, "items=40", **settings).finish()
@@ -284,7 +284,7 @@ def assert_in_turn(ended: Ended, numbers: Any) -> None:
 # What would end Scrapy's process
 
 
-@worlds(0, 1)
+@worlds()
 def test_code_of_an_item_that_would_end_the_process_ends_that_item(
     launch: Launcher, world: World
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from projects import make_project
 
-from .harness import METHODS, World, inline, rotated, worlds
+from .harness import METHODS, World, inline, worlds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,9 +82,9 @@ SETS_UP = {
 }
 
 
-@rotated("_", ["settings"])
+@worlds()
 def test_what_settings_set_up_is_there_in_workers(
-    launch: Launcher, tmp_path: Path, _: str, world: World
+    launch: Launcher, tmp_path: Path, world: World
 ) -> None:
     expect_as_inline(launch, tmp_path, world)
 
@@ -151,9 +151,9 @@ THREAD_AND_FILE = {
 }
 
 
-@rotated("_", ["thread"], start=1)
+@worlds()
 def test_settings_with_a_thread_and_a_file_run_in_each_worker(
-    launch: Launcher, tmp_path: Path, _: str, world: World
+    launch: Launcher, tmp_path: Path, world: World
 ) -> None:
     if world.method == "fork":
         pytest.skip("a fork copies no threads, whatever started them")
@@ -364,7 +364,7 @@ INITIALIZES = {
 }
 
 
-@worlds(0)
+@worlds()
 def test_the_initializer_runs_once_in_each_worker_and_never_in_a_server(
     launch: Launcher, tmp_path: Path, world: World
 ) -> None:

@@ -18,7 +18,7 @@ def calling(launch: Launcher, world: World, does: str, **settings: Any) -> Ended
     return launch.crawl("calling", world, f"does={does}", **(ALONE | settings)).finish()
 
 
-@worlds(0)
+@worlds()
 def test_any_function_runs_in_a_worker(launch: Launcher, world: World) -> None:
     ended = calling(launch, world, "kinds")
 
@@ -42,7 +42,7 @@ def test_any_function_runs_in_a_worker(launch: Launcher, world: World) -> None:
     assert ended.exit_code == 0
 
 
-@worlds(1, 1)
+@worlds()
 def test_calls_share_the_workers_of_the_pipelines(launch: Launcher, world: World) -> None:
     ended = calling(launch, world, "kinds", **offload("Mark"))
 
@@ -53,7 +53,7 @@ def test_calls_share_the_workers_of_the_pipelines(launch: Launcher, world: World
     assert item["pid"] != ended.told("parent")[0]
 
 
-@worlds(2, 1)
+@worlds()
 def test_calls_have_workers_of_their_own_beside_levels_that_cannot_take_them(
     launch: Launcher, world: World
 ) -> None:
@@ -66,7 +66,7 @@ def test_calls_have_workers_of_their_own_beside_levels_that_cannot_take_them(
     assert ended.stats["mpworkers/calls/calls/done"] == 8
 
 
-@worlds(0)
+@worlds()
 def test_middlewares_and_pipelines_call_too(launch: Launcher, world: World) -> None:
     ended = calling(
         launch,
@@ -84,7 +84,7 @@ def test_middlewares_and_pipelines_call_too(launch: Launcher, world: World) -> N
 @pytest.mark.parametrize(
     "off", [{"MPWORKERS_WORKERS": 0}, {"MPWORKERS_ENABLED": False}], ids=["no_workers", "disabled"]
 )
-@worlds(0, 1)
+@worlds()
 def test_without_workers_calls_run_in_scrapys_process(
     launch: Launcher, world: World, off: dict[str, Any]
 ) -> None:
@@ -95,7 +95,7 @@ def test_without_workers_calls_run_in_scrapys_process(
     assert ended.told("where") == ended.told("parent")
 
 
-@worlds(2)
+@worlds()
 def test_a_call_that_takes_too_long_ends_and_the_next_one_runs(
     launch: Launcher, world: World
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_call_that_takes_too_long_ends_and_the_next_one_runs(
     assert ended.stats["mpworkers/calls/dead_lettered"] == 1
 
 
-@worlds(0)
+@worlds()
 def test_map_gives_results_in_order_and_ends_with_the_first_error(
     launch: Launcher, world: World
 ) -> None:
@@ -121,7 +121,7 @@ def test_map_gives_results_in_order_and_ends_with_the_first_error(
 
 
 @pytest.mark.parametrize("calls", [500, pytest.param(10_000, marks=pytest.mark.full)])
-@worlds(1)
+@worlds()
 def test_calls_whose_worker_dies_run_again(launch: Launcher, world: World, calls: int) -> None:
     arguments = "does=killed", f"calls={calls}"
     ended = launch.crawl("calling", world, *arguments, **ALONE).finish()
@@ -133,7 +133,7 @@ def test_calls_whose_worker_dies_run_again(launch: Launcher, world: World, calls
 
 
 @pytest.mark.parametrize("does", ["nothing", "kinds"])
-@worlds(0)
+@worlds()
 def test_no_worker_starts_behind_the_end_and_a_close_from_within_does_not_wait_for_itself(
     launch: Launcher, world: World, does: str
 ) -> None:
@@ -146,7 +146,7 @@ def test_no_worker_starts_behind_the_end_and_a_close_from_within_does_not_wait_f
     assert ended.exit_code == 0
 
 
-@worlds(1)
+@worlds()
 def test_without_any_worker_a_late_call_starts_none(launch: Launcher, world: World) -> None:
     closing = {"EXTENSIONS": {"crawled.calling.CallsWhenClosed": 500}}
     ended = calling(launch, world, "nothing", **closing)
@@ -155,7 +155,7 @@ def test_without_any_worker_a_late_call_starts_none(launch: Launcher, world: Wor
     assert "Starting 2 workers" not in ended.log
 
 
-@worlds(2, 1)
+@worlds()
 def test_a_timeout_or_a_limit_that_cannot_work_is_refused(launch: Launcher, world: World) -> None:
     ended = calling(launch, world, "wrong")
 
@@ -165,7 +165,7 @@ def test_a_timeout_or_a_limit_that_cannot_work_is_refused(launch: Launcher, worl
     ]
 
 
-@worlds(2)
+@worlds()
 def test_a_cancelled_call_frees_its_place(launch: Launcher, world: World) -> None:
     crawl = launch.crawl(
         "calling",

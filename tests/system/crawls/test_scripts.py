@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from .harness import Ended, Launcher, World
 
 
-@worlds(0)
+@worlds()
 def test_unguarded_script_runs_once(launch: Launcher, world: World) -> None:
     ended = launch.script("unguarded.py", world=world).finish()
 
     assert_ran_once_in_workers(ended)
 
 
-@worlds(1)
+@worlds()
 def test_pipeline_of_a_script_may_be_listed_by_its_path(launch: Launcher, world: World) -> None:
     ended = launch.script("unguarded.py", "by_path", world=world).finish()
 
     assert_ran_once_in_workers(ended)
 
 
-@worlds(2)
+@worlds()
 def test_classes_may_be_local_to_a_function(launch: Launcher, world: World) -> None:
     ended = launch.script("local_classes.py", world=world).finish()
 
     assert_ran_once_in_workers(ended)
 
 
-@worlds(2, 2)
+@worlds(2)
 def test_runspider_takes_a_file_with_item_class_and_pipeline(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -53,7 +53,7 @@ def test_runspider_takes_a_file_with_item_class_and_pipeline(
 
 
 @pytest.mark.parametrize("turn", [(), ("in_turn",)], ids=["at_once", "in_turn"])
-@worlds(0, 2)
+@worlds(2)
 def test_two_spiders_share_a_process(launch: Launcher, turn: tuple[str], world: World) -> None:
     ended = launch.script("two_spiders.py", *turn, world=world).finish()
 
@@ -105,7 +105,7 @@ globals().update(json.loads(os.environ["CRAWL_SETTINGS"]))
 """
 
 
-@worlds(2, 1)
+@worlds()
 def test_generated_project_needs_two_lines(launch: Launcher, world: World, tmp_path: Path) -> None:
     created = launch.scrapy("startproject", "shop", cwd=tmp_path, world=world).finish()
     package = tmp_path / "shop" / "shop"
@@ -139,21 +139,21 @@ def run(launch: Launcher, world: World, *arguments: str) -> Ended:
     return ended
 
 
-@worlds(0, 1)
+@worlds()
 def test_shell_evaluates_and_ends(launch: Launcher, page: str, world: World) -> None:
     ended = run(launch, world, "shell", "-c", "response.text * 2", page)
 
     assert ended.out == "hellohello\n"
 
 
-@worlds(1, 1)
+@worlds()
 def test_fetch_prints_the_page(launch: Launcher, page: str, world: World) -> None:
     ended = run(launch, world, "fetch", page)
 
     assert ended.out == "hello\n"
 
 
-@worlds(2, 1)
+@worlds()
 def test_parse_shows_items_as_the_pipelines_left_them(
     launch: Launcher, page: str, world: World
 ) -> None:
@@ -165,7 +165,7 @@ def test_parse_shows_items_as_the_pipelines_left_them(
     assert ended.told("opened")
 
 
-@worlds(0, 1)
+@worlds()
 def test_check_starts_no_worker(launch: Launcher, world: World) -> None:
     ended = run(launch, world, "check")
 

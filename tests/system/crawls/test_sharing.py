@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SPIDERS = tuple(f"spider{n}" for n in range(5))
 
 
-@worlds(1)
+@worlds()
 def test_five_spiders_at_once_have_two_workers_and_outcomes_of_their_own(
     launch: Launcher, world: World
 ) -> None:
@@ -41,7 +41,7 @@ def test_five_spiders_at_once_have_two_workers_and_outcomes_of_their_own(
     assert shared.exit_code == 0
 
 
-@worlds(2)
+@worlds()
 def test_five_spiders_in_turn_have_two_workers_each_and_leave_none(
     launch: Launcher, world: World
 ) -> None:
@@ -57,7 +57,7 @@ def test_five_spiders_in_turn_have_two_workers_each_and_leave_none(
     assert ended.exit_code == 0
 
 
-@worlds(0)
+@worlds()
 def test_a_crawl_that_begins_while_the_last_one_stops_its_workers_has_new_ones(
     launch: Launcher, world: World
 ) -> None:
@@ -74,7 +74,7 @@ def test_a_crawl_that_begins_while_the_last_one_stops_its_workers_has_new_ones(
 
 @pytest.mark.parametrize("broken", ["cannot_open", "dies_while_opening", "dies_of_items"])
 @pytest.mark.parametrize("order", ["first", "last"])
-@worlds(0, 1)
+@worlds()
 def test_a_broken_pipeline_of_one_spider_does_not_hurt_the_others(
     launch: Launcher, world: World, order: str, broken: str
 ) -> None:

@@ -1,22 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from .case import Case
 from .combos import Combo
 from .launch import Recording, record
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``-m full`` runs every combination, so also those of the plain run."""
-    if config.getoption("markexpr") == "full":
-        for item in items:
-            if item.path.is_relative_to(Path(__file__).parent):
-                item.add_marker("full")
 
 
 class Recordings:

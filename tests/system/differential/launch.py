@@ -22,6 +22,8 @@ from .runner import SIDES
 
 #: Seconds for one crawl of some ten items, workers started by the slowest method.
 CRAWL_DEADLINE = 40.0
+#: Seconds until a runner has imported everything, on a busy machine.
+START_DEADLINE = 40.0
 #: Runners that a combination gets, one after the other dying of a case, until it is given up.
 MAX_RUNNERS = 4
 #: Seconds that processes of a runner may outlive it.
@@ -118,7 +120,8 @@ def run_runner(combo: Combo, cases: Sequence[str], deadline: float) -> Runner:
         with log.open("wb") as output:
             process = _start(spec, results, output)
             try:
-                exit_code = _wait(process, deadline * (len(SIDES) * len(cases) + 1))
+                crawls = deadline * len(SIDES) * len(cases)
+                exit_code = _wait(process, crawls + START_DEADLINE)
             finally:
                 survivors = _kill_marked(process, str(spec))
         lines = results.read_text("utf-8").splitlines() if results.exists() else []

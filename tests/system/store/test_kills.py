@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: workers, rows, rows between two deaths of a worker's own, kills from outside
 SIZES = [
-    pytest.param(1, 5_000, 2_000, 3, marks=pytest.mark.short),
+    (1, 5_000, 2_000, 3),
     pytest.param(1, 100_000, 10_000, 20, marks=pytest.mark.full),
     pytest.param(3, 100_000, 10_000, 20, marks=pytest.mark.full),
 ]

@@ -10,5 +10,5 @@ test_journal_kills.py
 test_saboteurs.py  crawls whose items, pipelines and processes break in every way
 
 A plain run does each once for each start method, and the long ones in small; ``pytest -m full``
-runs the numbers that docs/torture.md reports.
+runs the others. docs/torture.md reports the numbers of both.
 """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ITEMS = 2_000  # of 2 ms each, on two workers: far more than the crawl lives to see
 ROUNDS = [
-    *(pytest.param(n, marks=pytest.mark.short) for n in (0, 1, 2)),
+    *(0, 1, 2),
     *(pytest.param(n, marks=pytest.mark.full) for n in range(3, 20)),
 ]
 

@@ -20,10 +20,7 @@ from pool.harness import METHODS, NamedPipe, await_end, comes_true, every_method
 from pool.work import Square
 
 #: Rounds, in which the parent is killed, of a plain run and of the full one.
-ROUNDS = [
-    pytest.param(10, marks=pytest.mark.short),
-    pytest.param(100, marks=pytest.mark.full),
-]
+ROUNDS = [10, pytest.param(100, marks=pytest.mark.full)]
 BUSY = "bench.submit(*[saboteurs.HoldsTheInterpreter(said)] * 2)\n"
 IDLE = "for pid in bench.pids: print(f'idle {pid}', file=open(said, 'w'))\n"
 WAIT = "bench.until(lambda: False, 'never', seconds=60)"
@@ -65,7 +62,7 @@ def said(voice, count):
 @pytest.mark.parametrize(
     ("method", "restarts"),
     [
-        *(pytest.param(method, 20, marks=pytest.mark.short) for method in METHODS),
+        *((method, 20) for method in METHODS),
         *(pytest.param(method, 300, marks=pytest.mark.full) for method in METHODS),
     ],
 )
@@ -110,10 +107,7 @@ def semaphores() -> set[Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the wake-ups of each thread")
-@pytest.mark.parametrize(
-    "seconds",
-    [pytest.param(1.5, marks=pytest.mark.short), pytest.param(10.0, marks=pytest.mark.full)],
-)
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(10.0, marks=pytest.mark.full)])
 @every_method
 def test_idle_pool_sleeps(make_bench, method, seconds):
     bench = make_bench(method).start()

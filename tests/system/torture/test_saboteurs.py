@@ -27,7 +27,7 @@ def expected(phase: str, way: str) -> str | None:
     return "ValueError" if way == "error" else "RemoteError"
 
 
-@worlds(0)
+@worlds()
 def test_bombs_of_every_kind_cost_their_own_items_and_no_other(
     launch: Launcher, world: World
 ) -> None:
@@ -105,7 +105,7 @@ def test_100_that_cannot_be_pickled_cost_nothing_of_the_100_behind_them(
 # Time
 
 
-@worlds(0)
+@worlds()
 def test_item_over_its_time_is_given_up_and_the_crawl_goes_on(
     launch: Launcher, world: World
 ) -> None:
@@ -120,7 +120,7 @@ def test_item_over_its_time_is_given_up_and_the_crawl_goes_on(
     assert ended.stats["mpworkers/items/dead_lettered"] == 1
 
 
-@worlds(1)
+@worlds()
 def test_close_gives_up_what_does_not_move_and_lists_it(launch: Launcher, world: World) -> None:
     ended = launch.crawl(
         "pages", world, "items=6", "stop=enough", **offload("Stuck"), MPWORKERS_CLOSE_TIMEOUT=1.5
@@ -178,7 +178,7 @@ def test_item_that_comes_after_the_rest_was_given_up_is_given_up_too(
     assert ended.exit_code == 0
 
 
-@worlds(2, 1)
+@worlds()
 def test_close_waits_as_long_as_something_moves(launch: Launcher, world: World) -> None:
     # Twelve items of 0.3 s each on two workers: longer than the deadline, but never without
     # progress for so long.
@@ -193,7 +193,7 @@ def test_close_waits_as_long_as_something_moves(launch: Launcher, world: World) 
 # A broken pool
 
 
-@worlds(1)
+@worlds()
 def test_broken_pool_fails_what_waits_and_closes_the_spider(launch: Launcher, world: World) -> None:
     ended = launch.crawl(
         "pages",
@@ -217,7 +217,7 @@ def test_broken_pool_fails_what_waits_and_closes_the_spider(launch: Launcher, wo
 # Buffers
 
 
-@worlds(0, 1)
+@worlds()
 def test_pipeline_that_holds_items_until_close_is_named_once_at_start(
     launch: Launcher, world: World
 ) -> None:
@@ -229,7 +229,7 @@ def test_pipeline_that_holds_items_until_close_is_named_once_at_start(
     assert ended.log.index(warning) < ended.log.index("@yielded")
 
 
-@worlds(1, 1)
+@worlds()
 def test_recycled_worker_closes_its_pipelines_before_it_goes(
     launch: Launcher, world: World
 ) -> None:
