@@ -6,33 +6,17 @@ import asyncio
 import itertools
 import select
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from scrapy.utils.asyncio import is_asyncio_available
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from scrapy_mpworkers.pool.interface import Loop
-
-
-class Future(Protocol):
-    """A result that is awaited once: a future of asyncio, or a Deferred in that form."""
-
-    def __await__(self) -> Generator[Any, Any, Any]: ...
-    def done(self) -> bool:
-        """Return whether it has a result, or the wait was cancelled."""
-
-    def set_result(self, value: Any, /) -> None:
-        """Give it its result."""
-
-
-def resolve(future: Future, value: Any = None) -> None:
-    """Give *future* its result, unless the wait for it was cancelled."""
-    if not future.done():
-        future.set_result(value)
+from scrapy_mpworkers.pool.interface import Loop, resolve
+from scrapy_mpworkers.pool.task_queue import Future
 
 
 class EventLoop(Loop):
@@ -44,7 +28,6 @@ class EventLoop(Loop):
     """
 
     native: Any
-    create_future: Callable[[], Future]
 
     def __init__(self) -> None:
         self._timers: dict[int, Any] = {}
@@ -147,12 +130,10 @@ class _AsyncioLoop(EventLoop):
         self.native = asyncio.get_event_loop()
         # As its create_future(), of which there is one for each item, without the frame.
         self.create_future = partial(asyncio.Future, loop=self.native)
+        self.call_soon = self.native.call_soon
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self.native.call_soon_threadsafe(function)
-
-    def call_soon(self, function: Callable[[], None]) -> None:
-        self.native.call_soon(function)
 
     def add_reader(self, fd: int, function: Callable[[], None]) -> None:
         self.native.add_reader(fd, function)
@@ -172,13 +153,11 @@ class _ReactorLoop(EventLoop):
 
         self.native = reactor
         self.create_future = _DeferredFuture
+        self.call_soon = partial(self.native.callLater, 0)
         self._readers: dict[int, _Reader] = {}
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self.native.callFromThread(function)
-
-    def call_soon(self, function: Callable[[], None]) -> None:
-        self.native.callLater(0, function)
 
     def add_reader(self, fd: int, function: Callable[[], None]) -> None:
         self._readers[fd] = _Reader(fd, function)

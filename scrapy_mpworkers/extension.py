@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,17 +12,29 @@ from typing import Any
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
+from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
+from twisted.internet.defer import Deferred
 
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
-from scrapy_mpworkers.crawl.calls import Calls, in_order
 from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.events import EffectsSink
+from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.router import Router
-from scrapy_mpworkers.errors import MPWorkersError
+from scrapy_mpworkers.errors import (
+    CallTimeout,
+    ItemTimeout,
+    MPWorkersError,
+    UnpicklableError,
+    UnreadableError,
+)
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
+from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.messages import CALL, TaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +48,11 @@ class WorkerExtension:
         self._crawler = crawler
         self._hops = hops
         self.persistence = Persistence(crawler, options, hops)
-        self._manager = LevelManager(crawler, options, hops)
+        self.manager = LevelManager(crawler, options, hops)
         self._loop: EventLoop | None = None
         self._router: Router | None = None
+        self._codec: ParentCodec | None = None
+        self._effects: EffectsSink | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -54,7 +69,7 @@ class WorkerExtension:
         hops = hops_of(crawler.settings, options) if options.enabled else ()
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
-        extension._manager.prepare()
+        extension.manager.prepare()
         # Late: a fork server imports beside us meanwhile.
         from scrapy_mpworkers.lint import warn_of_settings_module
 
@@ -75,16 +90,16 @@ class WorkerExtension:
         """
         self._begin()
         try:
-            await self._manager.start(sorted({hop.level for hop in self._hops}))
+            await self.manager.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
             await self._abandon()
             raise
 
-    def route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
-        """What takes an item through the pipelines of a route, in workers that have been started:
-        gives the item as they return it, or raises what they raised, or why it was given up."""
+    @property
+    def router(self) -> Router:
+        """What takes items through the pipelines of a route, in workers that have been started."""
         assert self._router is not None
-        return self._router.way(number)
+        return self._router
 
     async def run(
         self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
@@ -110,10 +125,41 @@ class WorkerExtension:
         """
         if timeout is not None and timeout <= 0:
             raise ValueError(f"timeout is {timeout!r}, but it must be above 0, or None")
-        self._manager.expect_open()
+        self.manager.expect_open()
         self._begin()
-        await self._manager.start([self._manager.calls_at])
-        return await self._calls.run(func, args, kwargs, timeout)
+        await self.manager.start([self.manager.calls_at])
+        return await self._call(func, args, kwargs, timeout)
+
+    async def _call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+    ) -> Any:
+        assert self._codec is not None and self._effects is not None
+        level = self.manager.levels[self.manager.calls_at]
+        try:
+            call = ShippedItem((function, args, kwargs), self._codec, is_call=True)
+        except UnpicklableError:
+            level.executor.metrics.refused(CALL)
+            raise
+        outcome = await level.submit_call(call, timeout)
+        if isinstance(outcome, DeadLettered):
+            raise _of_call(outcome.error, function)
+        if outcome.effects is not None:
+            self._effects.take(outcome.effects)
+        try:
+            if outcome.status != TaskStatus.DONE:
+                error = call.error(outcome)
+            else:
+                if outcome.result:
+                    call.passed(outcome.result)
+                return call.returned()
+        except UnreadableError:
+            level.executor.metrics.unreadable(CALL, outcome.status)
+            raise
+        raise error
 
     async def map(
         self,
@@ -137,16 +183,11 @@ class WorkerExtension:
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit!r}, but it must be at least 1, or None")
-        workers = self._manager.settings[self._manager.calls_at].pool.workers
+        workers = self.manager.settings[self.manager.calls_at].pool.workers
         start = partial(self.run, func, timeout=timeout)
-        async with aclosing(in_order(start, arguments, limit or max(1, 2 * workers))) as results:
+        async with aclosing(_in_order(start, arguments, limit or max(1, 2 * workers))) as results:
             async for result in results:
                 yield result
-
-    async def room(self) -> None:
-        """Wait until one more item would be within ``MPWORKERS_MAX_PENDING`` and its bytes."""
-        for level in self._manager.levels:
-            await level.backpressure.room()
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, for ``start()``."""
@@ -161,14 +202,14 @@ class WorkerExtension:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
-        await self._manager.stop()
+        await self.manager.stop()
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
         try:
             await self.stop()
         finally:
-            self._manager.sum_up()
+            self.manager.sum_up()
             await self.persistence.close()
             if self._loop is not None:
                 self._loop.close()
@@ -179,17 +220,52 @@ class WorkerExtension:
         if self._crawler.spider is None:
             raise MPWorkersError("there are no workers before the crawl has its spider")
         self._loop = current_loop()
-        crossing = CrawlContext(self._crawler, self._manager.settings, self._hops)
-        self.persistence.start(crossing.codec, self._loop)
-        self._manager.assemble(crossing, self._loop)
-        levels = self._manager.levels
-        self._router = Router(self._crawler, crossing, self.persistence, self._hops, levels)
-        self._calls = Calls(crossing, levels[self._manager.calls_at])
+        context = CrawlContext(self._crawler, self.manager.settings, self._hops)
+        self._codec = codec = context.codec
+        self._effects = effects = EffectsSink(self._crawler, codec)
+        self.persistence.start(self._loop)
+        self.manager.assemble(context, effects, self._loop)
+        levels = self.manager.levels
+        self._router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
 
     async def _abandon(self) -> None:
         """The start has failed: let go of what was started, and let the error through."""
-        self._manager.kill()
+        self.manager.kill()
         try:
             await self.stop()
         except Exception:
             logger.debug("Stopping after a failed start", exc_info=True)
+
+
+async def _in_order(
+    start: Callable[[Any], Awaitable[Any]], arguments: Iterable[Any], limit: int
+) -> AsyncGenerator[Any, None]:
+    """Await ``start(argument)`` for each, so many at a time; give the results in their order.
+
+    Raises:
+        Exception: that of the first that failed; those behind it are cancelled.
+    """
+    under_way: deque[Deferred[Any]] = deque()
+    rest = iter(arguments)
+    try:
+        while True:
+            while len(under_way) < limit:
+                try:
+                    argument = next(rest)
+                except StopIteration:
+                    break
+                under_way.append(deferred_from_coro(start(argument)))
+            if not under_way:
+                return
+            yield await maybe_deferred_to_future(under_way.popleft())
+    finally:
+        for deferred in under_way:
+            deferred.addErrback(lambda failure: None)  # nobody asks for them any more
+            deferred.cancel()
+
+
+def _of_call(error: Exception, function: Callable[..., Any]) -> Exception:
+    if isinstance(error, ItemTimeout):
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        return CallTimeout(name, error.worker, error.limit)
+    return error

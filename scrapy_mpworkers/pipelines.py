@@ -13,6 +13,7 @@ from scrapy_mpworkers.hops import is_contract_check
 from scrapy_mpworkers.settings import read_settings
 
 if TYPE_CHECKING:
+    from scrapy_mpworkers.crawl.router import Router
     from scrapy_mpworkers.extension import WorkerExtension
 
 
@@ -23,6 +24,7 @@ class WorkerPipeline:
 
     def __init__(self, extension: WorkerExtension) -> None:
         self._extension = extension
+        self._router: Router | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Any:
@@ -57,11 +59,14 @@ class WorkerPipeline:
 
     async def _open(self) -> None:
         await self._extension.ensure_started()
-        self._process = self._extension.route(self.route_number)
+        router = self._extension.router
+        router.expect_route(self.route_number)
+        self._router = router
 
     def process_item(self, item: Any) -> Awaitable[Any]:
-        """The item as its pipelines return it, or the exception that they raise."""
-        return self._process(item)
+        """Return the item as its pipelines return it, or raise what they raise."""
+        assert self._router is not None
+        return self._router.process(self.route_number, item)
 
     async def close_spider(self) -> None:
         """Wait until all items are settled and the workers have closed their pipelines."""

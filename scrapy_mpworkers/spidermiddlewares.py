@@ -58,7 +58,9 @@ class WorkerSpiderMiddleware:
         close, and an item that was made already would be lost.
         """
         try:
-            await self._extension.room()
+            for level in self._extension.manager.levels:
+                if not level.backpressure.has_room:
+                    await level.backpressure.wait_for_room()
         except CancelledError:
             # Twisted's is an Exception, unlike asyncio's, which goes on its way: Scrapy (2.15 to
             # 2.19) would log it as an error of the spider.

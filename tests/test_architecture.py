@@ -18,8 +18,6 @@ PACKAGE = ROOT / "scrapy_mpworkers"
 
 #: Modules all of whose code runs in the event loop's thread.
 IN_THE_LOOP = [
-    "crawl/backpressure.py",
-    "crawl/calls.py",
     "crawl/closing.py",
     "backends/dask/backend.py",
     "backends/dask/worker_handle.py",
@@ -36,11 +34,9 @@ IN_THE_LOOP = [
     "crawl/router.py",
     "crawl/patches.py",
     "crawl/item.py",
-    "crawl/stats.py",
     "crawl/reporting.py",
     "crawl/manager.py",
     "pool/batching.py",
-    "pool/books.py",
     "pool/dispatcher.py",
     "pool/metrics.py",
     "pool/task_queue.py",

@@ -15,8 +15,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.pool.batching import Together
-from scrapy_mpworkers.pool.interface import Parcel, PoolEvents, PoolOptions, Settle, Why
-from scrapy_mpworkers.pool.metrics import Metrics
+from scrapy_mpworkers.pool.interface import Executor, PoolEvents, PoolOptions
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
 from scrapy_mpworkers.validators import backends
 from scrapy_mpworkers.wire.entries import Entry
@@ -27,66 +26,6 @@ if TYPE_CHECKING:
 
 #: Builds a crawl's consumers in a process of ours.
 IN_OUR_PROCESS = "scrapy_mpworkers.worker.consumer"
-
-
-class Executor(Protocol):
-    """What a level has its tasks done by. All methods are called in the crawl's thread, and none of
-    them waits.
-
-    ``figures``: of this crawl; ``settled_at``: when the last task was settled,
-    ``time.monotonic()``.
-    """
-
-    metrics: Metrics
-
-    @property
-    def settled_at(self) -> float: ...
-
-    def start(self) -> None:
-        """Begin; the events' ``opened`` or ``boot_failed`` follows."""
-
-    def submit(
-        self,
-        hop: int,
-        parcel: Parcel,
-        settle: Settle,
-        key: Any = None,
-        limit: float | None = None,
-    ) -> int:
-        """Take a task and give it a number.
-
-        Args:
-            hop: where it goes.
-            parcel: what crosses.
-            settle: is called once, later, with what became of it.
-            key: what shares it meets the same worker, if the level has keys.
-            limit: seconds that it may take, if not those of the level.
-        """
-
-    def withdraw(self, task_id: int) -> None:
-        """Nobody waits for a task any more: if it has not begun, it need not."""
-
-    def flush(self) -> None:
-        """What waits for others to go with goes soon without them."""
-
-    def hurry(self) -> None:
-        """From now on nothing waits for others to go with."""
-
-    def workers(self) -> tuple[int, int]:
-        """How many workers are busy, of how many that are ready."""
-
-    def overdue(self) -> list[tuple[int, str, float]]:
-        """The tasks that workers hold: number, worker, seconds since they got it."""
-
-    def give_up(self, why: Why) -> None:
-        """Settle every pending task with the error that *why* makes, and every later one too."""
-
-    def kill(self) -> None:
-        """End the workers at once, so that :meth:`stop` need not wait for them."""
-
-    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
-        """Give up what is pending, let the pipelines close within *timeout* seconds, and call
-        *stopped*."""
 
 
 class LevelPlan(NamedTuple):

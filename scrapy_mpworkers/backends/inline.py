@@ -13,18 +13,21 @@ from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.pool.interface import (
     DeadLettered,
-    Parcel,
+    Executor,
+    Loop,
     PoolEvents,
-    Settle,
     Why,
     because_stopped,
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.messages import Task, TaskStatus
+from scrapy_mpworkers.wire.frames import FrameData
+from scrapy_mpworkers.wire.messages import Task as WireTask
+from scrapy_mpworkers.wire.messages import TaskStatus
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
@@ -49,97 +52,86 @@ class InlineHop:
         await self._pipelines.close_spider_async()
 
 
-class InlineExecutor:
+class InlineExecutor(Executor):
     """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
 
-    A :class:`~scrapy_mpworkers.backends.base.Executor`.
-    Breakpoints, profilers and print work. Keys mean nothing here, and a batch is one of one.
+    Breakpoints, profilers and print work. Tasks run one after the other; keys mean nothing here, no
+    limit can be enforced, and a batch is one of one.
     """
 
     def __init__(
-        self,
-        make_state: Callable[[], Frame],
-        codec: ParentCodec,
-        events: PoolEvents,
-        call_soon: Callable[[Callable[[], None]], None],
+        self, make_state: Callable[[], Frame], codec: ParentCodec, events: PoolEvents, loop: Loop
     ) -> None:
         self.metrics = Metrics(workers=[WorkerTime()])
-        self.settled_at = monotonic()
+        self._settled_at = monotonic()
         self._make_state = make_state
         self._parent_codec = codec
         self._codec = WorkerCodec()
+        self._consumers: CrawlConsumer | None = None
+        self._has_batches = False
         self._events = events
-        self._call_soon = call_soon
-        self._tasks: deque[tuple[Task, tuple[int, ...], Settle, float]] = deque()
+        self._loop = loop
+        self._tasks: deque[Task] = deque()
         self._running = False
         self._at_work: Task | None = None
         self._count = 0
         self._given_up: Why | None = None
 
     @property
-    def pending(self) -> int:
-        """Tasks that are not settled."""
-        return len(self._tasks)
+    def settled_at(self) -> float:
+        return self._settled_at
 
     def start(self) -> None:
-        """Build and open the consumers here."""
         self._run(self._open())
 
     def submit(
         self,
         hop: int,
-        parcel: Parcel,
-        settle: Settle,
+        frame: FrameData,
+        needs: tuple[int, ...],
+        results: tuple[bytes, ...],
+        size: int,
         key: Any = None,
         limit: float | None = None,
-    ) -> int:
-        """Take a task; they run one after the other. No limit can be enforced here."""
+    ) -> Task:
         self._count += 1
         self.metrics.of(hop).submitted += 1
-        frame, needs, _ = parcel.frame
-        task = Task(self._count, hop, bytes(frame), parcel.results)
-        self._tasks.append((task, needs, settle, monotonic()))
+        row = self._count, hop, frame, results
+        future = self._loop.create_future()
+        task = Task(self._count, row, needs, future, size, monotonic())
+        self._tasks.append(task)
         if self._given_up is not None:
-            self._call_soon(partial(self.give_up, self._given_up))
+            self._loop.call_soon(partial(self.give_up, self._given_up))
         elif not self._running:
             self._running = True
-            self._call_soon(lambda: self._run(self._work()))
-        return self._count
+            self._loop.call_soon(lambda: self._run(self._work()))
+        return task
 
-    def flush(self) -> None:
-        """Nothing: no task waits for others."""
+    def flush(self) -> None: ...
 
-    def hurry(self) -> None:
-        """Nothing, likewise."""
+    def stop_batching(self) -> None: ...
 
-    def withdraw(self, task_id: int) -> None:
-        """Nobody waits for a task any more; if it has not begun, it never does."""
-        for number, (task, *_) in enumerate(self._tasks):
-            if task.id == task_id and task is not self._at_work:
-                del self._tasks[number]
-                self.metrics.of(task.hop).cancelled += 1
-                return
+    def withdraw(self, task: Task) -> None:
+        if task in self._tasks and task is not self._at_work:
+            self._tasks.remove(task)
+            self.metrics.of(task.hop).cancelled += 1
 
     def workers(self) -> tuple[int, int]:
-        """Busy and ready workers; this process counts as one."""
         return int(self._running), 1
 
     def overdue(self) -> list[tuple[int, str, float]]:
-        """The task at work."""
-        return [(task.id, "this process", monotonic() - at) for task, _, _, at in self._tasks][:1]
+        now = monotonic()
+        return [(one.id, "this process", now - one.submitted_at) for one in self._tasks][:1]
 
     def give_up(self, why: Why) -> None:
-        """Settle every pending task with the error that *why* makes, and every later one too."""
         self._given_up = why
         while self._tasks:
-            holder = "this process" if self._tasks[0][0] is self._at_work else None
+            holder = "this process" if self._tasks[0] is self._at_work else None
             self._settle(TaskStatus.DEAD_LETTERED, DeadLettered(why(holder)))
 
-    def kill(self) -> None:
-        """Nothing: there is no process to kill."""
+    def kill(self) -> None: ...
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
-        """Close the consumers."""
         self.give_up(self._given_up or because_stopped)
         self._run(self._close(stopped))
 
@@ -157,29 +149,31 @@ class InlineExecutor:
             failure = self._codec.dump(pack_exception(error, self._codec.dump))
             self._events.boot_failed("this process", failure)
         else:
-            self.metrics.workers[0].ready_at = monotonic()
+            self.metrics.workers[0].ready(monotonic())
             self._events.opened(self._consumers.effects(), True)
 
     async def _work(self) -> None:
+        assert self._consumers is not None
         while self._tasks and self._given_up is None:
-            task, needs, _, submitted_at = self._tasks[0]
-            self._learn(needs)
+            task = self._tasks[0]
+            self._learn(task.needs)
             self._at_work = task
+            number, hop, frame, results = task.row
+            sent = WireTask(number, hop, bytes(frame), results)
             if self._has_batches:
-                [outcome] = await self._consumers.consume_together([task])
+                [outcome] = await self._consumers.consume_together([sent])
             else:
-                outcome = await self._consumers.consume(task)
-            if not self._tasks or self._tasks[0][0] is not task:
+                outcome = await self._consumers.consume(sent)
+            if not self._tasks or self._tasks[0] is not task:
                 continue  # given up meanwhile
-            self.metrics.workers[0].busy += outcome.seconds
-            self.metrics.service.add(outcome.seconds)
-            self.metrics.wait.add(max(0.0, monotonic() - submitted_at - outcome.seconds))
+            waited = max(0.0, monotonic() - task.submitted_at - outcome.seconds)
+            self.metrics.record(0, 0, [outcome.seconds], [waited])
             self._settle(TaskStatus(outcome.status), outcome)
         self._running = False
 
     async def _close(self, stopped: Callable[[], None]) -> None:
         failure = None
-        if hasattr(self, "_consumers"):
+        if self._consumers is not None:
             try:
                 await self._consumers.close()
             except BaseException as error:
@@ -193,10 +187,10 @@ class InlineExecutor:
             self._codec.learn(number, self._parent_codec.definitions.objects[number])
 
     def _settle(self, status: TaskStatus, outcome: Any) -> None:
-        task, _, settle, _ = self._tasks.popleft()
-        self.settled_at = monotonic()
+        task = self._tasks.popleft()
+        self._settled_at = monotonic()
         self.metrics.of(task.hop).settled[status] += 1
-        settle(outcome)
+        self._events.settled(task, outcome)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         deferred_from_coro(work)

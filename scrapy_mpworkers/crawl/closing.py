@@ -42,7 +42,7 @@ class CloseDeadline:
             self._awake.hold(self)
             self._report_at = self._since + _REPORT_AFTER
             for level in self._started():
-                level.pool.hurry()
+                level.executor.stop_batching()
             self._watch(self._since)
 
     def end(self) -> None:
@@ -51,7 +51,7 @@ class CloseDeadline:
 
     def _watch(self, since: float) -> None:
         pending, now = sum(level.backpressure.pending for level in self._levels), monotonic()
-        settled = max((level.pool.settled_at for level in self._started()), default=since)
+        settled = max((level.executor.settled_at for level in self._started()), default=since)
         busy = max(since, settled, *(one.backpressure.busy_since for one in self._levels))
         idle = self._awake.seconds_since(busy)
         if pending and idle >= self._timeout:
@@ -69,7 +69,7 @@ class CloseDeadline:
         return max(0.01, min(pause, until_report) if until_report > 0 else min(pause, 1.0))
 
     def _report(self, pending: int) -> None:
-        held = [task for level in self._started() for task in level.pool.overdue()]
+        held = [task for level in self._started() for task in level.executor.overdue()]
         longest = max((seconds for _, _, seconds in held), default=0.0)
         logger.info(
             "Closing: %d items left, %d of them at workers, the longest for %.0f s",
@@ -79,13 +79,13 @@ class CloseDeadline:
         )
 
     def _give_up_the_rest(self, idle: float) -> None:
-        for pool in (level.pool for level in self._started()):
-            for task_id, worker, seconds in pool.overdue():
+        for executor in (level.executor for level in self._started()):
+            for task_id, worker, seconds in executor.overdue():
                 logger.warning(
                     "Item %d is at %s for %.0f s and is given up", task_id, worker, seconds
                 )
-            pool.give_up(partial(CloseTimeout, idle))
-            pool.kill()
+            executor.give_up(partial(CloseTimeout, idle))
+            executor.kill()
 
     def _started(self) -> list[Level]:
         return [level for level in self._levels if level.has_started]

@@ -1,36 +1,55 @@
-"""What crosses the wall beside the items, on Scrapy's side: the crawl's state, side effects."""
+"""What workers are told of a crawl: settings, spider, stats, pipelines, log levels.
+
+Each part is pickled by itself, so that one which cannot be pickled keeps no other at home.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
+from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.backends.preloading import folders_to_import_from
-from scrapy_mpworkers.crawl.carrying import Carrier
-from scrapy_mpworkers.crawl.patches import SpiderCloser
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.hops import Hop, keyed
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.crawl import Carried, CrawlState, HopState, LogLevels, Placement
-from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
+from scrapy_mpworkers.wire.crawl import (
+    Carried,
+    ClassState,
+    CrawlState,
+    HopState,
+    LogLevels,
+    Placement,
+    SpiderState,
+)
 from scrapy_mpworkers.wire.entries import Entry, import_path
-from scrapy_mpworkers.wire.exceptions import unpack_exception
-from scrapy_mpworkers.wire.texts import named, writable
+from scrapy_mpworkers.wire.texts import named
 
-logger = logging.getLogger(__name__)
-
-_PACKAGE = __name__.partition(".")[0]
-_said_at_import: set[str] = set()  # of this process, whichever crawl it was
+#: Of a class: what it has without being told, and what would work on the stand-in itself.
+_NOT_CARRIED = frozenset(
+    {
+        *("__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "__doc__"),
+        *("__abstractmethods__", "_abc_impl"),
+        *("__new__", "__del__", "__getattribute__", "__setattr__", "__init_subclass__"),
+    }
+)
 
 
 class CrawlContext:
-    """One crawl's side of the wall."""
+    """Makes what workers are told of one crawl, and has the codec of its items.
+
+    Args:
+        levels: the settings of the crawl's levels.
+        hops: the hops of the crawl.
+    """
 
     def __init__(
         self, crawler: Crawler, levels: Sequence[LevelSettings], hops: Sequence[Hop]
@@ -38,8 +57,6 @@ class CrawlContext:
         self._crawler = crawler
         self._levels = levels
         self._hops = hops
-        self.closer = SpiderCloser(crawler)
-        self._said: set[str] = set()
         self._made: Counter[int] = Counter()
         assert crawler.spider is not None
         self.codec = ParentCodec(
@@ -106,58 +123,6 @@ class CrawlContext:
                 "module, or make what cannot be pickled in open_spider."
             ) from error
 
-    def failure(self, data: bytes) -> Exception:
-        """An exception that a worker reported outside any item."""
-        return unpack_exception(self.codec.load(data), self.codec.load)
-
-    def take_effect(
-        self, effects: bytes | None, least_level: int | None = None, adds_up: bool = False
-    ) -> None:
-        """Merge stats, handle log records, relay a wish to close the spider.
-
-        Args:
-            least_level: if given, take nothing but records of at least this level.
-            adds_up: take the stats that add up over workers all the same.
-        """
-        if effects is None:
-            return
-        try:
-            came: Effects = self.codec.load(effects)
-        # Values of stats and extras of log records may be of any class.
-        except BaseException as error:
-            logger.warning(
-                "Stats and log records of a worker cannot be loaded: %s", writable(named(error))
-            )
-            return
-        for wired in came.records:
-            record = unpack_record(wired, self.codec.load)
-            if record.levelno >= (least_level or 0):
-                self._log(record)
-        for change in came.stats:
-            if least_level is None or (adds_up and change.method in ADD_UP):
-                getattr(self._crawler.stats, change.method)(*change.args)
-        if least_level is not None:
-            return
-        if came.close_reason is not None:
-            self.closer.ask(came.close_reason)
-
-    def _log(self, record: logging.LogRecord) -> None:
-        at_import = record.__dict__.pop("at_import", None)
-        if at_import is not None:
-            # A module is imported once in Scrapy's process, and in workers many times.
-            if at_import in _said_at_import:
-                return
-            _said_at_import.add(at_import)
-        if record.name.startswith(f"{_PACKAGE}."):
-            # A warning of ours: every worker finds the same fault, once is enough.
-            line = getattr(record, "said_once", record.getMessage())
-            if line in self._said:
-                return
-            self._said.add(line)
-        target = logging.getLogger(record.name)
-        if target.isEnabledFor(record.levelno):
-            target.handle(record)
-
 
 def _log_levels() -> LogLevels:
     known = [
@@ -180,3 +145,82 @@ def _least_taken(logger: logging.Logger, without: int = sys.maxsize) -> int:
     # Libraries give their loggers a NullHandler, which takes all and does nothing.
     real = [one for one in logger.handlers if not isinstance(one, logging.NullHandler)]
     return min((handler.level for handler in real), default=without)
+
+
+class Carrier:
+    """Pickles the parts of a crawl's Setups.
+
+    ``needs``: the definitions that their frames refer to.
+    """
+
+    def __init__(self, codec: ParentCodec) -> None:
+        self._codec = codec
+        self.needs: dict[int, None] = {}
+        self._classes: dict[type, ClassState] = {}
+        self._numbers = itertools.count()
+
+    def must_carry(self, value: Any) -> bytes:
+        """A part that is needed.
+
+        Raises:
+            Exception: it cannot be pickled.
+        """
+        return self._noted(self._codec.dump_part(value))
+
+    def carry(self, value: Any) -> Carried:
+        """A part that is perhaps never touched."""
+        try:
+            return Carried(self.must_carry(value))
+        # Classes of the user run their own code here. SystemExit would end the crawl.
+        except BaseException as error:
+            return _stays(error)
+
+    def spider(self, spider: Spider) -> SpiderState:
+        """The spider, without what a worker's own crawler gives it."""
+        attributes = {
+            name: self.carry(value)
+            for name, value in spider.__dict__.items()
+            if name not in ("crawler", "settings")
+        }
+        return SpiderState(self._class(type(spider)), attributes)
+
+    def _class(self, cls: type) -> ClassState:
+        if cls not in self._classes:
+            self._classes[cls] = self._judged(cls)
+        return self._classes[cls]
+
+    def _judged(self, cls: type) -> ClassState:
+        whole, names = self.carry(cls), (cls.__name__, cls.__module__, cls.__qualname__)
+        state = ClassState(whole, f"class {next(self._numbers)} of the spider", *names)
+        if cls is object or cls.__module__.partition(".")[0] == "scrapy":
+            return state
+        carry = self.carry
+        if whole.frame is None:
+            # Their functions may refer to the class, which is what could not be pickled.
+            self._codec.share(**{state.token: cls})
+            carry = self._carry_member
+        elif self._codec.imports(cls):
+            carry = _stays_in_module
+        # Before the attributes, whose functions may refer to the bases.
+        bases = tuple(map(self._class, cls.__bases__))
+        own = {name: value for name, value in vars(cls).items() if name not in _NOT_CARRIED}
+        return state._replace(own={name: carry(one) for name, one in own.items()}, bases=bases)
+
+    def _carry_member(self, value: Any) -> Carried:
+        try:
+            return Carried(self._noted(self._codec.dump_member(value)))
+        except BaseException as error:  # as in carry()
+            return _stays(error)
+
+    def _noted(self, frame: Frame) -> bytes:
+        self.needs.update(dict.fromkeys(frame.needs))
+        return bytes(frame.data)
+
+
+def _stays(error: BaseException) -> Carried:
+    return Carried(None, named(error if error.__cause__ is None else error.__cause__))
+
+
+def _stays_in_module(value: Any) -> Carried:
+    # A worker imports it with its class; however large it is, it need not cross.
+    return Carried(None, "the module of its class cannot be imported there")

@@ -1,40 +1,115 @@
-"""What the pool tells becomes what the crawl sees: logs, stats, errors, the end of the spider."""
+"""What workers do beside their items, and tell of themselves, happens in Scrapy's process."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from time import monotonic
 
-from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.crawl.patches import SpiderCloser
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
-from scrapy_mpworkers.eventloop import Latch
+from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.pool.interface import PoolEvents
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
+from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.texts import named, writable
 
 logger = logging.getLogger(__name__)
 
+_PACKAGE = __name__.partition(".")[0]
+_said_at_import: set[str] = set()  # of this process, whichever crawl it was
 
-class CrawlEvents(PoolEvents):
-    """A pool's listener in one crawl.
 
-    Args:
-        started: opened when the first worker is ready, or with the error that keeps it from that.
-        level: its name, if it has one.
+class EffectsSink:
+    """Takes the side effects of one crawl's items: stats, log records, wishes to close the spider.
+
+    Attributes:
+        closer: asks the engine to close the spider.
     """
 
-    def __init__(self, crossing: CrawlContext, started: Latch, level: str) -> None:
-        self._crossing = crossing
-        self.started = started
+    def __init__(self, crawler: Crawler, codec: ParentCodec) -> None:
+        self.closer = SpiderCloser(crawler)
+        self._crawler = crawler
+        self._codec = codec
+        self._said: set[str] = set()
+
+    def failure(self, data: bytes) -> Exception:
+        """An exception that a worker reported outside any item."""
+        return unpack_exception(self._codec.load(data), self._codec.load)
+
+    def take(
+        self, effects: bytes | None, least_level: int | None = None, adds_up: bool = False
+    ) -> None:
+        """Merge stats, handle log records, relay a wish to close the spider.
+
+        Args:
+            least_level: if given, take nothing but records of at least this level.
+            adds_up: take the stats that add up over workers all the same.
+        """
+        if effects is None:
+            return
+        try:
+            came: Effects = self._codec.load(effects)
+        # Values of stats and extras of log records may be of any class.
+        except BaseException as error:
+            logger.warning(
+                "Stats and log records of a worker cannot be loaded: %s", writable(named(error))
+            )
+            return
+        for wired in came.records:
+            record = unpack_record(wired, self._codec.load)
+            if record.levelno >= (least_level or 0):
+                self._log(record)
+        for change in came.stats:
+            if least_level is None or (adds_up and change.method in ADD_UP):
+                getattr(self._crawler.stats, change.method)(*change.args)
+        if least_level is not None:
+            return
+        if came.close_reason is not None:
+            self.closer.ask(came.close_reason)
+
+    def _log(self, record: logging.LogRecord) -> None:
+        at_import = record.__dict__.pop("at_import", None)
+        if at_import is not None:
+            # A module is imported once in Scrapy's process, and in workers many times.
+            if at_import in _said_at_import:
+                return
+            _said_at_import.add(at_import)
+        if record.name.startswith(f"{_PACKAGE}."):
+            # A warning of ours: every worker finds the same fault, once is enough.
+            line = getattr(record, "said_once", record.getMessage())
+            if line in self._said:
+                return
+            self._said.add(line)
+        target = logging.getLogger(record.name)
+        if target.isEnabledFor(record.levelno):
+            target.handle(record)
+
+
+class CrawlEvents(PoolEvents):
+    """What the workers of one level tell of themselves becomes logs, stats and errors of the crawl.
+
+    Args:
+        effects: takes what they have done beside their items.
+        level: the name of the level, if it has one.
+
+    Attributes:
+        started: opens when the first worker is ready, or with the error that keeps it from that.
+        close_failures: what ``close_spider`` raised in workers.
+    """
+
+    def __init__(self, effects: EffectsSink, loop: EventLoop, level: str) -> None:
+        self.started = Latch(loop)
+        self.close_failures: list[Exception] = []
+        self._effects = effects
         self._whose = f" of the level {level}" if level else ""
         self._began = monotonic()
-        #: told how many pending items the workers have room for, if nobody has set a bound
-        self.widen: Callable[[int], None] | None = None
-        self.close_failures: list[Exception] = []  #: what ``close_spider`` raised in workers
 
     def opened(self, effects: bytes | None, speaks: bool) -> None:
         """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
-        self._crossing.take_effect(effects, None if speaks else logging.ERROR)
+        self._effects.take(effects, None if speaks else logging.ERROR)
         if speaks:
             seconds = monotonic() - self._began
             logger.info("Workers%s ready after %.2f s", self._whose, seconds)
@@ -42,7 +117,7 @@ class CrawlEvents(PoolEvents):
 
     def boot_failed(self, worker: str, failure: bytes) -> None:
         """A worker could not open its pipelines: at the start, that stops the crawl."""
-        error = self._crossing.failure(failure)
+        error = self._effects.failure(failure)
         if self.started.is_open:
             logger.error("%s could not open its pipelines", worker, exc_info=error)
         else:
@@ -59,20 +134,15 @@ class CrawlEvents(PoolEvents):
     ) -> None:
         """A worker has closed its pipelines. One speaks for all, but what each has counted adds up:
         the rows of a last flush, for one."""
-        self._crossing.take_effect(effects, None if speaks else logging.ERROR, adds_up=True)
+        self._effects.take(effects, None if speaks else logging.ERROR, adds_up=True)
         if failure is not None:
-            error = self._crossing.failure(failure)
+            error = self._effects.failure(failure)
             logger.error("%s could not close its pipelines: %s", worker, writable(named(error)))
             self.close_failures.append(error)
-
-    def has_room(self, items: int) -> None:
-        """More may be pending: the workers are more than the settings could know."""
-        if self.widen is not None:
-            self.widen(items)
 
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; the crawl closes."""
         if not self.started.is_open:
             self.started.open(WorkerStartError(str(error)))
             return
-        self._crossing.closer.ask("mpworkers_broken")
+        self._effects.closer.ask("mpworkers_broken")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.wire.changes import Change, Result, Snapshot, unpack
-from scrapy_mpworkers.wire.codec import Frame, ParentCodec
-from scrapy_mpworkers.wire.exceptions import Failure, unpack_exception
+from scrapy_mpworkers.wire.changes import Snapshot, unpack
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.fields import copy_of_fields
+from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.messages import Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home
 from scrapy_mpworkers.wire.texts import named
@@ -27,13 +28,11 @@ class ShippedItem(Snapshot):
 
     results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
 
-    def __init__(
-        self, item: Any, codec: ParentCodec, dump: Callable[[Any], Frame] | None = None
-    ) -> None:
+    def __init__(self, item: Any, codec: ParentCodec, is_call: bool = False) -> None:
         # As a Snapshot, without the call.
         self.item, self.fields = item, copy_of_fields(item)
         self._codec = codec
-        self.frame = frame = (dump or codec.dump)(item)
+        self.frame = frame = codec.dump_call(item) if is_call else codec.dump(item)
         self.size = len(frame[0])  #: bytes that cross
 
     @property
@@ -46,56 +45,51 @@ class ShippedItem(Snapshot):
         self.results = (*self.results, result)
         self.size += len(result)
 
+    def stored(self) -> StoredFrame:
+        """Return the item as it is by now, in a form that outlives this process."""
+        return self._codec.stored(self.frame, self.results)
+
     @property
     def must_be_opened(self) -> bool:
         """Whether no other worker could load what the last hop has made of it."""
         return bool(self.results) and is_for_home(self.results[-1])
 
     def returned(self) -> Any:
-        """The item as the hops so far returned it.
+        """Return the item as the hops so far returned it.
 
         Raises:
             UnreadableError: it cannot be loaded here.
         """
         if not self.results:
             return self.unchanged()
-        first, *others = self.results
-        item = self.outcome(self._opened(first))
-        for result in others:
-            item = Snapshot(item).outcome(self._opened(result))
-        return item
-
-    def error(self, outcome: Outcome) -> Exception:
-        """What a hop raised. Handlers see what it and the hops before had done to the item.
-
-        Raises:
-            UnreadableError: it cannot be loaded here.
-        """
-        snapshot = Snapshot(self.returned()) if self.results else self
-        failure, change = self._ended(outcome)
-        if change is not None:
-            snapshot.apply(change)
-        return unpack_exception(failure, self._codec.load)
-
-    def error_alone(self, outcome: Outcome) -> Exception:
-        """The same without a touch of the item, which is elsewhere by now."""
-        return unpack_exception(self._ended(outcome)[0], self._codec.load)
-
-    def _ended(self, outcome: Outcome) -> tuple[Failure, Change | None]:
         try:
-            return self._load(outcome.result)  # type: ignore[no-any-return]
+            load = partial(self._codec.load, handles=self.frame.handles)
+            first, *others = self.results
+            item = self.outcome(unpack(first, load))
+            for result in others:
+                item = Snapshot(item).outcome(unpack(result, load))
+            return item
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unreadable(error) from error
 
-    def _opened(self, result: bytes) -> Result:
-        try:
-            return unpack(result, self._load)
-        except BaseException as error:  # as in _ended()
-            raise unreadable(error) from error
+    def error(self, outcome: Outcome, is_elsewhere: bool = False) -> Exception:
+        """Return what a hop raised. Handlers see what it and the hops before had done to the item,
+        unless that went on long ago and *is_elsewhere* by now.
 
-    def _load(self, data: bytes) -> Any:
-        return self._codec.load(data, self.frame.handles)
+        Raises:
+            UnreadableError: it cannot be loaded here.
+        """
+        try:
+            snapshot = Snapshot(self.returned()) if self.results and not is_elsewhere else self
+            failure, change = self._codec.load(outcome.result, self.frame.handles)
+            if change is not None and not is_elsewhere:
+                snapshot.apply(change)
+            return unpack_exception(failure, self._codec.load)
+        except UnreadableError:
+            raise
+        except BaseException as error:  # as in returned()
+            raise unreadable(error) from error
 
 
 def unreadable(error: BaseException) -> UnreadableError:

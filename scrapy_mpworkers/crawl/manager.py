@@ -9,21 +9,19 @@ from time import monotonic
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.backends.base import Backend, Executor, find_backend, plans_of
+from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import imported_settings_module, modules_and_classes
-from scrapy_mpworkers.crawl import reporting as summary
-from scrapy_mpworkers.crawl.backpressure import Backpressure
+from scrapy_mpworkers.crawl import reporting
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
-from scrapy_mpworkers.crawl.events import CrawlEvents
+from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import ScraperWakeup, count_items_of_start, watch_closing
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.results import take_results_on_demand
-from scrapy_mpworkers.crawl.stats import publish
-from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop, resolve
+from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.pool.cpus import usable_cpus
-from scrapy_mpworkers.pool.interface import because_stopped
+from scrapy_mpworkers.pool.interface import because_stopped, resolve
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.worker.prelude import initialize
 
@@ -58,11 +56,14 @@ class LevelManager:
         if self._backend is not None:
             self._backend.prepare()
 
-    def assemble(self, crossing: CrawlContext, loop: EventLoop) -> None:
+    def assemble(self, context: CrawlContext, effects: EffectsSink, loop: EventLoop) -> None:
         """Make the levels. None of them is started yet."""
         self._loop = loop
-        self._nudge = ScraperWakeup(self._crawler, loop, self._awaited)
-        self.levels = [self._level(n, crossing, loop) for n in range(len(self.settings))]
+        wakeup = ScraperWakeup(self._crawler, loop, self._awaited)
+        self.levels = [
+            Level(number, settings, self._backend, context, effects, loop, wakeup)
+            for number, settings in enumerate(self.settings)
+        ]
         self._closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
         watch_closing(self._crawler, self._closing.begin, self._await_end)
         count_items_of_start(self._crawler)
@@ -84,7 +85,7 @@ class LevelManager:
         for level in wanted:
             level.start()
         for level in wanted:
-            await level.news.started.wait()
+            await level.started.wait()
 
     def _initialize_here(self, wanted: Iterable[Level]) -> None:
         """Run the user's initializer, once, if this process does a worker's job.
@@ -109,8 +110,8 @@ class LevelManager:
     def kill(self) -> None:
         """The start has failed: end all workers at once."""
         for level in self._started():
-            level.pool.kill()
-            level.news.close_failures.clear()
+            level.executor.kill()
+            level.close_failures.clear()
 
     async def stop(self) -> None:
         """Drain, stop, join. Safe to call twice, and without a start.
@@ -130,20 +131,20 @@ class LevelManager:
         finally:
             self._closing.end()
         for level in self.levels:
-            if level.news.close_failures:
-                raise level.news.close_failures.pop(0)
+            if level.close_failures:
+                raise level.close_failures.pop(0)
 
     def sum_up(self) -> None:
         """The last stats, and a table for each level in the log."""
         started, now = self._started(), monotonic()
-        if not any(level.pool.metrics.started for level in started):
+        if not any(level.executor.metrics.started for level in started):
             return
-        publish(started, self._crawler.stats)
+        reporting.publish(started, self._crawler.stats)
         for level in started:
             # After a start that failed there is nothing to sum up, and an error to be read.
-            if any(worker.lived(now) for worker in level.pool.metrics.workers):
+            if any(worker.lived(now) for worker in level.executor.metrics.workers):
                 has_batches = level.settings.batch_size > 0
-                table = summary.table(level.pool.metrics, now, self._cpus, has_batches)
+                table = reporting.table(level.executor.metrics, now, self._cpus, has_batches)
                 self._log(f"Workers' summary{level.of_level}:\n{table}")
 
     # Start
@@ -165,24 +166,6 @@ class LevelManager:
                 ", ".join(changed),
             )
 
-    def _level(self, number: int, crossing: CrawlContext, loop: EventLoop) -> Level:
-        settings = self.settings[number]
-        news = CrawlEvents(crossing, Latch(loop), settings.name)
-        make_state = partial(crossing.state, number)
-        pool: Executor
-        if self._backend is None or not settings.pool.workers:
-            # Late: it brings a worker's modules along.
-            from scrapy_mpworkers.backends.inline import InlineExecutor
-
-            pool = InlineExecutor(make_state, crossing.codec, news, loop.call_soon)
-        else:
-            pool = self._backend.pool(number, make_state, crossing.codec, news, loop)
-        bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
-        backpressure = Backpressure(loop, *bounds, self._nudge.look_soon)
-        if settings.pool.max_pending_is_auto:
-            news.widen = backpressure.widen
-        return Level(settings, loop, pool, backpressure, news)
-
     @property
     def _cpus(self) -> int:
         return usable_cpus() if self._backend is None else self._backend.cpus
@@ -199,18 +182,18 @@ class LevelManager:
     def _report_progress_later(self) -> None:
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval:
-            before = [sum(level.settled) for level in self.levels]
+            before = [sum(level.tasks_settled) for level in self.levels]
             self._loop.call_later(interval, lambda: self._report_progress(interval, before))
 
     def _report_progress(self, interval: float, before: Sequence[int]) -> None:
         if self._stopped is not None:
             return
-        publish(self._started(), self._crawler.stats)
+        reporting.publish(self._started(), self._crawler.stats)
         for level, settled in zip(self.levels, before, strict=True):
             if level.has_started:
-                per_minute = (sum(level.settled) - settled) * 60 / interval
-                state = level.pool.metrics, level.pool.workers(), level.backpressure.pending
-                self._log(summary.progress(level.of_level, *state, per_minute))
+                per_minute = (sum(level.tasks_settled) - settled) * 60 / interval
+                state = level.executor.metrics, level.executor.workers(), level.backpressure.pending
+                self._log(reporting.progress(level.of_level, *state, per_minute))
         self._report_progress_later()
 
     def _log(self, text: str) -> None:
@@ -242,9 +225,9 @@ class LevelManager:
         if not working:
             self._stopped.open()
         for level in list(working):
-            level.news.started.open(because_stopped(None))  # for a call that waits for its workers
+            level.started.open(because_stopped(None))  # for a call that waits for its workers
             stopped = partial(self._has_stopped, level, working)
-            level.pool.stop(self._options.close_timeout, stopped)
+            level.executor.stop(self._options.close_timeout, stopped)
 
     def _has_stopped(self, level: Level, working: list[Level]) -> None:
         working.remove(level)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeAlias
 
+import scrapy
 from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
@@ -19,6 +21,8 @@ from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 
 logger = logging.getLogger(__name__)
+
+ProcessItem: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 _LOOK_AGAIN = 0.1  # seconds
 
@@ -108,6 +112,8 @@ def count_items_of_start(crawler: Crawler) -> None:
     Before 2.18 the scraper counts as idle then: the spider closes, and what is behind the hop, in a
     later pipeline or an async handler of ``item_scraped``, is lost without a word.
     """
+    if scrapy.version_info >= (2, 18):
+        return
     slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
     if not hasattr(slot, "itemproc_size") or not hasattr(slot, "is_idle"):
         logger.debug("Scrapy's scraper has changed: items of start() may be lost at the end")
@@ -127,21 +133,22 @@ class ScraperWakeup:
         self._crawler = crawler
         self._loop = loop
         self._pending = pending
-        self._due = False
+        self._looks_again = False
 
-    def look_soon(self) -> None:
-        """Nothing is pending any more; but at this moment the last item still counts."""
-        if not self._due:
-            self._due = True
-            self._loop.call_soon(self._look)
-
-    def _look(self) -> None:
-        self._due = False
+    def look(self) -> None:
+        """Look whether Scrapy has missed the end of the last item; in a turn of its own, as that
+        item still counts while it is settled."""
+        if self._looks_again:
+            return
         engine = engine_of(self._crawler)
         try:
             self._nudge(engine._slot, engine.scraper, engine.scraper.slot)
         except AttributeError as error:
             logger.debug("Scrapy's engine has changed, its scraper is not nudged: %s", error)
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        self.look()
 
     def _nudge(self, engine_slot: Any, scraper: Any, slot: Any) -> None:
         if engine_slot is None or slot is None:
@@ -157,27 +164,24 @@ class ScraperWakeup:
         if slot.itemproc_size and not self._pending():
             # An item is behind the hop still, in a later pipeline or an async handler of
             # item_scraped; no outcome of ours will make us look again.
-            self._due = True
-            self._loop.call_later(_LOOK_AGAIN, self._look)
+            self._looks_again = True
+            self._loop.call_later(_LOOK_AGAIN, self._look_again)
 
 
-class PipelinesFrom:
-    """Lets some items begin at a later pipeline.
+class PipelinesFrom(ABC):
+    """Lets some items begin at a later pipeline."""
 
-    Args:
-        process_item: called for every item, from the first time that a route was asked for, with
-            the item and what Scrapy would have called.
-    """
-
-    def __init__(
-        self, crawler: Crawler, process_item: Callable[[Any, Any], Awaitable[Any]]
-    ) -> None:
+    def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
-        self._process_item = process_item
         self._plain: Any = None
         self._from_route: dict[int, Any] = {}
 
-    def from_route(self, number: int) -> Callable[[Any], Awaitable[Any]]:
+    @abstractmethod
+    async def process_item(self, item: Any, from_the_first: ProcessItem) -> Any:
+        """Take every item, from the first time that a route was asked for, in place of Scrapy's
+        own function *from_the_first*."""
+
+    def from_route(self, number: int) -> ProcessItem:
         """A function that runs an item through the pipelines from this route on.
 
         Raises:
@@ -203,7 +207,7 @@ class PipelinesFrom:
 
         @wraps(whole)
         async def process_item_async(item: Any) -> Any:
-            return await self._process_item(item, whole)
+            return await self.process_item(item, whole)
 
         manager.process_item_async = process_item_async
         self._plain = plain

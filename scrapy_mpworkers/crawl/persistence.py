@@ -6,17 +6,16 @@ import logging
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 from weakref import WeakSet
 
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.item import ShippedItem
-from scrapy_mpworkers.crawl.resume import Resumed, Resumption, StoredItem
+from scrapy_mpworkers.crawl.resume import StoredItem
 from scrapy_mpworkers.errors import SettingError
-from scrapy_mpworkers.eventloop import EventLoop, Latch, resolve
+from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.pool.interface import DeadLettered
+from scrapy_mpworkers.pool.interface import DeadLettered, resolve
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.stores.dead_letters import (
     DeadLetter,
@@ -27,7 +26,6 @@ from scrapy_mpworkers.stores.dead_letters import (
 )
 from scrapy_mpworkers.stores.journal import Journal
 from scrapy_mpworkers.stores.journal_file import JournalRow
-from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.texts import ascii_safe
 
 logger = logging.getLogger(__name__)
@@ -43,8 +41,6 @@ class Persistence:
 
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
-        self._hops = hops
-        self._waits = [options.levels[hop.level].wait for hop in hops]
         # Without hops there is nothing to keep, and no file of an earlier run to touch.
         self._file = _checked(options) if hops else None
         has_journal = options.journal and bool(hops)
@@ -52,47 +48,30 @@ class Persistence:
         self._loop: EventLoop | None = None
         self._written = 0
         self._buried: WeakSet[BaseException] = WeakSet()
-        self._kept: Iterable[StoredItem] = ()
+        self.kept: Iterable[StoredItem] = ()  #: items of an earlier run, to go on in this one
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
     def _own_journal(self) -> Journal:
         return Journal(Path(self._crawler.settings["JOBDIR"]), self._crawler)
 
-    def start(self, codec: ParentCodec, loop: EventLoop) -> None:
-        """The crawl begins: *codec* opens frames of an earlier run."""
-        self._codec = codec
+    def start(self, loop: EventLoop) -> None:
+        """Begin with the crawl, whose items are kept from now on."""
         self._loop = loop
         if self._journal is not None:
             self._journal.start(loop.call_from_thread)
-            self._kept = _left(self._journal)
-        self._resumption = Resumption(self._crawler, self._hops, self._waits, codec.open)
+            self.kept = _left(self._journal)
 
     def replay(self, letters: Iterable[StoredItem]) -> None:
         """Send *letters* instead of running ``start()``."""
-        self._kept = letters
+        self.kept = letters
         self.replaces_start = True
-
-    def resumed(self) -> Iterator[Resumed]:
-        """The kept items, made one at a time."""
-        return self._resumption.items(self._kept)
 
     @property
     def has_journal(self) -> bool:
         """Whether items are kept while they are at a hop."""
         return self._journal is not None
 
-    @property
-    def has_resumed(self) -> bool:
-        """Whether any kept item was resumed."""
-        return self._resumption.has_begun
-
-    def arrived(self, item: Any) -> tuple[StoredItem | None, int | None]:
-        """The kept item that *item* was made of and its hop, if it has just come to its route."""
-        return self._resumption.arrived(item)
-
-    def take(
-        self, hop: Hop, shipment: ShippedItem, kept: StoredItem | None
-    ) -> JournaledTask | None:
+    def take(self, hop: Hop, shipped: ShippedItem, kept: StoredItem | None) -> JournaledTask | None:
         """An item has come to *hop*. ``None`` where there is no journal to keep it."""
         if self._journal is None:
             return None
@@ -100,8 +79,7 @@ class Persistence:
             return JournaledTask(self._journal, kept.number, None)
         assert self._loop is not None
         committed = self._loop.create_future()
-        frame = self._codec.stored(shipment.frame, shipment.results)
-        number = self._journal.add(hop.paths, frame, partial(resolve, committed))
+        number = self._journal.add(hop.paths, shipped.stored(), partial(resolve, committed))
         return JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:
@@ -133,13 +111,13 @@ class Persistence:
 
     # Dead letters
 
-    def bury(self, hop: Hop, shipment: ShippedItem, given_up: DeadLettered) -> None:
+    def bury(self, hop: Hop, shipped: ShippedItem, given_up: DeadLettered) -> None:
         """Keep an item that was given up. Whatever fails here, its content is in the log."""
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame: what kills a worker as it is loaded must not be loaded here.
-            item=readable(shipment.content),
-            frame=self._codec.stored(shipment.frame, shipment.results),
+            item=readable(shipped.content),
+            frame=shipped.stored(),
             hop=hop.paths,
             deaths=given_up.deaths,
             attempts=given_up.attempts,

@@ -1,55 +1,183 @@
-"""The workers of one level in one crawl, as its items meet them."""
+"""A level of one crawl: it lets items in, and has workers that they are sent to."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import add
-from typing import Any, TypeVar
+from time import monotonic
 
-from scrapy_mpworkers.backends.base import Executor
-from scrapy_mpworkers.crawl.backpressure import Backpressure
-from scrapy_mpworkers.crawl.events import CrawlEvents
-from scrapy_mpworkers.crawl.item import ShippedItem, unreadable
-from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.eventloop import EventLoop, Future, Staggered, resolve
-from scrapy_mpworkers.pool.interface import DeadLettered, Settle
+from scrapy_mpworkers.backends.base import Backend
+from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.events import CrawlEvents, EffectsSink
+from scrapy_mpworkers.crawl.item import ShippedItem
+from scrapy_mpworkers.crawl.patches import ScraperWakeup
+from scrapy_mpworkers.eventloop import EventLoop, Staggered
+from scrapy_mpworkers.pool.interface import DeadLettered, Executor, resolve
+from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.entries import key_function
 from scrapy_mpworkers.wire.messages import CALL, Outcome
-
-_T = TypeVar("_T")
 
 #: Bytes of an item for which the loop has a turn of its own when it is settled: in its place the
 #: crawl makes and pickles another one, which takes milliseconds. (10 MB: lag p99 19 ms, not 31.)
 LONG = 1 << 20
 
 
-class Level:
-    """A pool, and the bound of what is pending.
+class Backpressure:
+    """Bounds what is pending: items that are shipped, or wait to be, and have no outcome yet.
+
+    Items come in one after the other, in the order in which they came.
 
     Args:
-        news: the pool's listener.
+        loop: the crawl's; everything here runs in its thread.
+        max_count: items inside at once.
+        max_bytes: of their frames together; a larger one goes in alone.
+        wakeup: looks at the scraper whenever the last one has left.
+    """
+
+    def __init__(
+        self, loop: EventLoop, max_count: int, max_bytes: int, wakeup: ScraperWakeup
+    ) -> None:
+        self._loop = loop
+        self._wakeup = wakeup
+        self._max_count, self._max_bytes = max_count, max_bytes
+        self._count = self._bytes = 0
+        self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
+        self._waiting: deque[tuple[int, Future]] = deque()
+        self._when_drained: list[Callable[[], None]] = []
+
+    @property
+    def pending(self) -> int:
+        """Items inside, and those that wait at the door."""
+        return self._count + len(self._waiting)
+
+    def enter_at_once(self, size: int) -> bool:
+        """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
+        # As _has_room() and _take(), without the calls: the way of nearly every item.
+        count, total = self._count, self._bytes + size
+        if self._waiting or (count and (count >= self._max_count or total > self._max_bytes)):
+            return False
+        if not count:
+            self.busy_since = monotonic()
+        self._count, self._bytes = count + 1, total
+        return True
+
+    async def enter(self, size: int) -> None:
+        """Wait for room for a frame of *size* bytes, and take it."""
+        if not self.enter_at_once(size):
+            await self._wait_in_line(size)
+
+    def leave(self, size: int) -> None:
+        """Give back the room of an item, which has its outcome."""
+        self._count -= 1
+        self._bytes -= size
+        if self._waiting:
+            self._let_in()
+        if not self._count:
+            # In a turn of their own: this one is in the middle of settling.
+            for callback in self._when_drained:
+                self._loop.call_soon(callback)
+            self._when_drained.clear()
+            self._loop.call_soon(self._wakeup.look)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more item would be let in at once."""
+        return not self._waiting and self._has_room(0)
+
+    async def wait_for_room(self) -> None:
+        """Wait until one more item would be let in, without taking its place."""
+        await self._wait_in_line(0)
+        self.leave(0)
+
+    def widen(self, max_count: int) -> None:
+        """Let at least so many items in."""
+        self._max_count = max(self._max_count, max_count)
+        self._let_in()
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call *callback* once nothing is pending, at once if so now."""
+        if self.pending:
+            self._when_drained.append(callback)
+        else:
+            callback()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._has_room(self._waiting[0][0]):
+            size, future = self._waiting.popleft()
+            self._take(size)
+            resolve(future)
+
+    def _has_room(self, size: int) -> bool:
+        if self._count < self._max_count and self._bytes + size <= self._max_bytes:
+            return True
+        return not self._count
+
+    def _take(self, size: int) -> None:
+        if not self._count:
+            self.busy_since = monotonic()
+        self._count += 1
+        self._bytes += size
+
+    async def _wait_in_line(self, size: int) -> None:
+        ticket = (size, self._loop.create_future())
+        self._waiting.append(ticket)
+        try:
+            await ticket[1]
+        except BaseException:
+            # Scrapy cancels start(), which waits for room here, when the spider is to close.
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                self._let_in()
+            else:
+                self.leave(size)  # let in already
+            raise
+
+
+class Level(CrawlEvents):
+    """The workers of one level, as the items of a crawl meet them.
+
+    Args:
+        number: of the level, among those of the crawl.
+        backend: has its workers, if it has any.
+        context: what its workers are told of the crawl.
+        effects: what they have done beside their items.
+        wakeup: looks at the scraper whenever no item is pending any more.
+
+    Attributes:
+        waits: whether the crawl waits for its outcomes.
+        key: computes the key of an item, if the level has keys.
     """
 
     def __init__(
         self,
+        number: int,
         settings: LevelSettings,
+        backend: Backend | None,
+        context: CrawlContext,
+        effects: EffectsSink,
         loop: EventLoop,
-        pool: Executor,
-        backpressure: Backpressure,
-        news: CrawlEvents,
+        wakeup: ScraperWakeup,
     ) -> None:
+        super().__init__(effects, loop, settings.name)
         self.settings = settings
         self.waits = settings.wait
-        self.pool = pool
-        self.backpressure = backpressure
-        self.news = news
-        self.has_started = False
-        self._loop = loop
-        self._turns = Staggered(loop)
-        #: computes the key of an item, if the level has keys
         self.key = None if settings.key is None else key_function(settings.key)
+        self.has_started = False
+        self._staggered = Staggered(loop)
+        bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
+        self.backpressure = Backpressure(loop, *bounds, wakeup)
+        make_state = partial(context.state, number)
+        self.executor: Executor
+        if backend is None or not settings.pool.workers:
+            # Late: it brings a worker's modules along.
+            from scrapy_mpworkers.backends.inline import InlineExecutor
+
+            self.executor = InlineExecutor(make_state, context.codec, self, loop)
+        else:
+            self.executor = backend.pool(number, make_state, context.codec, self, loop)
 
     @property
     def of_level(self) -> str:
@@ -57,9 +185,9 @@ class Level:
         return f" of the level {self.settings.name}" if self.settings.name else ""
 
     @property
-    def settled(self) -> list[int]:
+    def tasks_settled(self) -> list[int]:
         """Items and calls that are settled, by :class:`TaskStatus`."""
-        metrics = self.pool.metrics
+        metrics = self.executor.metrics
         return list(map(add, metrics.items.settled, metrics.calls.settled))
 
     def start(self) -> None:
@@ -69,95 +197,90 @@ class Level:
             UnpicklableError: a class of the crawl cannot cross. Nothing has been started then.
         """
         if not self.has_started:
-            self.pool.start()
+            self.executor.start()
             self.has_started = True
 
-    def outcome(
+    # Tasks
+
+    def submit(
         self,
         hop: int,
-        shipment: ShippedItem,
-        key: Any = None,
+        shipped: ShippedItem,
+        key: object = None,
         committed: Awaitable[None] | None = None,
     ) -> Awaitable[Outcome | DeadLettered]:
         """Send an item to a worker; to be awaited: what becomes of it.
 
+        Should the wait be cancelled, the item goes on all the same, as it would inline.
+
         Args:
             hop: where it goes.
             key: of the item, if the level has keys.
-            committed: goes first.
+            committed: is awaited first.
         """
-        if committed is not None or not self.backpressure.enter_at_once(shipment.size):
-            return self._outcome_later(hop, shipment, key, committed)
+        if committed is not None or not self.backpressure.enter_at_once(shipped.size):
+            return self._submit_later(hop, shipped, key, committed)
         # The way of nearly every item, so without a coroutine of its own.
-        return self._sent(hop, shipment, key)
+        frame = shipped.frame
+        return self.executor.submit(
+            hop, frame[0], frame[1], shipped.results, shipped.size, key
+        ).future
 
-    async def _outcome_later(
-        self, hop: int, shipment: ShippedItem, key: Any, committed: Awaitable[None] | None
+    async def _submit_later(
+        self, hop: int, shipped: ShippedItem, key: object, committed: Awaitable[None] | None
     ) -> Outcome | DeadLettered:
-        await self._enter(shipment.size, committed)
-        return await self._sent(hop, shipment, key)
+        task = await self.submit_detached(hop, shipped, key, committed)
+        return await task.future  # type: ignore[no-any-return]
 
-    def _sent(self, hop: int, shipment: ShippedItem, key: Any) -> Awaitable[Outcome | DeadLettered]:
-        # Should the wait be cancelled, the item goes on all the same, as it would inline.
-        future = self._loop.create_future()
-        self.pool.submit(hop, shipment, partial(self._settled, future, shipment.size), key)
-        return future
+    async def submit_detached(
+        self,
+        hop: int,
+        shipped: ShippedItem,
+        key: object = None,
+        committed: Awaitable[None] | None = None,
+    ) -> Task:
+        """Send an item to a worker as :meth:`submit` does, and wait for room only."""
+        await self._enter(shipped.size, committed)
+        data, needs, _ = shipped.frame
+        return self.executor.submit(hop, data, needs, shipped.results, shipped.size, key)
 
-    def _settled(self, future: Future, size: int, outcome: Outcome | DeadLettered) -> None:
-        # None overtakes another one: those behind a large one have a turn each, too.
-        if size > LONG or self._turns.due:
-            self._turns.call(partial(self._end, future, size, outcome))
-        else:
-            self._end(future, size, outcome)
-
-    def _end(self, future: Future, size: int, outcome: Outcome | DeadLettered) -> None:
-        resolve(future, outcome)
-        self.backpressure.leave(size)
-
-    async def outcome_of_call(
-        self, call: ShippedItem, limit: float | None
-    ) -> Outcome | DeadLettered:
-        """The same for a call. If the wait is cancelled its place is free, and it is not begun
-        unless a worker has it already.
+    async def submit_call(self, call: ShippedItem, limit: float | None) -> Outcome | DeadLettered:
+        """Send a call to a worker, and wait for what becomes of it. If the wait is cancelled its
+        place is free, and it is not begun unless a worker has it already.
 
         Args:
             limit: seconds that it may take, if not those of the level.
         """
         await self._enter(call.size)
-        future = self._loop.create_future()
-        task_id = self.pool.submit(CALL, call, partial(resolve, future), None, limit)
+        data, needs, _ = call.frame
+        task = self.executor.submit(CALL, data, needs, (), call.size, limit=limit)
         try:
-            return await future  # type: ignore[no-any-return]
+            return await task.future  # type: ignore[no-any-return]
         except BaseException:
-            self.pool.withdraw(task_id)
+            self.executor.withdraw(task)
             raise
         finally:
             self.backpressure.leave(call.size)
 
-    async def take(
-        self,
-        hop: int,
-        shipment: ShippedItem,
-        key: Any,
-        committed: Awaitable[None] | None,
-        settled: Settle,
-    ) -> None:
-        """Wait for room only; *settled* is called with what becomes of the item."""
-        size = shipment.size
-        await self._enter(size, committed)
+    def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
+        """A task has its outcome: whoever waits for it goes on."""
+        # None overtakes another one: those behind a large one have a turn each, too.
+        if task.size > LONG or self._staggered.due:
+            self._staggered.call(partial(self._go_on, task, outcome))
+        else:
+            self._go_on(task, outcome)
 
-        def settle(outcome: Outcome | DeadLettered) -> None:
-            try:
-                settled(outcome)
-            finally:
-                self.backpressure.leave(size)
-
-        self.pool.submit(hop, shipment, settle, key)
+    def _go_on(self, task: Task, outcome: Outcome | DeadLettered) -> None:
+        future = task.future
+        if not future.done():
+            future.set_result(outcome)
+        if task.row[1] != CALL:
+            self.backpressure.leave(task.size)
 
     async def _enter(self, size: int, committed: Awaitable[None] | None = None) -> None:
         if not self.backpressure.enter_at_once(size):
             # Those inside might wait for others to go with, and none can come in any more.
-            self.pool.flush()
+            self.executor.flush()
             await self.backpressure.enter(size)
         try:
             if committed is not None:
@@ -166,14 +289,9 @@ class Level:
             self.backpressure.leave(size)
             raise
 
+    # What the workers tell
 
-def read_result(level: Level, hop: int, outcome: Outcome, read: Callable[[], _T]) -> _T:
-    """What a level has sent; if it cannot be loaded, the item has failed there after all."""
-    try:
-        return read()
-    # Its classes run their own code here: SystemExit would end the crawl.
-    except BaseException as error:
-        level.pool.metrics.unreadable(hop, outcome.status)
-        if isinstance(error, UnreadableError):
-            raise
-        raise unreadable(error) from error
+    def has_room(self, items: int) -> None:
+        """Let more be pending, unless the user has set a bound."""
+        if self.settings.pool.max_pending_is_auto:
+            self.backpressure.widen(items)

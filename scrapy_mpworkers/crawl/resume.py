@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.crawl.patches import PipelinesFrom
+from scrapy_mpworkers.crawl.patches import PipelinesFrom, ProcessItem
 from scrapy_mpworkers.errors import HopGoneError, MPWorkersError
 from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, text_of
 
 logger = logging.getLogger(__name__)
-
-ProcessItem = Callable[[Any], Awaitable[Any]]
 
 
 class StoredItem:
@@ -40,26 +39,23 @@ class Resumed(NamedTuple):
     hop: int
 
 
-class Resumption:
+class Resumption(PipelinesFrom):
     """Makes kept items of an earlier run into items of ``start()``.
 
     Args:
         hops: the hops of this crawl.
-        waits: for each, whether the crawl waits for it. If not, the item had gone on already.
-        open_frame: makes an item of a frame.
+        levels: for each of its levels, whether the crawl waits for it. If not, the item had gone on
+            already.
+        codec: makes an item of a frame.
     """
 
     def __init__(
-        self,
-        crawler: Crawler,
-        hops: Sequence[Hop],
-        waits: Sequence[bool],
-        open_frame: Callable[[StoredFrame], Any],
+        self, crawler: Crawler, hops: Sequence[Hop], levels: Sequence[bool], codec: ParentCodec
     ) -> None:
+        super().__init__(crawler)
         self._hops = hops
-        self._waits = waits
-        self._open_frame = open_frame
-        self._pipelines = PipelinesFrom(crawler, self._process_item)
+        self._levels = levels
+        self._codec = codec
         # By id, with the items themselves: an id is unique only while its object lives.
         self._on_the_way: dict[int, tuple[Resumed, ProcessItem]] = {}
         self._at_its_route: dict[int, Resumed] = {}
@@ -71,9 +67,9 @@ class Resumption:
         for one in kept:
             try:
                 hop = self._hop_of(one)
-                waits = self._waits[hop.number]
-                process_item = self._pipelines.from_route(hop.route) if waits else None
-                resumed = Resumed(self._open_frame(one.frame), one, hop.number)
+                waits = self._levels[hop.level]
+                process_item = self.from_route(hop.route) if waits else None
+                resumed = Resumed(self._codec.open(one.frame), one, hop.number)
             except MPWorkersError as error:
                 logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.cannot_go_on(error)
@@ -98,8 +94,7 @@ class Resumption:
             "any of them now; list the one that it shall go on with"
         )
 
-    async def _process_item(self, item: Any, from_the_first: ProcessItem) -> Any:
-        """What Scrapy calls for every item once something is resumed."""
+    async def process_item(self, item: Any, from_the_first: ProcessItem) -> Any:
         found = self._on_the_way.pop(id(item), None)
         if found is None:
             return await from_the_first(item)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
+from scrapy.utils.defer import deferred_from_coro
 from twisted.internet.defer import CancelledError
 
-from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
-from scrapy_mpworkers.crawl.pool import Level, read_result
-from scrapy_mpworkers.crawl.resume import StoredItem
+from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.resume import Resumption, StoredItem
 from scrapy_mpworkers.errors import SettingError, UnpicklableError, UnreadableError
 from scrapy_mpworkers.hops import Hop, keyed, routes_of
 from scrapy_mpworkers.pool.interface import DeadLettered
+from scrapy_mpworkers.pool.task_queue import Future
 from scrapy_mpworkers.stores.dead_letters import readable, shown
+from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import Outcome, TaskStatus
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted, named, text_of, writable
 
@@ -29,9 +31,12 @@ _DONE = int(TaskStatus.DONE)  # outcomes have plain numbers, and those compare f
 
 
 class Router:
-    """The way of every item of one crawl.
+    """Takes the items of one crawl along their routes.
 
     Args:
+        codec: pickles the items.
+        effects: takes what workers have done beside them.
+        persistence: keeps them from being lost.
         hops: of the crawl, in order.
         levels: whose workers they lead to.
     """
@@ -39,14 +44,18 @@ class Router:
     def __init__(
         self,
         crawler: Crawler,
-        crossing: CrawlContext,
+        codec: ParentCodec,
+        effects: EffectsSink,
         persistence: Persistence,
         hops: Sequence[Hop],
         levels: Sequence[Level],
     ) -> None:
         self._crawler = crawler
-        self._crossing = crossing
+        self._codec = codec
+        self._effects = effects
         self._persistence = persistence
+        waits = [level.waits for level in levels]
+        self._resumption = Resumption(crawler, hops, waits, codec)
         self._hops = hops
         self._routes = routes_of(hops)
         self._levels = levels
@@ -54,10 +63,15 @@ class Router:
         #: the hops that want a key of an item as it comes to this one, and as it leaves it
         self._keyed_from = [keyed(self._rest(hop), settings) for hop in hops]
         self._keyed_behind = [keyed(self._rest(hop)[1:], settings) for hop in hops]
+        self._plain_hops = {
+            route: own[0]
+            for route, own in self._routes.items()
+            if len(own) == 1 and not self._keyed_from[own[0].number]
+            if waits[own[0].level] and not persistence.has_journal
+        }
 
-    def way(self, route: int) -> Callable[[Any], Awaitable[Any]]:
-        """What takes an item along a route: gives it as the last of its pipelines returned it, or
-        raises what they raised, or why the item was given up.
+    def expect_route(self, route: int) -> None:
+        """Check that there is something to do on a route.
 
         Raises:
             SettingError: nothing is offloaded there.
@@ -68,51 +82,55 @@ class Router:
                 "belongs to another route. Remove it, or replace what was placed by hand by "
                 'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
             )
-        first, *others = self._routes[route]
-        is_plain = not others and not self._keyed_from[first.number]
-        if is_plain and self._levels[first.level].waits and not self._persistence.has_journal:
-            return partial(self._direct, first)
-        return partial(self._along, route)
 
-    async def _direct(self, hop: Hop, item: Any) -> Any:
-        """The only hop of a route, with nothing to remember on the way: the same as
-        :meth:`_along`, with two thirds of the work."""
-        shipment = self._ship(item, hop)
-        outcome = await self._levels[hop.level].outcome(hop.number, shipment)
-        done = self._done(hop, shipment, outcome)
+    async def process(self, route: int, item: Any) -> Any:
+        """Take an item along a route, and return it as the last of its pipelines returned it.
+
+        Raises:
+            Exception: what they raised, or why the item was given up.
+        """
+        hop = self._plain_hops.get(route)
+        if hop is None:
+            return await self._along(route, item)
+        # The only hop of a route, with nothing to remember on the way: as _along() does it, with
+        # two thirds of the work.
+        shipped = self._ship(item, hop)
+        outcome = self._settled(
+            hop, shipped, await self._levels[hop.level].submit(hop.number, shipped)
+        )
         try:
-            if not done.result and shipment.is_untouched():
+            if not outcome.result and shipped.is_untouched():
                 return item
         except BaseException:  # noqa: SIM105 - suppress() would be a call for each item
             pass  # of the item's class; _back() meets it again, and makes it this item's error
-        return self._back(shipment, (hop, done))
+        return self._back(shipped, (hop, outcome))
 
     async def _along(self, route: int, item: Any) -> Any:
         hops, kept = self._hops_before(route, item)
-        shipment = self._ship(item, hops[0])
+        shipped = self._ship(item, hops[0])
         keys = self._keys(item, hops[0]) if self._keyed_from[hops[0].number] else {}
         journaled: JournaledTask | None = None
         last: tuple[Hop, Outcome] | None = None  # that was waited for
         try:
             for hop in hops:
                 level = self._levels[hop.level]
-                if last is not None and shipment.must_be_opened:
-                    shipment = self._ship(self._back(shipment, last), hop)
+                if last is not None and shipped.must_be_opened:
+                    shipped = self._ship(self._back(shipped, last), hop)
                 key = keys.get(hop.number) if keys else None
                 if not level.waits:
-                    await self._leave(hop, shipment, key)
+                    await self._leave(hop, shipped, key)
                     continue
                 if journaled is None and self._persistence.has_journal:
-                    journaled = self._persistence.take(hop, shipment, kept)
+                    journaled = self._persistence.take(hop, shipped, kept)
                 committed = None if journaled is None else journaled.committed
-                outcome = self._done(
-                    hop, shipment, await level.outcome(hop.number, shipment, key, committed)
+                outcome = self._settled(
+                    hop, shipped, await level.submit(hop.number, shipped, key, committed)
                 )
                 last = hop, outcome
                 if outcome.keys:
                     wanting = (one.number for one in self._keyed_behind[hop.number])
                     keys = dict(zip(wanting, outcome.keys, strict=True))
-            returned = self._back(shipment, last)
+            returned = self._back(shipped, last)
         except Exception as error:
             # Only what has an end leaves the journal: not when the loop is torn down (asyncio's
             # CancelledError and GeneratorExit are no Exceptions), nor when the wait is cancelled.
@@ -125,91 +143,108 @@ class Router:
 
     def _hops_before(self, route: int, item: Any) -> tuple[Sequence[Hop], StoredItem | None]:
         """The hops that *item* has before it, and the kept item that it was made of."""
-        if self._persistence.has_resumed:
-            kept, begin = self._persistence.arrived(item)
+        if self._resumption.has_begun:
+            kept, begin = self._resumption.arrived(item)
             if begin is not None and self._hops[begin].route == route:
                 return self._rest(self._hops[begin]), kept
         return self._routes[route], None
 
-    def _done(self, hop: Hop, shipment: ShippedItem, outcome: Outcome | DeadLettered) -> Outcome:
-        """Take in what the workers of *hop* have made of an item.
+    def _settled(
+        self,
+        hop: Hop,
+        shipped: ShippedItem,
+        outcome: Outcome | DeadLettered,
+        is_elsewhere: bool = False,
+    ) -> Outcome:
+        """Take in what the workers of *hop* have made of an item, without a touch of it if it
+        *is_elsewhere* by now.
 
         Raises:
             Exception: what they raised, or why the item was given up.
         """
         if isinstance(outcome, DeadLettered):
-            self._persistence.bury(hop, shipment, outcome)
+            self._persistence.bury(hop, shipped, outcome)
             raise outcome.error
         if outcome.effects is not None:
-            self._crossing.take_effect(outcome.effects)
+            self._effects.take(outcome.effects)
         if outcome.status != _DONE:
-            level = self._levels[hop.level]
-            raise read_result(level, hop.number, outcome, partial(shipment.error, outcome))
-        if outcome.result:
-            shipment.passed(outcome.result)
+            try:
+                error = shipped.error(outcome, is_elsewhere)
+            except UnreadableError:
+                self._unreadable(hop, outcome)
+                raise
+            raise error
+        if outcome.result and not is_elsewhere:
+            shipped.passed(outcome.result)
         return outcome
 
-    def _back(self, shipment: ShippedItem, last: tuple[Hop, Outcome] | None) -> Any:
-        """The item as the hops so far returned it; *last*: the one that was waited for."""
-        if last is None or not shipment.results:
-            return shipment.returned()
-        hop, outcome = last
-        return read_result(self._levels[hop.level], hop.number, outcome, shipment.returned)
+    def _back(self, shipped: ShippedItem, last: tuple[Hop, Outcome] | None) -> Any:
+        """Return the item as the hops so far returned it; *last*: the one that was waited for."""
+        try:
+            return shipped.returned()
+        except UnreadableError:
+            if last is not None and shipped.results:
+                self._unreadable(*last)
+            raise
+
+    def _unreadable(self, hop: Hop, outcome: Outcome) -> None:
+        """Count an item whose outcome cannot be loaded: it has failed at *hop* after all."""
+        self._levels[hop.level].executor.metrics.unreadable(hop.number, outcome.status)
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, as far as the crawl has to wait for them."""
-        for one in self._persistence.resumed():
+        for one in self._resumption.items(self._persistence.kept):
             hop = self._hops[one.hop]
             if self._levels[hop.level].waits:
                 yield one.item
                 continue
             # It went on in that run, and shall not go on again.
             try:
-                shipment = self._ship(one.item, hop)
+                shipped = self._ship(one.item, hop)
                 key = self._keys(one.item, hop).get(hop.number)
             except Exception as error:  # its classes and a key function run code of their own
                 logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.kept.cannot_go_on(error)
             else:
-                await self._leave(hop, shipment, key, one.kept)
+                await self._leave(hop, shipped, key, one.kept)
 
     async def _leave(
-        self, hop: Hop, shipment: ShippedItem, key: Any, kept: StoredItem | None = None
+        self, hop: Hop, shipped: ShippedItem, key: Any, kept: StoredItem | None = None
     ) -> None:
         """Send a copy of an item to a level that the crawl does not wait for."""
-        journaled = self._persistence.take(hop, shipment, kept)
+        journaled = self._persistence.take(hop, shipped, kept)
+        committed = None if journaled is None else journaled.committed
+        level = self._levels[hop.level]
+        task = await level.submit_detached(hop.number, shipped, key, committed)
+        deferred_from_coro(self._finish(hop, shipped, task.future, journaled, kept))
 
-        def settled(outcome: Outcome | DeadLettered) -> None:
-            error = self._error_elsewhere(hop, shipment, outcome)
+    async def _finish(
+        self,
+        hop: Hop,
+        shipped: ShippedItem,
+        future: Future,
+        journaled: JournaledTask | None,
+        kept: StoredItem | None,
+    ) -> None:
+        """Wait for the end of an item that nobody else waits for: the log says what was raised."""
+        outcome = await future
+        try:
+            failure = None
+            try:
+                self._settled(hop, shipped, outcome, is_elsewhere=True)
+            except Exception as error:
+                failure = error
+                if not isinstance(outcome, DeadLettered):
+                    self._tell_of(error, self._levels[hop.level], shipped)
             if journaled is not None:
                 journaled.settled()
             if kept is not None:
-                kept.ended(error)
+                kept.ended(failure)
+        # Code of the user may run here: a handler of its log, for one.
+        except BaseException:
+            logger.exception("Settling a task failed")
 
-        committed = None if journaled is None else journaled.committed
-        await self._levels[hop.level].take(hop.number, shipment, key, committed, settled)
-
-    def _error_elsewhere(
-        self, hop: Hop, shipment: ShippedItem, outcome: Outcome | DeadLettered
-    ) -> Exception | None:
-        """Take in what the workers have made of an item that nobody waits for: what they raised
-        is said in the log."""
-        if isinstance(outcome, DeadLettered):
-            self._persistence.bury(hop, shipment, outcome)
-            return outcome.error
-        if outcome.effects is not None:
-            self._crossing.take_effect(outcome.effects)
-        if outcome.status == _DONE:
-            return None
-        level = self._levels[hop.level]
-        try:
-            error = read_result(level, hop.number, outcome, partial(shipment.error_alone, outcome))
-        except UnreadableError as unreadable:
-            error = unreadable
-        self._tell_of(error, level, shipment)
-        return error
-
-    def _tell_of(self, error: Exception, level: Level, shipment: ShippedItem) -> None:
+    def _tell_of(self, error: Exception, level: Level, shipped: ShippedItem) -> None:
         is_drop = isinstance(error, DropItem)
         trace = "" if is_drop else formatted(error)
         # A handler that writes UTF-8 would lose a record with a traceback that is none.
@@ -220,7 +255,7 @@ class Router:
             "Dropped" if is_drop else "Failed",
             level.settings.name,
             ascii_safe(text_of(error)),
-            shown(readable(shipment.content)),
+            shown(readable(shipped.content)),
             "" if is_writable else f"\n{writable(trace)}",
             exc_info=error if trace and is_writable else None,
             extra={"spider": self._crawler.spider},
@@ -235,7 +270,7 @@ class Router:
     def _ship(self, item: Any, hop: Hop) -> ShippedItem:
         """Pickle *item*, at once: the spider may change it the next moment."""
         try:
-            return ShippedItem(item, self._crossing.codec)
+            return ShippedItem(item, self._codec)
         # UnpicklableError; or a class of the user that raises where its fields are looked at, and
         # SystemExit would end the crawl.
         except BaseException as error:
@@ -245,7 +280,7 @@ class Router:
             raise UnpicklableError(f"the item cannot be looked at: {named(error)}") from error
 
     def _refused(self, hop: Hop) -> None:
-        self._levels[hop.level].pool.metrics.refused(hop.number)
+        self._levels[hop.level].executor.metrics.refused(hop.number)
 
     def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
         """The keys of *item* as it comes to *first*, by the number of the hop that wants it."""

@@ -1,64 +1,87 @@
-"""Gives waiting tasks of a crawl to lanes. Everything here runs in the event loop's thread."""
+"""Gives waiting tasks of a crawl to workers. All here runs in the event loop's thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from operator import attrgetter
 from time import monotonic
+from typing import Any
 
-from scrapy_mpworkers.pool.batching import Pace, ServiceTime, Together, plan, plan_together
-from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
-from scrapy_mpworkers.pool.task_queue import Entry, TaskQueue
+from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_together
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerHandle, Workers
+from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
 
 class Dispatcher:
-    """Leases tasks in batches.
+    """Leases tasks in batches, from one queue, or with keys from one for each slot of the pool.
+
+    Equal keys belong to one slot for good, and each slot is filled by one worker at a time. So they
+    meet the same worker, in order; when it dies, its replacement takes them over, what it had begun
+    first.
 
     Args:
         crawl: whose tasks they are.
-        ledger: the books, where tasks wait.
-        together: how tasks run as one, if they do.
-        pace: how full messages are, and how many are under way.
         blobs: definitions by number, as tasks refer to them.
-        open_lanes: the lanes that may get work.
-        is_shared: whether other crawls have them, too.
-        leased: called with each lane that has got some.
-        loop: the event loop.
     """
 
     def __init__(
-        self,
-        crawl: int,
-        task_queue: TaskQueue,
-        together: Together | None,
-        pace: Pace,
-        blobs: Mapping[int, bytes],
-        open_handles: Callable[[], Sequence[WorkerHandle]],
-        is_shared: Callable[[], bool],
-        leased: Callable[[WorkerHandle], None],
-        loop: Loop,
+        self, crawl: int, options: PoolOptions, blobs: Mapping[int, bytes], loop: Loop
     ) -> None:
-        self.task_queue = task_queue
+        # Nobody could tell which task of a message was running: it may be any of them.
+        as_one = options.together is not None or options.blind
+        self._keyed = options.keyed
+        self._queues = [
+            TaskQueue(as_one, in_order=options.keyed)
+            for _ in range(options.workers if options.keyed else 1)
+        ]
         self._crawl = crawl
-        self._together = together
-        self._most_bytes = pace.bytes if together is None else inf
-        self._pace = pace
+        self._workers: Workers | None = None
+        self._together = options.together
+        self._most_bytes = options.pace.bytes if options.together is None else inf
+        self._pace = options.pace
         self._blobs = blobs
-        self._open_handles = open_handles
-        self._is_shared = is_shared
-        self._leased = leased
         self._loop = loop
         self._service = ServiceTime()
-        self._is_due = self._timer_runs = False
-        self._rest_is_due = False
+        self._is_due = False
+        self._looks_at = inf  # when the first timer runs out
+        self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
 
-    def add(self, entry: Entry) -> None:
-        """A new task; it is dispatched soon."""
-        self.task_queue.add(entry)
+    def start(self, workers: Workers) -> None:
+        """Give tasks to these *workers* from now on."""
+        self._workers = workers
+
+    # The queues
+
+    @property
+    def pending(self) -> int:
+        """Tasks that are not settled."""
+        return sum(queue.pending for queue in self._queues)
+
+    def add(self, task: Task, key: Any) -> None:
+        """Queue a new task, and dispatch it soon."""
+        # In a tuple: the hash of an int is itself, and even ones would meet at one of two slots.
+        slot = hash((key,)) % len(self._queues) if self._keyed else 0
+        self._queues[slot].add(task)
         if not self._is_due:
-            self.soon()
+            self._is_due = True
+            self._loop.call_soon(self._dispatch)
+
+    def queue_of(self, handle: WorkerHandle) -> TaskQueue:
+        """Return where the tasks of a worker come from."""
+        return self._queues[handle.place if self._keyed else 0]
+
+    def withdraw(self, task: Task) -> bool:
+        """Take back a task; return whether no worker had it yet."""
+        return any(queue.withdraw(task.id) for queue in self._queues)
+
+    def clear(self) -> list[Task]:
+        """Give up every task, though its worker may still be at it; return them, oldest first."""
+        tasks = [task for queue in self._queues for task in queue.clear()]
+        return sorted(tasks, key=attrgetter("id"))
+
+    # When to dispatch
 
     def soon(self) -> None:
         """Dispatch in the next turn of the loop: what is submitted in one turn travels together."""
@@ -67,82 +90,105 @@ class Dispatcher:
             self._loop.call_soon(self._dispatch)
 
     def flush(self) -> None:
-        """What waits goes soon, though it does not fill a message."""
-        self._rest_is_due = True
+        """Send soon what waits, though it does not fill a message."""
+        self._flushed.update(self._queues)
         self.soon()
 
-    def hurry(self) -> None:
-        """From now on nothing waits for others to go with."""
+    def stop_batching(self) -> None:
+        """Let nothing wait for others to go with from now on."""
         if self._together is not None:
             self._together = self._together._replace(seconds=0.0)
             self.soon()
 
-    def took(self, seconds: float, tasks: int) -> None:
-        """So many tasks have taken so long together."""
-        self._service.add(seconds / tasks, tasks)
+    def settle(
+        self, handle: WorkerHandle, task_ids: Sequence[int], seconds: float
+    ) -> tuple[list[Task | None], int]:
+        """Settle tasks that have taken so many *seconds* together, as the queue does it."""
+        queue = self.queue_of(handle)
+        self._service.add(seconds / len(task_ids), len(task_ids))
+        return queue.settle(handle, task_ids)
+
+    def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
+        """Return whether the first that waits has waited long enough; look again when it has."""
+        since = queue.waiting_since
+        if since is None:
+            return False
+        now, due = monotonic(), since + seconds
+        if now < due < self._looks_at:
+            self._looks_at = due
+            self._loop.call_later(due - now, self._look_again)
+        return now >= due
+
+    def _look_again(self) -> None:
+        self._looks_at = inf
+        self.soon()
+
+    # Dispatching
 
     def _dispatch(self) -> None:
         self._is_due = False
-        self._dispatch_alone()
-        handles = self._with_room(self.task_queue.not_alone(self._open_handles()))
+        assert self._workers is not None
+        handles = self._workers.handles_for(self._crawl)
+        is_shared = self._workers.is_shared
+        if not self._keyed:
+            self._dispatch_from(self._queues[0], handles, is_shared)
+            return
+        for slot, queue in enumerate(self._queues):
+            of_slot = [handle for handle in handles if handle.place == slot]
+            # A worker that is being recycled ends what it has before its replacement begins, or a
+            # key would be with two workers at once.
+            if not queue.is_held_beside(of_slot):
+                self._dispatch_from(queue, of_slot, is_shared)
+
+    def _dispatch_from(
+        self, queue: TaskQueue, handles: Sequence[WorkerHandle], is_shared: bool
+    ) -> None:
+        if queue.quarantined:
+            self._dispatch_quarantined(queue, handles)
         is_short = True
         while is_short:
             is_short = False
-            for index, count in self._plan(self.task_queue.open_messages_of(handles)):
-                entries = self.task_queue.lease(
-                    handles[index], count, monotonic(), self._most_bytes
-                )
-                is_short = is_short or len(entries) < count
-                self._send(handles[index], entries)
+            waiting, loads = queue.look(handles)
+            if is_shared:
+                loads = self._with_room(loads)
+            chosen = list(loads)
+            for index, count in self._plan(queue, waiting, list(loads.values())):
+                tasks = queue.lease(chosen[index], count, monotonic(), self._most_bytes)
+                is_short = is_short or len(tasks) < count
+                self._send(chosen[index], tasks)
 
-    def _with_room(self, handles: Sequence[WorkerHandle]) -> Sequence[WorkerHandle]:
-        """*lanes* as they take a message if other crawls have them, too: those with least before
-        the others, and none that has more than one alone would put ahead."""
-        if not self._is_shared():
-            return handles
-        own = self.task_queue.open_messages_of(handles)
+    def _with_room(self, loads: dict[WorkerHandle, int]) -> dict[WorkerHandle, int]:
+        """Return those workers that may take a message beside those of other crawls: no worker gets
+        one ahead if it has enough of theirs. Those with the fewest messages come first."""
         room = [
             handle
-            for handle, n in zip(handles, own, strict=True)
-            if handle.open_messages < self._pace.ahead or handle.open_messages == n
+            for handle, own in loads.items()
+            if handle.open_messages < self._pace.ahead or handle.open_messages == own
         ]
-        return sorted(room, key=attrgetter("open_messages"))
+        return {handle: loads[handle] for handle in sorted(room, key=attrgetter("open_messages"))}
 
-    def _plan(self, loads: Sequence[int]) -> list[tuple[int, int]]:
-        waiting = self.task_queue.waiting
+    def _plan(self, queue: TaskQueue, waiting: int, loads: Sequence[int]) -> list[tuple[int, int]]:
         if self._together is None:
             return plan(waiting, loads, self._service.seconds, self._pace)
-        is_due = self._rest_is_due or self._is_rest_due(self._together.seconds)
+        is_due = queue in self._flushed or self._is_rest_due(queue, self._together.seconds)
         messages = plan_together(waiting, loads, self._together.size, is_due, self._pace)
         if waiting == sum(count for _, count in messages):
-            self._rest_is_due = False
+            self._flushed.discard(queue)
         return messages
 
-    def _is_rest_due(self, seconds: float) -> bool:
-        """Whether the first that waits has waited long enough; looks again when it has."""
-        since = self.task_queue.waiting_since
-        if since is None:
-            return False
-        left = since + seconds - monotonic()
-        if left > 0 and not self._timer_runs:
-            self._timer_runs = True
-            self._loop.call_later(left, self._look_again)
-        return left <= 0
+    def _dispatch_quarantined(self, queue: TaskQueue, handles: Sequence[WorkerHandle]) -> None:
+        """Give a task that is likely to kill its worker to an idle one, where nothing waits."""
+        for handle in handles:
+            if queue.quarantined and not queue.open_messages(handle):
+                self._send(handle, queue.lease_quarantined(handle, monotonic()))
 
-    def _look_again(self) -> None:
-        self._timer_runs = False
-        self.soon()
-
-    def _dispatch_alone(self) -> None:
-        """A task that is likely to kill its worker goes to an idle one, where nothing waits."""
-        for handle in self._open_handles() if self.task_queue.alone else ():
-            if self.task_queue.alone and not self.task_queue.open_messages(handle):
-                self._send(handle, self.task_queue.lease_alone(handle, monotonic()))
-
-    def _send(self, handle: WorkerHandle, entries: Sequence[Entry]) -> None:
-        missing = {n for entry in entries for n in entry.needs} - handle.known
-        handle.known |= missing
-        definitions = [Definition(n, self._blobs[n]) for n in sorted(missing)]
-        rows = tuple([entry.row for entry in entries])
-        handle.send(Batch(self._crawl, tuple(definitions), rows, self._together is not None))
-        self._leased(handle)
+    def _send(self, handle: WorkerHandle, tasks: Sequence[Task]) -> None:
+        missing = {n for task in tasks for n in task.needs} - handle.known
+        definitions: tuple[Definition, ...] = ()
+        if missing:
+            handle.known.update(missing)
+            definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
+        rows = tuple([task.row for task in tasks])
+        handle.send(Batch(self._crawl, definitions, rows, self._together is not None))
+        assert self._workers is not None
+        self._workers.watch(self._crawl, handle)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.awake import Awake
+from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.restarts import RestartIntensity
-from scrapy_mpworkers.pool.task_queue import Entry
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
-
-if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import PoolExecutor
 
 #: What to do about workers that die.
 SEE_IT = (
@@ -119,11 +116,11 @@ class GroupState:
 
     def is_wanted(self, task_id: int, handle: ProcessHandle) -> bool:
         """Return whether anybody waits for a task that this worker has."""
-        return any(member.executor.has(handle, task_id) for member in self.all_members())
+        return any(member.executor.task(handle, task_id) for member in self.all_members())
 
-    def oldest_lease(self, handle: ProcessHandle) -> Entry | None:
+    def oldest_lease(self, handle: ProcessHandle) -> Task | None:
         """Return the task that this worker has had for the longest time."""
-        leases = [member.executor.oldest_lease(handle) for member in self.all_members()]
+        leases = [next(member.executor.leases(handle), None) for member in self.all_members()]
         return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)
 
     def all_metrics(self) -> list[Metrics]:

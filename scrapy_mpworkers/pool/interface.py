@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
-from scrapy_mpworkers.pool.task_queue import Entry
+from scrapy_mpworkers.pool.metrics import Metrics
+from scrapy_mpworkers.pool.task_queue import Future, Task
+from scrapy_mpworkers.wire.frames import FrameData
 from scrapy_mpworkers.wire.messages import Batch, Outcome
-
-if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import PoolExecutor
-    from scrapy_mpworkers.wire.frames import Large
 
 
 @dataclass(frozen=True)
@@ -30,22 +29,11 @@ class DeadLettered:
     worker: str | None = None
 
 
-class Parcel(Protocol):
-    """What crosses of an item or a call.
+def resolve(future: Future, value: Any = None) -> None:
+    """Give *future* its result, unless the wait for it was cancelled."""
+    if not future.done():
+        future.set_result(value)
 
-    ``frame``: its bytes, the definitions that they refer to, and what is of no use here;
-    ``results``: of the hops that it has passed; ``size``: bytes of both.
-    """
-
-    results: tuple[bytes, ...]
-    size: int
-
-    @property
-    def frame(self) -> tuple[bytes | Large, tuple[int, ...], Any]: ...
-
-
-#: Called once for each task.
-Settle = Callable[["Outcome | DeadLettered"], None]
 
 #: Makes the error of a task that is given up, from the name of the worker that has it (``None``: it
 #: was still waiting).
@@ -60,15 +48,17 @@ def because_stopped(worker: str | None) -> PoolClosed:
 class Loop(Protocol):
     """The event loop. Everything that the pool decides runs in its thread."""
 
+    #: Makes a future of this loop.
+    create_future: Callable[[], Future]
+    #: Runs a function in the next turn, behind what is due already. Wakes nobody.
+    call_soon: Callable[[Callable[[], None]], object]
+
     def call_from_thread(self, function: Callable[[], None]) -> None:
         """Run *function* in the loop's thread soon. The only method for other threads.
 
         Raises:
             RuntimeError: the loop is closed.
         """
-
-    def call_soon(self, function: Callable[[], None]) -> None:
-        """Run *function* in the next turn, behind what is due already. Wakes nobody."""
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         """Run *function* after *seconds*, unless the loop is closed before."""
@@ -106,58 +96,48 @@ class PoolOptions:
 
 
 class WorkerHandle(Protocol):
-    """A lane as a crawl needs it, whatever its worker is."""
+    """A worker as a crawl sees it, whatever it is.
+
+    Attributes:
+        place: the slot that it fills, from 0.
+        known: numbers of the definitions that it has got.
+        heard_at: when its last report came, ``time.monotonic()``.
+        overdue: the task that it is killed for, as that takes too long.
+    """
 
     place: int
     name: str
     known: set[int]
-    settled: int
     heard_at: float
     overdue: int | None
 
     @property
     def title(self) -> str: ...
     @property
-    def has_work(self) -> bool: ...
-    @property
     def open_messages(self) -> int: ...
-    def send(self, order: Batch, /) -> None: ...
-    def message_done(self) -> None: ...
+    def send(self, order: Batch, /) -> None:
+        """Send a message, without waiting."""
+
+    def tasks_settled(self, tasks: int, messages: int) -> None:
+        """Count *tasks* that it has settled, and *messages* whose last task is settled."""
+
     def __hash__(self) -> int: ...
 
 
-class AnyLimit(Protocol):
-    """Ends a worker whose task takes too long. ``is_used``: whether any task has a limit."""
-
-    is_used: bool
-
-    def watch(self, handle: Any, /) -> None:
-        """The lane has got work."""
-
-
-class WorkerGroup(Protocol):
-    """A pool as a crawl needs it, whatever its lanes are.
-
-    It calls the crawl's ``opened``, ``took``, ``closed``, ``lane_lost`` and so on in turn.
-    """
-
-    task_ids: Iterator[int]
+class Workers(Protocol):
+    """The workers of a pool, as the tasks of a crawl go to them."""
 
     @property
     def handles(self) -> Sequence[WorkerHandle]: ...
     @property
-    def is_shared(self) -> bool: ...
-    def admit(self, crawl: int, executor: PoolExecutor) -> None: ...
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None: ...
-    def kill(self, crawl: int) -> None: ...
-    def handles_for(self, crawl: int) -> Sequence[WorkerHandle]: ...
-    def is_blocked(self, crawl: int) -> bool: ...
-    def watch_stuck(self) -> None: ...
-    def time_limit(
-        self,
-        leases: Callable[[WorkerHandle], Iterator[Entry]],
-        entry: Callable[[WorkerHandle, int], Entry | None],
-    ) -> AnyLimit: ...
+    def is_shared(self) -> bool:
+        """Whether other crawls have them, too."""
+
+    def handles_for(self, crawl: int) -> Sequence[WorkerHandle]:
+        """Return the workers that may get tasks of a crawl."""
+
+    def watch(self, crawl: int, handle: Any) -> None:
+        """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
 
 
 class Death(NamedTuple):
@@ -187,8 +167,97 @@ class PoolEvents:
     ) -> None:
         """A worker has closed its consumers, or failed to. Only the first one *speaks* for all."""
 
+    def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
+        """A task has its outcome, which is the result of its future."""
+        resolve(task.future, outcome)
+
     def has_room(self, items: int) -> None:
         """There are workers for so many pending items, whatever was thought before."""
 
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; so are all tasks."""
+
+
+class Executor(ABC):
+    """Whatever has the tasks of a level done. All methods are called in the crawl's thread, and
+    none of them waits.
+
+    Attributes:
+        metrics: of this crawl.
+    """
+
+    metrics: Metrics
+
+    @property
+    @abstractmethod
+    def settled_at(self) -> float:
+        """When the last task was settled, or at least could not be, since all workers were at
+        consumers of other crawls; ``time.monotonic()``."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin; the events' ``opened`` or ``boot_failed`` follows.
+
+        Raises:
+            Exception: what a worker must know of the crawl cannot be pickled.
+        """
+
+    @abstractmethod
+    def submit(
+        self,
+        hop: int,
+        frame: FrameData,
+        needs: tuple[int, ...],
+        results: tuple[bytes, ...],
+        size: int,
+        key: Any = None,
+        limit: float | None = None,
+    ) -> Task:
+        """Take a task. Its future gets its outcome, never from within this call.
+
+        Args:
+            hop: where it goes.
+            frame: what was pickled.
+            needs: the definitions that *frame* refers to.
+            results: of the hops that the item has passed.
+            size: bytes of *frame* and *results*.
+            key: what shares it meets the same worker, if the level has keys.
+            limit: seconds that it may take, if not those of the level.
+        """
+
+    @abstractmethod
+    def withdraw(self, task: Task) -> None:
+        """Forget a task that nobody waits for any more, unless a worker has it already."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Send soon what waits for others to go with, without them."""
+
+    @abstractmethod
+    def stop_batching(self) -> None:
+        """Let nothing wait for others to go with from now on."""
+
+    @abstractmethod
+    def workers(self) -> tuple[int, int]:
+        """Return how many workers are busy with this crawl, of how many that are ready."""
+
+    @abstractmethod
+    def overdue(self) -> list[tuple[int, str, float]]:
+        """Return the tasks that workers hold: id, worker, seconds since they got it."""
+
+    @abstractmethod
+    def give_up(self, why: Why) -> None:
+        """Settle every pending task with the error that *why* makes, and every later one too."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Give up every task, and end the workers at once, or those of them that are at one of
+        these tasks if other crawls have them, too. Then :meth:`stop` waits for nothing else."""
+
+    @abstractmethod
+    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+        """Give up what is pending, let the consumers close, and call *stopped*.
+
+        Args:
+            timeout: seconds after which workers that have not closed them are terminated.
+        """

@@ -84,6 +84,15 @@ class WorkerTime:
         """Seconds with a ready worker, the present one included."""
         return self.manned + (0.0 if self.ready_at is None else now - self.ready_at)
 
+    def ready(self, now: float) -> None:
+        """A worker is ready, unless one was already."""
+        if self.ready_at is None:
+            self.ready_at = now
+
+    def not_ready(self, now: float) -> None:
+        """No worker of the slot is ready any more."""
+        self.manned, self.ready_at = self.lived(now), None
+
 
 @dataclass
 class TaskCounts:
@@ -141,6 +150,14 @@ class Metrics:
     def of(self, hop: int) -> TaskCounts:
         """The tally that counts a task on its way to *hop*."""
         return self.items if hop >= 0 else self.calls
+
+    def record(self, slot: int, size: int, times: list[float], waits: list[float]) -> None:
+        """Count a report of *size* bytes: seconds that the worker of *slot* took for each task, and
+        seconds that those which are settled by it have waited."""
+        self.bytes_returned += size
+        self.workers[slot].busy += sum(times)
+        self.service.extend(times)
+        self.wait.extend(waits)
 
     def refused(self, hop: int) -> None:
         """An item could not be pickled: it was submitted, and has failed, without a task."""

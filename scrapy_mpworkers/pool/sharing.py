@@ -38,7 +38,7 @@ class Sharing:
             self._take_turns(member)
         if isinstance(report, Outcomes):
             member.troubles.progress()
-            member.executor.took(handle, report.outcomes, size)
+            member.executor.on_outcomes(handle, report, size)
         elif isinstance(report, Opened):
             self._openings.opened(handle, member)
             member.executor.opened(handle, report)

@@ -11,14 +11,15 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Protocol
 
 from scrapy_mpworkers.pool.awake import Awake
+from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.task_queue import Entry
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.watcher import Watcher, while_it_lives
 from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
 from scrapy_mpworkers.wire.messages import CALL
@@ -44,7 +45,7 @@ class Killable(Protocol):
     def kill_overdue(self, task_id: int) -> None: ...
 
 
-def end_overdue(handle: Killable, entry: Entry) -> None:
+def end_overdue(handle: Killable, entry: Task) -> None:
     """End the worker of a task that takes longer than it may, and say so."""
     logger.warning(
         "%s %d takes longer than %g s%s; its worker %s is killed",
@@ -61,33 +62,22 @@ class TimeLimit:
     """Looks at the scoreboard of a busy worker when its task's time is up, and never otherwise.
 
     Args:
-        leases: the unsettled entries that a worker holds.
-        entry: one of them, by the id of its task.
-        call_later: calls a function in the loop's thread after some seconds.
+        executor: whose tasks they are.
         awake: counts the time. Whoever looks for stuck workers holds it, while any has work.
     """
 
-    def __init__(
-        self,
-        leases: Callable[[ProcessHandle], Iterator[Entry]],
-        entry: Callable[[ProcessHandle, int], Entry | None],
-        call_later: Callable[[float, Callable[[], None]], None],
-        awake: Awake,
-    ) -> None:
+    def __init__(self, executor: PoolExecutor, loop: Loop, awake: Awake) -> None:
         self._awake = awake
-        self._leases = leases
-        self._entry = entry
-        self._call_later = call_later
+        self._executor = executor
+        self._loop = loop
         self._looks_at: weakref.WeakKeyDictionary[ProcessHandle, float] = (
             weakref.WeakKeyDictionary()
         )
-        self.is_used = False  #: whether any task has had a limit; else nothing is looked at
 
     def watch(self, handle: ProcessHandle) -> None:
         """Watch a worker that has got work, until it has none with a limit any more."""
-        if not self.is_used:
-            return
-        shortest = min((entry.limit for entry in self._leases(handle) if entry.limit), default=0.0)
+        leases = self._executor.leases(handle)
+        shortest = min((task.limit for task in leases if task.limit), default=0.0)
         if shortest:
             self._look_in(handle, shortest)
 
@@ -95,7 +85,7 @@ class TimeLimit:
         due = monotonic() + seconds
         if due < self._looks_at.get(handle, math.inf):
             self._looks_at[handle] = due
-            self._call_later(seconds, while_it_lives(handle, self._look))
+            self._loop.call_later(seconds, while_it_lives(handle, self._look))
 
     def _look(self, handle: ProcessHandle) -> None:
         self._looks_at.pop(handle, None)
@@ -103,7 +93,7 @@ class TimeLimit:
             return
         activity = handle.activity()
         task_id = None if activity is None else activity.task_id
-        running = None if task_id is None else self._entry(handle, task_id)
+        running = None if task_id is None else self._executor.task(handle, task_id)
         if activity is None:
             self._look_in(handle, _BLINK)
         elif running is None or not running.limit:

@@ -8,19 +8,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
+from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState, Member
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.supervisor import Supervisor
-from scrapy_mpworkers.pool.task_queue import Entry
 from scrapy_mpworkers.pool.timeouts import TimeLimit
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
-
-if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.executor import PoolExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +47,7 @@ class LocalWorkerGroup:
         self._ended = ended
         self._state = GroupState(options, loop)
         self._supervisor = Supervisor(self._state, processes)
+        self._time_limits: dict[int, TimeLimit] = {}
         self._is_released = False
 
     # For the crawls
@@ -60,6 +57,7 @@ class LocalWorkerGroup:
         options, others = self._state.options, len(self._state.present)
         troubles = RestartIntensity(options.intensity, options.period)
         self._state.present[crawl] = Member(crawl, executor, troubles)
+        self._time_limits[crawl] = TimeLimit(executor, self._state.loop, self._state.awake)
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
             self._supervisor.sharing.admitted()
@@ -75,6 +73,7 @@ class LocalWorkerGroup:
             left: called when they have done so.
         """
         member = self._state.present.pop(crawl)
+        del self._time_limits[crawl]
         others = self._state.present.values()
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
@@ -124,16 +123,10 @@ class LocalWorkerGroup:
         at = [handle.at_consumers_of() for handle in self.handles_for(crawl)]
         return bool(at) and all(other not in (None, crawl) for other in at)
 
-    def time_limit(
-        self,
-        leases: Callable[[ProcessHandle], Iterator[Entry]],
-        entry: Callable[[ProcessHandle, int], Entry | None],
-    ) -> TimeLimit:
-        """What ends a worker whose task takes too long."""
-        return TimeLimit(leases, entry, self._state.loop.call_later, self._state.awake)
-
-    def watch_stuck(self) -> None:
-        """Look for stuck workers from now on, since one has got work."""
+    def watch(self, crawl: int, handle: ProcessHandle) -> None:
+        """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
+        if self._state.present[crawl].executor.has_limits:
+            self._time_limits[crawl].watch(handle)
         self._supervisor.stuck.watch()
 
     def abandon(self) -> None:

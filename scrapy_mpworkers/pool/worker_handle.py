@@ -96,9 +96,11 @@ class ProcessHandle:
         """Put a message into the queue, without a wait."""
         self.process.commands.put(command)
 
-    def message_done(self) -> None:
-        """Count a message as over, whose last task is settled."""
-        self.process.commands.task_done()
+    def tasks_settled(self, tasks: int, messages: int) -> None:
+        """Count *tasks* that it has settled, and *messages* whose last task is settled."""
+        self.settled += tasks
+        for _ in range(messages):
+            self.process.commands.task_done()
 
     @property
     def open_messages(self) -> int:
@@ -141,13 +143,13 @@ class ProcessHandle:
     def answered(self, crawl: int, state: CrawlState) -> None:
         """Note whether it has opened the consumers of a crawl."""
         if self.crawls.answered(crawl, state):
-            self.message_done()
+            self.process.commands.task_done()
 
     def closed(self, crawl: int) -> bool:
         """Note that a crawl's consumers are closed, and return whether it lives on for others."""
         was_dismissed = self.crawls.closed(crawl)
         if was_dismissed:
-            self.message_done()
+            self.process.commands.task_done()
         return was_dismissed
 
     def takes(self, crawl: int) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from scrapy_mpworkers.crawl.backpressure import Backpressure
+from scrapy_mpworkers.crawl.patches import ScraperWakeup
+from scrapy_mpworkers.crawl.pool import Backpressure
 from scrapy_mpworkers.eventloop import current_loop
 
 
@@ -30,10 +31,12 @@ class Door:
     def __init__(self, max_count: int = 100, max_bytes: int = 1000) -> None:
         self.emptied = 0
         self.inside: list[str] = []
-        self.backpressure = Backpressure(current_loop(), max_count, max_bytes, self._empty)
+        self.backpressure = Backpressure(
+            current_loop(), max_count, max_bytes, cast(ScraperWakeup, self)
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _empty(self) -> None:
+    def look(self) -> None:
         self.emptied += 1
 
     async def come(self, *names: str, size: int = 1) -> None:
@@ -102,7 +105,7 @@ def test_room_is_awaited_and_not_taken() -> None:
     async def work() -> list[Any]:
         door = Door(max_count=1)
         await door.come("a")
-        room = asyncio.ensure_future(door.backpressure.room())
+        room = asyncio.ensure_future(door.backpressure.wait_for_room())
         await turns()
         waited = not room.done()
         await door.go()
@@ -116,7 +119,7 @@ def test_whoever_is_cancelled_while_it_waits_for_room_leaves_no_trace(let_in_fir
     async def work() -> list[Any]:
         door = Door(max_count=1)
         await door.come("a")
-        room = asyncio.ensure_future(door.backpressure.room())
+        room = asyncio.ensure_future(door.backpressure.wait_for_room())
         await turns()
         if let_in_first:
             door.backpressure.leave(1)  # it is let in, and has not had its turn yet
@@ -147,7 +150,7 @@ def test_whoever_waited_for_room_empties_the_place_as_well() -> None:
     async def work() -> list[int]:
         door = Door(max_count=1)
         await door.come("a")
-        room = asyncio.ensure_future(door.backpressure.room())
+        room = asyncio.ensure_future(door.backpressure.wait_for_room())
         await turns()
         await door.go()
         await room

@@ -10,8 +10,7 @@ from scrapy import Spider
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from scrapy_mpworkers.crawl.carrying import Carrier
-from scrapy_mpworkers.crawl.context import CrawlContext
+from scrapy_mpworkers.crawl.context import Carrier, CrawlContext
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.settings import read_settings
 from scrapy_mpworkers.wire.codec import ParentCodec

@@ -7,24 +7,31 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from scrapy_mpworkers.crawl.backpressure import Backpressure
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.pool import LONG, Level
-from scrapy_mpworkers.eventloop import current_loop
+from scrapy_mpworkers.eventloop import EventLoop, current_loop
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import Outcome, TaskStatus
 
 
 class Shelf:
-    """A pool that keeps what it is given."""
+    """A backend, and its executor, that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.settle: list[Callable[[Outcome], None]] = []
+        self.tasks: list[Task] = []
+        self.loop: EventLoop
 
-    def submit(self, hop: int, parcel: Any, settle: Callable[[Outcome], None], key: Any) -> int:
-        self.settle.append(settle)
-        return len(self.settle)
+    def pool(self, number: int, make_state: Any, codec: Any, events: Any, loop: EventLoop) -> Any:
+        self.loop = loop
+        return self
+
+    def submit(self, hop: int, frame: Any, needs: Any, results: Any, size: int, key: Any) -> Task:
+        row = len(self.tasks), hop, frame, results
+        task = Task(row[0], row, needs, self.loop.create_future(), size, 0.0)
+        self.tasks.append(task)
+        return task
 
 
 class Bench:
@@ -33,17 +40,21 @@ class Bench:
     def __init__(self, *sizes: int) -> None:
         self.shelf = Shelf()
         self.went_on: list[int | str] = []
-        loop = current_loop()
-        self.backpressure = Backpressure(loop, 100, 100 << 20, lambda: None)
-        settings = cast(LevelSettings, _Settings())
-        pool, news = cast(Any, self.shelf), cast(Any, None)
-        level = Level(settings, loop, pool, self.backpressure, news)
-        codec = ParentCodec({})
-        shipments = [ShippedItem({"html": "x" * size}, codec) for size in sizes]
+        self.codec = ParentCodec({})
+        settings, nothing = cast(LevelSettings, _Settings()), cast(Any, self)
+        backend = cast(Any, self.shelf)
+        self.level = Level(0, settings, backend, nothing, nothing, current_loop(), nothing)
+        shipped = [ShippedItem({"html": "x" * size}, self.codec) for size in sizes]
         self.trips = [
-            asyncio.ensure_future(self.trip(number, level.outcome(0, shipment)))
-            for number, shipment in enumerate(shipments)
+            asyncio.ensure_future(self.trip(number, self.level.submit(0, one)))
+            for number, one in enumerate(shipped)
         ]
+
+    def state(self, number: int) -> Any:
+        """As the context of a crawl."""
+
+    def look(self) -> None:
+        """As what wakes up the scraper."""
 
     async def trip(self, number: int, outcome: Awaitable[Any]) -> None:
         await outcome
@@ -52,14 +63,17 @@ class Bench:
 
     async def settle_all(self) -> list[int | str]:
         await asyncio.sleep(0)
-        for number, settle in enumerate(self.shelf.settle):
-            settle(Outcome(number, int(TaskStatus.DONE), b"", None, 0.0))
+        for task in self.shelf.tasks:
+            self.level.settled(task, Outcome(task.id, int(TaskStatus.DONE), b"", None, 0.0))
         await asyncio.gather(*self.trips, return_exceptions=True)
         return self.went_on
 
 
 class _Settings:
-    wait, key = True, None
+    name, wait, key = "", True, None
+
+    class pool:  # noqa: N801  # as LevelSettings have it
+        workers, max_pending, max_pending_bytes = 1, 100, 100 << 20
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -94,6 +108,6 @@ def test_large_item_whose_wait_is_cancelled_leaves_its_place_once() -> None:
         await bench.settle_all()
         for _ in range(5):
             await asyncio.sleep(0)
-        return bench.backpressure.pending
+        return bench.level.backpressure.pending
 
     assert run(work) == 0

@@ -18,8 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -32,6 +31,7 @@ from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.forkserver import ServerSpec, servers
 from scrapy_mpworkers.pool.interface import DeadLettered, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 from scrapy_mpworkers.wire.frames import LARGE, Large
 from scrapy_mpworkers.wire.messages import OpenCrawl, Outcome, TaskStatus, WorkerConfig
@@ -69,23 +69,31 @@ def quick(first: str, *others: str) -> pytest.MarkDecorator:
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-@dataclass
-class Parcel:
-    """What a crawl submits."""
+class Unawaited:
+    """The future of a task, where nobody waits for one: events tell of its outcome."""
 
-    frame: tuple[bytes | Large, tuple[int, ...], Any]
-    results: tuple[bytes, ...]
-    size: int
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise NotImplementedError
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, value: Any, /) -> None:
+        raise NotImplementedError
 
 
 class Events(PoolEvents):
     """Remembers what the pool told."""
 
     def __init__(self) -> None:
+        self.outcomes: dict[int, list[Outcome | DeadLettered]] = {}
         self.speakers: list[bool] = []
         self.boot_failures: list[bytes] = []
         self.closed_by: list[tuple[str, bytes | None, bool]] = []
         self.errors: list[PoolBroken] = []
+
+    def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
+        self.outcomes[task.id].append(outcome)
 
     def opened(self, effects: bytes | None, speaks: bool) -> None:
         self.speakers.append(speaks)
@@ -104,6 +112,8 @@ class Events(PoolEvents):
 
 class Calls:
     """The loop: functions to run, timers, readers, and a pipe that wakes up whoever waits."""
+
+    create_future = Unawaited
 
     def __init__(self) -> None:
         self._functions: deque[Callable[[], None]] = deque()
@@ -204,7 +214,7 @@ class Bench:
         self.said: list[str] = []
         self.voice = NamedPipe(folder / f"voice-{id(self)}")
         self.gate = NamedPipe(folder / f"gate-{id(self)}")
-        self.settled: dict[int, list[Outcome | DeadLettered]] = {}
+        self.settled = self.events.outcomes
         self.blobs: dict[int, bytes] = {}
         options = PoolOptions(workers, redeliver_times, intensity, 30.0, **limits)
         wanted = ServerSpec((), tuple(preload), (), config or WorkerConfig(0, (), None))
@@ -246,13 +256,11 @@ class Bench:
     def submit(self, *works: Any, needs: tuple[int, ...] = (), key: Any = None) -> list[int]:
         ids = []
         for one in works:
-            heard: list[Outcome | DeadLettered] = []
             data = pickle.dumps(one)
             frame = Large([data]) if len(data) >= LARGE else data  # as the codec has it
-            parcel = Parcel((frame, needs, ()), (), len(frame))
-            task_id = self.pool.submit(0, parcel, heard.append, key)
-            self.settled[task_id] = heard
-            ids.append(task_id)
+            task = self.pool.submit(0, frame, needs, (), len(frame), key)
+            self.settled[task.id] = []
+            ids.append(task.id)
         return ids
 
     def run(self, *works: Any) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from scrapy_mpworkers.pool.task_queue import Entry, TaskQueue
+from typing import Any, cast
+
+from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
 
 
-def task(number: int, size: int = 0) -> Entry:
-    return Entry(number, (number, 0, b"", ()), (), lambda outcome: None, size, 0.0)
+def task(number: int, size: int = 0) -> Task:
+    return Task(number, (number, 0, b"", ()), (), cast(Any, None), size, 0.0)
 
 
 def ledger_of(count: int) -> TaskQueue:
@@ -16,7 +18,7 @@ def ledger_of(count: int) -> TaskQueue:
     return task_queue
 
 
-def ids(entries: list[Entry]) -> list[int]:
+def ids(entries: list[Task]) -> list[int]:
     return [entry.id for entry in entries]
 
 
@@ -71,11 +73,11 @@ class TestLedger:
         task_queue.lease("a", 3, 0.0)
         task_queue.lose("a", charged=1, deaths_allowed=2)
 
-        assert (task_queue.waiting, task_queue.alone, task_queue.pending) == (2, 1, 3)
-        assert ids(task_queue.lease_alone("b", 0.0)) == [1]
-        assert task_queue.not_alone(["a", "b"]) == ["a"]
+        assert (task_queue.waiting, task_queue.quarantined, task_queue.pending) == (2, 1, 3)
+        assert ids(task_queue.lease_quarantined("b", 0.0)) == [1]
+        assert list(task_queue.look(["a", "b"])[1]) == ["a"]
         assert ids(task_queue.lease("c", 3, 0.0)) == [0, 2]
-        assert task_queue.not_alone(["c"]) == ["c"]
+        assert list(task_queue.look(["c"])[1]) == ["c"]
 
     def test_attempts_count_every_lease(self) -> None:
         task_queue = ledger_of(1)
@@ -92,7 +94,7 @@ class TestLedger:
         task_queue.lease("a", 1, 0.0)
         for _ in range(2):
             assert task_queue.lose("a", charged=0, deaths_allowed=2).given_up is None
-            task_queue.lease_alone("a", 0.0)
+            task_queue.lease_quarantined("a", 0.0)
         given_up = task_queue.lose("a", charged=0, deaths_allowed=2).given_up
 
         assert given_up is not None
@@ -108,13 +110,13 @@ class TestLedger:
 
         assert (lost.redelivered, lost.given_up) == (4, None)
         assert [entry.deaths for entry in entries] == [0, 1, 1, 0, 0]
-        assert (task_queue.waiting, task_queue.alone) == (2, 2)
+        assert (task_queue.waiting, task_queue.quarantined) == (2, 2)
 
     def test_a_suspect_is_given_up_when_it_was_alone(self) -> None:
         task_queue = ledger_of(1)
         task_queue.lease("a", 1, 0.0)
         assert task_queue.lose("a", charged=None, deaths_allowed=0, begun=0).given_up is None
-        task_queue.lease_alone("a", 0.0)
+        task_queue.lease_quarantined("a", 0.0)
 
         given_up = task_queue.lose("a", charged=None, deaths_allowed=0, begun=0).given_up
 
@@ -128,7 +130,7 @@ class TestLedger:
 
         lost = task_queue.lose("a", charged=None, deaths_allowed=0, begun=1)
 
-        assert (lost.redelivered, task_queue.alone) == (1, 0)
+        assert (lost.redelivered, task_queue.quarantined) == (1, 0)
 
     def test_a_charge_for_a_task_that_has_settled_is_no_charge(self) -> None:
         task_queue = ledger_of(2)
@@ -166,13 +168,13 @@ class TestTogether:
         lost = task_queue.lose("a", charged=0, deaths_allowed=0)
 
         assert (lost.redelivered, lost.given_up) == (3, None)
-        assert (task_queue.waiting, task_queue.alone) == (2, 3)
-        assert ids(task_queue.lease_alone("b", 0.0)) == [0]
+        assert (task_queue.waiting, task_queue.quarantined) == (2, 3)
+        assert ids(task_queue.lease_quarantined("b", 0.0)) == [0]
 
     def test_alone_a_task_is_blamed_itself(self) -> None:
         task_queue = self.task_queue()
         task_queue.lose("a", charged=0, deaths_allowed=0)
-        task_queue.lease_alone("b", 0.0)
+        task_queue.lease_quarantined("b", 0.0)
 
         given_up = task_queue.lose("b", charged=0, deaths_allowed=0).given_up
 
@@ -184,7 +186,7 @@ class TestTogether:
 
         task_queue.lose("a", charged=None, deaths_allowed=0)
 
-        assert (task_queue.waiting, task_queue.alone) == (5, 0)
+        assert (task_queue.waiting, task_queue.quarantined) == (5, 0)
 
 
 class TestInOrder:
@@ -195,10 +197,10 @@ class TestInOrder:
         task_queue.lease("a", 4, 0.0)
         task_queue.lose("a", charged=2, deaths_allowed=2)
 
-        assert (task_queue.waiting, task_queue.alone) == (2, 0)
+        assert (task_queue.waiting, task_queue.quarantined) == (2, 0)
         assert ids(task_queue.lease("b", 9, 0.0)) == [0, 1]
-        assert (task_queue.waiting, task_queue.alone) == (0, 1)
-        assert ids(task_queue.lease_alone("b", 0.0)) == [2]
+        assert (task_queue.waiting, task_queue.quarantined) == (0, 1)
+        assert ids(task_queue.lease_quarantined("b", 0.0)) == [2]
         assert ids(task_queue.lease("b", 9, 0.0)) == [3, 4]
 
     def test_tasks_in_line_that_travel_alone_can_be_withdrawn_or_given_up(self) -> None:
@@ -208,14 +210,14 @@ class TestInOrder:
         task_queue.lease("a", 2, 0.0)
         task_queue.lose("a", charged=1, deaths_allowed=2)
 
-        assert (task_queue.waiting, task_queue.alone) == (1, 0)
+        assert (task_queue.waiting, task_queue.quarantined) == (1, 0)
         assert task_queue.withdraw(1) is not None
-        assert (task_queue.waiting, task_queue.alone) == (2, 0)
+        assert (task_queue.waiting, task_queue.quarantined) == (2, 0)
         task_queue.lease("b", 1, 0.0)
         task_queue.lose("b", charged=0, deaths_allowed=2)
-        assert task_queue.alone == 1
+        assert task_queue.quarantined == 1
         assert ids(task_queue.clear()) == [0, 2]
-        assert (task_queue.waiting, task_queue.alone) == (0, 0)
+        assert (task_queue.waiting, task_queue.quarantined) == (0, 0)
 
     def test_leases_of_another_handle_are_known(self) -> None:
         task_queue = ledger_of(1)

@@ -37,17 +37,17 @@ def test_the_rest_waits_for_company(make_bench, method):
 
 
 @rotated()
-def test_flush_and_hurry_send_what_waits(make_bench, method):
+def test_flush_and_stop_batching_send_what_waits(make_bench, method):
     bench = make_bench(method, workers=1, together=Together(10, NEVER)).start()
 
     flushed = bench.submit(Company(), Company())
     bench.pool.flush()
     bench.until_settled(flushed)
-    bench.pool.hurry()
-    hurried = bench.submit(Company(), Company(), Company())
-    bench.until_settled(hurried)
+    bench.pool.stop_batching()
+    unbatched = bench.submit(Company(), Company(), Company())
+    bench.until_settled(unbatched)
 
-    assert [bench.result(n) for n in (*flushed, *hurried)] == [2, 2, 3, 3, 3]
+    assert [bench.result(n) for n in (*flushed, *unbatched)] == [2, 2, 3, 3, 3]
 
 
 @rotated()

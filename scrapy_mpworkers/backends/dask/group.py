@@ -19,11 +19,10 @@ from scrapy_mpworkers.backends.dask.timeouts import RemoteLimit
 from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
 from scrapy_mpworkers.errors import PoolBroken, exit_label
 from scrapy_mpworkers.pool.executor import PoolExecutor
-from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions, WorkerHandle
+from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.openings import RETRY_SECONDS
 from scrapy_mpworkers.pool.restarts import RestartIntensity
-from scrapy_mpworkers.pool.task_queue import Entry
 from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 
 logger = logging.getLogger(__name__)
@@ -69,6 +68,7 @@ class DaskWorkerGroup:
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
         self._executor = executor
+        self._limit = RemoteLimit(executor, self._loop)
         logger.info("Connecting to %s…", self._connection.where)
         self._connection.subscribe(self, self._loop)
         self._loop.call_later(BOOT_SECONDS, self._look_for_handles)
@@ -104,17 +104,9 @@ class DaskWorkerGroup:
         """Whether others keep all workers from the crawl: here are none."""
         return False
 
-    def watch_stuck(self) -> None:
-        """Nothing: a scheduler removes workers that it does not hear."""
-
-    def time_limit(
-        self,
-        leases: Callable[[WorkerHandle], Iterator[Entry]],
-        entry: Callable[[WorkerHandle, int], Entry | None],
-    ) -> RemoteLimit:
-        """What ends a worker whose task takes too long."""
-        self._limit = RemoteLimit(leases, entry, self._loop.call_later)
-        return self._limit
+    def watch(self, crawl: int, handle: DaskHandle) -> None:
+        """Watch a worker that has got tasks. A stuck one is not heard: the scheduler removes it."""
+        self._limit.watch(handle)
 
     # What the connection tells: see ConnectionEvents
 
@@ -176,7 +168,7 @@ class DaskWorkerGroup:
         executor = self._executor
         if isinstance(report, Outcomes):
             self._restarts.progress()
-            executor.took(handle, report.outcomes, size)
+            executor.on_outcomes(handle, report, size)
         elif isinstance(report, Opened):
             handle.open_for.add(report.crawl)
             self._has_opened = True
@@ -255,7 +247,7 @@ class DaskWorkerGroup:
         if not explained:
             self._executor.metrics.deaths[exit_label(None)] += 1
         is_blamed = handle.is_silent or (not explained and opened)
-        oldest = self._executor.oldest_lease(handle) if is_blamed else None
+        oldest = next(self._executor.leases(handle), None) if is_blamed else None
         blamed = None if oldest is None else oldest.id
         self._executor.handle_lost(handle, Death(None, "is lost", blamed))
         is_fruitless = not handle.settled and (bool(why) or not explained)

@@ -9,12 +9,12 @@ speak for the time of a task is at one that takes too long.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from time import monotonic
 
 from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
-from scrapy_mpworkers.pool.interface import WorkerHandle
-from scrapy_mpworkers.pool.task_queue import Entry
+from scrapy_mpworkers.pool.executor import PoolExecutor
+from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.timeouts import end_overdue
 
 logger = logging.getLogger(__name__)
@@ -27,33 +27,24 @@ class RemoteLimit:
     """Pings a worker whose oldest message takes longer than one task may.
 
     Args:
-        leases: the unsettled entries that a worker holds.
-        entry: one of them, by the id of its task.
-        call_later: calls a function in the crawl's thread after some seconds.
+        executor: whose tasks they are.
     """
 
-    def __init__(
-        self,
-        leases: Callable[[WorkerHandle], Iterator[Entry]],
-        entry: Callable[[WorkerHandle, int], Entry | None],
-        call_later: Callable[[float, Callable[[], None]], None],
-    ) -> None:
-        self._leases = leases
-        self._entry = entry
-        self._call_later = call_later
+    def __init__(self, executor: PoolExecutor, loop: Loop) -> None:
+        self._executor = executor
+        self._loop = loop
         self._watched: set[DaskHandle] = set()
-        self.is_used = False  #: whether any task has had a limit
 
     def of(self, handle: WorkerHandle, task_ids: list[int]) -> dict[int, float]:
         """Return the limits of those tasks that have one."""
-        if not self.is_used:
+        if not self._executor.has_limits:
             return {}
-        entries = [self._entry(handle, task_id) for task_id in task_ids]
+        entries = [self._executor.task(handle, task_id) for task_id in task_ids]
         return {entry.id: entry.limit for entry in entries if entry is not None and entry.limit}
 
     def watch(self, handle: DaskHandle) -> None:
         """Watch a worker that has got work, until it has none any more."""
-        if self.is_used and handle not in self._watched:
+        if self._executor.has_limits and handle not in self._watched:
             self._watched.add(handle)
             self._look_in(handle, self._allowed(handle))
 
@@ -63,12 +54,12 @@ class RemoteLimit:
 
     def overdue(self, handle: DaskHandle, task_id: int) -> None:
         """Kill a worker that says that this task takes too long."""
-        entry = self._entry(handle, task_id)
+        entry = self._executor.task(handle, task_id)
         if entry is not None and not handle.killed:
             end_overdue(handle, entry)
 
     def _look_in(self, handle: DaskHandle, seconds: float) -> None:
-        self._call_later(seconds, lambda: self._look(handle))
+        self._loop.call_later(seconds, lambda: self._look(handle))
 
     def _look(self, handle: DaskHandle) -> None:
         self._watched.discard(handle)
@@ -105,7 +96,7 @@ class RemoteLimit:
         """Seconds for the longest task of the oldest message."""
         return max((entry.limit for entry in self._head(handle)), default=0.0) + _MARGIN
 
-    def _head(self, handle: DaskHandle) -> list[Entry]:
+    def _head(self, handle: DaskHandle) -> list[Task]:
         """The unsettled tasks of the oldest message."""
-        leases = list(self._leases(handle))
+        leases = list(self._executor.leases(handle))
         return [entry for entry in leases if entry.message is leases[0].message]

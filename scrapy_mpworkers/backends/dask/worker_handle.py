@@ -112,10 +112,12 @@ class DaskHandle:
         self.is_gone = True
         self._connection.release(self.thread, self.address)
 
-    def message_done(self) -> None:
-        """One message is over: its last task is settled."""
-        self._open -= 1
-        self.head_since = monotonic()
+    def tasks_settled(self, tasks: int, messages: int) -> None:
+        """Count *tasks* that it has settled, and *messages* whose last task is settled."""
+        self.settled += tasks
+        if messages:
+            self._open -= messages
+            self.head_since = monotonic()
 
     def kill_overdue(self, task_id: int) -> None:
         """End its worker, since this task takes longer than it may."""
