@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing import get_context, resource_tracker
@@ -60,3 +63,33 @@ def make_bench(tmp_path: Path, kept_by_multiprocessing: Any) -> Iterator[Any]:
     assert comes_true(lambda: not children()), children()
     assert comes_true(lambda: not own_threads()), own_threads()
     assert comes_true(lambda: len(open_fds()) <= len(fds)), open_fds().items() - fds.items()
+
+
+class Reaper:
+    """Waits for any child whenever one has ended, as simple init processes and some servers do."""
+
+    def __init__(self) -> None:
+        self.collected: list[int] = []
+        self._before = signal.signal(signal.SIGCHLD, self._collect)
+
+    def end(self) -> None:
+        signal.signal(signal.SIGCHLD, self._before)
+
+    def _collect(self, *_: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                self.collected.append(pid)
+
+
+@pytest.fixture
+def ignored():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.fixture
+def reaper():
+    reaper = Reaper()
+    yield reaper
+    reaper.end()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from .work import ForkChild, InTurn
+
 
 @dataclass(frozen=True)
 class KillsItself:
@@ -266,3 +268,19 @@ def _write(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def dies_beside_its_child(bench: Any) -> Exception:
+    """Let a worker kill itself whose forked child lives on; return how its task ended.
+
+    The child has copies of all that the worker had open: pipes do not tell of the death.
+    """
+    (poisonous,) = bench.submit(InTurn((ForkChild(bench.voice.path), KillsItself())))
+    (child,) = bench.until_said("child")
+    try:
+        bench.until_settled()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    error: Exception = bench.error(poisonous)
+    return error

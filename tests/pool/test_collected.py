@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
@@ -15,39 +14,8 @@ from scrapy_mpworkers.errors import WorkerDied
 from scrapy_mpworkers.pool import watcher
 
 from .harness import comes_true, every_method, quick
-from .saboteurs import KillsItself
-from .work import ForkChild, InTurn, Square
-
-
-class Reaper:
-    """Waits for any child whenever one has ended, as simple init processes and some servers do."""
-
-    def __init__(self) -> None:
-        self.collected: list[int] = []
-        self._before = signal.signal(signal.SIGCHLD, self._collect)
-
-    def end(self) -> None:
-        signal.signal(signal.SIGCHLD, self._before)
-
-    def _collect(self, *_: object) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                self.collected.append(pid)
-
-
-@pytest.fixture
-def ignored():
-    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGCHLD, before)
-
-
-@pytest.fixture
-def reaper():
-    reaper = Reaper()
-    yield reaper
-    reaper.end()
-
+from .saboteurs import KillsItself, dies_beside_its_child
+from .work import Square
 
 WAYS = [
     pytest.param("ignored", "fork"),
@@ -89,16 +57,7 @@ def test_worker_is_missed_where_the_system_has_no_handle_for_processes(
     monkeypatch.setattr(watcher, "_LOOK_AGAIN", 0.1)
     bench = make_bench(method, redeliver_times=0).start()
 
-    # The child has copies of all that the worker had open: pipes do not tell of the death.
-    (poisonous,) = bench.submit(InTurn((ForkChild(bench.voice.path), KillsItself())))
-    (child,) = bench.until_said("child")
-    try:
-        bench.until_settled()
-    finally:
-        if psutil.pid_exists(child):
-            os.kill(child, signal.SIGKILL)
-
-    assert isinstance(bench.error(poisonous), WorkerDied)
+    assert isinstance(dies_beside_its_child(bench), WorkerDied)
     assert bench.until_manned().run(Square(3)) == [9]
     bench.stop().assert_books()
 

@@ -8,7 +8,6 @@ import random
 import signal
 import threading
 
-import psutil
 import pytest
 
 from scrapy_mpworkers.errors import PoolBroken, WorkerDied
@@ -26,8 +25,9 @@ from .saboteurs import (
     RaisesAtBoot,
     ReturnsWhatDiesWhenPickled,
     Segfaults,
+    dies_beside_its_child,
 )
-from .work import Carry, Digest, FirstTime, ForkChild, InTurn, Square, StartSleep
+from .work import Carry, Digest, FirstTime, InTurn, Square, StartSleep
 
 DEADLY = {
     "killed": (KillsItself(), -signal.SIGKILL),
@@ -216,18 +216,9 @@ def test_subprocess_of_a_worker_dies_with_it(make_bench, method):
 
 @every_method
 def test_worker_is_missed_although_its_own_forked_child_lives_on(make_bench, method):
-    # The child has copies of all that the worker had open: pipes do not tell of the death.
     bench = make_bench(method, redeliver_times=0).start()
 
-    (poisonous,) = bench.submit(InTurn((ForkChild(bench.voice.path), KillsItself())))
-    (child,) = bench.until_said("child")
-    try:
-        bench.until_settled()
-    finally:
-        if psutil.pid_exists(child):
-            os.kill(child, signal.SIGKILL)
-
-    assert isinstance(bench.error(poisonous), WorkerDied)
+    assert isinstance(dies_beside_its_child(bench), WorkerDied)
 
 
 @rotated()

@@ -14,7 +14,7 @@ import pytest
 from system.differential.case import Case
 from system.differential.catalogue import CASES
 from system.differential.combos import MODES, Combo
-from system.differential.compare import broken_books, differences, unmet_expectations
+from system.differential.compare import faults
 from system.differential.launch import Recording, record
 from system.differential.runner import INLINE, OFFLOADED
 
@@ -101,12 +101,7 @@ def test_a_crawl_on_a_cluster_has_the_inline_outcome(
     if recording.problem:
         pytest.fail(recording.report([recording.problem]), pytrace=False)
 
-    inline, offloaded = recording.outcomes[INLINE], recording.outcomes[OFFLOADED]
-    found = [
-        *unmet_expectations(case, inline),
-        *broken_books(case, offloaded),
-        *differences(inline, offloaded, case.not_compared),
-    ]
+    found = faults(case, recording.outcomes[INLINE], recording.outcomes[OFFLOADED])
     found += [f"left behind: {one}" for one in recordings.all(protocol, mode)[1]]
 
     if found:

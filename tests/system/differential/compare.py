@@ -26,6 +26,15 @@ _ENDS = ("done", "dropped", "failed", "dead_lettered")
 Outcome = Mapping[str, Any]
 
 
+def faults(case: Case, inline: Outcome, offloaded: Outcome) -> list[str]:
+    """Return all that speaks against an offloaded crawl: nothing, if it is as the inline one."""
+    return [
+        *unmet_expectations(case, inline),
+        *broken_books(case, offloaded),
+        *differences(inline, offloaded, case.not_compared),
+    ]
+
+
 def differences(
     inline: Outcome, offloaded: Outcome, not_compared: Collection[str] = ()
 ) -> list[str]:

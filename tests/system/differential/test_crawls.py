@@ -11,7 +11,7 @@ import pytest
 from .case import Case
 from .catalogue import CASES
 from .combos import METHODS, MODES, Combo, combos_of, is_plain
-from .compare import broken_books, differences, unmet_expectations
+from .compare import faults
 from .conftest import Recordings
 from .runner import INLINE, OFFLOADED
 
@@ -34,12 +34,7 @@ def test_offloaded_crawl_has_the_inline_outcome(
     if recording.problem:
         pytest.fail(recording.report([recording.problem]), pytrace=False)
 
-    inline, offloaded = recording.outcomes[INLINE], recording.outcomes[OFFLOADED]
-    found = [
-        *unmet_expectations(case, inline),
-        *broken_books(case, offloaded),
-        *differences(inline, offloaded, case.not_compared),
-    ]
+    found = faults(case, recording.outcomes[INLINE], recording.outcomes[OFFLOADED])
 
     if found:
         pytest.fail(recording.report(found), pytrace=False)

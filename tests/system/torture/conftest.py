@@ -1,1 +1,7 @@
-from pool.conftest import kept_by_multiprocessing, make_bench, start_script  # noqa: F401 - fixtures
+from pool.conftest import (  # noqa: F401 - fixtures
+    ignored,
+    kept_by_multiprocessing,
+    make_bench,
+    reaper,
+    start_script,
+)

@@ -11,7 +11,6 @@ import pytest
 from pool import refusing
 from pool.harness import PRELOAD, every_method
 from pool.shortage import Forks, no_descriptors
-from pool.test_collected import ignored, reaper  # noqa: F401 - fixtures
 from pool.work import Square, TakeSeconds
 
 WORKERS = 4
