@@ -186,9 +186,6 @@ class Servers:
 
     def __init__(self) -> None:
         self._idle: list[ForkServer] = []  # the one that came last is at the end
-        self._begin()
-
-    def _begin(self) -> None:
         self._access = threading.Lock()  # pools give back from a thread of theirs
         self._at_exit: util.Finalize[Any] | None = None
 
@@ -239,7 +236,8 @@ class Servers:
         for server in self._idle:
             server.forget()
         self._idle.clear()
-        self._begin()  # whoever holds the lock is a thread of that process
+        self._access = threading.Lock()  # whoever holds the old one is a thread of that process
+        self._at_exit = None
 
     def _end_at_exit(self) -> None:
         # A child of multiprocessing starts without the finalizers of its parent.

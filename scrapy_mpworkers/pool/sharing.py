@@ -127,7 +127,7 @@ class Sharing:
 
     def _proceed(self, member: Member) -> None:
         member.leave_if_closed()
-        is_alive = bool(self._state.present)  # else it ends soon, and all its figures count
+        is_alive = bool(self._state.present)  # else it ends soon, and all its metrics count
         if is_alive and not any(handle.crawls.has(member.crawl) for handle in self._state.handles):
             self._state.leaving.pop(member.crawl, None)
 

@@ -143,15 +143,6 @@ class Forking:
         self._selector.register(self._deaths, selectors.EVENT_READ, self._collect)
         if self._parent >= 0:
             self._selector.register(self._parent, selectors.EVENT_READ, self._end)
-        self._hear_of_deaths()
-
-    def run(self) -> NoReturn:
-        """Serve until the parent has closed its end of the socket, or is dead."""
-        while True:
-            for key, _ in self._selector.select():
-                key.data()
-
-    def _hear_of_deaths(self) -> None:
         for fd in (self._deaths, self._deaths_w):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._deaths_w)
@@ -160,6 +151,12 @@ class Forking:
         self._handler = signal.signal(signal.SIGCHLD, lambda *_: None)
         self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         self._collect()
+
+    def run(self) -> NoReturn:
+        """Serve until the parent has closed its end of the socket, or is dead."""
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
 
     def _answer(self) -> None:
         count, fds, *_ = socket.recv_fds(self._requests, 1, _MOST_FDS)

@@ -57,7 +57,7 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Future[Any]:
         """Call *func* in another thread as asyncio does, and count the calls under way."""
         future = super().run_in_executor(executor, func, *args)
-        self._watchful.calls += 1
+        self._watchful.call_begun()
         future.add_done_callback(self._watchful.call_done)
         return future
 
@@ -100,6 +100,9 @@ class _WatchfulSelector(selectors.DefaultSelector):
 
     def watch(self, task: asyncio.Task[Any] | None) -> None:
         self._task, self.found_stuck = task, False
+
+    def call_begun(self) -> None:
+        self.calls += 1
 
     def call_done(self, future: asyncio.Future[Any]) -> None:
         self.calls -= 1
