@@ -1,4 +1,4 @@
-"""What a crawl has workers for: the hops of its items, and functions to call."""
+"""The extension has the workers of a crawl, for the hops of its items and for functions to call."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class WorkerExtension:
 
     @property
     def has_hops(self) -> bool:
-        """Whether any pipeline is offloaded."""
+        """Return whether any pipeline is offloaded."""
         return bool(self._hops)
 
     async def ensure_started(self) -> None:
@@ -97,7 +97,7 @@ class WorkerExtension:
 
     @property
     def router(self) -> Router:
-        """What takes items through the pipelines of a route, in workers that have been started."""
+        """The router of the crawl, whose workers have been started."""
         assert self._router is not None
         return self._router
 

@@ -35,7 +35,7 @@ class WorkerSpiderMiddleware:
         return cls(extension)
 
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """What an earlier run has kept, then *start*, no faster than items are processed."""
+        """Yield items that an earlier run has kept, then *start*, no faster than they are done."""
         kept = self._extension.persistence
         try:
             async for item in self._extension.resumed():

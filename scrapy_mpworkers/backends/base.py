@@ -40,7 +40,7 @@ class LevelPlan(NamedTuple):
         return [entry for hop in self.hops for entry in hop.entries]
 
     def options(self, **changes: Any) -> PoolOptions:
-        """What its pool is made of; *changes*: what the backend knows better."""
+        """Return sizes and limits of its pool, with the *changes* that the backend knows better."""
         level, pool = self.settings, self.settings.pool
         together = Together(level.batch_size, level.batch_seconds) if level.batch_size else None
         given: dict[str, Any] = {
@@ -69,7 +69,7 @@ def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPl
 
 
 class Backend(Protocol):
-    """What has the workers of one crawl.
+    """Has the workers of one crawl.
 
     ``cpus``: that they can use.
     """
@@ -112,7 +112,7 @@ def find_backend(name: str) -> MakeBackend:
 
 def warm_up(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
     """A crawl will start, and Scrapy has hardly begun to build it: let its backend begin what takes
-    long, if it has a function for that, ``foresee(options, plans, spidercls)``."""
+    long, if it has a function for that, ``warm_up(options, plans, spidercls)``."""
     plans, _ = plans_of(options, hops)
     if any(plan.hops and plan.settings.pool.workers for plan in plans):
         begin = getattr(find_backend(options.backend), "warm_up", None)
@@ -123,7 +123,7 @@ def warm_up(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider
 def setup_maker(
     make_state: Callable[[], Frame], codec: ParentCodec, factory: str = IN_OUR_PROCESS
 ) -> Callable[[int], OpenCrawl]:
-    """What makes the Setup of a crawl that has a number in its pool.
+    """Return a function that makes the OpenCrawl of a crawl, which has a number in its pool.
 
     Args:
         make_state: the crawl as it is at the moment.

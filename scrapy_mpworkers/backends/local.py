@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class WorkerSpec(NamedTuple):
-    """What a level has for workers. Crawls with equal ``method``, ``options`` and config can
+    """The workers of a level. Crawls with equal ``method``, ``options`` and config can
     have the same ones."""
 
     method: str
@@ -48,7 +48,7 @@ class WorkerSpec(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What must be equal where workers are shared."""
+    """All of this must be equal where workers are shared."""
 
     method: str
     options: PoolOptions
@@ -68,7 +68,7 @@ class LocalBackend:
     def __init__(
         self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
     ) -> None:
-        self._mannings = _mannings(options, plans, crawler.spidercls)
+        self._specs = _specs_of(options, plans, crawler.spidercls)
         self._plans = plans
 
     @staticmethod
@@ -77,11 +77,11 @@ class LocalBackend:
     ) -> None:
         """Launch fork servers: they import Scrapy and the pipelines while Scrapy's process imports
         the rest of this package, and builds the crawl."""
-        _prepare(_mannings(options, plans, spidercls), plans)
+        _prepare(_specs_of(options, plans, spidercls), plans)
 
     def prepare(self) -> None:
-        """The same, unless it has been foreseen."""
-        _prepare(self._mannings, self._plans)
+        """Launch fork servers, unless :meth:`warm_up` has done so."""
+        _prepare(self._specs, self._plans)
 
     def pool(
         self,
@@ -94,41 +94,41 @@ class LocalBackend:
         """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
         from scrapy_mpworkers.pool.executor import PoolExecutor
 
-        manning = self._mannings[number]
+        spec = self._specs[number]
         make_setup = setup_maker(make_state, codec)
         blobs = codec.definitions.blobs
-        find = partial(_find_pool, manning)
-        return PoolExecutor(find, manning.options, make_setup, blobs, events, loop)
+        find = partial(_find_pool, spec)
+        return PoolExecutor(find, spec.options, make_setup, blobs, events, loop)
 
 
-def _mannings(
+def _specs_of(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
 ) -> list[WorkerSpec]:
     # Of those that will be there: calls seldom have workers of their own.
     listed = sum(level.pool.workers for level in options.levels)
     everybody = listed or options.pool.workers
     prelude = prelude_of(options.initializer)
-    return [manning(options.start_method, plan, spidercls, everybody, prelude) for plan in plans]
+    return [spec_of(options.start_method, plan, spidercls, everybody, prelude) for plan in plans]
 
 
-def _prepare(mannings: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
+def _prepare(specs: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
     """Let fork servers import what the hops' workers need, where none are at work that can be
     shared."""
     shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
     servers.prepare(
         [
             one.wanted
-            for one, plan in zip(mannings, plans, strict=True)
+            for one, plan in zip(specs, plans, strict=True)
             if plan.settings.pool.workers and plan.hops
             if one.method == "forkserver" and _key(one) not in shared
         ]
     )
 
 
-def manning(
+def spec_of(
     method: str, plan: LevelPlan, spidercls: type, everybody: int, prelude: Prelude
 ) -> WorkerSpec:
-    """What a level has for workers.
+    """Return how the workers of a level are made.
 
     Args:
         method: the start method.
@@ -149,28 +149,28 @@ def manning(
     return WorkerSpec(method, plan.options(), ServerSpec(OWN, preload, also, config))
 
 
-def _find_pool(manning: WorkerSpec) -> LocalWorkerGroup:
+def _find_pool(spec: WorkerSpec) -> LocalWorkerGroup:
     from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 
     loop = current_loop()  # not the crawl's, which ends with it
-    place = _key(manning), loop.native
-    pool = _at_work.get(place)
+    key = _key(spec), loop.native
+    pool = _at_work.get(key)
     if pool is not None and not pool.is_ending:
         return pool
 
     def ended() -> None:
         loop.close()
-        if _at_work.get(place) is new:
-            del _at_work[place]
+        if _at_work.get(key) is new:
+            del _at_work[key]
 
     for of_dead_loop in [one for one in _at_work if is_closed(one[1])]:
         # Its crawl was torn down in the middle of its stop.
         _at_work.pop(of_dead_loop).abandon()
-    new = LocalWorkerGroup(manning.options, Processes(manning.method, manning.wanted), loop, ended)
-    _at_work[place] = new
+    new = LocalWorkerGroup(spec.options, Processes(spec.method, spec.wanted), loop, ended)
+    _at_work[key] = new
     return new
 
 
-def _key(manning: WorkerSpec) -> _Key:
-    config = manning.wanted.config
-    return _Key(manning.method, manning.options, config, frozenset(os.environ.items()))
+def _key(spec: WorkerSpec) -> _Key:
+    config = spec.wanted.config
+    return _Key(spec.method, spec.options, config, frozenset(os.environ.items()))

@@ -1,4 +1,4 @@
-"""What workers run and import before they have anything to do."""
+"""Finds out what workers run and import before they have anything to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = ("scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer")
 
 
 def prelude_of(initializer: str | None) -> Prelude:
-    """What workers of this process's crawls run before the pipelines."""
+    """Return what workers of this process's crawls run before the pipelines."""
     return Prelude(imported_settings_module(), initializer)
 
 
@@ -43,11 +43,11 @@ def settings_module_to_import_again(options: WorkerSettings, hops: Sequence[Hop]
 def modules_to_preload(
     entries: Iterable[Entry], spidercls: type, prelude: Prelude
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the fork server imports of the user's, once for all workers: what the pipelines need,
-    and what the spider needs.
+    """Return what the fork server imports once for all workers: modules of the pipelines, and that
+    of the spider.
 
-    Nothing, if an initializer must run before that. It runs in workers alone, for it may start
-    threads or connect to something.
+    There are none if an initializer must run before that, which runs in workers alone, for it may
+    start threads or connect to something.
     """
     if prelude.initializer is not None:
         return (), ()

@@ -1,4 +1,4 @@
-"""What workers are told of a crawl: settings, spider, stats, pipelines, log levels.
+"""Workers are told of a crawl its settings, spider, stats, pipelines and log levels.
 
 Each part is pickled by itself, so that one which cannot be pickled keeps no other at home.
 """
@@ -67,7 +67,7 @@ class CrawlContext:
         self._settings: dict[str, tuple[Carried, int]] | None = None
 
     def state(self, level: int) -> Frame:
-        """The payload of a Setup for a worker of *level*, as things stand now.
+        """Return what a worker of *level* is told when it opens the crawl, as things stand now.
 
         Raises:
             UnpicklableError: a pipeline or a key function cannot cross.
@@ -148,7 +148,7 @@ def _least_taken(logger: logging.Logger, without: int = sys.maxsize) -> int:
 
 
 class Carrier:
-    """Pickles the parts of a crawl's Setups.
+    """Pickles the parts of what workers are told of a crawl.
 
     ``needs``: the definitions that their frames refer to.
     """

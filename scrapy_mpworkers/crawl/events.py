@@ -1,4 +1,4 @@
-"""What workers do beside their items, and tell of themselves, happens in Scrapy's process."""
+"""Side effects of items, and the news of workers, take place in Scrapy's process."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class EffectsSink:
 
 
 class CrawlEvents(PoolEvents):
-    """What the workers of one level tell of themselves becomes logs, stats and errors of the crawl.
+    """Turns the news of one level's workers into logs, stats and errors of the crawl.
 
     Args:
         effects: takes what they have done beside their items.

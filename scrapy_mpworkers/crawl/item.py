@@ -1,4 +1,4 @@
-"""An item at the wall, on Scrapy's side: what is shipped, and what the hops make of it."""
+"""A shipped item knows how it was pickled, and what the hops have made of it so far."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ShippedItem(Snapshot):
 
     @property
     def must_be_opened(self) -> bool:
-        """Whether no other worker could load what the last hop has made of it."""
+        """Return whether no other worker could load what the last hop has made of it."""
         return bool(self.results) and is_for_home(self.results[-1])
 
     def returned(self) -> Any:

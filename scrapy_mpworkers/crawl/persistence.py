@@ -1,4 +1,4 @@
-"""What outlives the process: the dead letters, and the journal of what is pending."""
+"""Dead letters and the journal of pending items outlive the process; here items meet them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Persistence:
 
     @property
     def has_journal(self) -> bool:
-        """Whether items are kept while they are at a hop."""
+        """Return whether items are kept while they are at a hop."""
         return self._journal is not None
 
     def take(self, hop: Hop, shipped: ShippedItem, kept: StoredItem | None) -> JournaledTask | None:
@@ -130,7 +130,7 @@ class Persistence:
             self._log(letter)
 
     def has_buried(self, error: BaseException) -> bool:
-        """Whether there is a dead letter with this very *error*."""
+        """Return whether there is a dead letter with this very *error*."""
         # Not by "in", which asks for the hash of exceptions: those of dataclasses have none.
         return any(error is buried for buried in self._buried)
 

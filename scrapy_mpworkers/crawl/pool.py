@@ -84,7 +84,7 @@ class Backpressure:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more item would be let in at once."""
+        """Return whether one more item would be let in at once."""
         return not self._waiting and self._has_room(0)
 
     async def wait_for_room(self) -> None:

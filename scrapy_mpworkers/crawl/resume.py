@@ -25,10 +25,10 @@ class StoredItem:
     frame: StoredFrame
 
     def ended(self, error: Exception | None) -> None:
-        """It has left the last pipeline, or raised there. Called at most once."""
+        """Note that it has left the last pipeline, or raised there. Called at most once."""
 
     def cannot_go_on(self, error: Exception) -> None:
-        """It never entered a pipeline."""
+        """Note that it never entered a pipeline."""
 
 
 class Resumed(NamedTuple):

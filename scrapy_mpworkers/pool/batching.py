@@ -1,4 +1,4 @@
-"""How many tasks travel in one message, and to whom. Pure: no clock, no process.
+"""Decides how many tasks travel in one message, and to whom. Pure: no clock, no process.
 
 Either a message carries some milliseconds of work (:func:`plan`), or its tasks run as one and it is
 as full as the user wants it (:func:`plan_together`).
@@ -11,26 +11,32 @@ from math import ceil
 from typing import NamedTuple
 
 #: Seconds of work that one message should carry. A message costs about 100 µs on each side while
-#: the workers keep all caches busy; much more work in it would unbalance the lanes. (1 ms items on
+#: the workers keep all caches busy; much more work in it would unbalance them. (1 ms items on
 #: 2 cores: 0.88 of the ideal with 4 ms, 0.90 with 8 ms, 0.92 with 10 ms.)
 TARGET = 0.010
-#: The same for each lane of a pool, where that is more. One loop sends all messages and hears all
-#: reports: so it is not asked for more than 2,000 of each a second, however many lanes it has.
-TARGET_OF_A_LANE = 0.0005
+#: Seconds of work in a message for each worker of a pool, where that is more than TARGET. One loop
+#: sends all messages and hears all reports: so it is not asked for more than 2,000 of each a
+#: second, however many workers it has.
+TARGET_OF_A_WORKER = 0.0005
 #: Tasks in one message, at most.
 LARGEST = 64
 #: Bytes of frames in one message, unless a single one has more: to take and to give much at once
 #: would keep the crawl's loop from all else. (1 MB items: lag p99 48 ms without, 5 ms with it.)
 MOST_BYTES = 1 << 20
-#: Messages in a lane at once: the one that is worked on and one ahead, so that a worker never
+#: Messages at a worker at once: the one that is worked on and one ahead, so that a worker never
 #: waits for the parent between two.
 PREFETCH = 2
 
 
 class Pace(NamedTuple):
-    """How full messages are, and how many are under way: ``seconds`` of work that one carries at
-    least, ``largest``: tasks in it at most, ``ahead``: messages in a lane at once, ``bytes``: of
-    frames in one message, unless a single one has more."""
+    """Bounds messages, and how many are under way.
+
+    Attributes:
+        seconds: of work that one carries at least.
+        largest: tasks in it at most.
+        ahead: messages at a worker at once.
+        bytes: of frames in one message, unless a single one has more.
+    """
 
     seconds: float = TARGET
     largest: int = LARGEST
@@ -64,8 +70,8 @@ class ServiceTime:
 
 
 def target(handles: int, pace: Pace = NEAR) -> float:
-    """Seconds of work that one message of a pool with so many *lanes* should carry."""
-    return max(pace.seconds, TARGET_OF_A_LANE * handles)
+    """Seconds of work that one message of a pool with so many workers should carry."""
+    return max(pace.seconds, TARGET_OF_A_WORKER * handles)
 
 
 def batch_size(service: float | None, handles: int, pace: Pace = NEAR) -> int:
@@ -78,18 +84,18 @@ def batch_size(service: float | None, handles: int, pace: Pace = NEAR) -> int:
 def plan(
     waiting: int, loads: Sequence[int], service: float | None, pace: Pace = NEAR
 ) -> list[tuple[int, int]]:
-    """Share *waiting* tasks among lanes.
+    """Share *waiting* tasks among workers.
 
     Args:
-        waiting: tasks that no lane has yet.
-        loads: for each lane the messages that it already has.
+        waiting: tasks that no worker has yet.
+        loads: for each worker the messages that it already has.
         service: average seconds per task, ``None`` if unknown.
         pace: how full messages are, and how many are under way.
 
     Returns:
-        pairs (index of the lane, tasks for it), one message each. An idle lane comes before one
-        that would only get a message ahead, and no lane takes more than its share. The last tasks,
-        one for each lane, wait for whichever is idle first: none is stuck behind a long one then.
+        pairs (index of the worker, tasks for it), one message each. An idle one comes before one
+        that would only get a message ahead, and none takes more than its share. The last tasks,
+        one for each worker, wait for whichever is idle first: none is stuck behind a long one then.
     """
     now = list(loads)
     messages: list[tuple[int, int]] = []
@@ -109,11 +115,11 @@ def plan(
 def plan_together(
     waiting: int, loads: Sequence[int], size: int, rest_is_due: bool, pace: Pace = NEAR
 ) -> list[tuple[int, int]]:
-    """Share *waiting* tasks among lanes in messages of *size*.
+    """Share *waiting* tasks among workers in messages of *size*.
 
     Args:
         waiting, loads: as for :func:`plan`.
-        rest_is_due: whether what does not fill a message goes, too. Only to an idle lane: behind
+        rest_is_due: whether what does not fill a message goes, too. Only to an idle worker: behind
             another message it may as well wait for more.
         pace: how many are under way.
     """

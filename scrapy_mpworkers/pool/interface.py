@@ -1,4 +1,4 @@
-"""What a pool is given, what it needs of the event loop, and what it tells."""
+"""The pool and those around it know one another by the classes of this module."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """What a pool is made of.
+    """Sizes and limits of a pool.
 
     ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
     seconds; ``memory_limit``: bytes. These three limits are off at 0. ``keyed``: tasks with equal
@@ -131,7 +131,7 @@ class Workers(Protocol):
     def handles(self) -> Sequence[WorkerHandle]: ...
     @property
     def is_shared(self) -> bool:
-        """Whether other crawls have them, too."""
+        """Return whether other crawls have them, too."""
 
     def handles_for(self, crawl: int) -> Sequence[WorkerHandle]:
         """Return the workers that may get tasks of a crawl."""
@@ -154,7 +154,7 @@ class Death(NamedTuple):
 
 
 class PoolEvents:
-    """What a pool tells its owner. Every method may be overridden; effects are opaque bytes."""
+    """Is told by a pool what happens. Every method may be overridden; effects are opaque bytes."""
 
     def opened(self, effects: bytes | None, speaks: bool) -> None:
         """A worker has opened its consumers. Only the first one *speaks* for all."""
@@ -179,7 +179,7 @@ class PoolEvents:
 
 
 class Executor(ABC):
-    """Whatever has the tasks of a level done. All methods are called in the crawl's thread, and
+    """Has the tasks of a level done. All methods are called in the crawl's thread, and
     none of them waits.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What the pool counts and measures. Pure: times are passed in."""
+"""The pool counts and measures here. Pure: times are passed in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of durations."""
         return self._buckets.total() + len(self._new)
 
     @property
@@ -96,7 +96,7 @@ class WorkerTime:
 
 @dataclass
 class TaskCounts:
-    """How many tasks of one kind there were, and what became of them."""
+    """Counts the tasks of one kind, by what became of them."""
 
     submitted: int = 0
     settled: list[int] = field(

@@ -73,7 +73,7 @@ class Task:
 
     @property
     def attempts(self) -> int:
-        """How often it was leased."""
+        """The number of times that it was leased."""
         return self.returned + (self.message is not None)
 
     @property
@@ -114,7 +114,7 @@ class TaskQueue:
 
     @property
     def waiting(self) -> int:
-        """How many tasks may be leased together: no worker has them yet, none is quarantined."""
+        """The number of tasks that may be leased together: none is leased yet, none quarantined."""
         if not self._quarantined_in_line:
             return len(self._waiting)
         return next(number for number, task in enumerate(self._waiting) if task.quarantined)
@@ -126,7 +126,7 @@ class TaskQueue:
 
     @property
     def quarantined(self) -> int:
-        """How many quarantined tasks may be leased now."""
+        """The number of quarantined tasks that may be leased now."""
         if not self._in_order:
             return len(self._quarantine)
         return int(self._quarantined_in_line > 0 and self._waiting[0].quarantined)
