@@ -66,12 +66,11 @@ def inspect(cls: type) -> Report:
 
 
 def _inspect(cls: type) -> Report:
-    source = read_source(cls)
-    origins = Origins(source)
-    state = State(source, origins)
-    kinds = state.kinds | dict.fromkeys(committed_at_close(source, origins), Kind.BUFFER)
+    origins = Origins(read_source(cls))
+    state = State(origins)
+    kinds = state.kinds | dict.fromkeys(committed_at_close(origins), Kind.BUFFER)
     kinds |= kept_by_delegates(origins, state)
-    files = file_finding(source, origins, Kind.BUFFER in state.kinds.values())
+    files = file_finding(origins, Kind.BUFFER in state.kinds.values())
     held = set() if files is None else set(files.names)
     findings = [
         Finding(kind, names)
@@ -79,7 +78,7 @@ def _inspect(cls: type) -> Report:
         if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
     # What is held back goes out by the batch.
-    waits = None if Kind.BUFFER in kinds.values() else waiting(source, origins)
+    waits = None if Kind.BUFFER in kinds.values() else waiting(origins)
     findings += [one for one in (files, waits) if one is not None]
     return Report(
         cls,
@@ -87,5 +86,5 @@ def _inspect(cls: type) -> Report:
         frozenset(state.changed | held),
         capabilities(origins),
         failures(origins),
-        tuple(source.unread),
+        tuple(origins.source.unread),
     )

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import SPIDER, Origins
 from scrapy_mpworkers.lint.project import is_a, is_same_project
-from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import assigned_names, find
 
 #: Methods of all that is closed at the end.
@@ -107,10 +106,10 @@ class Access(NamedTuple):
         return self.kind is AccessKind.CLEAR or is_bound
 
 
-def accesses(functions: Iterable[Function], source: Source, origins: Origins) -> Iterator[Access]:
+def accesses(functions: Iterable[Function], origins: Origins) -> Iterator[Access]:
     """Yield every use of a target in *functions*."""
     for function in functions:
-        finder = _Finder(function, source, origins)
+        finder = _Finder(function, origins)
         for node in function.nodes:
             target = finder.target(node)
             if target is not None and not finder.is_alias(node):
@@ -118,9 +117,8 @@ def accesses(functions: Iterable[Function], source: Source, origins: Origins) ->
 
 
 class _Finder:
-    def __init__(self, function: Function, source: Source, origins: Origins) -> None:
+    def __init__(self, function: Function, origins: Origins) -> None:
         self._function = function
-        self._source = source
         self._origins = origins
         kinds = (ast.List, ast.Set, ast.Dict, ast.Call)
         self._defaults = {n for n, one in function.defaults.items() if isinstance(one, kinds)}
@@ -199,8 +197,8 @@ class _Finder:
         return access._replace(kind=kind, top=top, key=key, value=value, method=member.attr)
 
     def _outliving(self, node: ast.AST) -> str | None:
-        if isinstance(node, ast.Attribute) and self._source.is_own(node.value, self._function):
-            return None if node.attr in self._source.methods else f"self.{node.attr}"
+        if isinstance(node, ast.Attribute) and self._origins.is_own(node.value, self._function):
+            return None if node.attr in self._origins.source.methods else f"self.{node.attr}"
         if isinstance(node, ast.Attribute) and self._is_spider(node.value):
             return f"spider.{node.attr}"
         if isinstance(node, (ast.Attribute, ast.Name)) and _is_elsewhere(node, self._function):

@@ -44,7 +44,7 @@ class Origins:
     """Follows the values of one pipeline."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self.source = source
         self._met: dict[ast.AST, str | None] = {}  #: in the course of one question
 
     def of(self, node: ast.AST | None, function: Function, depth: int = _DEPTH) -> str | None:
@@ -71,7 +71,7 @@ class Origins:
 
     def is_own(self, node: ast.AST, function: Function) -> bool:
         """Return whether *node* stands for the pipeline or its class."""
-        return self._source.is_own(node, function)
+        return self.source.is_own(node, function)
 
     @cached_property
     def assignments(self) -> dict[str, list[Value]]:
@@ -82,14 +82,14 @@ class Origins:
                 for target, value in bindings(node):
                     for name, part in self._own_targets(target, value, function):
                         found.setdefault(name, []).append((part, function))
-        for name, (value, module) in self._source.class_values.items():
+        for name, (value, module) in self.source.class_values.items():
             found.setdefault(name, []).append((value, module.scope))
         return found
 
     @cached_property
     def functions(self) -> list[Function]:
         """List all methods that there are, and the functions that they use."""
-        return self._source.reachable(self._source.methods)
+        return self.source.reachable(self.source.methods)
 
     def _own_targets(
         self, target: ast.expr, value: ast.expr, function: Function
@@ -169,7 +169,7 @@ class Origins:
             base = self.of(node.value, function, depth)
             path = _more(base, f".{node.attr}")
             return _SAME.get(path or "", path)
-        method = self._source.method(node.attr)
+        method = self.source.method(node.attr)
         if method is not None and any("property" in one for one in method.decorators):
             return self._returned(method, depth)
         found = self.of_attribute(node.attr, depth)
@@ -179,7 +179,7 @@ class Origins:
 
     def _of_call(self, node: ast.Call, function: Function, depth: int) -> str | None:
         if isinstance(node.func, ast.Attribute) and self.is_own(node.func.value, function):
-            method = self._source.method(node.func.attr)
+            method = self.source.method(node.func.attr)
             if method is not None:
                 return self._returned(method, depth)
         helper = function.helper(node.func)
@@ -215,7 +215,7 @@ class Origins:
 
     def _makings(self) -> Iterator[tuple[ast.Call, Function]]:
         """Yield the calls of ``__init__``, by way of the class."""
-        for method in filter(None, map(self._source.method, _MAKERS)):
+        for method in filter(None, map(self.source.method, _MAKERS)):
             for node in find(method.nodes, ast.Call):
                 if self._makes_one(node, method):
                     yield node, method
@@ -226,7 +226,7 @@ class Origins:
         found: dict[ast.AST, list[tuple[ast.Call, Function]]] = {}
         for caller in self.functions:
             for node in find(caller.nodes, ast.Call):
-                for called in self._source.meant(node.func, caller):
+                for called in self.source.meant(node.func, caller):
                     found.setdefault(called.node, []).append((node, caller))
         return found
 

@@ -9,7 +9,7 @@ import re
 from scrapy_mpworkers.lint.dataflow import CRAWLER, SPIDER, Origins
 from scrapy_mpworkers.lint.findings import Finding, Kind
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.source import ITEM_METHODS, Source
+from scrapy_mpworkers.lint.source import ITEM_METHODS
 from scrapy_mpworkers.lint.syntax import find, text_of
 
 #: Methods of answers and connections that do not wait, or not for long.
@@ -17,11 +17,11 @@ _BESIDE = frozenset({"close", "cursor", "decode", "json", "raise_for_status", "r
 _AWAITING = (ast.Await, ast.AsyncWith, ast.AsyncFor)
 
 
-def waiting(source: Source, origins: Origins) -> Finding | None:
+def waiting(origins: Origins) -> Finding | None:
     """Find out whether items mostly wait: talk to the network and do nothing that costs more."""
     calls: dict[Kind, set[str]] = {Kind.WAITS: set(), Kind.STORES: set()}
     awaited = False
-    for function in source.reachable(ITEM_METHODS):
+    for function in origins.source.reachable(ITEM_METHODS):
         for call in find(function.nodes, ast.Call):
             origin = origins.of(call, function)
             kind = _kind(origin)

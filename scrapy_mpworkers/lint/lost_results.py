@@ -15,9 +15,7 @@ from scrapy_mpworkers.lint.syntax import FunctionNode, find
 _FILLING = frozenset({AccessKind.AUGMENT, AccessKind.COLLECT, AccessKind.STORE})
 
 
-def is_lost_result(
-    target: str, changes: Sequence[Access], source: Source, origins: Origins
-) -> bool:
+def is_lost_result(target: str, changes: Sequence[Access], origins: Origins) -> bool:
     """Return whether somebody else can read, inline, a target that the pipeline only fills."""
     access = changes[0]
     if any(one.kind not in _FILLING for one in changes):
@@ -25,17 +23,21 @@ def is_lost_result(
     if target.startswith("spider."):
         return access.kind is not AccessKind.AUGMENT  # of which the worker warns when it happens
     if target.startswith("self."):
-        return all(_is_of_class(one, source, origins) for one in changes)
+        return all(_is_of_class(one, origins) for one in changes)
     if target in access.function.parameters:  # the default of one
         return False
-    return not _is_read_by_others(target, access.function, source)
+    return not _is_read_by_others(target, access.function, origins.source)
 
 
-def _is_of_class(access: Access, source: Source, origins: Origins) -> bool:
+def _is_of_class(access: Access, origins: Origins) -> bool:
     name = access.target[5:]
     assigned = origins.assignments.get(name, [])
     origin = origins.of_attribute(name) or ""
-    if name not in source.class_values or len(assigned) > 1 or origin.startswith(known().fields):
+    if (
+        name not in origins.source.class_values
+        or len(assigned) > 1
+        or origin.startswith(known().fields)
+    ):
         return False
     # self.n += 1 makes a number of the object; self.rows += [row] adds to the list of the class.
     return (

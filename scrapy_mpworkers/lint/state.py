@@ -14,7 +14,7 @@ from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.lost_results import is_lost_result
-from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source, read_source
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, read_source
 from scrapy_mpworkers.lint.syntax import mentions, names_in
 
 #: What is one number or text, and may be added to.
@@ -47,19 +47,17 @@ class State:
 
     def __init__(
         self,
-        source: Source,
         origins: Origins,
         at_item: Iterable[str] = ITEM_METHODS,
         at_close: Iterable[str] = CLOSE_METHODS,
     ) -> None:
-        self._source = source
         self._origins = origins
         self.kinds: dict[str, Kind] = {}
         self.changed: set[str] = set()
         by_target = attrgetter("target")
-        items = accesses(source.reachable(at_item), source, origins)
+        items = accesses(origins.source.reachable(at_item), origins)
         self.items = sorted(items, key=by_target)
-        self.closing = list(accesses(source.reachable(at_close), source, origins))
+        self.closing = list(accesses(origins.source.reachable(at_close), origins))
         for target, group in groupby(self.items, key=by_target):
             closing = [one for one in self.closing if self._is_of(target, one)]
             self._judge(target, list(group), closing)
@@ -73,7 +71,7 @@ class State:
         ]
         if any(access.method == "truncate" for access in items):
             return  # a buffer that is used again and again
-        if not changes or (not is_seen and begins_anew(items, self._source)):
+        if not changes or (not is_seen and begins_anew(items, self._origins.source)):
             return
         if is_built_as_a_whole(changes, items):
             return
@@ -86,7 +84,7 @@ class State:
                 self.kinds[target] = Kind.CACHE
         elif looks or is_seen or self._tells(target, changes, origin):
             self.kinds[target] = Kind.STATE
-        elif is_lost_result(target, changes, self._source, self._origins):
+        elif is_lost_result(target, changes, self._origins):
             self.kinds[target] = Kind.LOST
 
     def _tells(self, target: str, changes: Sequence[Access], origin: str | None) -> bool:
@@ -201,9 +199,9 @@ def kept_by_delegates(origins: Origins, state: State) -> dict[str, Kind]:
 
 
 def _kinds_in(cls: type, target: str, state: State) -> dict[str, Kind]:
-    source = read_source(cls)
+    origins = Origins(read_source(cls))
     at_item = {*_called(state.items, target), *_SILENT}
-    inner = State(source, Origins(source), at_item, _called(state.closing, target))
+    inner = State(origins, at_item, _called(state.closing, target))
     return {one: kind for one, kind in inner.kinds.items() if one.startswith("self.")}
 
 

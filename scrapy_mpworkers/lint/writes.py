@@ -11,7 +11,7 @@ from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Finding, Kind
 from scrapy_mpworkers.lint.known_modules import Opener, known
-from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS, Source
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
 from scrapy_mpworkers.lint.syntax import find, is_none, names_in
 
 #: ``wb``, ``a+``, ``w:gz``.
@@ -32,36 +32,36 @@ class _Opening(NamedTuple):
     function: Function
 
 
-def file_finding(source: Source, origins: Origins, has_buffer: bool) -> Finding | None:
+def file_finding(origins: Origins, has_buffer: bool) -> Finding | None:
     """Find the files that a pipeline writes and other workers write as well.
 
     Args:
         has_buffer: it holds items until it is closed; the file that they go to is part of that.
     """
-    openings = list(_shared(source, origins, has_buffer))
+    openings = list(_shared(origins, has_buffer))
     if not openings:
         return None
-    names = sorted({_name(one, source) for one in openings})
+    names = sorted({_name(one, origins) for one in openings})
     truncates = any("a" not in one.mode for one in openings)
     return Finding(Kind.FILE, tuple(names), truncates)
 
 
-def _shared(source: Source, origins: Origins, has_buffer: bool) -> Iterator[_Opening]:
-    at_item = source.reachable(ITEM_METHODS)
+def _shared(origins: Origins, has_buffer: bool) -> Iterator[_Opening]:
+    at_item = origins.source.reachable(ITEM_METHODS)
     nodes = {id(one.node) for one in at_item}
-    at_open = [one for one in source.reachable(OPEN_METHODS) if id(one.node) not in nodes]
+    at_open = [one for one in origins.source.reachable(OPEN_METHODS) if id(one.node) not in nodes]
     nodes |= {id(one.node) for one in at_open}
-    at_close = [one for one in source.reachable(CLOSE_METHODS) if id(one.node) not in nodes]
+    at_close = [one for one in origins.source.reachable(CLOSE_METHODS) if id(one.node) not in nodes]
     for opening in _openings(at_open, origins):
-        if not _is_own_of_process(opening, source, origins):
+        if not _is_own_of_process(opening, origins):
             yield opening
     for opening in _openings(at_item, origins):
-        is_kept = _kept_in(opening, source) is not None
-        is_shared = is_kept or "a" in opening.mode or not _names_item(opening, source)
-        if is_shared and not _is_own_of_process(opening, source, origins):
+        is_kept = _kept_in(opening, origins) is not None
+        is_shared = is_kept or "a" in opening.mode or not _names_item(opening)
+        if is_shared and not _is_own_of_process(opening, origins):
             yield opening
     for opening in () if has_buffer else _openings(at_close, origins):
-        if not _is_own_of_process(opening, source, origins):
+        if not _is_own_of_process(opening, origins):
             yield opening
 
 
@@ -129,7 +129,7 @@ def _argument(call: ast.Call, position: int | None, names: Collection[str]) -> a
     return call.args[position] if position is not None and position < len(call.args) else None
 
 
-def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> bool:
+def _is_own_of_process(opening: _Opening, origins: Origins) -> bool:
     function = opening.function
     wanted: list[tuple[ast.AST, Function]] = [(one, function) for one in opening.call.args]
     wanted.append((opening.call.func, function))
@@ -145,19 +145,19 @@ def _is_own_of_process(opening: _Opening, source: Source, origins: Origins) -> b
             seen.add(word)
             if isinstance(node, ast.Name):
                 wanted += [(value, function) for value in function.values.get(word, [])]
-            elif isinstance(node, ast.Attribute) and source.is_own(node.value, function):
+            elif isinstance(node, ast.Attribute) and origins.is_own(node.value, function):
                 wanted += origins.assignments.get(word, [])
     return False
 
 
-def _names_item(opening: _Opening, source: Source) -> bool:
+def _names_item(opening: _Opening) -> bool:
     """Return whether the name depends on what the method was given: each item has its file."""
     depending = opening.function.names_of_item(3)
     of_name = [opening.call.func, *opening.call.args[:1]]
     return any(names_in(node) & depending for node in of_name)
 
 
-def _kept_in(opening: _Opening, source: Source) -> str | None:
+def _kept_in(opening: _Opening, origins: Origins) -> str | None:
     """Return the attribute that holds the file, or what was made of it, directly or by a local."""
     function = opening.function
     locals_ = {name for name, values in function.values.items() if opening.call in _all(values)}
@@ -168,13 +168,13 @@ def _kept_in(opening: _Opening, source: Source) -> str | None:
         for target in targets if holds else ():
             while isinstance(target, ast.Subscript):
                 target = target.value
-            if isinstance(target, ast.Attribute) and source.is_own(target.value, function):
+            if isinstance(target, ast.Attribute) and origins.is_own(target.value, function):
                 return target.attr
     return None
 
 
-def _name(opening: _Opening, source: Source) -> str:
-    kept = _kept_in(opening, source)
+def _name(opening: _Opening, origins: Origins) -> str:
+    kept = _kept_in(opening, origins)
     return f"self.{kept}" if kept else ast.unparse(opening.call)
 
 
@@ -182,13 +182,13 @@ def _all(values: list[ast.expr]) -> list[ast.AST]:
     return [node for value in values for node in ast.walk(value)]
 
 
-def committed_at_close(source: Source, origins: Origins) -> set[str]:
+def committed_at_close(origins: Origins) -> set[str]:
     """Collect the attributes whose ``commit`` is called in ``close_spider``, and not before."""
-    at_item = source.reachable(ITEM_METHODS)
+    at_item = origins.source.reachable(ITEM_METHODS)
     calls = {name for name, _ in _calls(at_item, origins)}
-    if not calls & _WRITING or "commit" in calls or _commits_at_once(source):
+    if not calls & _WRITING or "commit" in calls or _commits_at_once(origins):
         return set()
-    at_close = _calls(source.reachable(CLOSE_METHODS), origins)
+    at_close = _calls(origins.source.reachable(CLOSE_METHODS), origins)
     return {f"self.{owner}" for name, owner in at_close if name == "commit" and owner}
 
 
@@ -202,8 +202,8 @@ def _calls(functions: list[Function], origins: Origins) -> Iterator[tuple[str, s
                 yield call.func.attr, owner.attr if is_own else ""  # type: ignore[attr-defined]
 
 
-def _commits_at_once(source: Source) -> bool:
-    functions = source.reachable([*OPEN_METHODS, *ITEM_METHODS])
+def _commits_at_once(origins: Origins) -> bool:
+    functions = origins.source.reachable([*OPEN_METHODS, *ITEM_METHODS])
     words = {
         getattr(node, "arg", None) or getattr(node, "attr", None)
         for function in functions
