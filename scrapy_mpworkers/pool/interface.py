@@ -95,33 +95,55 @@ class PoolOptions:
     blind: bool = False
 
 
-class WorkerHandle(Protocol):
+class WorkerHandle(ABC):
     """A worker as a crawl sees it, whatever it is.
 
+    Args:
+        name: what the workers of its pool are called.
+        place: which of the pool's slots it fills, from 0.
+        generation: how many workers have filled that before.
+
     Attributes:
-        place: the slot that it fills, from 0.
         known: numbers of the definitions that it has got.
+        settled: how many tasks it has settled.
         heard_at: when its last report came, ``time.monotonic()``.
         overdue: the task that it is killed for, as that takes too long.
     """
 
-    place: int
-    name: str
-    known: set[int]
-    heard_at: float
-    overdue: int | None
+    def __init__(self, name: str, place: int, generation: int) -> None:
+        self.place = place
+        self.name = f"{name}-{place + 1}" + (f".{generation}" if generation else "")
+        self.known: set[int] = set()
+        self.settled = 0
+        self.heard_at = 0.0
+        self.overdue: int | None = None
 
     @property
-    def title(self) -> str: ...
+    @abstractmethod
+    def title(self) -> str:
+        """Its name in the texts of errors and warnings."""
+
     @property
-    def open_messages(self) -> int: ...
-    def send(self, order: Batch, /) -> None:
+    @abstractmethod
+    def open_messages(self) -> int:
+        """How many messages are open, of all crawls."""
+
+    @property
+    def has_work(self) -> bool:
+        """Return whether a message is open."""
+        return self.open_messages > 0
+
+    @abstractmethod
+    def send(self, batch: Batch, /) -> None:
         """Send a message, without waiting."""
 
+    @abstractmethod
     def tasks_settled(self, tasks: int, messages: int) -> None:
         """Count *tasks* that it has settled, and *messages* whose last task is settled."""
 
-    def __hash__(self) -> int: ...
+    @abstractmethod
+    def kill_overdue(self, task_id: int) -> None:
+        """End it, since this task takes longer than it may."""
 
 
 class Workers(Protocol):

@@ -12,12 +12,11 @@ import logging
 import math
 import weakref
 from time import monotonic
-from typing import Protocol
 
 from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState
-from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.watcher import Watcher, while_it_lives
@@ -37,15 +36,7 @@ _LOOK_EVERY = 5.0
 _BLINK = 0.01
 
 
-class Killable(Protocol):
-    """A worker that can be ended from outside."""
-
-    @property
-    def title(self) -> str: ...
-    def kill_overdue(self, task_id: int) -> None: ...
-
-
-def end_overdue(handle: Killable, entry: Task) -> None:
+def end_overdue(handle: WorkerHandle, entry: Task) -> None:
     """End the worker of a task that takes longer than it may, and say so."""
     logger.warning(
         "%s %d takes longer than %g s%s; its worker %s is killed",

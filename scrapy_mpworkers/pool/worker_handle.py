@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from time import monotonic
 
+from scrapy_mpworkers.pool.interface import WorkerHandle
 from scrapy_mpworkers.pool.served_crawls import CrawlState, ServedCrawls
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.worker_process import Activity, WorkerProcess
@@ -43,39 +44,30 @@ class KilledFor(Enum):
     STOP = 5  #: the pool stops, or has no use for it
 
 
-class ProcessHandle:
+class ProcessHandle(WorkerHandle):
     """The worker of a slot, from before its start until it is discarded.
 
     Args:
-        name: what the workers of its pool are called.
-        place: which of the pool's slots it fills, from 0.
-        generation: how many workers have filled that before.
         replaces: the worker that is to retire as soon as this one is ready.
     """
 
     def __init__(
         self, name: str, place: int, generation: int, replaces: ProcessHandle | None = None
     ) -> None:
-        self.place = place
+        super().__init__(name, place, generation)
         self.replaces = replaces
-        self.name = f"{name}-{place + 1}" + (f".{generation}" if generation else "")
         self.pid: int | None = None
         self.state = WorkerState.STARTING
         self.departure = Departure.NONE
         self.killed_for = KilledFor.NONE
-        self.overdue: int | None = None  #: the task for whose time it was killed
         self.asked_at = monotonic()  #: when it was last told to open consumers
         self.allowed_at: float | None = None  #: when it was allowed to open its first ones
-        self.heard_at = 0.0  #: when its last report came, ``time.monotonic()``
-        self.settled = 0  #: tasks that it has settled
-        self.known: set[int] = set()  #: numbers of the definitions that it has got
         self.crawls = ServedCrawls()
         self._process: WorkerProcess | None = None
         self._is_withdrawn = False
 
     @property
     def title(self) -> str:
-        """Its name in the texts of errors and warnings."""
         return f"{self.name} (pid {self.pid})"
 
     @property
@@ -97,19 +89,13 @@ class ProcessHandle:
         self.process.commands.put(command)
 
     def tasks_settled(self, tasks: int, messages: int) -> None:
-        """Count *tasks* that it has settled, and *messages* whose last task is settled."""
         self.settled += tasks
         for _ in range(messages):
             self.process.commands.task_done()
 
     @property
     def open_messages(self) -> int:
-        """How many messages are open, of all crawls."""
         return self.process.commands.open_messages
-
-    @property
-    def has_work(self) -> bool:
-        return self.open_messages > 0
 
     def boot(self, setups: Sequence[OpenCrawl]) -> None:
         """Tell the worker of the crawls that there are."""
@@ -271,7 +257,6 @@ class ProcessHandle:
         self.kill(signum)
 
     def kill_overdue(self, task_id: int) -> None:
-        """End it, since this task takes longer than it may."""
         self.overdue = task_id
         self.kill_for(KilledFor.TIMEOUT)
 

@@ -16,13 +16,14 @@ from scrapy_mpworkers.backends.dask.assignment import next_assignment
 from scrapy_mpworkers.backends.dask.cluster import in_words
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.timeouts import RemoteLimit
-from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
+from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle, HandleState
 from scrapy_mpworkers.errors import PoolBroken, exit_label
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.openings import RETRY_SECONDS
 from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.worker_handle import KilledFor
 from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class DaskWorkerGroup:
         self._names = names
         self._loop = loop
         self._restarts = RestartIntensity(options.intensity, options.period)
+        self._limit = RemoteLimit(loop)
+        self._admitted: PoolExecutor | None = None
         self._handles: dict[str, DaskHandle] = {}  # by worker thread
         self._generations: Counter[int] = Counter()
         self._is_ending = False
@@ -65,10 +68,14 @@ class DaskWorkerGroup:
         """All workers."""
         return list(self._handles.values())
 
+    @property
+    def _executor(self) -> PoolExecutor:
+        assert self._admitted is not None, "no crawl has come yet"
+        return self._admitted
+
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
-        self._executor = executor
-        self._limit = RemoteLimit(executor, self._loop)
+        self._admitted = executor
         logger.info("Connecting to %s…", self._connection.where)
         self._connection.subscribe(self, self._loop)
         self._loop.call_later(BOOT_SECONDS, self._look_for_handles)
@@ -79,12 +86,10 @@ class DaskWorkerGroup:
         self._is_ending = True
         self._left = left
         for handle in self.handles:
-            if handle.closing:
-                continue
-            if handle.open_for:
-                handle.close()
-            else:
+            if not handle.has_opened:
                 self._let_go(handle)
+            elif not handle.is_closing:
+                handle.close()
         self._loop.call_later(timeout, self._leave_anyway)
         self._loop.call_soon(self._leave_if_empty)
 
@@ -92,16 +97,16 @@ class DaskWorkerGroup:
         """Do not wait for the consumers' close; kill the workers that are at work."""
         self._is_ending = True
         for handle in self.handles:
-            if handle.has_work and not handle.killed:
-                handle.kill_for_good()
+            if handle.has_work and not handle.is_killed:
+                handle.kill_for(KilledFor.STOP)
             self._let_go(handle)
 
     def handles_for(self, crawl: int) -> list[DaskHandle]:
         """Return the workers that may get work."""
-        return [handle for handle in self.handles if handle.open_for and not handle.closing]
+        return [handle for handle in self.handles if handle.state is HandleState.OPEN]
 
     def is_blocked(self, crawl: int) -> bool:
-        """Whether others keep all workers from the crawl: here are none."""
+        """Return whether other crawls keep all workers from this one: here are none."""
         return False
 
     def watch(self, crawl: int, handle: DaskHandle) -> None:
@@ -122,16 +127,16 @@ class DaskWorkerGroup:
 
     def worker_left(self, address: str, expected: bool) -> None:
         for handle in [handle for handle in self.handles if handle.address == address]:
-            if handle.closing and not expected and not handle.killed:
+            if handle.is_closing and not expected and not handle.is_killed:
                 logger.error(
                     "Worker %s is lost while it closed its pipelines: what they still held is lost",
                     handle.title,
                 )
-            elif not handle.closing:
+            elif not handle.is_closing:
                 how = "has left the cluster" if expected else "is lost"
                 log = logger.info if expected else logger.warning
                 log("Worker %s %s; its items go to others", handle.title, how)
-            self._lose(handle, expected or handle.killed)
+            self._lose(handle, expected or handle.is_killed)
 
     def lost(self, why: str) -> None:
         if self._is_ending and self.handles:
@@ -151,7 +156,7 @@ class DaskWorkerGroup:
         if answer.overdue is not None:
             self._limit.overdue(handle, answer.overdue)
             self._expect_end(handle)
-        elif not answer.is_last and not handle.is_gone:
+        elif not answer.is_last and handle.state is not HandleState.GONE:
             handle.listen(number)
 
     def pinged(self, thread: str, hears: bool) -> None:
@@ -170,7 +175,7 @@ class DaskWorkerGroup:
             self._restarts.progress()
             executor.on_outcomes(handle, report, size)
         elif isinstance(report, Opened):
-            handle.open_for.add(report.crawl)
+            handle.opened()
             self._has_opened = True
             executor.opened(handle, report)
             self._start_workers()
@@ -183,26 +188,22 @@ class DaskWorkerGroup:
 
     def _expect_end(self, handle: DaskHandle) -> None:
         """Take the end of a worker that was killed for granted, if nothing is heard of it."""
-        if handle.killed:
+        if handle.is_killed:
             self._loop.call_later(DEATH_SECONDS, lambda: self._lose_if_there(handle))
 
     def _lose_if_there(self, handle: DaskHandle) -> None:
-        if not handle.is_gone:
+        if handle.state is not HandleState.GONE:
             self._lose(handle, explained=True)
 
     def _failed(self, handle: DaskHandle, why: str) -> None:
         # A message was not answered. If the worker is gone, that is heard soon, and in order.
-        if handle.address not in self._connection.workers or handle.killed:
+        if handle.address not in self._connection.workers or handle.is_killed:
             return
-        if handle.closing:
+        if handle.is_closing:
             self._let_go(handle)
         else:
             logger.warning("Worker %s cannot be used: %s", handle.title, why)
             self._lose(handle, explained=True, why=why)
-
-    def limits(self, handle: DaskHandle, task_ids: list[int]) -> dict[int, float]:
-        """Return the seconds that tasks may take, of those that have a limit."""
-        return self._limit.of(handle, task_ids)
 
     # Workers come and go
 
@@ -221,32 +222,33 @@ class DaskWorkerGroup:
     def _start_worker(self, place: int, address: str) -> None:
         generation = self._generations[place]
         self._generations[place] += 1
-        name = self._options.name
-        handle = DaskHandle(name, place, generation, address, self._connection, self, self._names)
-        metrics = self._executor.metrics
+        name, executor, connection = self._options.name, self._executor, self._connection
+        handle = DaskHandle(
+            name, place, generation, address, connection, self, executor, self._names
+        )
+        metrics = executor.metrics
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
         self._handles[handle.thread] = handle
-        self._executor.has_room(_PENDING * len(self._handles))
-        handle.open(self._executor.setup())
+        executor.has_room(_PENDING * len(self._handles))
+        handle.open(executor.setup())
 
     def _let_go(self, handle: DaskHandle) -> None:
         handle.leave()
         self._limit.forget(handle)
         del self._handles[handle.thread]
-        if not any(other.open_for for other in self.handles):
+        if not any(other.has_opened for other in self.handles):
             self._idle_since = monotonic()
-        if handle.open_for and not any(other.place == handle.place for other in self.handles):
+        if handle.has_opened and not any(other.place == handle.place for other in self.handles):
             self._executor.not_ready(handle.place)
         self._leave_if_empty()
 
     def _lose(self, handle: DaskHandle, explained: bool, why: str = "") -> None:
         """Let go of a worker that is gone, and say what becomes of its tasks."""
-        opened = bool(handle.open_for)
         self._let_go(handle)
         if not explained:
             self._executor.metrics.deaths[exit_label(None)] += 1
-        is_blamed = handle.is_silent or (not explained and opened)
+        is_blamed = handle.killed_for is KilledFor.STUCK or (not explained and handle.has_opened)
         oldest = next(self._executor.leases(handle), None) if is_blamed else None
         blamed = None if oldest is None else oldest.id
         self._executor.handle_lost(handle, Death(None, "is lost", blamed))
@@ -260,10 +262,10 @@ class DaskWorkerGroup:
         self._loop.call_later(RETRY_SECONDS if why else 0.0, self._start_workers)
 
     def _look_for_handles(self) -> None:
-        """Again and again, as long as the crawl is: whether anybody works for it."""
+        """Look whether anybody works for the crawl, again and again until its end."""
         if self._is_ending:
             return
-        is_busy = any(handle.open_for for handle in self.handles)
+        is_busy = any(handle.has_opened for handle in self.handles)
         idle = 0.0 if is_busy else monotonic() - self._idle_since
         if idle >= BOOT_SECONDS:
             what = "has opened the pipelines" if self.handles else "was there"
@@ -287,7 +289,7 @@ class DaskWorkerGroup:
     def _leave_anyway(self) -> None:
         for handle in self.handles:
             logger.warning("Worker %s did not close in time and is killed", handle.title)
-            handle.kill_for_good()
+            handle.kill_for(KilledFor.STOP)
             self._let_go(handle)
 
     def _leave_if_empty(self) -> None:

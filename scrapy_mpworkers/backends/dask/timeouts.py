@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
-from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle
-from scrapy_mpworkers.pool.executor import PoolExecutor
-from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle, HandleState
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.timeouts import end_overdue
+from scrapy_mpworkers.pool.worker_handle import KilledFor
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +23,15 @@ _MARGIN = 2.0
 
 
 class RemoteLimit:
-    """Pings a worker whose oldest message takes longer than one task may.
+    """Pings a worker whose oldest message takes longer than one task may."""
 
-    Args:
-        executor: whose tasks they are.
-    """
-
-    def __init__(self, executor: PoolExecutor, loop: Loop) -> None:
-        self._executor = executor
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._watched: set[DaskHandle] = set()
 
-    def of(self, handle: WorkerHandle, task_ids: list[int]) -> dict[int, float]:
-        """Return the limits of those tasks that have one."""
-        if not self._executor.has_limits:
-            return {}
-        entries = [self._executor.task(handle, task_id) for task_id in task_ids]
-        return {entry.id: entry.limit for entry in entries if entry is not None and entry.limit}
-
     def watch(self, handle: DaskHandle) -> None:
         """Watch a worker that has got work, until it has none any more."""
-        if self._executor.has_limits and handle not in self._watched:
+        if handle.has_limits and handle not in self._watched:
             self._watched.add(handle)
             self._look_in(handle, self._allowed(handle))
 
@@ -54,29 +41,29 @@ class RemoteLimit:
 
     def overdue(self, handle: DaskHandle, task_id: int) -> None:
         """Kill a worker that says that this task takes too long."""
-        entry = self._executor.task(handle, task_id)
-        if entry is not None and not handle.killed:
-            end_overdue(handle, entry)
+        task = handle.task(task_id)
+        if task is not None and not handle.is_killed:
+            end_overdue(handle, task)
 
     def _look_in(self, handle: DaskHandle, seconds: float) -> None:
         self._loop.call_later(seconds, lambda: self._look(handle))
 
     def _look(self, handle: DaskHandle) -> None:
         self._watched.discard(handle)
-        head = self._head(handle)
-        if handle.is_gone or handle.killed or not head:
+        head = handle.oldest_message()
+        if handle.state is HandleState.GONE or handle.is_killed or not head:
             return
         self._watched.add(handle)
         left = handle.head_since + self._allowed(handle) - monotonic()
-        if left > 0 or not all(entry.limit for entry in head):
+        if left > 0 or not all(task.limit for task in head):
             self._look_in(handle, max(left, _MARGIN))
         else:
             handle.ping(self._allowed(handle))
 
     def pinged(self, handle: DaskHandle, hears: bool) -> None:
         """Kill a worker that has not answered in time."""
-        head = self._head(handle)
-        if handle.killed or not head:
+        head = handle.oldest_message()
+        if handle.is_killed or not head:
             self._watched.discard(handle)
         elif hears:
             self._look_in(handle, self._allowed(handle))
@@ -89,14 +76,8 @@ class RemoteLimit:
                 len(head),
                 handle.title,
             )
-            handle.is_silent = True
-            handle.kill_for_good()
+            handle.kill_for(KilledFor.STUCK)
 
     def _allowed(self, handle: DaskHandle) -> float:
-        """Seconds for the longest task of the oldest message."""
-        return max((entry.limit for entry in self._head(handle)), default=0.0) + _MARGIN
-
-    def _head(self, handle: DaskHandle) -> list[Task]:
-        """The unsettled tasks of the oldest message."""
-        leases = list(self._executor.leases(handle))
-        return [entry for entry in leases if entry.message is leases[0].message]
+        # Seconds for the longest task of the oldest message.
+        return max((task.limit for task in handle.oldest_message()), default=0.0) + _MARGIN
