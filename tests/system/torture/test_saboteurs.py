@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from patience import patient
+from pool.harness import quick
 
-from system.crawls.harness import METHODS, MODES, Launcher, World, offload, rotated, worlds
+from system.crawls.harness import MODES, Launcher, World, offload, rotated, worlds
 
 CRASHES = ("segfault", "exit_0", "exit_3", "sigkill")
 ENDS = {"segfault": "SIGSEGV", "exit_0": "code 0", "exit_3": "code 3", "sigkill": "SIGKILL"}
@@ -58,7 +59,7 @@ def test_bombs_of_every_kind_cost_their_own_items_and_no_other(
     assert ended.exit_code == 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@quick("fork", "forkserver", "spawn")  # each 14 crawls
 def test_pipelines_that_break_while_opened_or_closed(launch: Launcher, method: str) -> None:
     world = World("asyncio", method)
     ended = launch.script("lifecycles.py", world=world, FEEDS={}).finish()
