@@ -106,7 +106,7 @@ class DaskBackend:
 
     @property
     def cpus(self) -> int:
-        """How many CPUs this machine has; a cluster can always have more."""
+        """The CPUs of this machine, or no bound, as a cluster can always have more."""
         return usable_cpus() if self._is_local else sys.maxsize
 
     def check(self) -> None:

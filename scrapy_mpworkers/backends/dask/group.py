@@ -78,7 +78,7 @@ class DaskWorkerGroup:
         self._admitted = executor
         logger.info("Connecting to %s…", self._connection.where)
         self._connection.subscribe(self, self._loop)
-        self._loop.call_later(BOOT_SECONDS, self._look_for_handles)
+        self._loop.call_later(BOOT_SECONDS, self._look_for_workers)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """Close the consumers. After *timeout* seconds, leave without."""
@@ -261,7 +261,7 @@ class DaskWorkerGroup:
             )
         self._loop.call_later(RETRY_SECONDS if why else 0.0, self._start_workers)
 
-    def _look_for_handles(self) -> None:
+    def _look_for_workers(self) -> None:
         """Look whether anybody works for the crawl, again and again until its end."""
         if self._is_ending:
             return
@@ -271,7 +271,7 @@ class DaskWorkerGroup:
             what = "has opened the pipelines" if self.handles else "was there"
             self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")
             return
-        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_handles)
+        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_workers)
 
     def _break(self, history: str) -> None:
         self._is_ending = True

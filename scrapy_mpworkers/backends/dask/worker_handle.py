@@ -27,7 +27,7 @@ from scrapy_mpworkers.wire.messages import (
 
 
 class HandleState(Enum):
-    """How far a worker has come."""
+    """The steps of a worker, from the first command to its end."""
 
     OPENING = 0
     OPEN = 1  #: its consumers are open

@@ -103,7 +103,7 @@ def _lower(name: str, level: int) -> None:
 
 
 def _was_wanted(record: logging.LogRecord) -> bool:
-    """Whether the record's logger would have made it before any crawl came."""
+    """Return whether the record's logger would have made it before any crawl came."""
     name = record.name if record.name != "root" else ""
     while name:
         logger = logging.root.manager.loggerDict.get(name)

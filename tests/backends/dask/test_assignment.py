@@ -28,7 +28,7 @@ def test_with_keys_no_place_stays_empty() -> None:
     assert fill(["a", "b"], places=3, keyed=True) == {0: "a", 1: "b", 2: "a"}
 
 
-def test_the_worker_with_the_fewest_seats_comes_first() -> None:
+def test_the_worker_with_the_fewest_threads_comes_first() -> None:
     found = next_assignment({}, ["a", "b"], {"a": 2, "b": 1}, 1, keyed=False)
 
     assert found == Assignment(0, "b")

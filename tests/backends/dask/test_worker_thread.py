@@ -1,4 +1,4 @@
-"""A seat in a process that is not ours: orders in, reports out."""
+"""A worker thread in a process that is not ours: commands in, reports out."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ BOOT = Boot((OpenCrawl(0, (), "pool.consumers", pickle.dumps(Behaviour())),))
 
 
 def run(test: Callable[[WorkerThread], Coroutine[Any, Any, None]]) -> None:
-    """Run *test* with a seat that is open, as the host's loop would; leave no thread behind."""
+    """Run *test* with a worker thread, as the loop of Dask's worker would; leave none behind."""
 
     async def main() -> None:
-        seat = WorkerThread()
+        worker = WorkerThread()
         try:
-            await test(seat)
+            await test(worker)
         finally:
-            seat.end()
-        await asyncio.to_thread(seat.thread.join, 10)
-        assert not seat.thread.is_alive()
+            worker.end()
+        await asyncio.to_thread(worker.thread.join, 10)
+        assert not worker.thread.is_alive()
 
     async def in_time() -> None:
         await asyncio.wait_for(main(), 30)
@@ -53,9 +53,9 @@ def run(test: Callable[[WorkerThread], Coroutine[Any, Any, None]]) -> None:
 
 
 def put(
-    seat: WorkerThread, number: int, order: Command, limits: dict[int, float] | None = None
+    worker: WorkerThread, number: int, command: Command, limits: dict[int, float] | None = None
 ) -> None:
-    seat.put(PendingCommand(number, b"".join(encode_command(order)), limits or {}))
+    worker.put(PendingCommand(number, b"".join(encode_command(command)), limits or {}))
 
 
 def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
@@ -71,34 +71,34 @@ def settled(answer: Answer | None) -> list[int]:
     return [outcome.task_id for report in reports for outcome in report.outcomes]
 
 
-def test_orders_are_obeyed_and_the_pill_closes() -> None:
-    async def test(seat: WorkerThread) -> None:
-        put(seat, 0, BOOT)
-        opened = await seat.answer(0)
-        put(seat, 1, batch(int, str, list))
-        done = await seat.answer(1)
-        put(seat, 2, None)
-        closed = await seat.answer(2)
+def test_commands_are_run_and_the_pill_closes() -> None:
+    async def test(worker: WorkerThread) -> None:
+        put(worker, 0, BOOT)
+        opened = await worker.answer(0)
+        put(worker, 1, batch(int, str, list))
+        done = await worker.answer(1)
+        put(worker, 2, None)
+        closed = await worker.answer(2)
 
         assert opened is not None and isinstance(decode_report(opened.reports[0]), Opened)
         assert settled(done) == [0, 1, 2]
         assert done is not None and done.is_last
         assert closed is not None and isinstance(decode_report(closed.reports[0]), Closed)
-        assert seat.pending == {}
+        assert worker.pending == {}
 
     run(test)
 
 
-def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> None:
+def test_commands_that_come_in_the_wrong_order_are_run_in_the_right_one() -> None:
     came: list[int] = []
 
-    async def test(seat: WorkerThread) -> None:
-        put(seat, 2, batch(partial(print, end=""), first=20))
-        put(seat, 1, batch(int, first=10))
-        put(seat, 0, BOOT)
+    async def test(worker: WorkerThread) -> None:
+        put(worker, 2, batch(partial(print, end=""), first=20))
+        put(worker, 1, batch(int, first=10))
+        put(worker, 0, BOOT)
         for number in (2, 1, 0):
             came.append(number)
-            await seat.answer(number)
+            await worker.answer(number)
 
     run(test)
 
@@ -108,13 +108,13 @@ def test_orders_that_come_in_the_wrong_order_are_obeyed_in_the_right_one() -> No
 def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
     monkeypatch.setattr(command_queue, "PATIENCE", 0.1)
 
-    async def test(seat: WorkerThread) -> None:
-        put(seat, 0, BOOT)
-        await seat.answer(0)
-        put(seat, 1, batch(int, int, partial(time.sleep, 1.0)))
+    async def test(worker: WorkerThread) -> None:
+        put(worker, 0, BOOT)
+        await worker.answer(0)
+        put(worker, 1, batch(int, int, partial(time.sleep, 1.0)))
 
-        early = await seat.answer(1)
-        late = await seat.answer(1)
+        early = await worker.answer(1)
+        late = await worker.answer(1)
 
         assert settled(early) == [0, 1]
         assert early is not None and not early.is_last
@@ -125,12 +125,12 @@ def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
 
 
 def test_a_task_that_takes_too_long_is_told_while_it_runs() -> None:
-    async def test(seat: WorkerThread) -> None:
-        put(seat, 0, BOOT)
-        await seat.answer(0)
-        put(seat, 1, batch(int, partial(time.sleep, 1.0)), {0: 0.2, 1: 0.2})
+    async def test(worker: WorkerThread) -> None:
+        put(worker, 0, BOOT)
+        await worker.answer(0)
+        put(worker, 1, batch(int, partial(time.sleep, 1.0)), {0: 0.2, 1: 0.2})
 
-        answer = await seat.answer(1)
+        answer = await worker.answer(1)
 
         assert answer is not None and answer.overdue == 1
         assert settled(answer) == [0]
@@ -138,17 +138,17 @@ def test_a_task_that_takes_too_long_is_told_while_it_runs() -> None:
     run(test)
 
 
-def test_seats_of_one_process_take_turns() -> None:
+def test_worker_threads_of_one_process_take_turns() -> None:
     at_once: list[int] = []
 
-    async def test(seat: WorkerThread) -> None:
+    async def test(worker: WorkerThread) -> None:
         other = WorkerThread()
-        for one in (seat, other):
+        for one in (worker, other):
             put(one, 0, BOOT)
             await one.answer(0)
-        for one in (seat, other):
+        for one in (worker, other):
             put(one, 1, batch(*[partial(_note)] * 5))
-        answers = [await one.answer(1) for one in (seat, other)]
+        answers = [await one.answer(1) for one in (worker, other)]
         for answer in answers:
             assert answer is not None
             [report] = map(decode_report, answer.reports)
@@ -162,17 +162,17 @@ def test_seats_of_one_process_take_turns() -> None:
     assert at_once == [1] * 10
 
 
-def test_a_seat_whose_thread_ends_loses_what_it_had() -> None:
-    async def test(seat: WorkerThread) -> None:
-        put(seat, 0, BOOT)
-        await seat.answer(0)
-        put(seat, 1, batch(_exit_later, partial(time.sleep, 0.1)))
-        await seat.answer(1)
-        await asyncio.to_thread(seat.thread.join, 10)
+def test_a_worker_whose_thread_ends_loses_what_it_had() -> None:
+    async def test(worker: WorkerThread) -> None:
+        put(worker, 0, BOOT)
+        await worker.answer(0)
+        put(worker, 1, batch(_exit_later, partial(time.sleep, 0.1)))
+        await worker.answer(1)
+        await asyncio.to_thread(worker.thread.join, 10)
 
-        put(seat, 2, batch(int))
+        put(worker, 2, batch(int))
 
-        assert await seat.answer(2) is None
+        assert await worker.answer(2) is None
 
     hook = threading.excepthook
     threading.excepthook = lambda arguments: None
