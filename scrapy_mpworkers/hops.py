@@ -19,7 +19,7 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
-from scrapy_mpworkers.wire.entries import Entry, import_path
+from scrapy_mpworkers.wire.entries import PipelineEntry, import_path
 
 #: What stands for a route, as ``pipelines`` names it.
 _ROUTE = re.compile(r"scrapy_mpworkers\.(pipelines\.)?(WorkerPipeline|Route[1-9][0-9]*)")
@@ -35,7 +35,7 @@ class Hop(NamedTuple):
     number: int
     route: int
     level: int
-    entries: tuple[Entry, ...]
+    entries: tuple[PipelineEntry, ...]
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def is_contract_check() -> bool:
 class _Point(NamedTuple):
     order: Any
     level: int
-    entry: Entry
+    entry: PipelineEntry
 
 
 def _line(options: WorkerSettings) -> list[_Point]:

@@ -18,7 +18,7 @@ from scrapy_mpworkers.pool.batching import Together
 from scrapy_mpworkers.pool.interface import Executor, PoolEvents, PoolOptions
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
 from scrapy_mpworkers.validators import backends
-from scrapy_mpworkers.wire.entries import Entry
+from scrapy_mpworkers.wire.entries import PipelineEntry
 from scrapy_mpworkers.wire.messages import Definition, OpenCrawl
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LevelPlan(NamedTuple):
     hops: tuple[Hop, ...]
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[PipelineEntry]:
         """Its pipelines."""
         return [entry for hop in self.hops for entry in hop.entries]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from scrapy_mpworkers.wire.entries import MAINS, Entry, import_path
+from scrapy_mpworkers.wire.entries import MAINS, PipelineEntry, import_path
 from scrapy_mpworkers.wire.messages import Prelude
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def settings_module_to_import_again(options: WorkerSettings, hops: Sequence[Hop]
 
 
 def modules_to_preload(
-    entries: Iterable[Entry], spidercls: type, prelude: Prelude
+    entries: Iterable[PipelineEntry], spidercls: type, prelude: Prelude
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what the fork server imports once for all workers: modules of the pipelines, and that
     of the spider.
@@ -61,7 +61,7 @@ def modules_to_preload(
     return preload, () if of_spider in MAINS else (of_spider,)
 
 
-def modules_and_classes(entries: Iterable[Entry]) -> tuple[list[type], list[str]]:
+def modules_and_classes(entries: Iterable[PipelineEntry]) -> tuple[list[type], list[str]]:
     """The pipelines' classes that this process has imported, and the names of all their modules."""
     classes: list[type] = []
     modules: list[str] = []

@@ -35,7 +35,7 @@ from scrapy_mpworkers.lint import (
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
 from scrapy_mpworkers.stores.journal import FILE_NAME, Journal
 from scrapy_mpworkers.stores.private_files import read_private
-from scrapy_mpworkers.wire.entries import Entry, as_pipeline, import_path, key_function
+from scrapy_mpworkers.wire.entries import PipelineEntry, as_pipeline, import_path, key_function
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 
 
@@ -103,7 +103,7 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
     return Check(options, tuple(steps), failures, of_settings)
 
 
-def _beside(entry: Entry, order: Any) -> Step:
+def _beside(entry: PipelineEntry, order: Any) -> Step:
     """Make the step of a pipeline in Scrapy's process, whose import may stop the crawl, too."""
     _, failures = _load(entry)
     return Step(order, import_path(entry), failures=failures)
@@ -174,7 +174,7 @@ def _failures_of_class(report: Report) -> tuple[Failure, ...]:
     return report.failures
 
 
-def _load(entry: Entry) -> tuple[type | None, tuple[Failure, ...]]:
+def _load(entry: PipelineEntry) -> tuple[type | None, tuple[Failure, ...]]:
     try:
         return as_pipeline(load_object(entry)), ()
     # Whatever the user's module raises when it is imported.

@@ -55,7 +55,7 @@ class Replay:
             self.counts["done"] += 1
         elif isinstance(error, DropItem):
             self.counts["dropped"] += 1
-        elif self._extension is not None and self._extension.persistence.has_buried(error):
+        elif self._extension is not None and self._extension.persistence.is_dead_letter(error):
             self.counts["again"] += 1  # its new letter is in the file already
         else:
             self._keep(letter, error)

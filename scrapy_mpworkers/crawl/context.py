@@ -30,7 +30,7 @@ from scrapy_mpworkers.wire.crawl import (
     Placement,
     SpiderState,
 )
-from scrapy_mpworkers.wire.entries import Entry, import_path
+from scrapy_mpworkers.wire.entries import PipelineEntry, import_path
 from scrapy_mpworkers.wire.texts import named
 
 #: Of a class: what it has without being told, and what would work on the stand-in itself.
@@ -108,7 +108,7 @@ class CrawlContext:
         keys = tuple(self._sendable(self._levels[one.level].key) for one in wants)
         return HopState(tuple(map(self._sendable, hop.entries)), keys, bool(behind))
 
-    def _sendable(self, entry: Entry) -> bytes:
+    def _sendable(self, entry: PipelineEntry) -> bytes:
         """*entry*, or the class or function that it names where workers cannot import from."""
         found = entry
         if isinstance(entry, str) and self.codec.is_foreign(entry.rpartition(".")[0]):

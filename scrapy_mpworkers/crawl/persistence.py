@@ -47,7 +47,7 @@ class Persistence:
         self._journal = self._own_journal() if has_journal else None
         self._loop: EventLoop | None = None
         self._written = 0
-        self._buried: WeakSet[BaseException] = WeakSet()
+        self._letter_errors: WeakSet[BaseException] = WeakSet()
         self.kept: Iterable[StoredItem] = ()  #: items of an earlier run, to go on in this one
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
@@ -75,7 +75,7 @@ class Persistence:
         """An item has come to *hop*. ``None`` where there is no journal to keep it."""
         if self._journal is None:
             return None
-        if isinstance(kept, LeftEntry):
+        if isinstance(kept, JournalEntry):
             return JournaledTask(self._journal, kept.number, None)
         assert self._loop is not None
         committed = self._loop.create_future()
@@ -111,7 +111,7 @@ class Persistence:
 
     # Dead letters
 
-    def bury(self, hop: Hop, shipped: ShippedItem, given_up: DeadLettered) -> None:
+    def dead_letter(self, hop: Hop, shipped: ShippedItem, given_up: DeadLettered) -> None:
         """Keep an item that was given up. Whatever fails here, its content is in the log."""
         assert self._crawler.spider is not None
         letter = DeadLetter(
@@ -125,14 +125,14 @@ class Persistence:
             spider=self._crawler.spider.name,
             **history(given_up.error),
         )
-        self._buried.add(given_up.error)
+        self._letter_errors.add(given_up.error)
         if not self._write(letter):
             self._log(letter)
 
-    def has_buried(self, error: BaseException) -> bool:
+    def is_dead_letter(self, error: BaseException) -> bool:
         """Return whether there is a dead letter with this very *error*."""
         # Not by "in", which asks for the hash of exceptions: those of dataclasses have none.
-        return any(error is buried for buried in self._buried)
+        return any(error is one for one in self._letter_errors)
 
     def _write(self, letter: DeadLetter) -> bool:
         if self._file is None:
@@ -175,7 +175,7 @@ class JournaledTask:
             self._journal.remove(self._number)
 
 
-class LeftEntry(StoredItem):
+class JournalEntry(StoredItem):
     """An item that was at a hop when an earlier run was killed.
 
     Its entry stays until it has an outcome in this run; if it cannot go on, for the next run.
@@ -190,11 +190,11 @@ class LeftEntry(StoredItem):
         self._journal.remove(self.number)
 
 
-def _left(journal: Journal) -> Iterator[LeftEntry]:
+def _left(journal: Journal) -> Iterator[JournalEntry]:
     if journal.left:
         logger.info("Resuming %d items of an earlier run from the journal", len(journal.left))
     while journal.left:
-        yield LeftEntry(journal, journal.left.popleft())
+        yield JournalEntry(journal, journal.left.popleft())
 
 
 def _checked(options: WorkerSettings) -> DeadLetterFile | None:

@@ -163,7 +163,7 @@ class Router:
             Exception: what they raised, or why the item was given up.
         """
         if isinstance(outcome, DeadLettered):
-            self._persistence.bury(hop, shipped, outcome)
+            self._persistence.dead_letter(hop, shipped, outcome)
             raise outcome.error
         if outcome.effects is not None:
             self._effects.take(outcome.effects)

@@ -14,8 +14,8 @@ from scrapy_mpworkers.errors import KeyMissingError
 from scrapy_mpworkers.wire.fields import is_immutable
 from scrapy_mpworkers.wire.texts import named, repr_of
 
-Entry = Any  # an import path, a class or a function
-Pipelines = tuple[tuple[Entry, Any], ...]  # (entry, order), in order
+PipelineEntry = Any  # an import path, a class or a function
+Pipelines = tuple[tuple[PipelineEntry, Any], ...]  # (entry, order), in order
 
 KeyFunction = Callable[[Any], Any]
 
@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 MAINS = frozenset({"__main__", "__mp_main__"})
 
 
-def import_path(entry: Entry) -> str:
+def import_path(entry: PipelineEntry) -> str:
     """Return *entry* as a user would write it as a string, or what comes nearest to that."""
     if isinstance(entry, str):
         return entry
@@ -36,7 +36,7 @@ def import_path(entry: Entry) -> str:
     return f"{owner.__module__ or 'builtins'}.{entry.__qualname__}"
 
 
-def is_named(entry: Entry) -> bool:
+def is_named(entry: PipelineEntry) -> bool:
     """Return whether the path of *entry* means nothing else: two lambdas share one, and are two."""
     return isinstance(entry, (str, type)) or (isfunction(entry) and "<" not in entry.__qualname__)
 

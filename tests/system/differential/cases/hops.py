@@ -1,4 +1,4 @@
-"""Several pipelines, on both sides of the wall, in one order."""
+"""Several pipelines, on both sides of the process boundary, in one order."""
 
 from __future__ import annotations
 
