@@ -50,20 +50,15 @@ class CommandWriter:
     """
 
     def __init__(self, context: BaseContext) -> None:
-        self.queue: JoinableQueue[Any] = context.JoinableQueue()
+        queue: Any = context.JoinableQueue()
+        self.queue: JoinableQueue[Any] = queue
+        self.writer: Connection = queue._writer  #: the end of its pipe that is ours
+        self._internals = queue
         self.arena = make_arena()
         self._capacity = widen(self.writer.fileno())
         self._feeder: _Feeder | None = None
         self._fed = False  #: whether the feeder may still have something
         self.open_messages = 0
-
-    @property
-    def _internals(self) -> Any:
-        return self.queue
-
-    @property
-    def writer(self) -> Connection:
-        return self._internals._writer  # type: ignore[no-any-return]
 
     def put(self, command: Command) -> None:
         """Put a message. The number of open ones is bounded, and so is what the feeder holds."""

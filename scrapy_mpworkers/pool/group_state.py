@@ -105,10 +105,6 @@ class GroupState:
         """The crawls that workers are for."""
         return [member for member in self.present.values() if not member.is_broken]
 
-    @property
-    def is_shared(self) -> bool:
-        return len(self.present) > 1
-
     def comes_last(self, crawl: int) -> None:
         """Let the others have their turn before this crawl."""
         if crawl in self.present:

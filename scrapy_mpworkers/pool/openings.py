@@ -124,7 +124,7 @@ class Openings:
 
     def _spread(self, member: Member) -> None:
         handles = [handle for handle in self._state.handles if handle.may_open(member.crawl)]
-        if not any(handle.crawls.is_open(member.crawl) for handle in self._state.handles):
+        if not any(member.crawl in handle.crawls.open for handle in self._state.handles):
             if any(handle.crawls.is_opening(member.crawl) for handle in self._state.handles):
                 return
             handles = sorted(handles, key=lambda handle: handle.open_messages)[:1]

@@ -31,17 +31,17 @@ class RestartIntensity:
 
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity, self.period = intensity, period
-        self._deaths: deque[tuple[float, int | None]] = deque()
+        self.recent: deque[tuple[float, int | None]] = deque()  #: deaths: time and task
 
     @property
     def deaths(self) -> int:
         """The number of fruitless deaths in the last period, without progress since."""
-        return len(self._deaths)
+        return len(self.recent)
 
     @property
     def culprits(self) -> int:
         """The number of tasks to which these deaths are charged."""
-        return len({task for _, task in self._deaths} - {None})
+        return len({task for _, task in self.recent} - {None})
 
     @property
     def history(self) -> str:
@@ -56,7 +56,7 @@ class RestartIntensity:
 
     def progress(self) -> None:
         """Forgive all deaths, since a task has been settled."""
-        self._deaths.clear()
+        self.recent.clear()
 
     def allows(self, now: float, task: int | None = None) -> bool:
         """Return whether to start another worker after one died before it settled anything.
@@ -64,10 +64,10 @@ class RestartIntensity:
         Args:
             task: that it was running, if any.
         """
-        self._deaths.append((now, task))
-        while self._deaths[0][0] < now - self.period:
-            self._deaths.popleft()
-        uncharged = sum(task is None for _, task in self._deaths)
+        self.recent.append((now, task))
+        while self.recent[0][0] < now - self.period:
+            self.recent.popleft()
+        uncharged = sum(task is None for _, task in self.recent)
         return uncharged + max(0, self.culprits - 1) <= self.intensity
 
 

@@ -28,9 +28,13 @@ class _Served:
 
 
 class ServedCrawls:
-    """The crawls that a worker was ever told of, by their numbers."""
+    """The crawls that a worker was ever told of, by their numbers.
+
+    ``open``: those whose consumers are open; to be read for every message, so it is no method.
+    """
 
     def __init__(self) -> None:
+        self.open: set[int] = set()
         self._served: dict[int, _Served] = {}
 
     def __contains__(self, crawl: int) -> bool:
@@ -46,6 +50,8 @@ class ServedCrawls:
         """Note that it has opened or refused a crawl, and return whether the message is over."""
         served = self._served[crawl]
         served.state = state
+        if state is CrawlState.OPEN:
+            self.open.add(crawl)
         served.message.unsettled -= 1
         return not served.message.unsettled
 
@@ -62,11 +68,8 @@ class ServedCrawls:
         served = self._served[crawl]
         was_dismissed, served.is_dismissed = served.is_dismissed, False
         served.state = CrawlState.CLOSED
+        self.open.discard(crawl)
         return was_dismissed
-
-    def is_open(self, crawl: int) -> bool:
-        served = self._served.get(crawl)
-        return served is not None and served.state is CrawlState.OPEN
 
     def is_opening(self, crawl: int) -> bool:
         """Return whether a crawl's consumers have yet to be opened."""
@@ -79,7 +82,7 @@ class ServedCrawls:
 
     def has(self, crawl: int) -> bool:
         """Return whether a crawl's consumers are open, or are yet to be opened or closed."""
-        return self.is_open(crawl) or self.is_due(crawl)
+        return crawl in self.open or self.is_due(crawl)
 
     def may_open(self, crawl: int) -> bool:
         """Return whether the worker may be told of a crawl: none is there, or refused just now."""
@@ -90,11 +93,7 @@ class ServedCrawls:
     @property
     def is_empty(self) -> bool:
         """Return whether no consumers are open, or have yet to be opened."""
-        return not (self.any_open or self.any_opening)
-
-    @property
-    def any_open(self) -> bool:
-        return any(served.state is CrawlState.OPEN for served in self._served.values())
+        return not (self.open or self.any_opening)
 
     @property
     def any_opening(self) -> bool:

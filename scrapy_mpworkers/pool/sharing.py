@@ -33,11 +33,13 @@ class Sharing:
 
     def heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
         """Give a report of *size* bytes to the crawl that it is for."""
-        member = self._state.member(report.crawl)
-        if self._state.is_shared:
+        present = self._state.present
+        member = present.get(report.crawl) or self._state.leaving[report.crawl]
+        if len(present) > 1:
             self._take_turns(member)
         if isinstance(report, Outcomes):
-            member.troubles.progress()
+            if member.troubles.recent:
+                member.troubles.progress()
             member.executor.on_outcomes(handle, report, size)
         elif isinstance(report, Opened):
             self._openings.opened(handle, member)
@@ -58,7 +60,7 @@ class Sharing:
         is_ones_own = self._openings.blames(handle, death.in_words) or self._is_of_one_task(death)
         for member in self._state.all_members():
             member.executor.handle_lost(handle, death)
-            if handle.crawls.is_open(member.crawl):
+            if member.crawl in handle.crawls.open:
                 self._is_closed_in(handle, member)
             self._leave_behind(handle, member)
         self._state.loop.call_soon(self._openings.spread)  # when its replacement is there
@@ -90,7 +92,7 @@ class Sharing:
         if handle.closed(member.crawl):
             member.executor.left(handle)
         others = (other for other in self._state.handles if other.place == handle.place)
-        if not any(other.crawls.is_open(member.crawl) for other in others):
+        if not any(member.crawl in other.crawls.open for other in others):
             member.executor.not_ready(handle.place)
         self._leave_behind(handle, member)
 
@@ -101,7 +103,7 @@ class Sharing:
         crawl = member.crawl
         self._state.leaving[crawl] = member
         handles = [handle for handle in self._state.handles if handle.crawls.has(crawl)]
-        is_open = set() if member.is_hasty else {h for h in handles if h.crawls.is_open(crawl)}
+        is_open = set() if member.is_hasty else {h for h in handles if crawl in h.crawls.open}
         member.await_close(is_open, on_left)
         for handle in handles:
             if not handle.is_closing:

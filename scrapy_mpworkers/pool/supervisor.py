@@ -80,10 +80,11 @@ class Supervisor:
     def _heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
         self.sharing.heard(handle, report, size)
         if isinstance(report, Outcomes):
-            self._restarts.progress()
-            if (why := self._recycling.reason(handle)) is not None:
+            if self._restarts.recent:
+                self._restarts.progress()
+            if self._recycling.is_used and (why := self._recycling.reason(handle)) is not None:
                 self._recycle(handle, why)
-        elif not handle.is_ready and handle.crawls.any_open and not handle.crawls.any_opening:
+        elif not handle.is_ready and handle.crawls.open and not handle.crawls.any_opening:
             self._became_ready(handle)
 
     def _became_ready(self, handle: ProcessHandle) -> None:

@@ -51,14 +51,14 @@ class Watcher:
         self._loop = loop
         self._on_report = on_report
         self._on_end = on_end
-        self._watched: set[ProcessHandle] = set()
+        self._watched: dict[ProcessHandle, ReportReader] = {}
         self._listening: set[ProcessHandle] = set()
         self._ending: set[ProcessHandle] = set()  # their exit is known, and not their exit code
 
     def add(self, handle: ProcessHandle) -> None:
         """Watch a started worker until its end."""
         process = handle.process
-        self._watched.add(handle)
+        self._watched[handle] = process.reports
         self._listening.add(handle)
         self._loop.add_reader(process.reports.fd, partial(self._read, handle))
         self._loop.add_reader(process.exit_handle, partial(self._exited, handle))
@@ -88,7 +88,7 @@ class Watcher:
 
     def _take(self, handle: ProcessHandle) -> ReportReader:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""
-        reader = handle.process.reports
+        reader = self._watched[handle]
         for _ in range(_READS):
             taken = reader.read()
             if taken:
@@ -143,7 +143,7 @@ class Watcher:
             return
         # Drain first: results that it managed to write are results.
         self._take(handle)
-        self._watched.remove(handle)
+        del self._watched[handle]
         self._ending.remove(handle)
         self._on_end(handle, handle.process.exitcode)
 

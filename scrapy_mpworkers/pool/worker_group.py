@@ -16,7 +16,7 @@ from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.supervisor import Supervisor
 from scrapy_mpworkers.pool.timeouts import TimeLimit
-from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import Departure, ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class LocalWorkerGroup:
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.task_ids: Iterator[int] = itertools.count()  #: for the tasks of all crawls
+        self.is_shared = False  #: whether there is more than one crawl
         self._processes = processes
         self._ended = ended
         self._state = GroupState(options, loop)
@@ -58,6 +59,7 @@ class LocalWorkerGroup:
         troubles = RestartIntensity(options.intensity, options.period)
         self._state.present[crawl] = Member(crawl, executor, troubles)
         self._time_limits[crawl] = TimeLimit(executor, self._state.loop, self._state.awake)
+        self.is_shared = others > 0
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
             self._supervisor.sharing.admitted()
@@ -75,6 +77,7 @@ class LocalWorkerGroup:
         member = self._state.present.pop(crawl)
         del self._time_limits[crawl]
         others = self._state.present.values()
+        self.is_shared = len(others) > 1
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
             self._supervisor.sharing.leave(member, timeout, left)
@@ -106,11 +109,11 @@ class LocalWorkerGroup:
 
     def handles_for(self, crawl: int) -> list[ProcessHandle]:
         """Return the workers that may get work of a crawl."""
-        return [handle for handle in self._state.handles if handle.takes(crawl)]
-
-    @property
-    def is_shared(self) -> bool:
-        return len(self._state.present) > 1
+        return [
+            handle
+            for handle in self._state.handles
+            if crawl in handle.crawls.open and handle.departure is not Departure.CLOSING
+        ]
 
     @property
     def is_ending(self) -> bool:

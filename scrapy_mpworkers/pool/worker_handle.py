@@ -138,10 +138,6 @@ class ProcessHandle(WorkerHandle):
             self.process.commands.task_done()
         return was_dismissed
 
-    def takes(self, crawl: int) -> bool:
-        """Return whether it may get work of a crawl."""
-        return self.crawls.is_open(crawl) and self.departure is not Departure.CLOSING
-
     def may_open(self, crawl: int) -> bool:
         """Return whether it may be told of a crawl that has joined."""
         is_there = self.state is not WorkerState.STARTING and not self.is_closing
