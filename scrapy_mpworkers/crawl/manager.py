@@ -48,6 +48,7 @@ class LevelManager:
         if any(level.pool.workers for level in self.settings):
             self._backend = find_backend(options.backend)(crawler, options, self._plans)
         self.levels: list[Level] = []
+        self._closing: CloseDeadline | None = None  # as soon as there are levels
         self._stopped: Latch | None = None
         self._is_over = self._is_initialized = False
 
@@ -58,18 +59,17 @@ class LevelManager:
 
     def assemble(self, context: CrawlContext, effects: EffectsSink, loop: EventLoop) -> None:
         """Make the levels. None of them is started yet."""
-        self._loop = loop
         wakeup = ScraperWakeup(self._crawler, loop, self._awaited)
         self.levels = [
             Level(number, settings, self._backend, context, effects, loop, wakeup)
             for number, settings in enumerate(self.settings)
         ]
-        self._closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
-        watch_closing(self._crawler, self._closing.begin, self._await_end)
+        self._closing = closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
+        watch_closing(self._crawler, closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
         self._warn_of_changed_state()
-        self._report_progress_later()
+        self._report_progress_later(loop)
 
     async def start(self, numbers: Iterable[int]) -> None:
         """Start the workers of these levels, unless they are, and wait until one of each is ready.
@@ -120,10 +120,10 @@ class LevelManager:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
         self._is_over = True
+        if self._closing is None:
+            return
         if self._stopped is None:
-            if not self.levels:
-                return
-            self._stopped = Latch(self._loop)
+            self._stopped = Latch(current_loop())
             self._closing.begin()
             self._stop_when_drained()
         try:
@@ -179,13 +179,13 @@ class LevelManager:
 
     # While it runs
 
-    def _report_progress_later(self) -> None:
+    def _report_progress_later(self, loop: EventLoop) -> None:
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval:
             before = [sum(level.tasks_settled) for level in self.levels]
-            self._loop.call_later(interval, lambda: self._report_progress(interval, before))
+            loop.call_later(interval, lambda: self._report_progress(loop, interval, before))
 
-    def _report_progress(self, interval: float, before: Sequence[int]) -> None:
+    def _report_progress(self, loop: EventLoop, interval: float, before: Sequence[int]) -> None:
         if self._stopped is not None:
             return
         reporting.publish(self._started(), self._crawler.stats)
@@ -194,7 +194,7 @@ class LevelManager:
                 per_minute = (sum(level.tasks_settled) - settled) * 60 / interval
                 state = level.executor.metrics, level.executor.workers(), level.backpressure.pending
                 self._log(reporting.progress(level.of_level, *state, per_minute))
-        self._report_progress_later()
+        self._report_progress_later(loop)
 
     def _log(self, text: str) -> None:
         logger.info("%s", text, extra={"spider": self._crawler.spider})
