@@ -29,6 +29,11 @@ _LOOK_AGAIN = 0.1  # seconds
 
 #: Seconds that a second close waits for the rest of the first one, behind the end of the workers.
 _REST_OF_CLOSE = 2.0
+# When a first Ctrl-C comes while the spider closes, Scrapy takes it for closed and ends its loop:
+# what a level that nobody waits for still has would be lost. So the close of an engine that stops
+# waits for the end of the workers, and then for the first close, with a limit: it may come from
+# within, from a handler of spider_closed that stops the crawler. Any other second close, of a
+# callback that raises CloseSpider for one, waits as long as Scrapy lets it: the loop may end first.
 
 
 def engine_of(crawler: Crawler) -> Any:
@@ -72,12 +77,6 @@ def watch_closing(
 
     Scrapy calls ``close_spider`` of pipelines, and sends ``spider_closed``, only after every item
     is settled: a deadline that began there would never begin for an item that is stuck.
-
-    And when a first Ctrl-C comes while the spider closes, Scrapy takes it for closed and ends its
-    loop: what a level that nobody waits for still has would be lost. So the close of an engine that
-    stops waits for *end*, and then for the first one, with a limit: it may come from within, from a
-    handler of ``spider_closed`` that stops the crawler. Any other second close, of a callback that
-    raises CloseSpider for one, waits as long as Scrapy lets it: the loop may end before it.
     """
     engine = engine_of(crawler)
     close = getattr(engine, "close_spider_async", None)
