@@ -43,7 +43,7 @@ class Dispatcher:
         self._pace = options.pace
         self._blobs = blobs
         self._loop = loop
-        self._service = ServiceTime()
+        self._services = {queue: ServiceTime() for queue in self._queues}
         self._is_due = False
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
@@ -105,7 +105,7 @@ class Dispatcher:
     ) -> tuple[list[Task | None], int]:
         """Settle tasks that have taken so many *seconds* together, as the queue does it."""
         queue = self.queue_of(handle)
-        self._service.add(seconds / len(task_ids), len(task_ids))
+        self._services[queue].add(seconds / len(task_ids), len(task_ids))
         return queue.settle(handle, task_ids)
 
     def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
@@ -169,7 +169,7 @@ class Dispatcher:
 
     def _plan(self, queue: TaskQueue, waiting: int, loads: Sequence[int]) -> list[tuple[int, int]]:
         if self._together is None:
-            return plan(waiting, loads, self._service.seconds, self._pace)
+            return plan(waiting, loads, self._services[queue].seconds, self._pace)
         is_due = queue in self._flushed or self._is_rest_due(queue, self._together.seconds)
         messages = plan_together(waiting, loads, self._together.size, is_due, self._pace)
         if waiting == sum(count for _, count in messages):
