@@ -37,9 +37,9 @@ def spin():
     while time.process_time() < end:
         pass
 
-measure(lambda: time.sleep(1.0), attempts=5)
-measure(lambda: ctypes.PyDLL(None).usleep(1_000_000), attempts=5)  # and keeps the interpreter
-measure(spin, attempts=5)
+measure(lambda: time.sleep(1.0), attempts=20)
+measure(lambda: ctypes.PyDLL(None).usleep(1_000_000), attempts=20)  # and keeps the interpreter
+measure(spin, attempts=20)
 measure(lambda: print("frozen", flush=True) or sys.stdin.readline())
 measure(lambda: time.sleep(0.1))
 """
