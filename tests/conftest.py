@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,6 +29,16 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         matches = (pattern.search(nodeid) for pattern in TOGETHER)
         return next((match[1] for match in matches if match), nodeid)
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_left_as_it_was() -> Iterator[None]:
+    """A crawl of another test would inherit what this one has set."""
+    before = dict(os.environ)
+    yield
+    now = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    before.pop("PYTEST_CURRENT_TEST", None)
+    assert now == before
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import pytest
 from pool.consumers import Behaviour
 
 from scrapy_mpworkers.backends.dask import command_queue
@@ -28,8 +29,15 @@ from scrapy_mpworkers.wire.messages import (
     Opened,
     Outcomes,
 )
+from scrapy_mpworkers.worker.prelude import IN_WORKER
 
 BOOT = Boot((OpenCrawl(0, (), "pool.consumers", pickle.dumps(Behaviour())),))
+
+
+@pytest.fixture(autouse=True)
+def worker_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is a worker for a while, and none again when the test ends."""
+    monkeypatch.setenv(IN_WORKER, "1")
 
 
 def run(test: Callable[[WorkerThread], Coroutine[Any, Any, None]]) -> None:

@@ -82,6 +82,8 @@ def stop(_):
 
 
 def in_process(method):
+    # A shell that runs the tests in the background lets all they start ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     child = multiprocessing.get_context(method).Process(target=crawl_in_turn, daemon=True)
     child.start()
     child.join()
