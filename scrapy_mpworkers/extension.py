@@ -70,10 +70,12 @@ class WorkerExtension:
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         extension.manager.prepare()
-        # Late: a fork server imports beside us meanwhile.
-        from scrapy_mpworkers.lint import warn_of_settings_module
+        module = settings_module_to_import_again(options, hops)
+        if module is not None:
+            # Late: a fork server imports beside us meanwhile.
+            from scrapy_mpworkers.lint import warn_of_settings_module
 
-        warn_of_settings_module(settings_module_to_import_again(options, hops))
+            warn_of_settings_module(module)
         return extension
 
     @property

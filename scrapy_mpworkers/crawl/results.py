@@ -43,7 +43,7 @@ def take_results_on_demand(crawler: Crawler) -> None:
 
 
 class OnDemand:
-    """What a scraper does with the results of its responses."""
+    """Starts a task for a result of a response when the result is there."""
 
     def __init__(self, scraper: Any) -> None:
         self._scraper = scraper

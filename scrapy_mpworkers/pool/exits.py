@@ -106,7 +106,7 @@ def signal_group(pid: int, signum: int, has_ended: bool) -> None:
     Args:
         has_ended: whether the worker has been collected, by somebody else perhaps.
     """
-    if has_ended and _is_there(pid):
+    if has_ended and is_there(pid):
         return  # its number is another's by now
     # By pid: Process.kill does nothing when the fork server is gone. The group does not exist
     # until the worker has made it, and lives on with what the worker has started: that long nobody
@@ -119,7 +119,8 @@ def signal_group(pid: int, signum: int, has_ended: bool) -> None:
                 os.kill(pid, signum)
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """Return whether a process has this number, dead and uncollected ones included."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What all parts of a group of workers share: its crawls, its workers, its loop and its clock."""
+"""Holds all that the parts of a group share: its crawls, its workers, its loop and its clock."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class WorkerHandle(ABC):
     @property
     @abstractmethod
     def open_messages(self) -> int:
-        """How many messages are open, of all crawls."""
+        """Return the number of open messages, of all crawls."""
 
     @property
     def has_work(self) -> bool:

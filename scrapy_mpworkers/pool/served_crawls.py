@@ -10,7 +10,7 @@ from scrapy_mpworkers.pool.task_queue import Message
 
 
 class CrawlState(Enum):
-    """What has become of a crawl's consumers in one worker."""
+    """The state of a crawl's consumers in one worker."""
 
     OPENING = 0
     OPEN = 1

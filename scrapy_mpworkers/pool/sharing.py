@@ -1,4 +1,4 @@
-"""How several crawls share workers: who hears what a worker reports, and how a crawl leaves.
+"""Lets several crawls share workers: passes on what a worker reports, and lets a crawl leave.
 
 Everything here runs in the event loop's thread.
 """

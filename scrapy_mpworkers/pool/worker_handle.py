@@ -18,7 +18,7 @@ from scrapy_mpworkers.wire.messages import POISON_PILL, Boot, CloseCrawl, Comman
 
 
 class WorkerState(Enum):
-    """How far a worker has come."""
+    """The step that a worker has reached."""
 
     STARTING = 0
     BOOTED = 1  #: it has been told of the crawls that there are

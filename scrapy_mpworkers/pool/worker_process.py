@@ -17,7 +17,7 @@ from multiprocessing.synchronize import Lock
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
-from scrapy_mpworkers.pool.exits import SERVER_GONE, signal_group
+from scrapy_mpworkers.pool.exits import SERVER_GONE, is_there, signal_group
 from scrapy_mpworkers.pool.shortages import make_lock
 from scrapy_mpworkers.pool.start_methods import Processes, take_for_dead
 from scrapy_mpworkers.worker.channel import WorkerChannel
@@ -28,7 +28,7 @@ _END_SECONDS = 5.0
 
 
 class Activity(NamedTuple):
-    """What a worker is at, as its scoreboard says.
+    """The task of a worker, as its scoreboard says.
 
     It has the running task, or the crawl whose consumers are being opened or closed (both ``None``
     while idle), and the start of that, on a shared clock. ``begun`` and ``begun_for`` are the last
@@ -143,6 +143,8 @@ class WorkerProcess:
             take_for_dead(self._process)
         if self.exitcode is None:
             return False
+        if self.exitcode == SERVER_GONE and not is_certain and is_there(self.pid):
+            return False  # a server that goes first tells of no exit: this one is dying of SIGKILL
         if self.exit_handle != self._process.sentinel:
             os.close(self.exit_handle)
         self._is_reaped = True

@@ -40,7 +40,7 @@ class Definition(NamedTuple):
 
 
 class Prelude(NamedTuple):
-    """What a worker runs before the pipelines.
+    """The code of the user that a worker runs before the pipelines.
 
     ``settings_module``: its name, if Scrapy's process has imported one; ``initializer``: the import
     path of a callable. ``None``: there is nothing to run.
@@ -54,7 +54,7 @@ NO_PRELUDE = Prelude()
 
 
 class WorkerConfig(NamedTuple):
-    """How a worker is to live.
+    """The conditions under which a worker is to live.
 
     Added niceness, environment variables, the start method of its own children, folders to import
     from that are not on the parent's ``sys.path``, seconds that a message of work takes, and what
@@ -69,7 +69,7 @@ class WorkerConfig(NamedTuple):
     prelude: Prelude = NO_PRELUDE
 
 
-class Task(NamedTuple):
+class WireTask(NamedTuple):
     """An item on its way to a hop. Like an Outcome it crosses as a plain tuple.
 
     Pickle looks up the class of each named tuple that it reads, and calls it: five times the work.
@@ -83,12 +83,12 @@ class Task(NamedTuple):
     results: tuple[bytes, ...] = ()
 
 
-# As Task._make, which is written in Python.
-_as_task = partial(tuple.__new__, Task)
+# As WireTask._make, which is written in Python.
+_as_task = partial(tuple.__new__, WireTask)
 _frame_of = itemgetter(2)  # of a task or its row
 
 
-#: A Task as a plain tuple. On its way a large frame is elsewhere, and here is its size.
+#: A WireTask as a plain tuple. On its way a large frame is elsewhere, and here is its size.
 TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 
 
@@ -104,7 +104,7 @@ class Batch(NamedTuple):
     together: bool = False
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[WireTask]:
         """The tasks, in their order."""
         return list(map(_as_task, self.rows))
 

@@ -18,7 +18,14 @@ from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
 from scrapy_mpworkers.wire.effects import Effects, WireRecord
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.messages import CALL, Definition, Outcome, Task, TaskStatus, as_outcome
+from scrapy_mpworkers.wire.messages import (
+    CALL,
+    Definition,
+    Outcome,
+    TaskStatus,
+    WireTask,
+    as_outcome,
+)
 from scrapy_mpworkers.wire.pickling import for_home
 from scrapy_mpworkers.wire.texts import ascii_safe, named
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
@@ -118,7 +125,7 @@ class CrawlConsumer:
 
     @property
     def missing(self) -> Mapping[str, str]:
-        """What of the crawl has not come here, and why."""
+        """Says which parts of the crawl have not come here, and why."""
         return self._crawler.missing
 
     def hops(self) -> list[HopPipelines]:
@@ -145,7 +152,7 @@ class CrawlConsumer:
         """Learn what the coming tasks refer to."""
         self._codec.define(definitions)
 
-    async def consume(self, task: Task) -> Outcome:
+    async def consume(self, task: WireTask) -> Outcome:
         """Run one item through the pipelines of its hop. Whatever happens is an outcome."""
         started = perf_counter()
         arrived: Snapshot | None = None
@@ -162,7 +169,7 @@ class CrawlConsumer:
         status, result, keys = end
         return as_outcome((task.id, status, result, self.effects(), ended - started, keys))
 
-    async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]:
+    async def consume_together(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         """Run the items of each hop through its pipelines as one, in the order of the hops."""
         started = perf_counter()
         outcomes: list[Outcome] = []
@@ -191,13 +198,13 @@ class CrawlConsumer:
 
     # One by one
 
-    def _arrived(self, task: Task) -> Snapshot:
+    def _arrived(self, task: WireTask) -> Snapshot:
         item = self._codec.load(task.frame)
         if task.results:
             item = replay_changes(item, task.results, self._codec.load_more)
         return Snapshot(item)
 
-    def _done(self, task: Task, arrived: Snapshot, returned: Any) -> _End:
+    def _done(self, task: WireTask, arrived: Snapshot, returned: Any) -> _End:
         behind = self._behind[task.hop]
         if behind is None:
             return _DONE, pack(arrived.result(returned), self._codec.dump), ()
@@ -229,7 +236,7 @@ class CrawlConsumer:
 
     # Together
 
-    async def _run_together(self, tasks: Sequence[Task]) -> list[Outcome]:
+    async def _run_together(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         arrivals = [self._arrival(task) for task in tasks]
         fine = [n for n, (arrived, _) in enumerate(arrivals) if isinstance(arrived, Snapshot)]
         items = [arrivals[n][0].item for n in fine]
@@ -247,7 +254,7 @@ class CrawlConsumer:
         ]
 
     async def _run_one_by_one(
-        self, tasks: Sequence[Task], error: BaseException, mark: Any
+        self, tasks: Sequence[WireTask], error: BaseException, mark: Any
     ) -> list[Outcome]:
         """Let a bad item fail alone.
 
@@ -262,14 +269,14 @@ class CrawlConsumer:
         )
         return [outcome for task in tasks for outcome in await self._run_together([task])]
 
-    def _arrival(self, task: Task) -> tuple[Any, Handles]:
+    def _arrival(self, task: WireTask) -> tuple[Any, Handles]:
         """Return the item, or the exception that loading it raises; and what it left at home."""
         try:
             return self._arrived(task), self._codec.handles
         except BaseException as error:
             return error, self._codec.handles
 
-    def _outcome(self, task: Task, arrived: Any, handles: Handles, end: Any) -> Outcome:
+    def _outcome(self, task: WireTask, arrived: Any, handles: Handles, end: Any) -> Outcome:
         self._codec.answer(handles)
         snapshot = arrived if isinstance(arrived, Snapshot) else None
         if snapshot is None or isinstance(end, BaseException):
@@ -282,5 +289,5 @@ class CrawlConsumer:
         return Outcome(task.id, status, result, None, 0.0, keys)
 
 
-def _hop_of(task: Task) -> int:
+def _hop_of(task: WireTask) -> int:
     return task.hop

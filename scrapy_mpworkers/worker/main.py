@@ -22,7 +22,7 @@ from scrapy_mpworkers.wire.messages import (
     Command,
     OpenCrawl,
     Outcome,
-    Task,
+    WireTask,
     WorkerConfig,
 )
 from scrapy_mpworkers.worker import prelude
@@ -185,7 +185,9 @@ class Worker:
         record(self._scoreboard, last.id, 0.0)
         self._reporter.flush(outcome)
 
-    async def _consume_together(self, consumer: Consumer, tasks: Sequence[Task]) -> list[Outcome]:
+    async def _consume_together(
+        self, consumer: Consumer, tasks: Sequence[WireTask]
+    ) -> list[Outcome]:
         record(self._scoreboard, tasks[0].id, monotonic())  # it stands for all of them
         outcomes = await consumer.consume_together(tasks)
         record(self._scoreboard, tasks[0].id, 0.0)

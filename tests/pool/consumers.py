@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import Definition, Outcome, Task, TaskStatus
+from scrapy_mpworkers.wire.messages import Definition, Outcome, TaskStatus, WireTask
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Consumers:
     def effects(self) -> bytes | None:
         return None
 
-    async def consume(self, task: Task) -> Outcome:
+    async def consume(self, task: WireTask) -> Outcome:
         started = perf_counter()
         try:
             status, result = TaskStatus.DONE, pickle.dumps(pickle.loads(task.frame)())
@@ -57,7 +57,7 @@ class Consumers:
             status, result = TaskStatus.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
         return Outcome(task.id, int(status), result, None, perf_counter() - started)
 
-    async def consume_together(self, tasks: Sequence[Task]) -> list[Outcome]:
+    async def consume_together(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         company.append(len(tasks))
         return [await self.consume(task) for task in tasks]
 

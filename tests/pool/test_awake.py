@@ -19,27 +19,22 @@ from scrapy_mpworkers.pool.awake import TICK, Awake
 awake = Awake()
 awake.hold("this script")
 
-def measure(deed, attempts=1):
-    # Where others keep a process from running, a tick comes late: that is no fault of the deed.
-    for _ in range(attempts):
-        time.sleep(2 * TICK)  # so that a tick has come since the deed before
-        begun = time.monotonic()
-        deed()
-        took = time.monotonic() - begun
-        time.sleep(2 * TICK)
-        was_awake = awake.seconds_since(begun) - 2 * TICK
-        if was_awake > took - 2 * TICK:
-            break
-    print(json.dumps([took, was_awake]), flush=True)
+def measure(deed):
+    time.sleep(2 * TICK)  # so that a tick has come since the deed before
+    begun = time.monotonic()
+    deed()
+    took = time.monotonic() - begun
+    time.sleep(2 * TICK)
+    print(json.dumps([took, awake.seconds_since(begun) - 2 * TICK]), flush=True)
 
 def spin():
     end = time.process_time() + 1.0
     while time.process_time() < end:
         pass
 
-measure(lambda: time.sleep(1.0), attempts=20)
-measure(lambda: ctypes.PyDLL(None).usleep(1_000_000), attempts=20)  # and keeps the interpreter
-measure(spin, attempts=20)
+measure(lambda: time.sleep(1.0))
+measure(lambda: ctypes.PyDLL(None).usleep(1_000_000))  # and keeps the interpreter
+measure(spin)
 measure(lambda: print("frozen", flush=True) or sys.stdin.readline())
 measure(lambda: time.sleep(0.1))
 """

@@ -8,7 +8,6 @@ import signal
 from time import monotonic
 
 import pytest
-from patience import patient
 
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.messages import WorkerConfig
@@ -114,7 +113,7 @@ def test_pool_that_cannot_start_any_worker_says_so_in_one_sentence(make_bench, m
     assert "Raise that limit" in str(error)
     assert str(bench.error(waiting)) == str(error)
     assert len(complaints(caplog)) == 1
-    assert took < patient(5.0)
+    assert took < 5.0
     bench.stop().assert_books()
 
 

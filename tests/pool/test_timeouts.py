@@ -9,7 +9,6 @@ from ctypes import PyDLL
 from time import monotonic
 
 import pytest
-from patience import patient
 
 from scrapy_mpworkers.errors import ItemTimeout, PoolBroken
 from scrapy_mpworkers.pool import recycling, timeouts
@@ -47,7 +46,7 @@ def test_item_over_its_time_is_given_up_and_no_other(make_bench, method, hang):
     error = bench.error(late)
     assert isinstance(error, ItemTimeout)
     assert f"pid {worker}" in error.worker
-    assert took < patient(1.0)  # the limit, and half a second
+    assert took < 1.0  # the limit, and half a second
     assert [bench.result(n) for n in others] == [n**2 for n in range(50)]
     bench.stop().assert_books()
 
@@ -67,7 +66,7 @@ def test_callback_that_blocks_the_loop_moves_no_limit(make_bench, method, block)
     bench.until_settled(late)
 
     assert isinstance(bench.error(*late), ItemTimeout)
-    assert monotonic() - begun < patient(2.2)
+    assert monotonic() - begun < 2.2
 
 
 @rotated()

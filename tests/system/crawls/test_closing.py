@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import scrapy
-from patience import patient
 
 from .harness import inline, offload, rotated, worlds
 
@@ -105,7 +104,7 @@ def assert_second_ctrl_c_ends(crawl: Crawl) -> None:
     pressed = time.monotonic()
     ended = crawl.finish()
 
-    assert time.monotonic() - pressed < patient(2.0)
+    assert time.monotonic() - pressed < 2.0
     assert ended.exit_code == 0
     assert "Traceback" not in ended.log
 
@@ -145,7 +144,7 @@ def assert_start_items_end_soon(
     assert_everything_finished(ended)
     assert sorted(ended.told("scraped")) == [1, 2, 3, 4, 5, 6]
     # Without our help an idle close comes with the engine's heartbeat, up to 5 s later.
-    assert ended.seconds_since("scraped") < patient(3.0)
+    assert ended.seconds_since("scraped") < 3.0
 
 
 def close_by(close: str, crawl: Crawl) -> None:

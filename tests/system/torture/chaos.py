@@ -46,7 +46,7 @@ class Striker:
             now += self._every
             self._continue_until(now)
             pids: Sequence[int] = self._bench.pids
-            if len(pids) > 1:  # where starts are slower than blows, one lives on and works
+            if pids:
                 self._strike(self._random.choice(pids), now)
         self._continue_until(float("inf"))
 

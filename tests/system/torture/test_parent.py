@@ -16,7 +16,6 @@ from time import monotonic
 
 import psutil
 import pytest
-from patience import patient
 from pool.harness import METHODS, NamedPipe, await_end, comes_true, every_method, open_fds
 from pool.work import Square
 
@@ -48,7 +47,7 @@ def test_no_worker_outlives_a_killed_parent_by_a_second(tmp_path, start_script, 
         script.communicate()
     voice.close()
 
-    assert max(took) < patient(1.0)
+    assert max(took) < 1.0
 
 
 def said(voice, count):

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from patience import patient
 from pool.harness import quick
 
 from system.crawls.harness import MODES, Launcher, World, offload, rotated, worlds
@@ -213,7 +212,7 @@ def test_broken_pool_fails_what_waits_and_closes_the_spider(launch: Launcher, wo
     # Two of the same item, which count once they are not alone, and three of opening.
     assert "5 workers died within 30 s" in failed[0][2]
     assert ended.exit_code == 0
-    assert ended.seconds_since("failed") < patient(5.0)
+    assert ended.seconds_since("failed") < 5.0
 
 
 # Buffers

@@ -8,7 +8,6 @@ import signal
 from time import monotonic
 
 import pytest
-from patience import patient
 from pool import refusing
 from pool.harness import PRELOAD, every_method
 from pool.shortage import Forks, no_descriptors
@@ -44,7 +43,7 @@ def test_workers_come_back_after_seconds_of_shortage(make_bench, method, what, f
             assert len(bench.pids) == WORKERS - number_of_dead
         begun = monotonic()
         bench.until_manned()
-        assert monotonic() - begun < patient(8.0)
+        assert monotonic() - begun < 8.0
 
     assert bench.events.errors == []
     bench.stop().assert_books()
