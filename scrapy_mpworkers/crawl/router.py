@@ -99,11 +99,10 @@ class Router:
             hop, shipped, await self._levels[hop.level].submit(hop.number, shipped)
         )
         try:
-            if not outcome.result and shipped.is_untouched():
-                return item
-        except BaseException:  # noqa: SIM105 - suppress() would be a call for each item
-            pass  # of the item's class; _back() meets it again, and makes it this item's error
-        return self._back(shipped, (hop, outcome))
+            return shipped.returned()
+        except UnreadableError:
+            self._unreadable(hop, outcome)
+            raise
 
     async def _along(self, route: int, item: Any) -> Any:
         hops, kept = self._hops_before(route, item)

@@ -44,6 +44,7 @@ class Dispatcher:
         self._blobs = blobs
         self._loop = loop
         self._services = {queue: ServiceTime() for queue in self._queues}
+        self._has_limits = False  # whether any task has had a limit of time
         self._is_due = False
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
@@ -64,6 +65,8 @@ class Dispatcher:
         # In a tuple: the hash of an int is itself, and even ones would meet at one of two slots.
         slot = hash((key,)) % len(self._queues) if self._keyed else 0
         self._queues[slot].add(task)
+        if task.limit:
+            self._has_limits = True
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._dispatch)
@@ -127,35 +130,35 @@ class Dispatcher:
 
     def _dispatch(self) -> None:
         self._is_due = False
-        assert self._workers is not None
-        handles = self._workers.handles_for(self._crawl)
-        is_shared = self._workers.is_shared
+        workers = self._workers
+        assert workers is not None
+        handles = [one for one in workers.handles if one.may_work_for(self._crawl)]
         if not self._keyed:
-            self._dispatch_from(self._queues[0], handles, is_shared)
+            self._dispatch_from(self._queues[0], handles, workers)
             return
         for slot, queue in enumerate(self._queues):
             of_slot = [handle for handle in handles if handle.place == slot]
             # A worker that is being recycled ends what it has before its replacement begins, or a
             # key would be with two workers at once.
             if not queue.is_held_beside(of_slot):
-                self._dispatch_from(queue, of_slot, is_shared)
+                self._dispatch_from(queue, of_slot, workers)
 
     def _dispatch_from(
-        self, queue: TaskQueue, handles: Sequence[WorkerHandle], is_shared: bool
+        self, queue: TaskQueue, handles: Sequence[WorkerHandle], workers: Workers
     ) -> None:
         if queue.quarantined:
-            self._dispatch_quarantined(queue, handles)
+            self._dispatch_quarantined(queue, handles, workers)
         is_short = True
         while is_short:
             is_short = False
             waiting, loads = queue.look(handles)
-            if is_shared:
+            if workers.is_shared:
                 loads = self._with_room(loads)
             chosen = list(loads)
             for index, count in self._plan(queue, waiting, list(loads.values())):
                 tasks = queue.lease(chosen[index], count, monotonic(), self._most_bytes)
                 is_short = is_short or len(tasks) < count
-                self._send(chosen[index], tasks)
+                self._send(chosen[index], tasks, workers)
 
     def _with_room(self, loads: dict[WorkerHandle, int]) -> dict[WorkerHandle, int]:
         """Return those workers that may take a message beside those of other crawls: no worker gets
@@ -176,13 +179,15 @@ class Dispatcher:
             self._flushed.discard(queue)
         return messages
 
-    def _dispatch_quarantined(self, queue: TaskQueue, handles: Sequence[WorkerHandle]) -> None:
+    def _dispatch_quarantined(
+        self, queue: TaskQueue, handles: Sequence[WorkerHandle], workers: Workers
+    ) -> None:
         """Give a task that is likely to kill its worker to an idle one, where nothing waits."""
         for handle in handles:
             if queue.quarantined and not queue.open_messages(handle):
-                self._send(handle, queue.lease_quarantined(handle, monotonic()))
+                self._send(handle, queue.lease_quarantined(handle, monotonic()), workers)
 
-    def _send(self, handle: WorkerHandle, tasks: Sequence[Task]) -> None:
+    def _send(self, handle: WorkerHandle, tasks: Sequence[Task], workers: Workers) -> None:
         missing = {n for task in tasks for n in task.needs} - handle.known
         definitions: tuple[Definition, ...] = ()
         if missing:
@@ -190,5 +195,5 @@ class Dispatcher:
             definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
         rows = tuple([task.row for task in tasks])
         handle.send(Batch(self._crawl, definitions, rows, self._together is not None))
-        assert self._workers is not None
-        self._workers.watch(self._crawl, handle)
+        if self._has_limits or not workers.is_watching:
+            workers.watch(self._crawl, handle)

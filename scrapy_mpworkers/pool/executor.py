@@ -88,7 +88,6 @@ class PoolExecutor(Executor):
         loop: Loop,
     ) -> None:
         self.metrics = Metrics(workers=[WorkerTime() for _ in range(options.workers)])
-        self.has_limits = False  #: whether any task has had a limit of time
         self._settled_at = monotonic()
         self._make_setup = make_setup
         self._first_setup: OpenCrawl | None = None
@@ -130,7 +129,7 @@ class PoolExecutor(Executor):
         return self._settled_at
 
     def workers(self) -> tuple[int, int]:
-        ready = self._group.handles_for(self._crawl)
+        ready = [one for one in self._group.handles if one.may_work_for(self._crawl)]
         queue_of = self._dispatcher.queue_of
         return sum(queue_of(one).open_messages(one) > 0 for one in ready), len(ready)
 
@@ -156,8 +155,6 @@ class PoolExecutor(Executor):
         metrics = self.metrics
         (metrics.items if hop >= 0 else metrics.calls).submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
-        if seconds:
-            self.has_limits = True
         row, future = (task_id, hop, frame, results), self._loop.create_future()
         task = Task(task_id, row, needs, future, size, monotonic(), seconds)
         if self._given_up is not None:

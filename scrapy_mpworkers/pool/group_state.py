@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 
 from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.awake import Awake
@@ -46,6 +47,10 @@ class Member:
     def opened(self) -> None:
         self.has_opened = True
 
+    def may_fail(self) -> bool:
+        """Return whether its consumers, which could not be opened somewhere, may be tried again."""
+        return self.troubles.allows(monotonic(), reports=self.executor.metrics.reports)
+
     def make_hasty(self) -> None:
         """Let it leave without its consumers' close."""
         self.is_hasty = True
@@ -68,11 +73,14 @@ class Member:
 
 
 class GroupState:
-    """The crawls of a group and its workers, those too that are starting or ending.
+    """The part of a worker group that all its parts see: crawls, workers, loop and clock.
 
     Attributes:
+        handles: all workers that there are, also those that are starting or ending.
         present: crawls that are there, in the order of their turns.
         leaving: crawls on their way out.
+        is_shared: there is more than one crawl.
+        is_watching: somebody looks for workers that are stuck.
         is_ending: nobody can join any more.
     """
 
@@ -83,6 +91,8 @@ class GroupState:
         self.handles: list[ProcessHandle] = []
         self.present: dict[int, Member] = {}
         self.leaving: dict[int, Member] = {}
+        self.is_shared = False
+        self.is_watching = False
         self.is_ending = False
 
     def end(self) -> None:
@@ -105,10 +115,28 @@ class GroupState:
         """The crawls that workers are for."""
         return [member for member in self.present.values() if not member.is_broken]
 
-    def comes_last(self, crawl: int) -> None:
-        """Let the others have their turn before this crawl."""
-        if crawl in self.present:
-            self.present[crawl] = self.present.pop(crawl)
+    def join(self, member: Member) -> None:
+        """Have one more crawl."""
+        self.present[member.crawl] = member
+        self.is_shared = len(self.present) > 1
+
+    def depart(self, crawl: int) -> Member:
+        """Put a crawl on its way out."""
+        member = self.leaving[crawl] = self.present.pop(crawl)
+        self.is_shared = len(self.present) > 1
+        return member
+
+    def take_turns(self, member: Member) -> None:
+        """Let the others go first: a worker has done with something of this crawl."""
+        if member.crawl in self.present:
+            self.present[member.crawl] = self.present.pop(member.crawl)
+        for other in self.present.values():
+            if other is not member:
+                other.executor.look_for_room()
+
+    def watching(self, is_watching: bool) -> None:
+        """Note whether somebody looks for workers that are stuck."""
+        self.is_watching = is_watching
 
     def is_wanted(self, task_id: int, handle: ProcessHandle) -> bool:
         """Return whether anybody waits for a task that this worker has."""

@@ -94,6 +94,11 @@ class PoolOptions:
     pace: Pace = NEAR
     blind: bool = False
 
+    @property
+    def recycles(self) -> bool:
+        """Return whether workers are replaced that have served their time."""
+        return bool(self.max_items or self.memory_limit)
+
 
 class WorkerHandle(ABC):
     """A worker as a crawl sees it, whatever it is.
@@ -134,6 +139,10 @@ class WorkerHandle(ABC):
         return self.open_messages > 0
 
     @abstractmethod
+    def may_work_for(self, crawl: int) -> bool:
+        """Return whether it may get tasks of a crawl."""
+
+    @abstractmethod
     def send(self, batch: Batch, /) -> None:
         """Send a message, without waiting."""
 
@@ -147,17 +156,18 @@ class WorkerHandle(ABC):
 
 
 class Workers(Protocol):
-    """The workers of a pool, as the tasks of a crawl go to them."""
+    """The workers of a pool, as the tasks of a crawl go to them.
+
+    Attributes:
+        is_shared: whether other crawls have them, too.
+        is_watching: whether somebody looks already for workers that are stuck.
+    """
+
+    is_shared: bool
+    is_watching: bool
 
     @property
     def handles(self) -> Sequence[WorkerHandle]: ...
-    @property
-    def is_shared(self) -> bool:
-        """Return whether other crawls have them, too."""
-
-    def handles_for(self, crawl: int) -> Sequence[WorkerHandle]:
-        """Return the workers that may get tasks of a crawl."""
-
     def watch(self, crawl: int, handle: Any) -> None:
         """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
 

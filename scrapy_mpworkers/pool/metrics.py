@@ -121,6 +121,7 @@ class Metrics:
     started: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
     recycled: Counter[str] = field(default_factory=Counter)
+    reports: int = 0  #: with outcomes
     bytes_shipped: int = 0
     bytes_returned: int = 0
     wait: Distribution = field(default_factory=Distribution)
@@ -140,6 +141,7 @@ class Metrics:
             total.started += one.started
             total.deaths += one.deaths
             total.recycled += one.recycled
+            total.reports += one.reports
             total.bytes_shipped += one.bytes_shipped
             total.bytes_returned += one.bytes_returned
             total.wait.include(one.wait)
@@ -154,6 +156,7 @@ class Metrics:
     def record(self, slot: int, size: int, times: list[float], waits: list[float]) -> None:
         """Count a report of *size* bytes: seconds that the worker of *slot* took for each task, and
         seconds that those which are settled by it have waited."""
+        self.reports += 1
         self.bytes_returned += size
         self.workers[slot].busy += sum(times)
         self.service.extend(times)

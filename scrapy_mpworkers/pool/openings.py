@@ -68,7 +68,7 @@ class Openings:
         if handle.crawls.is_empty and not handle.is_ready:
             self._make_pause()
             return
-        if member.troubles.allows(monotonic()):
+        if member.may_fail():
             self._state.loop.call_later(RETRY_SECONDS, lambda: self._retry(handle, member))
         else:
             member.break_off("its pipelines cannot be opened in workers; see the log")
@@ -85,7 +85,7 @@ class Openings:
             return True  # it has left since, or is about to
         if not handle.crawls.is_opening(crawl) or not self._is_with_others(member):
             return False
-        if handle.is_hung or not member.troubles.allows(monotonic()):
+        if handle.is_hung or not member.may_fail():
             member.break_off(f"a worker died of its pipelines' opening: {exit_in_words}")
         return True
 

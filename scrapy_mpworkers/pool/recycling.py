@@ -21,7 +21,6 @@ class Recycling:
     """Judges workers when they report, and never otherwise: an idle pool uses no CPU."""
 
     def __init__(self, options: PoolOptions) -> None:
-        self.is_used = bool(options.max_items or options.memory_limit)
         self._max_items = options.max_items
         self._memory_limit = options.memory_limit
         self._weighed_at: WeakKeyDictionary[ProcessHandle, float] = WeakKeyDictionary()

@@ -31,17 +31,18 @@ class RestartIntensity:
 
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity, self.period = intensity, period
-        self.recent: deque[tuple[float, int | None]] = deque()  #: deaths: time and task
+        self._recent: deque[tuple[float, int | None]] = deque()  # deaths: time and task
+        self._reports = 0  # that were there at the last of them
 
     @property
     def deaths(self) -> int:
         """The number of fruitless deaths in the last period, without progress since."""
-        return len(self.recent)
+        return len(self._recent)
 
     @property
     def culprits(self) -> int:
         """The number of tasks to which these deaths are charged."""
-        return len({task for _, task in self.recent} - {None})
+        return len({task for _, task in self._recent} - {None})
 
     @property
     def history(self) -> str:
@@ -54,20 +55,20 @@ class RestartIntensity:
         within = f"within {self.period:g} s before they settled anything"
         return f"{self.deaths} workers died {within}{tasks}"
 
-    def progress(self) -> None:
-        """Forgive all deaths, since a task has been settled."""
-        self.recent.clear()
-
-    def allows(self, now: float, task: int | None = None) -> bool:
+    def allows(self, now: float, task: int | None = None, reports: int = 0) -> bool:
         """Return whether to start another worker after one died before it settled anything.
 
         Args:
             task: that it was running, if any.
+            reports: how many have settled tasks so far. Each new one forgives all deaths.
         """
-        self.recent.append((now, task))
-        while self.recent[0][0] < now - self.period:
-            self.recent.popleft()
-        uncharged = sum(task is None for _, task in self.recent)
+        if reports > self._reports:
+            self._reports = reports
+            self._recent.clear()
+        self._recent.append((now, task))
+        while self._recent[0][0] < now - self.period:
+            self._recent.popleft()
+        uncharged = sum(task is None for _, task in self._recent)
         return uncharged + max(0, self.culprits - 1) <= self.intensity
 
 

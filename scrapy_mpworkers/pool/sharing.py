@@ -1,4 +1,4 @@
-"""Lets several crawls share workers: passes on what a worker reports, and lets a crawl leave.
+"""Lets several crawls share workers: tells each what is its own, and lets a crawl leave.
 
 Everything here runs in the event loop's thread.
 """
@@ -14,7 +14,7 @@ from scrapy_mpworkers.pool.group_state import GroupState, Member
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.openings import Openings
 from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
-from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Outcomes, Report
+from scrapy_mpworkers.wire.messages import Closed, Opened, OpenFailed, Report
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +31,12 @@ class Sharing:
 
     # What workers do
 
-    def heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
-        """Give a report of *size* bytes to the crawl that it is for."""
-        present = self._state.present
-        member = present.get(report.crawl) or self._state.leaving[report.crawl]
-        if len(present) > 1:
-            self._take_turns(member)
-        if isinstance(report, Outcomes):
-            if member.troubles.recent:
-                member.troubles.progress()
-            member.executor.on_outcomes(handle, report, size)
-        elif isinstance(report, Opened):
+    def heard(self, handle: ProcessHandle, report: Report) -> None:
+        """Give a report to the crawl that it is for."""
+        member = self._state.member(report.crawl)
+        if self._state.is_shared:
+            self._state.take_turns(member)
+        if isinstance(report, Opened):
             self._openings.opened(handle, member)
             member.executor.opened(handle, report)
         elif isinstance(report, OpenFailed):
@@ -72,13 +67,6 @@ class Sharing:
         for member in self._state.sound:
             member.break_off(history, advice)
 
-    def _take_turns(self, member: Member) -> None:
-        """Let the others go first: a worker has done with something of this crawl."""
-        self._state.comes_last(member.crawl)
-        for other in self._state.present.values():
-            if other is not member:
-                other.executor.look_for_room()
-
     def _is_of_one_task(self, death: Death) -> bool:
         """Return whether a task is to blame whose crawl is not the only one here.
 
@@ -101,7 +89,6 @@ class Sharing:
     def leave(self, member: Member, timeout: float, on_left: Callable[[], None]) -> None:
         """Have a crawl's consumers closed; call *on_left* then, or after *timeout* seconds."""
         crawl = member.crawl
-        self._state.leaving[crawl] = member
         handles = [handle for handle in self._state.handles if handle.crawls.has(crawl)]
         is_open = set() if member.is_hasty else {h for h in handles if crawl in h.crawls.open}
         member.await_close(is_open, on_left)

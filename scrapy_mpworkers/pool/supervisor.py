@@ -46,7 +46,7 @@ class Supervisor:
         options = state.options
         self._state = state
         self._processes = processes
-        self._watcher = Watcher(state.loop, self._heard, self._ended)
+        self._watcher = Watcher(state, self._heard, self._ended)
         self._opening_limit = OpeningLimit(state, self._watcher, processes)
         self._openings = Openings(state, self._opening_limit)
         self.sharing = Sharing(state, self._openings)
@@ -77,14 +77,13 @@ class Supervisor:
             handle for handle in self._state.handles if handle.is_ready and not handle.is_closing
         ]
 
-    def _heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
-        self.sharing.heard(handle, report, size)
+    def _heard(self, handle: ProcessHandle, report: Report) -> None:
         if isinstance(report, Outcomes):
-            if self._restarts.recent:
-                self._restarts.progress()
-            if self._recycling.is_used and (why := self._recycling.reason(handle)) is not None:
+            if (why := self._recycling.reason(handle)) is not None:
                 self._recycle(handle, why)
-        elif not handle.is_ready and handle.crawls.open and not handle.crawls.any_opening:
+            return
+        self.sharing.heard(handle, report)
+        if not handle.is_ready and handle.crawls.open and not handle.crawls.any_opening:
             self._became_ready(handle)
 
     def _became_ready(self, handle: ProcessHandle) -> None:
@@ -92,6 +91,7 @@ class Supervisor:
         if replaced in self._state.handles and not replaced.is_closing:
             replaced.close()
         self._recycling.weigh_new(handle)
+        self.stuck.watch()  # its first tasks come now
 
     def _recycle(self, handle: ProcessHandle, why: str) -> None:
         """Replace a worker that has served its time, as soon as its replacement is ready."""
@@ -245,7 +245,7 @@ class Supervisor:
             return
         elif is_fruitless and handle.is_hung and not self._may_become_ready():
             self._exhausted(f"no worker became ready; the last: {self._deaths.last}", SEE_IT)
-        elif not is_fruitless or self._restarts.allows(monotonic(), task):
+        elif not is_fruitless or self._restarts.allows(monotonic(), task, self._watcher.reports):
             self._start(handle.place, replaces=handle.replaces)
         else:
             self._exhausted(f"{self._restarts.history}; the last: {self._deaths.last}", SEE_IT)

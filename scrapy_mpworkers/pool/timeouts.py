@@ -102,24 +102,23 @@ class StuckWorkers:
         self._state = state
         self._awake = state.awake
         self._watcher = watcher
-        self._watching = False
 
     def watch(self) -> None:
         """Watch all workers until none has work any more."""
-        if not self._watching:
-            self._watching = True
+        if not self._state.is_watching:
+            self._state.watching(True)
             self._awake.hold(self)
             self._state.loop.call_later(STUCK_SECONDS / 2, self._look)
 
     def _look(self) -> None:
-        self._watching = False
+        self._state.watching(False)
         for handle in list(self._state.handles):
             if self._seems_stuck(handle):
                 self._watcher.hear(handle)
                 if self._seems_stuck(handle):
                     logger.warning("Worker %s does not take up its work and is killed", handle.name)
                     handle.kill_for(KilledFor.STUCK)
-        if not self._watching:
+        if not self._state.is_watching:
             self._awake.let_go(self)
 
     def _seems_stuck(self, handle: ProcessHandle) -> bool:

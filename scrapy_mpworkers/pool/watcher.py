@@ -14,10 +14,10 @@ from functools import partial
 from time import monotonic
 
 from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES, ReportReader
-from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.framing import NotAReportError, decode_report
-from scrapy_mpworkers.wire.messages import Report
+from scrapy_mpworkers.wire.messages import Outcomes, Report
 
 logger = logging.getLogger(__name__)
 
@@ -34,23 +34,30 @@ _LOOK_AGAIN = 1.0
 
 
 class Watcher:
-    """Tells what workers say and how they end.
+    """Gives crawls the outcomes that workers report, and tells what else they say and how they end.
 
     Args:
-        on_report: called with the worker, its report and the report's size in bytes.
+        on_report: called with the worker and its report; with outcomes, which their crawl has then,
+            only if they may be a reason to replace the worker.
         on_end: called with the worker and its exit code, when everything that it managed to write
             has been reported.
+
+    Attributes:
+        reports: how many with outcomes have come.
     """
 
     def __init__(
         self,
-        loop: Loop,
-        on_report: Callable[[ProcessHandle, Report, int], None],
+        state: GroupState,
+        on_report: Callable[[ProcessHandle, Report], None],
         on_end: Callable[[ProcessHandle, int | None], None],
     ) -> None:
-        self._loop = loop
+        self.reports = 0
+        self._state = state
+        self._loop = state.loop
         self._on_report = on_report
         self._on_end = on_end
+        self._recycles = state.options.recycles
         self._watched: dict[ProcessHandle, ReportReader] = {}
         self._listening: set[ProcessHandle] = set()
         self._ending: set[ProcessHandle] = set()  # their exit is known, and not their exit code
@@ -94,10 +101,23 @@ class Watcher:
             if taken:
                 handle.heard()
             for report, size in self._reports(handle, reader):
-                self._on_report(handle, report, size)
+                if isinstance(report, Outcomes):
+                    self._give_outcomes(handle, report, size)
+                else:
+                    self._on_report(handle, report)
             if taken < READ_BYTES:
                 break
         return reader
+
+    def _give_outcomes(self, handle: ProcessHandle, report: Outcomes, size: int) -> None:
+        state = self._state
+        self.reports += 1
+        member = state.present.get(report.crawl) or state.leaving[report.crawl]
+        if state.is_shared:
+            state.take_turns(member)
+        member.executor.on_outcomes(handle, report, size)
+        if self._recycles:
+            self._on_report(handle, report)
 
     def _reports(self, handle: ProcessHandle, reader: ReportReader) -> Iterator[tuple[Report, int]]:
         try:

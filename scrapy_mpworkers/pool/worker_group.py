@@ -16,7 +16,7 @@ from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.supervisor import Supervisor
 from scrapy_mpworkers.pool.timeouts import TimeLimit
-from scrapy_mpworkers.pool.worker_handle import Departure, ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 15.0
 
 
-class LocalWorkerGroup:
+class LocalWorkerGroup(GroupState):
     """Has worker processes, for one crawl or for several at once.
 
     Args:
@@ -42,12 +42,11 @@ class LocalWorkerGroup:
         loop: Loop,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__(options, loop)
         self.task_ids: Iterator[int] = itertools.count()  #: for the tasks of all crawls
-        self.is_shared = False  #: whether there is more than one crawl
         self._processes = processes
         self._ended = ended
-        self._state = GroupState(options, loop)
-        self._supervisor = Supervisor(self._state, processes)
+        self._supervisor = Supervisor(self, processes)
         self._time_limits: dict[int, TimeLimit] = {}
         self._is_released = False
 
@@ -55,11 +54,10 @@ class LocalWorkerGroup:
 
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """Have a crawl's consumers opened, in workers that are started now or there already."""
-        options, others = self._state.options, len(self._state.present)
+        options, others = self.options, len(self.present)
         troubles = RestartIntensity(options.intensity, options.period)
-        self._state.present[crawl] = Member(crawl, executor, troubles)
-        self._time_limits[crawl] = TimeLimit(executor, self._state.loop, self._state.awake)
-        self.is_shared = others > 0
+        self.join(Member(crawl, executor, troubles))
+        self._time_limits[crawl] = TimeLimit(executor, self.loop, self.awake)
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
             self._supervisor.sharing.admitted()
@@ -74,18 +72,16 @@ class LocalWorkerGroup:
             timeout: seconds that workers may take for it.
             left: called when they have done so.
         """
-        member = self._state.present.pop(crawl)
+        member = self.depart(crawl)
         del self._time_limits[crawl]
-        others = self._state.present.values()
-        self.is_shared = len(others) > 1
+        others = self.present.values()
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
             self._supervisor.sharing.leave(member, timeout, left)
             for other in others:
                 other.executor.look_for_room()
             return
-        self._state.end()
-        self._state.leaving[crawl] = member
+        self.end()
         if member.is_hasty:
             self._supervisor.kill_all()
         self._stop(timeout, left)
@@ -95,46 +91,29 @@ class LocalWorkerGroup:
 
         If other crawls have them, too, only those end that are at a task that nobody waits for.
         """
-        self._state.member(crawl).make_hasty()
-        if self.is_shared or any(member.awaited for member in self._state.all_members()):
+        self.member(crawl).make_hasty()
+        if self.is_shared or any(member.awaited for member in self.all_members()):
             self._supervisor.sharing.kill_abandoned()
         else:
-            self._state.end()
+            self.end()
             self._supervisor.kill_all()
-
-    @property
-    def handles(self) -> list[ProcessHandle]:
-        """All workers that there are, also those that are starting or ending."""
-        return self._state.handles
-
-    def handles_for(self, crawl: int) -> list[ProcessHandle]:
-        """Return the workers that may get work of a crawl."""
-        return [
-            handle
-            for handle in self._state.handles
-            if crawl in handle.crawls.open and handle.departure is not Departure.CLOSING
-        ]
-
-    @property
-    def is_ending(self) -> bool:
-        return self._state.is_ending
 
     def is_blocked(self, crawl: int) -> bool:
         """Return whether every worker of a crawl opens or closes the consumers of another."""
-        if not self.is_shared and not self._state.leaving:
+        if not self.is_shared and not self.leaving:
             return False
-        at = [handle.at_consumers_of() for handle in self.handles_for(crawl)]
+        working = [handle for handle in self.handles if handle.may_work_for(crawl)]
+        at = [handle.at_consumers_of() for handle in working]
         return bool(at) and all(other not in (None, crawl) for other in at)
 
     def watch(self, crawl: int, handle: ProcessHandle) -> None:
         """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
-        if self._state.present[crawl].executor.has_limits:
-            self._time_limits[crawl].watch(handle)
+        self._time_limits[crawl].watch(handle)
         self._supervisor.stuck.watch()
 
     def abandon(self) -> None:
         """Count no time any more: the loop was closed in the middle of a stop."""
-        self._state.awake.end()
+        self.awake.end()
 
     def _stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills, join, release everything. After *timeout* seconds: terminate, kill."""
@@ -145,13 +124,13 @@ class LocalWorkerGroup:
                 return
             self._is_released = True
             logger.info("Workers stopped.")
-            self._state.awake.end()
+            self.awake.end()
             self._ended()
             stopped()
 
         def all_ended() -> None:
             self._supervisor.release(released)
-            self._state.loop.call_later(RELEASE_SECONDS, released)
+            self.loop.call_later(RELEASE_SECONDS, released)
 
         self._supervisor.stop(timeout, all_ended)
 

@@ -84,6 +84,9 @@ class ProcessHandle(WorkerHandle):
 
     # What it is told
 
+    def may_work_for(self, crawl: int) -> bool:
+        return crawl in self.crawls.open and self.departure is not Departure.CLOSING
+
     def send(self, command: Command) -> None:
         """Put a message into the queue, without a wait."""
         self.process.commands.put(command)

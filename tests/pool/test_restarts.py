@@ -22,9 +22,8 @@ class TestRestarts:
         restarts = RestartIntensity(1, 30.0)
         restarts.allows(0.0)
 
-        restarts.progress()
-
-        assert restarts.allows(1.0)
+        assert restarts.allows(1.0, reports=1)
+        assert not restarts.allows(1.0, reports=1)
 
     def test_one_task_that_kills_again_and_again_is_no_fault_of_the_pool(self) -> None:
         restarts = RestartIntensity(0, 30.0)

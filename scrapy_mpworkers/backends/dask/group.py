@@ -49,6 +49,7 @@ class DaskWorkerGroup:
     ) -> None:
         self.task_ids: Iterator[int] = itertools.count()
         self.is_shared = False
+        self.is_watching = True  # the scheduler removes a worker that is stuck
         self._options = options
         self._connection = connection
         self._names = names
@@ -101,16 +102,12 @@ class DaskWorkerGroup:
                 handle.kill_for(KilledFor.STOP)
             self._let_go(handle)
 
-    def handles_for(self, crawl: int) -> list[DaskHandle]:
-        """Return the workers that may get work."""
-        return [handle for handle in self.handles if handle.state is HandleState.OPEN]
-
     def is_blocked(self, crawl: int) -> bool:
         """Return whether other crawls keep all workers from this one: here are none."""
         return False
 
     def watch(self, crawl: int, handle: DaskHandle) -> None:
-        """Watch a worker that has got tasks. A stuck one is not heard: the scheduler removes it."""
+        """Watch a worker that has got tasks, for one that takes too long."""
         self._limit.watch(handle)
 
     # What the connection tells: see ConnectionEvents
@@ -172,7 +169,6 @@ class DaskWorkerGroup:
     def _heard(self, handle: DaskHandle, report: Report, size: int) -> None:
         executor = self._executor
         if isinstance(report, Outcomes):
-            self._restarts.progress()
             executor.on_outcomes(handle, report, size)
         elif isinstance(report, Opened):
             handle.opened()
@@ -253,7 +249,9 @@ class DaskWorkerGroup:
         blamed = None if oldest is None else oldest.id
         self._executor.handle_lost(handle, Death(None, "is lost", blamed))
         is_fruitless = not handle.settled and (bool(why) or not explained)
-        if is_fruitless and not self._is_ending and not self._restarts.allows(monotonic(), blamed):
+        reports = self._executor.metrics.reports
+        is_allowed = not is_fruitless or self._restarts.allows(monotonic(), blamed, reports)
+        if not is_allowed and not self._is_ending:
             self._break(
                 f"{self._restarts.deaths} workers were lost within "
                 f"{self._restarts.period:g} s before they settled anything; the last: "

@@ -31,7 +31,7 @@ class RemoteLimit:
 
     def watch(self, handle: DaskHandle) -> None:
         """Watch a worker that has got work, until it has none any more."""
-        if handle.has_limits and handle not in self._watched:
+        if handle not in self._watched:
             self._watched.add(handle)
             self._look_in(handle, self._allowed(handle))
 

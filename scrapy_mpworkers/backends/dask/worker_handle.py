@@ -96,6 +96,9 @@ class DaskHandle(WorkerHandle):
 
     # What it is told
 
+    def may_work_for(self, crawl: int) -> bool:
+        return self.state is HandleState.OPEN
+
     def open(self, setup: OpenCrawl) -> None:
         """Make the worker thread, and open the consumers of a crawl there."""
         self.known.update(definition.number for definition in setup.definitions)
@@ -158,11 +161,6 @@ class DaskHandle(WorkerHandle):
 
     # Its tasks
 
-    @property
-    def has_limits(self) -> bool:
-        """Return whether any task of the crawl has had a limit of time."""
-        return self._executor.has_limits
-
     def task(self, task_id: int) -> Task | None:
         """Return the unsettled task with this id that it has."""
         return self._executor.task(self, task_id)
@@ -173,7 +171,7 @@ class DaskHandle(WorkerHandle):
         return [task for task in leases if task.message is leases[0].message]
 
     def _limits(self, task_ids: Iterable[int]) -> dict[int, float]:
-        tasks = map(self.task, task_ids) if self.has_limits else ()
+        tasks = map(self.task, task_ids)
         return {task.id: task.limit for task in tasks if task is not None and task.limit}
 
     def _send(self, name: str, command: Command, limits: dict[int, float]) -> None:
