@@ -25,8 +25,7 @@ from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.frames import FrameData
-from scrapy_mpworkers.wire.messages import TaskStatus, WireTask
+from scrapy_mpworkers.wire.messages import FrameData, TaskStatus, WireTask
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.pipelines import hop_pipelines

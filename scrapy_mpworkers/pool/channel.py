@@ -23,7 +23,7 @@ from typing import Any
 
 from scrapy_mpworkers.pool.mailbox import Mailbox
 from scrapy_mpworkers.wire.arena import Arena, make_arena
-from scrapy_mpworkers.wire.framing import (
+from scrapy_mpworkers.wire.frames import (
     REPORT_PREFIX,
     NotAReportError,
     encode_command,

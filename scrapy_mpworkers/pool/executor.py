@@ -28,9 +28,9 @@ from scrapy_mpworkers.pool.interface import (
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.task_queue import Task
-from scrapy_mpworkers.wire.frames import FrameData
 from scrapy_mpworkers.wire.messages import (
     Closed,
+    FrameData,
     OpenCrawl,
     Opened,
     OpenFailed,

@@ -11,8 +11,7 @@ from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.task_queue import Future, Task
-from scrapy_mpworkers.wire.frames import FrameData
-from scrapy_mpworkers.wire.messages import Batch, Outcome
+from scrapy_mpworkers.wire.messages import Batch, FrameData, Outcome
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from time import monotonic
 from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES, ReportReader
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
-from scrapy_mpworkers.wire.framing import NotAReportError, decode_report
+from scrapy_mpworkers.wire.frames import NotAReportError, decode_report
 from scrapy_mpworkers.wire.messages import Outcomes, Report
 
 logger = logging.getLogger(__name__)

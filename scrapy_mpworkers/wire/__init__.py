@@ -3,7 +3,7 @@
 Nothing outside of it imports pickle.
 
 messages         what crosses: tasks and batches down, outcomes and reports up
-frames, framing  pickled items in them; how messages become bytes
+frames           how messages, and the frames in them, become bytes
 arena            shared memory where large frames cross
 codec            Scrapy's side: dumps and loads items and the parts of a crawl
 worker_codec     a worker's side

@@ -20,8 +20,9 @@ from scrapy_mpworkers.errors import UnreadableError
 from scrapy_mpworkers.wire import importing, tokens
 from scrapy_mpworkers.wire.changes import replay_changes
 from scrapy_mpworkers.wire.definitions import Definitions, Luggage
-from scrapy_mpworkers.wire.frames import Large, StoredFrame
+from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.importing import Definable, Importing
+from scrapy_mpworkers.wire.messages import Large
 from scrapy_mpworkers.wire.pickling import Codec, Pickler, Resolvers, has_tokens, loads, uncallable
 from scrapy_mpworkers.wire.texts import named
 

@@ -12,7 +12,8 @@ from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.changes import Change, Result
 from scrapy_mpworkers.wire.fields import fields_of
-from scrapy_mpworkers.wire.frames import LARGE, Large, Sink
+from scrapy_mpworkers.wire.frames import Pieces
+from scrapy_mpworkers.wire.messages import LARGE, Large
 from scrapy_mpworkers.wire.texts import repr_of, text_of
 
 Resolvers = Mapping[str, Callable[..., Any]]
@@ -92,8 +93,8 @@ class Pickler(pickle.Pickler, Generic[_T]):
 
     def __init__(self) -> None:
         self._mark: bytes | None = None
-        self._parts: list[bytes] = []
-        super().__init__(Sink(self._parts), protocol=5)
+        self._parts = Pieces()
+        super().__init__(self._parts, protocol=5)
 
     def reducer_override(self, part: Any) -> Any:
         """Reduce *part*, for which pickle asks unless it is of the plainest types."""

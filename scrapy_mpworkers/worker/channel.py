@@ -20,7 +20,7 @@ from multiprocessing.synchronize import Lock
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from scrapy_mpworkers.wire.arena import Arena
-from scrapy_mpworkers.wire.framing import decode_command, encode_report, parse_prefix
+from scrapy_mpworkers.wire.frames import decode_command, encode_report, parse_prefix
 from scrapy_mpworkers.wire.messages import Command, Outcome, Outcomes, Report
 from scrapy_mpworkers.worker.process import end_group
 

@@ -33,8 +33,14 @@ from scrapy_mpworkers.pool.interface import DeadLettered, PoolEvents, PoolOption
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
-from scrapy_mpworkers.wire.frames import LARGE, Large
-from scrapy_mpworkers.wire.messages import OpenCrawl, Outcome, TaskStatus, WorkerConfig
+from scrapy_mpworkers.wire.messages import (
+    LARGE,
+    Large,
+    OpenCrawl,
+    Outcome,
+    TaskStatus,
+    WorkerConfig,
+)
 
 from . import consumers, work
 from .consumers import Behaviour

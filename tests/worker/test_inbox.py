@@ -13,8 +13,7 @@ import pytest
 
 from scrapy_mpworkers.pool.channel import PIPE_BYTES, CommandWriter
 from scrapy_mpworkers.wire.arena import ARENA_BYTES
-from scrapy_mpworkers.wire.frames import Large
-from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, OpenCrawl
+from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, Large, OpenCrawl
 from scrapy_mpworkers.worker.channel import CommandReader
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scrapy_mpworkers.wire.framing import decode_report
+from scrapy_mpworkers.wire.frames import decode_report
 from scrapy_mpworkers.wire.messages import Opened, Outcome, Outcomes
 from scrapy_mpworkers.worker.channel import PATIENCE, Reporter
 

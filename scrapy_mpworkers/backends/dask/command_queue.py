@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import NamedTuple
 
-from scrapy_mpworkers.wire.framing import encode_report
+from scrapy_mpworkers.wire.frames import encode_report
 from scrapy_mpworkers.wire.messages import Answer, Outcome, Outcomes, Report
 
 #: Seconds after which what is ready of a batch goes back without the rest.

@@ -14,7 +14,7 @@ from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import WorkerHandle
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.worker_handle import KilledFor
-from scrapy_mpworkers.wire.framing import decode_report, encode_command
+from scrapy_mpworkers.wire.frames import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Answer,

@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
-from scrapy_mpworkers.wire.framing import decode_command
+from scrapy_mpworkers.wire.frames import decode_command
 from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Batch, Boot, Prelude
 from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest

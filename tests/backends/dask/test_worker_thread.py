@@ -18,7 +18,7 @@ from pool.consumers import Behaviour
 from scrapy_mpworkers.backends.dask import command_queue
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
-from scrapy_mpworkers.wire.framing import decode_report, encode_command
+from scrapy_mpworkers.wire.frames import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
     Answer,
     Batch,
