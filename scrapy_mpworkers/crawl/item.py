@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.wire.changes import Snapshot, unpack
+from scrapy_mpworkers.wire.changes import Snapshot, copy_of_fields, unpack
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.exceptions import unpack_exception
-from scrapy_mpworkers.wire.fields import copy_of_fields
 from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.messages import Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home

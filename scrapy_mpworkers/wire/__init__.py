@@ -9,7 +9,7 @@ codec            Scrapy's side: dumps and loads items and the parts of a crawl
 worker_codec     a worker's side
 pickling         picklers with a say in what travels; the error that names the field
 tokens           what stands in a frame for an object that stays where it is
-changes, fields  what a hop did to an item, of which only that travels back
+changes          the fields of an item, and what a hop did to them: only that travels back
 exceptions       exceptions, packed and rebuilt
 effects          stats and log records of a worker, which count when the item settles
 crawl            what a worker must know of the crawl

@@ -1,28 +1,28 @@
-"""Changes that a hop made to an item, which are all that travels back.
+"""The fields of an item, and the changes that a hop made to them, which are all that travels back.
 
 The worker compares the item with the very objects that it unpickled and kept alive: a field that
 still holds the same object of an immutable builtin type is unchanged. The parent computes the
 outcome from what it shipped plus the changes, never from the present fields of the live object: a
 spider that reuses one dict would otherwise get mixtures of two items.
+
+Fields are read and written beneath the hooks of the item's class. A setter that validates, counts
+or converts has already run when the pipeline assigned the value; running it again in the other
+process could change or refuse the value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import IntEnum
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from operator import is_
 from typing import Any, NamedTuple
 
-from scrapy_mpworkers.wire.fields import (
-    IMMUTABLE,
-    build,
-    copy_of_fields,
-    fields_of,
-    is_immutable,
-    write_fields,
-)
+from scrapy import Item
 
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
+#: Exact builtin types of values that nobody can change, and that hold nothing else.
+_IMMUTABLE = frozenset({type(None), bool, int, float, complex, str, bytes})
 _MISSING = object()
 #: Bytes of an item below which it is all the same whether some of them have gone.
 _WORTH_A_LOOK = 1 << 14
@@ -39,8 +39,8 @@ class Change(NamedTuple):
     order: tuple[Any, ...] | None
 
 
-class ResultKind(IntEnum):
-    """The kind of object that the consumer returned."""
+class ResultKind:
+    """The kind of object that the consumer returned, as a number: pickle looks up enums."""
 
     SAME = 0  #: the object that it was given, perhaps changed
     COPY = 1  #: another object of that type: shipped fields plus changes
@@ -57,7 +57,6 @@ class Result(NamedTuple):
     body: Any
 
 
-_SAME, _WHOLE = int(ResultKind.SAME), int(ResultKind.WHOLE)  # plain numbers compare faster
 # As Change._make and Result._make, which are written in Python.
 _as_change, _as_result = partial(tuple.__new__, Change), partial(tuple.__new__, Result)
 
@@ -66,15 +65,14 @@ UNCHANGED = Result(ResultKind.SAME, Change({}, (), None))
 
 
 def pack(result: Result, dump: Callable[[Any, Any], bytes]) -> bytes:
-    """Pickle *result* as plain tuples and numbers, and the commonest one as nothing at all.
+    """Pickle *result* as plain tuples, and the commonest one as nothing at all.
 
-    Pickle would look up the classes of named tuples and enums, on both sides and for each item.
+    Pickle would look up the classes of named tuples, on both sides and for each item.
     """
     if result is UNCHANGED or result == UNCHANGED:
         return b""
-    body = result.body
-    plain = int(result.kind), tuple(body) if isinstance(body, Change) else body
-    return dump(plain, result)
+    kind, body = result
+    return dump((kind, tuple(body) if isinstance(body, Change) else body), result)
 
 
 def unpack(data: bytes, load: Callable[[bytes], Any]) -> Result:
@@ -82,7 +80,7 @@ def unpack(data: bytes, load: Callable[[bytes], Any]) -> Result:
     if not data:
         return UNCHANGED
     kind, body = load(data)
-    return _as_result((kind, body if kind == _WHOLE else _as_change(body)))
+    return _as_result((kind, body if kind == ResultKind.WHOLE else _as_change(body)))
 
 
 def replay_changes(item: Any, results: Iterable[bytes], load: Callable[[bytes], Any]) -> Any:
@@ -109,7 +107,7 @@ def shrinks(before: Snapshot, result: Result, size: int, shipped: int) -> bool:
     if shipped < _WORTH_A_LOOK:
         return False
     kept = 0
-    if result.kind != _WHOLE:
+    if result.kind != ResultKind.WHOLE:
         gone = {*result.body.values, *result.body.deleted}
         kept = sum(
             _size(value) for name, value in (before.fields or {}).items() if name not in gone
@@ -125,14 +123,17 @@ class Snapshot:
 
     def result(self, returned: Any) -> Result:
         """Return, in the worker, what goes back for *returned*."""
-        if returned is self.item and self.is_untouched() and self._is_plain():
+        shipped = self.fields
+        if shipped is None or type(returned) is not type(self.item):
+            return Result(ResultKind.WHOLE, returned)
+        is_same = returned is self.item
+        if is_same and self.is_untouched() and _IMMUTABLE.issuperset(map(type, shipped.values())):
             return UNCHANGED  # found sooner than by a comparison field by field
-        if self.fields is not None and type(returned) is type(self.item):
-            fields = fields_of(returned)
-            if fields is not None:
-                kind = ResultKind.SAME if returned is self.item else ResultKind.COPY
-                return Result(kind, _difference(self.fields, fields))
-        return Result(ResultKind.WHOLE, returned)
+        fields = fields_of(returned)
+        if fields is None:
+            return Result(ResultKind.WHOLE, returned)
+        kind = ResultKind.SAME if is_same else ResultKind.COPY
+        return Result(kind, _difference(shipped, fields))
 
     def change(self) -> Change | None:
         """Return, in the worker, what was done to the item itself, for drops and errors."""
@@ -145,9 +146,9 @@ class Snapshot:
 
     def outcome(self, result: Result) -> Any:
         """Return, in the parent, the item that the consumer returned."""
-        if result.kind == _WHOLE:
+        if result.kind == ResultKind.WHOLE:
             return result.body
-        if result.kind == _SAME and self.apply(result.body):
+        if result.kind == ResultKind.SAME and self.apply(result.body):
             return self.item
         return self._rebuilt(result.body)
 
@@ -168,16 +169,106 @@ class Snapshot:
             return False
         return all(map(is_, now.values(), shipped.values()))
 
-    def _is_plain(self) -> bool:
-        return self.fields is not None and IMMUTABLE.issuperset(map(type, self.fields.values()))
-
     def _rebuilt(self, change: Change) -> Any:
         assert self.fields is not None
         fields = {k: v for k, v in self.fields.items() if k not in set(change.deleted)}
         fields.update(change.values)
         if change.order is not None:
             _reorder(fields, change.order)
-        return build(type(self.item), fields)
+        return _build(type(self.item), fields)
+
+
+def fields_of(item: Any) -> dict[Any, Any] | None:
+    """Return the item's fields, or ``None`` for a type that can only be replaced as a whole.
+
+    A dict and an ``Item`` give their own mapping, not a copy.
+    """
+    cls = type(item)
+    if cls is dict:
+        return item  # type: ignore[no-any-return]
+    if isinstance(item, Item):
+        return item._values if len(item.__dict__) == 1 else None
+    return _attributes(item) if _keeps_state_in_python(cls) else None
+
+
+def copy_of_fields(item: Any) -> dict[Any, Any] | None:
+    """Copy the fields of an item as they are now; ``None`` as for :func:`fields_of`."""
+    fields = item if type(item) is dict else fields_of(item)  # without the call: nearly every item
+    return None if fields is None else dict(fields)
+
+
+def write_fields(item: Any, values: Mapping[Any, Any], deleted: tuple[Any, ...]) -> None:
+    """Set *values* and delete *deleted* in place."""
+    if type(item) is dict or isinstance(item, Item):
+        target = item if isinstance(item, dict) else item._values
+        target.update(values)
+        for name in deleted:
+            del target[name]
+        return
+    slots = _slots(type(item))
+    for name, value in values.items():
+        # object.__setattr__ reaches slots and is not stopped by frozen classes.
+        if name in slots:
+            object.__setattr__(item, name, value)
+        else:
+            item.__dict__[name] = value
+    for name in deleted:
+        if name in slots:
+            object.__delattr__(item, name)
+        else:
+            del item.__dict__[name]
+
+
+def _build(cls: type, fields: dict[Any, Any]) -> Any:
+    """Return a new instance of *cls* with exactly these fields, made without ``__init__``."""
+    if cls is dict:
+        return fields
+    if issubclass(cls, Item):
+        item = cls.__new__(cls)
+        item.__dict__["_values"] = fields
+    else:
+        item = object.__new__(cls)
+        write_fields(item, fields, ())
+    return item
+
+
+def is_immutable(value: Any) -> bool:
+    """Return whether nobody can change *value*, all the way down, by its exact builtin types."""
+    cls = type(value)
+    if cls in _IMMUTABLE:
+        return True
+    return cls in (tuple, frozenset) and all(map(is_immutable, value))
+
+
+@cache  # asked for each item
+def _keeps_state_in_python(cls: type) -> bool:
+    """Return whether *cls* is of items, all of whose state is in ``__dict__`` and slots."""
+    # Late: it imports pydantic, where that is installed, and many items are dicts.
+    from itemadapter import ItemAdapter
+
+    in_python = all(base.__flags__ & _HEAP_TYPE for base in cls.__mro__[:-1])
+    return in_python and ItemAdapter.is_item_class(cls)
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    values = dict(getattr(item, "__dict__", {}))
+    for name in _slots(type(item)):
+        with suppress(AttributeError):  # a slot that was never set
+            values[name] = object.__getattribute__(item, name)
+    return values
+
+
+@cache
+def _slots(cls: type) -> list[str]:
+    names: list[str] = []
+    for base in reversed(cls.__mro__):
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{base.__name__.lstrip('_')}{name}"
+            if name not in ("__dict__", "__weakref__"):
+                names.append(name)
+    return names
 
 
 def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change:
@@ -185,7 +276,7 @@ def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> Change:
         name: value
         for name, value in now.items()
         if before.get(name, _MISSING) is not value
-        or not (type(value) in IMMUTABLE or is_immutable(value))
+        or not (type(value) in _IMMUTABLE or is_immutable(value))
     }
     if list(now) == list(before):
         return Change(values, (), None)

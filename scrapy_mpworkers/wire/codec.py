@@ -169,10 +169,9 @@ class _ParentPickler(Pickler[Frame]):
     """Notes the definitions that the frame needs and the responses in it; each leaves a token."""
 
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
-        super().__init__()
+        super().__init__(names)
         self._definitions = definitions
         self._importable = definitions.importable
-        self._names = names
         self._needs: dict[int, None] = {}
         self._handles: list[Response] = []
 
@@ -196,7 +195,7 @@ class _ParentPickler(Pickler[Frame]):
             if number is not None:
                 self._needs.update(self._definitions.needs(number))
                 return tokens.defined, (number,)
-        return tokens.reduce_common(part, self._names)
+        return super()._reduced(part)
 
     def _number_of(self, part: Definable) -> int | None:
         return None if id(part) in self._names else self._definitions.number_of(part)

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.wire.changes import is_immutable
 from scrapy_mpworkers.wire.exceptions import Failure, pack_exception, unpack_exception
-from scrapy_mpworkers.wire.fields import is_immutable
 
 
 class StatChange(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.errors import KeyMissingError
-from scrapy_mpworkers.wire.fields import is_immutable
+from scrapy_mpworkers.wire.changes import is_immutable
 from scrapy_mpworkers.wire.texts import named, repr_of
 
 PipelineEntry = Any  # an import path, a class or a function
@@ -95,7 +95,7 @@ def key_function(key: Any) -> KeyFunction:
 
 
 def _field(name: str) -> KeyFunction:
-    from itemadapter import ItemAdapter  # late, as in fields.py
+    from itemadapter import ItemAdapter  # late, as in changes.py
 
     def value(item: Any) -> Any:
         try:

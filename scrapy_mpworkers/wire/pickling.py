@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from parsel import Selector, SelectorList
+
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire import tokens
-from scrapy_mpworkers.wire.changes import Change, Result
-from scrapy_mpworkers.wire.fields import fields_of
+from scrapy_mpworkers.wire.changes import Change, Result, fields_of
 from scrapy_mpworkers.wire.frames import Pieces
 from scrapy_mpworkers.wire.messages import LARGE, Large
 from scrapy_mpworkers.wire.texts import repr_of, text_of
@@ -86,12 +87,17 @@ class Codec(Generic[_T]):
 
 
 class Pickler(pickle.Pickler, Generic[_T]):
-    """Pickles one object after the other: to make a pickler takes longer than a small item."""
+    """Pickles one object after the other: to make a pickler takes longer than a small item.
+
+    Args:
+        names: of the objects that both sides have, by id.
+    """
 
     #: tokens that only Scrapy's process knows
     home: ClassVar[frozenset[Any]] = frozenset()
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = names
         self._mark: bytes | None = None
         self._parts = Pieces()
         super().__init__(self._parts, protocol=5)
@@ -104,8 +110,25 @@ class Pickler(pickle.Pickler, Generic[_T]):
         return reduced
 
     def _reduced(self, part: Any) -> Any:
-        """Return how *part* travels; ``NotImplemented``: as it is."""
-        raise NotImplementedError
+        """Return how *part* travels, in both directions alike; ``NotImplemented``: as it is."""
+        name = self._names.get(id(part))
+        if name is not None:
+            return tokens.shared, (name,)
+        if isinstance(part, str) and type(part).__module__.startswith("bs4."):
+            # A NavigableString drags its whole soup along, and that recurses too deep to come back.
+            return str, (str.__str__(part),)
+        if issubclass(type(part), dict) and _has_own_setitem(type(part)):
+            return rebuild_dict, (type(part), dict(part), getattr(part, "__dict__", {}))
+        if isinstance(part, (Selector, SelectorList)):
+            raise TypeError(
+                f"a {type(part).__name__} holds a parsed document; store its text instead: "
+                ".get() or .getall()"
+            )
+        if isinstance(part, BaseException) and type(part).__module__ == "builtins":
+            # As Python does it, whatever has been registered for them: tblib, which Dask installs,
+            # makes them without their arguments, and a UnicodeError without is none.
+            return part.__reduce_ex__(5)
+        return NotImplemented
 
     def pickled(self, obj: Any) -> _T:
         """Pickle *obj*. After an error this pickler must not be used again."""
@@ -120,6 +143,24 @@ class Pickler(pickle.Pickler, Generic[_T]):
         pieces = tuple(map(bytes, self._parts))
         self._parts.clear()
         return Large(pieces) if sum(map(len, pieces)) >= LARGE else b"".join(pieces)
+
+
+def _has_own_setitem(cls: type) -> bool:
+    """Return whether *cls*, a dict, hooks its writes and leaves pickling as it is."""
+    return (
+        cls.__setitem__ is not dict.__setitem__
+        and cls.__module__ != "collections"
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+    )
+
+
+def rebuild_dict(cls: Any, values: dict[Any, Any], attributes: dict[str, Any]) -> Any:
+    """Make a dict of *cls* beneath its ``__setitem__``, which pickle alone would call again."""
+    item = cls.__new__(cls)
+    dict.update(item, values)
+    getattr(item, "__dict__", {}).update(attributes)
+    return item
 
 
 def unpicklable(

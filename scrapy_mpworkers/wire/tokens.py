@@ -16,35 +16,10 @@ token           stands for                  in a worker / back in Scrapy's proce
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from parsel import Selector, SelectorList
 from scrapy.http import Response
-
-from scrapy_mpworkers.wire.fields import has_own_setitem, rebuild_dict
-
-
-def reduce_common(part: Any, names: Mapping[int, str]) -> Any:
-    """Return how *part* travels in both directions; *names*: of the shared objects, by id."""
-    name = names.get(id(part))
-    if name is not None:
-        return shared, (name,)
-    if isinstance(part, str) and type(part).__module__.startswith("bs4."):
-        # A NavigableString drags its whole soup along, and that recurses too deep to come back.
-        return str, (str.__str__(part),)
-    if isinstance(part, dict) and has_own_setitem(type(part)):
-        return rebuild_dict, (type(part), dict(part), getattr(part, "__dict__", {}))
-    if isinstance(part, (Selector, SelectorList)):
-        raise TypeError(
-            f"a {type(part).__name__} holds a parsed document; store its text instead: "
-            ".get() or .getall()"
-        )
-    if isinstance(part, BaseException) and type(part).__module__ == "builtins":
-        # As Python does it, whatever has been registered for them: tblib, which Dask installs,
-        # makes them without their arguments, and a UnicodeError without is none.
-        return part.__reduce_ex__(5)
-    return NotImplemented
 
 
 def plain_response(arrived: Response) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -92,7 +92,7 @@ class WorkerCodec(Codec[bytes]):
         return loads(data, resolvers)
 
     def _pickler(self) -> _WorkerPickler:
-        return _WorkerPickler(self)
+        return _WorkerPickler(self._names, self)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
@@ -102,17 +102,15 @@ class WorkerCodec(Codec[bytes]):
         return response
 
     def reduced(self, part: Any) -> Any:
-        """Return how *part* goes back; ``NotImplemented``: as it is."""
+        """Return how a response, class or function goes back; ``None``: like all else."""
         if isinstance(part, Response) and id(part) in self.handles.numbers:
             return tokens.handle, (self.handles.numbers[id(part)],)
         if isinstance(part, (type, FunctionType)):
             if id(part) in self._numbers:
                 return tokens.defined, (self._numbers[id(part)],)
             if id(part) not in self._importable:
-                reduced = self._reduced_definition(part)
-                if reduced is not None:
-                    return reduced
-        return tokens.reduce_common(part, self._names)
+                return self._reduced_definition(part)
+        return None
 
     def _reduced_definition(self, part: Definable) -> Any:
         """Return how a class or function goes back that did not come with a number."""
@@ -133,8 +131,8 @@ class WorkerCodec(Codec[bytes]):
 class _WorkerPickler(Pickler[bytes]):
     home = tokens.HOME
 
-    def __init__(self, codec: WorkerCodec) -> None:
-        super().__init__()
+    def __init__(self, names: Mapping[int, str], codec: WorkerCodec) -> None:
+        super().__init__(names)
         self._codec = codec
 
     def pickled(self, obj: Any) -> bytes:
@@ -145,4 +143,5 @@ class _WorkerPickler(Pickler[bytes]):
         return bytes(self._gathered())
 
     def _reduced(self, part: Any) -> Any:
-        return self._codec.reduced(part)
+        reduced = self._codec.reduced(part)
+        return super()._reduced(part) if reduced is None else reduced
