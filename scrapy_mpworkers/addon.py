@@ -11,7 +11,7 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.backends.base import warm_up
 from scrapy_mpworkers.hops import add_component, add_routes, hops_of, is_contract_check
-from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
+from scrapy_mpworkers.settings import read_settings, warn_of_unknown_names
 from scrapy_mpworkers.wire.entries import as_pipeline
 
 
@@ -35,17 +35,13 @@ class Addon:
         warn_of_unknown_names(settings)
         options = read_settings(settings)
         if not options.enabled:
-            _put_back(settings, options)
+            # Every pipeline where Scrapy runs it, as if it had been listed in ITEM_PIPELINES.
+            for entry, order in options.pipelines:
+                pipeline = as_pipeline(load_object(entry))
+                settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", pipeline, order)
         elif options.levels:
             add_routes(settings, options)
             if self._crawler.crawling and not is_contract_check():  # not for a look at settings
                 warm_up(options, hops_of(settings, options), self._crawler.spidercls)
         add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)
         add_component(settings, "SPIDER_MIDDLEWARES", "spidermiddlewares.WorkerSpiderMiddleware", 0)
-
-
-def _put_back(settings: BaseSettings, options: WorkerSettings) -> None:
-    """Every pipeline where Scrapy runs it, as if it had been listed in ITEM_PIPELINES."""
-    for entry, order in options.pipelines:
-        pipeline = as_pipeline(load_object(entry))
-        settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", pipeline, order)

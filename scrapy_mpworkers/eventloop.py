@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import select
 from collections import deque
 from collections.abc import Callable
@@ -28,28 +27,23 @@ class EventLoop(Loop):
     """
 
     native: Any
+    _start_timer: Callable[[float, Callable[[], None]], Any]
 
     def __init__(self) -> None:
-        self._timers: dict[int, Any] = {}
-        self._numbers = itertools.count()
+        self._timers: set[Any] = set()
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        number = next(self._numbers)
-
         def fire() -> None:
-            del self._timers[number]
+            self._timers.remove(timer)
             function()
 
-        self._timers[number] = self._start_timer(seconds, fire)
+        timer = self._start_timer(seconds, fire)
+        self._timers.add(timer)
 
     def close(self) -> None:
         """Cancel the timers, which would keep their crawl in memory."""
         while self._timers:
-            _, timer = self._timers.popitem()
-            timer.cancel()
-
-    def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
-        raise NotImplementedError
+            self._timers.pop().cancel()
 
 
 def current_loop() -> EventLoop:
@@ -131,6 +125,7 @@ class _AsyncioLoop(EventLoop):
         # As its create_future(), of which there is one for each item, without the frame.
         self.create_future = partial(asyncio.Future, loop=self.native)
         self.call_soon = self.native.call_soon
+        self._start_timer = self.native.call_later
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
         self.native.call_soon_threadsafe(function)
@@ -140,9 +135,6 @@ class _AsyncioLoop(EventLoop):
 
     def remove_reader(self, fd: int) -> None:
         self.native.remove_reader(fd)
-
-    def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
-        return self.native.call_later(seconds, function)
 
 
 class _ReactorLoop(EventLoop):
@@ -154,6 +146,7 @@ class _ReactorLoop(EventLoop):
         self.native = reactor
         self.create_future = _DeferredFuture
         self.call_soon = partial(self.native.callLater, 0)
+        self._start_timer = self.native.callLater
         self._readers: dict[int, _Reader] = {}
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
@@ -165,9 +158,6 @@ class _ReactorLoop(EventLoop):
 
     def remove_reader(self, fd: int) -> None:
         self.native.removeReader(self._readers.pop(fd))
-
-    def _start_timer(self, seconds: float, function: Callable[[], None]) -> Any:
-        return self.native.callLater(seconds, function)
 
 
 class _DeferredFuture(Deferred[Any]):

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from scrapy import Spider, signals
@@ -251,11 +252,7 @@ async def _in_order(
     rest = iter(arguments)
     try:
         while True:
-            while len(under_way) < limit:
-                try:
-                    argument = next(rest)
-                except StopIteration:
-                    break
+            for argument in islice(rest, limit - len(under_way)):
                 under_way.append(deferred_from_coro(start(argument)))
             if not under_way:
                 return

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from scrapy.settings import BaseSettings
@@ -106,7 +107,7 @@ def on_the_reactor(settings: BaseSettings) -> list[tuple[Any, Any]]:
 
 def routes_of(hops: Iterable[Hop]) -> dict[int, Sequence[Hop]]:
     """Return the hops of each route, by its number."""
-    return {number: list(run) for number, run in groupby(hops, key=lambda hop: hop.route)}
+    return {number: list(run) for number, run in groupby(hops, key=attrgetter("route"))}
 
 
 def keyed(hops: Iterable[Hop], levels: Sequence[LevelSettings]) -> list[Hop]:
@@ -141,19 +142,15 @@ def _line(options: WorkerSettings) -> list[_Point]:
         for number, level in enumerate(options.levels)
         for entry, order in level.pipelines
     ]
-    return sorted(points, key=lambda point: point.order)
+    return sorted(points, key=attrgetter("order"))
 
 
 def _first_orders(reactor_side: dict[Any, Any], options: WorkerSettings) -> list[Any]:
     """Return the order of the first pipeline of each run of offloaded neighbours."""
     line: list[tuple[Any, bool]] = [(order, False) for order in reactor_side.values()]
     line += [(point.order, True) for point in _line(options)]
-    line.sort(key=lambda point: point[0])
-    return [
-        order
-        for n, (order, offloaded) in enumerate(line)
-        if offloaded and not (n and line[n - 1][1])
-    ]
+    line.sort(key=itemgetter(0))
+    return [next(run)[0] for offloaded, run in groupby(line, key=itemgetter(1)) if offloaded]
 
 
 def _reactor_pipelines(settings: BaseSettings) -> dict[Any, Any]:

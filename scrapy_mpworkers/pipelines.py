@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Generator
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 from scrapy.crawler import Crawler
@@ -53,12 +54,12 @@ class WorkerPipeline:
             )
         return cls(extension)
 
-    def open_spider(self) -> Coroutine[Any, Any, None]:
+    # No coroutine, which Python would warn of: Scrapy (2.15 to 2.19) calls ``open_spider`` of all
+    # pipelines before it awaits any of them, and never awaits the others if one raises right away.
+    @coroutine
+    def open_spider(self) -> Generator[Any, Any, None]:
         """Wait until a worker is ready. What keeps it from that stops the crawl here."""
-        return Beginning(self._open)
-
-    async def _open(self) -> None:
-        await self._extension.ensure_started()
+        yield from self._extension.ensure_started().__await__()
         router = self._extension.router
         router.expect_route(self.route_number)
         self._router = router
@@ -71,38 +72,6 @@ class WorkerPipeline:
     async def close_spider(self) -> None:
         """Wait until all items are settled and the workers have closed their pipelines."""
         await self._extension.stop()
-
-
-class Beginning(Coroutine[Any, Any, None]):
-    """Makes a coroutine when it is awaited, so that none is left over where that never happens.
-
-    Scrapy (2.15 to 2.19) calls ``open_spider`` of all pipelines before it awaits any of them: one
-    that raises right away leaves those before it as they are.
-    """
-
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._make = make
-        self._begun: Coroutine[Any, Any, None] | None = None
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._make().__await__()
-
-    def send(self, value: Any) -> Any:
-        """Go on, from the beginning the first time."""
-        if self._begun is None:
-            self._begun = self._make()
-        return self._begun.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Go on with an exception."""
-        if self._begun is None:
-            self._begun = self._make()
-        return self._begun.throw(*error)
-
-    def close(self) -> None:
-        """End it."""
-        if self._begun is not None:
-            self._begun.close()
 
 
 def __getattr__(name: str) -> type[WorkerPipeline]:

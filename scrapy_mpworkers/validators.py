@@ -7,7 +7,6 @@ Raises:
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import numbers
 import os
@@ -31,10 +30,35 @@ class Invalid(Exception):
     """The text of this error is what would be accepted."""
 
 
+def _number(kind: type, accepted: str, fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """Return a check for numbers of *kind*, which a command line gives as text."""
+
+    def check(value: Any) -> Any:
+        try:
+            number = kind(value) if isinstance(value, str) else value
+        except ValueError:
+            raise Invalid(accepted) from None
+        if isinstance(number, bool) or not isinstance(number, (int, kind)) or not fits(number):
+            raise Invalid(accepted)
+        return kind(number)
+
+    return check
+
+
+nice = _number(int, "a whole number from 0 to 19", lambda number: 0 <= number <= 19)
+count = _number(int, "a whole number from 0", lambda number: number >= 0)
+positive = _number(int, "a whole number from 1", lambda number: number >= 1)
+seconds = _number(float, "a number of seconds above 0", lambda number: 0 < number < 1e9)
+seconds_or_off = _number(
+    float, "a number of seconds, or 0 for no limit", lambda number: 0 <= number < 1e9
+)
+_number_of_workers = _number(
+    int, '"auto", or a whole number from 0 (0: run in this process)', lambda number: number >= 0
+)
+
+
 def workers(value: Any) -> int | None:
-    if value == "auto":
-        return None
-    return _integer(value, 0, '"auto", or a whole number from 0 (0: run in this process)')
+    return None if value == "auto" else _number_of_workers(value)
 
 
 def flag(value: Any) -> bool:
@@ -87,18 +111,6 @@ def initializer(value: Any) -> str | None:
     return str(path)
 
 
-def nice(value: Any) -> int:
-    return _integer(value, 0, "a whole number from 0 to 19", 19)
-
-
-def count(value: Any) -> int:
-    return _integer(value, 0, "a whole number from 0")
-
-
-def positive(value: Any) -> int:
-    return _integer(value, 1, "a whole number from 1")
-
-
 def or_none(check: Callable[[Any], int]) -> Callable[[Any], int | None]:
     def checked(value: Any) -> int | None:
         try:
@@ -107,20 +119,6 @@ def or_none(check: Callable[[Any], int]) -> Callable[[Any], int | None]:
             raise Invalid(f"None (automatic), or {accepted}") from None
 
     return checked
-
-
-def seconds(value: Any) -> float:
-    number = _number(value)
-    if number is None or not 0 < number < 1e9:
-        raise Invalid("a number of seconds above 0")
-    return number
-
-
-def seconds_or_off(value: Any) -> float:
-    number = _number(value)
-    if number is None or not 0 <= number < 1e9:
-        raise Invalid("a number of seconds, or 0 for no limit")
-    return number
 
 
 def pipelines(value: Any) -> Pipelines:
@@ -169,22 +167,3 @@ def level_name(value: Any) -> str:
         taken = ", ".join(sorted(_TAKEN))
         raise Invalid(f"a word of letters, digits, - and _, and none of {taken}")
     return value
-
-
-def _integer(value: Any, least: int, accepted: str, most: float = math.inf) -> int:
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        raise Invalid(accepted) from None
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        raise Invalid(accepted)
-    return number
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return float(number) if is_number else None

@@ -183,7 +183,7 @@ def fields_of(item: Any) -> dict[Any, Any] | None:
 
     A dict and an ``Item`` give their own mapping, not a copy.
     """
-    cls = type(item)
+    cls: Any = type(item)
     if cls is dict:
         return item  # type: ignore[no-any-return]
     if isinstance(item, Item):
@@ -223,6 +223,7 @@ def _build(cls: type, fields: dict[Any, Any]) -> Any:
     """Return a new instance of *cls* with exactly these fields, made without ``__init__``."""
     if cls is dict:
         return fields
+    item: Any
     if issubclass(cls, Item):
         item = cls.__new__(cls)
         item.__dict__["_values"] = fields
@@ -258,7 +259,6 @@ def _attributes(item: Any) -> dict[str, Any]:
     return values
 
 
-@cache
 def _slots(cls: type) -> list[str]:
     names: list[str] = []
     for base in reversed(cls.__mro__):

@@ -78,11 +78,8 @@ class ParentCodec(Codec[Frame]):
         Raises:
             Exception: it cannot be pickled.
         """
-        luggage = Luggage(self._importing)
-        try:
+        with Luggage(self._importing) as luggage:
             return _MemberPickler(self.definitions, self._names, luggage).pickled(obj)
-        finally:
-            luggage.put_down()
 
     def is_foreign(self, module: str) -> bool:
         """Return whether *module* is known here, and no worker can import it."""

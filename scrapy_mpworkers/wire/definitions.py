@@ -11,7 +11,7 @@ import logging
 import pickle
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -92,13 +92,19 @@ class Definitions:
 
     def _define(self, obj: Any) -> int:
         binding = self._importing.elsewhere(obj)
-        blob, within = self._by_value(obj, binding)
+        pickler, blob = _ByValue(obj, self._importing), None
+        try:
+            blob = pickler.dumps()
+        except Exception:
+            if binding is None:
+                raise
+            pickler.within.clear()
         number = self._numbers[id(obj)] = next(self._free_numbers)
         self.objects[number] = obj
         self._count(obj)
         self.blobs[number] = pickle.dumps(_Imported(obj, binding, blob)) if binding else blob or b""
         numbers = []
-        for part in within:
+        for part in pickler.within:
             with suppress(Exception):  # alone it may not cross; then nothing refers to it
                 numbers.append(self.number(part))
         self._within[number] = tuple(numbers)
@@ -114,15 +120,6 @@ class Definitions:
                 name,
                 MANY,
             )
-
-    def _by_value(self, obj: Any, binding: Binding | None) -> tuple[bytes | None, list[type]]:
-        pickler = _ByValue(obj, self._importing)
-        try:
-            return pickler.dumps(), pickler.within
-        except Exception:
-            if binding is None:
-                raise
-            return None, []
 
 
 class _Imported:
@@ -152,10 +149,8 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
     def dumps(self) -> bytes:
         """Pickle the object."""
-        try:
+        with self._luggage:
             self.dump(self._obj)
-        finally:
-            self._luggage.put_down()
         return self._file.getvalue()
 
     def reducer_override(self, part: Any) -> Any:
@@ -169,12 +164,12 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(part)
 
 
-class Luggage:
+class Luggage(ExitStack):
     """Modules that cloudpickle is told not to import, for as long as one pickle takes."""
 
     def __init__(self, importing: Importing) -> None:
+        super().__init__()
         self._importing = importing
-        self._registered: list[ModuleType] = []
 
     def take_along(self, part: Any) -> None:
         """Register the module of *part*, if no worker can import that."""
@@ -183,15 +178,10 @@ class Luggage:
         elif isinstance(part, (type, FunctionType)):
             self._register(part.__module__)
 
-    def put_down(self) -> None:
-        """Unregister all modules."""
-        while self._registered:
-            cloudpickle.unregister_pickle_by_value(self._registered.pop())
-
     def _register(self, name: str | None) -> None:
         known = cloudpickle.list_registry_pickle_by_value()
         if name is None or name in known or name == "__main__":  # which cloudpickle knows
             return
         if self._importing.is_foreign(name):
-            self._registered.append(sys.modules[name])
             cloudpickle.register_pickle_by_value(sys.modules[name])
+            self.callback(cloudpickle.unregister_pickle_by_value, sys.modules[name])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.wire.changes import is_immutable
-from scrapy_mpworkers.wire.exceptions import Failure, pack_exception, unpack_exception
+from scrapy_mpworkers.wire.exceptions import Failure, can_cross, pack_exception, unpack_exception
 
 
 class StatChange(NamedTuple):
@@ -41,20 +41,19 @@ class Effects(NamedTuple):
 
 def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> WireRecord:
     """Turn *record* into data; its message is formatted here only if its arguments must stay."""
-    attributes = dict(record.__dict__)
+    attributes = {**record.__dict__, "exc_info": None}
     failure = None
     if record.exc_info:
+        text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+        attributes["exc_text"] = text
         error = record.exc_info[1]
-        attributes["exc_text"] = record.exc_text or logging.Formatter().formatException(
-            record.exc_info
-        )
         failure = None if error is None else pack_exception(error, dump)
-    attributes["exc_info"] = None
     if not _is_plain(record.msg) or not _is_plain(record.args):
         attributes.update(msg=record.getMessage(), args=None)
-    return WireRecord(
-        {k: v if is_immutable(v) else _portable(v, dump) for k, v in attributes.items()}, failure
-    )
+    for name, value in attributes.items():
+        if not is_immutable(value) and not can_cross(value, dump):
+            attributes[name] = repr(value)
+    return WireRecord(attributes, failure)
 
 
 def unpack_record(wired: WireRecord, load: Callable[[bytes], Any]) -> logging.LogRecord:
@@ -71,11 +70,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(is_immutable, value.values()))
     return is_immutable(value)
-
-
-def _portable(value: Any, dump: Callable[[Any], bytes]) -> Any:
-    try:
-        dump(value)
-    except Exception:
-        return repr(value)
-    return value

@@ -72,7 +72,9 @@ def key_function(key: Any) -> KeyFunction:
         KeyMissingError: (the function does) the item has no such field, or its key is nothing
             that can be compared in every process, or to compute it would end this process.
     """
-    function = _field(key) if isinstance(key, str) and "." not in key else load_object(key)
+    is_field = isinstance(key, str) and "." not in key
+    function = _field(key) if is_field else load_object(key)
+    name = f"the field {key!r}" if is_field else f"{key}"
 
     def checked(item: Any) -> Any:
         try:
@@ -81,13 +83,11 @@ def key_function(key: Any) -> KeyFunction:
             if isinstance(error, Exception):
                 raise
             # In Scrapy's process SystemExit, KeyboardInterrupt and their like would end the crawl.
-            raise KeyMissingError(
-                f"the item has no key: {_key_name(key)} raised {named(error)}"
-            ) from error
+            raise KeyMissingError(f"the item has no key: {name} raised {named(error)}") from error
         if not is_immutable(found):
             raise KeyMissingError(
                 f"the key of an item must be a str, bytes, number, None or a tuple of them, but "
-                f"{_key_name(key)} gave a {type(found).__qualname__}: {repr_of(found)}"
+                f"{name} gave a {type(found).__qualname__}: {repr_of(found)}"
             )
         return found
 
@@ -106,7 +106,3 @@ def _field(name: str) -> KeyFunction:
             ) from None
 
     return value
-
-
-def _key_name(key: Any) -> str:
-    return f"the field {key!r}" if isinstance(key, str) and "." not in key else f"{key}"

@@ -16,8 +16,6 @@ from scrapy.exceptions import DropItem
 from scrapy_mpworkers.errors import RemoteError, RemoteTraceback
 from scrapy_mpworkers.wire.texts import formatted, text_of
 
-_BARE = BaseException.__basicsize__
-
 
 class RemoteDropItem(DropItem):
     """Stands for a ``DropItem`` whose own type could not be rebuilt here."""
@@ -26,12 +24,12 @@ class RemoteDropItem(DropItem):
 class Failure(NamedTuple):
     """An exception as data.
 
-    ``exact`` is the exception pickled as it is, for builtin types that keep state of their own
-    (``OSError``, ``UnicodeDecodeError``); otherwise ``parts`` are class, args and ``__dict__``.
+    ``pickled`` is the exception as it is, for builtin types that keep state of their own
+    (``OSError``, ``UnicodeDecodeError``), otherwise a tuple of class, args and ``__dict__``;
+    ``None``: it can only have a stand-in.
     """
 
-    exact: bytes | None
-    parts: bytes | None
+    pickled: bytes | None
     type_name: str
     text: str
     is_drop: bool
@@ -41,11 +39,9 @@ class Failure(NamedTuple):
 
 def pack_exception(error: BaseException, dump: Callable[[Any], bytes]) -> Failure:
     """Turn *error* into data, in the worker."""
-    exact, parts = _forms(error, dump)
     is_drop = isinstance(error, DropItem)
     return Failure(
-        exact=exact,
-        parts=parts,
+        pickled=_pickled(error, dump),
         type_name=f"{type(error).__module__}.{type(error).__qualname__}",
         text=text_of(error),
         is_drop=is_drop,
@@ -65,27 +61,29 @@ def unpack_exception(failure: Failure, load: Callable[[bytes], Any]) -> Exceptio
     return error
 
 
-def _forms(error: BaseException, dump: Callable[[Any], bytes]) -> tuple[bytes | None, bytes | None]:
+def _pickled(error: BaseException, dump: Callable[[Any], bytes]) -> bytes | None:
     # Only a plain Exception may be raised in Scrapy's process: SystemExit there ends the crawl.
     if not isinstance(error, Exception):
-        return None, None
+        return None
     try:
         if _has_own_state(type(error)):
-            return dump(error), None
-        return None, dump((type(error), error.args, error.__dict__))
+            return dump(error)
+        return dump((type(error), error.args, error.__dict__))
     except Exception:
-        return None, _without_attributes(error, dump)
+        return _without_attributes(error, dump)
 
 
 def _without_attributes(error: Exception, dump: Callable[[Any], bytes]) -> bytes | None:
     try:
-        kept = {k: v for k, v in error.__dict__.items() if _can(dump, v)}
-        return dump((type(error), tuple(a if _can(dump, a) else repr(a) for a in error.args), kept))
+        args = tuple(arg if can_cross(arg, dump) else repr(arg) for arg in error.args)
+        kept = {name: one for name, one in error.__dict__.items() if can_cross(one, dump)}
+        return dump((type(error), args, kept))
     except Exception:
         return None
 
 
-def _can(dump: Callable[[Any], bytes], value: Any) -> bool:
+def can_cross(value: Any, dump: Callable[[Any], bytes]) -> bool:
+    """Return whether *value* can be pickled."""
     try:
         dump(value)
     except Exception:
@@ -100,20 +98,19 @@ def _has_own_state(cls: type) -> bool:
     if own is not BaseException.__reduce__:
         return True  # it knows itself how to be pickled: pydantic's ValidationError, for one
     builtin = next(base for base in cls.__mro__ if not base.__flags__ & heap_type)
-    return builtin.__basicsize__ != _BARE
+    return builtin.__basicsize__ != BaseException.__basicsize__
 
 
 def _rebuilt(failure: Failure, load: Callable[[bytes], Any]) -> Exception | None:
+    if failure.pickled is None:
+        return None
     try:
-        if failure.exact is not None:
-            error = load(failure.exact)
-        elif failure.parts is not None:
-            cls, args, attributes = load(failure.parts)
+        error = load(failure.pickled)
+        if isinstance(error, tuple):
+            cls, args, attributes = error
             error = cls.__new__(cls)
             error.args = args
             error.__dict__.update(attributes)
-        else:
-            return None
         return error if text_of(error) == failure.text else None
     except BaseException:  # code of the user: SystemExit would end the crawl
         return None

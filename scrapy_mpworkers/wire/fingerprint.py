@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -65,8 +65,8 @@ def _content(value: Any, depth: int) -> Any:
         # In order of the names: by hand, as keys of one dict may not compare.
         return sorted(((_described(k, depth), _described(v, depth)) for k, v in pairs), key=repr)
     if isinstance(value, list):
-        return [_described(one, depth) for one in list.__iter__(value)]
-    return sorted((_described(one, depth) for one in set.__iter__(value)), key=repr)
+        return _sequence(list.__iter__(value), depth)
+    return sorted(_sequence(set.__iter__(value), depth), key=repr)
 
 
 def _function(function: FunctionType, depth: int) -> Any:
@@ -81,7 +81,7 @@ def _function(function: FunctionType, depth: int) -> Any:
 
 
 def _code(code: CodeType, depth: int) -> Any:
-    return (code.co_code, code.co_names, [_described(one, depth) for one in code.co_consts])
+    return (code.co_code, code.co_names, _sequence(code.co_consts, depth))
 
 
 def _cell(cell: Any, depth: int) -> Any:
@@ -91,15 +91,7 @@ def _cell(cell: Any, depth: int) -> Any:
         return None
 
 
-def _inner(wrapped: Any, depth: int) -> Any:
-    return _described(wrapped.__func__, depth)
-
-
-def _property(one: property, depth: int) -> Any:
-    return [_described(part, depth) for part in (one.fget, one.fset, one.fdel)]
-
-
-def _sequence(values: Any, depth: int) -> Any:
+def _sequence(values: Iterable[Any], depth: int) -> Any:
     return [_described(one, depth) for one in values]
 
 
@@ -114,9 +106,9 @@ def _is_dunder(name: str) -> bool:
 _WAYS: dict[type, Callable[[Any, int], Any]] = {
     FunctionType: _function,
     CodeType: _code,
-    staticmethod: _inner,
-    classmethod: _inner,
-    property: _property,
+    staticmethod: lambda wrapped, depth: _described(wrapped.__func__, depth),
+    classmethod: lambda wrapped, depth: _described(wrapped.__func__, depth),
+    property: lambda one, depth: _sequence((one.fget, one.fset, one.fdel), depth),
     tuple: _sequence,
     frozenset: lambda values, depth: sorted(_sequence(values, depth), key=repr),
 }

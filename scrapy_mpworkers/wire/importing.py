@@ -87,7 +87,8 @@ class Importing:
         # importlib.util.find_spec would only show what is in sys.modules already.
         path = getattr(sys.modules[parent], "__path__", []) if parent else None
         for finder in sys.meta_path:
-            if _class_of(finder).__module__ in MAINS:
+            cls = finder if isinstance(finder, type) else type(finder)
+            if cls.__module__ in MAINS:
                 continue  # workers do not have it
             try:
                 spec = finder.find_spec(name, path, None)
@@ -166,7 +167,3 @@ def _is_from(module: ModuleType, spec: ModuleSpec) -> bool:
     own = getattr(module, "__spec__", None)
     origin = getattr(own, "origin", None) or getattr(module, "__file__", None)
     return origin is not None and realpath(origin) == realpath(spec.origin)
-
-
-def _class_of(finder: Any) -> type:
-    return finder if isinstance(finder, type) else type(finder)

@@ -202,7 +202,7 @@ class OpenFailed(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Some tasks of a crawl are over."""
+    """Some tasks of a crawl are over; ``rows``: their outcomes, as plain tuples."""
 
     crawl: int
     rows: tuple[tuple[Any, ...], ...]
@@ -211,11 +211,6 @@ class Outcomes(NamedTuple):
     def of(cls, crawl: int, outcomes: Iterable[Outcome]) -> Outcomes:
         """Make a report of *outcomes*."""
         return cls(crawl, tuple(map(tuple, outcomes)))
-
-    @property
-    def outcomes(self) -> list[Outcome]:
-        """The outcomes, in their order."""
-        return list(map(as_outcome, self.rows))
 
 
 class Closed(NamedTuple):

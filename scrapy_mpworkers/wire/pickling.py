@@ -145,7 +145,7 @@ class Pickler(pickle.Pickler, Generic[_T]):
         return Large(pieces) if sum(map(len, pieces)) >= LARGE else b"".join(pieces)
 
 
-def _has_own_setitem(cls: type) -> bool:
+def _has_own_setitem(cls: Any) -> bool:
     """Return whether *cls*, a dict, hooks its writes and leaves pickling as it is."""
     return (
         cls.__setitem__ is not dict.__setitem__
@@ -196,13 +196,7 @@ def uncallable(
     parts = {"the function itself": function}
     parts |= {f"its argument {n}": value for n, value in enumerate(args, start=1)}
     parts |= {f"its argument {name}": value for name, value in kwargs.items()}
-    where, cause = "a part of it", error
-    for name, part in parts.items():
-        try:
-            fresh().pickled(part)
-        except BaseException as inner:
-            where, cause = name, inner
-            break
+    where, _, cause = _first_bad(parts.items(), fresh) or ("a part of it", None, error)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return UnpicklableError(
         f"the call of {name} cannot be sent to another process: {where} cannot be pickled "
@@ -248,19 +242,24 @@ def _culprit(
     """Follow the failure down to the innermost part: its path, the part, its own error."""
     path = ""
     for _ in range(8):
-        for name, part in _parts(obj):
-            try:
-                fresh().pickled(part)
-            except BaseException as inner:
-                path, obj, error = (
-                    f"{path}[{repr_of(name)}]" if path else repr_of(name),
-                    part,
-                    inner,
-                )
-                break
-        else:
+        bad = _first_bad(_parts(obj), fresh)
+        if bad is None:
             break
+        name, obj, error = bad
+        path = f"{path}[{repr_of(name)}]" if path else repr_of(name)
     return path, obj, error
+
+
+def _first_bad(
+    parts: Iterable[tuple[Any, Any]], fresh: Callable[[], Pickler[Any]]
+) -> tuple[Any, Any, BaseException] | None:
+    """Return the first of *parts* that cannot be pickled: its name, the part, the error."""
+    for name, part in parts:
+        try:
+            fresh().pickled(part)
+        except BaseException as error:
+            return name, part, error
+    return None
 
 
 def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:

@@ -29,7 +29,7 @@ class StandIn:
     A copy is the same stand-in: whole settings are copied, whoever asks for one of them.
     """
 
-    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def refuse(self) -> NoReturn:
         """Raise the error that names what is missing."""
         raise NotImplementedError
 
@@ -55,7 +55,7 @@ class NoRequest(StandIn):
     knows nothing of workers.
     """
 
-    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def refuse(self) -> NoReturn:
         """Raise the error that says where the request is."""
         raise NoRequestError(
             "scrapy_mpworkers: in a worker a response has no request, and so no meta and no "

@@ -51,7 +51,7 @@ def arrived(ours: Connection) -> list[int]:
     assert ours.poll(20)
     report = decode_report(ours.recv_bytes())
     assert isinstance(report, Outcomes)
-    return [one.task_id for one in report.outcomes]
+    return [Outcome(*row).task_id for row in report.rows]
 
 
 def quick_batch(the_workers: Connection) -> None:

@@ -27,6 +27,7 @@ from scrapy_mpworkers.wire.messages import (
     Command,
     OpenCrawl,
     Opened,
+    Outcome,
     Outcomes,
 )
 from scrapy_mpworkers.worker.prelude import IN_WORKER
@@ -76,7 +77,7 @@ def settled(answer: Answer | None) -> list[int]:
     reports = [
         report for report in map(decode_report, answer.reports) if isinstance(report, Outcomes)
     ]
-    return [outcome.task_id for report in reports for outcome in report.outcomes]
+    return [Outcome(*row).task_id for report in reports for row in report.rows]
 
 
 def test_commands_are_run_and_the_pill_closes() -> None:
@@ -161,7 +162,7 @@ def test_worker_threads_of_one_process_take_turns() -> None:
             assert answer is not None
             [report] = map(decode_report, answer.reports)
             assert isinstance(report, Outcomes)
-            at_once.extend(pickle.loads(outcome.result) for outcome in report.outcomes)
+            at_once.extend(pickle.loads(Outcome(*row).result) for row in report.rows)
         other.end()
         await asyncio.to_thread(other.thread.join, 10)
 
