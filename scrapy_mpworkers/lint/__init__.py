@@ -3,19 +3,18 @@
 Nothing of a pipeline is run. What cannot be read is not judged: rather no warning than a wrong one.
 All that others may use is imported here; the modules, from what knows least to what knows most:
 
-known_modules     the names of libraries
-project           tells the user's own modules from others
-syntax            asks small questions of syntax trees
-code, source      parsed modules, functions, and a pipeline with its bases
-dataflow          finds where a value comes from
-accesses          finds what items do with attributes and globals
-caches            tells caches, and what each item begins anew, from a memory
-lost_results      finds what is filled for a reader who has another process
-state             tells what is remembered, and what is held until the end
-writes, io_bound  find files that are written, and calls that mostly wait
-capabilities      finds what is used of crawler and spider, and what of it no worker has
-settings_module, changed_globals  look at what is around pipelines
-findings, messages  say what can be found, and give a line for each
+known_modules    the names of libraries
+project          tells the user's own modules from others
+syntax           asks small questions of syntax trees
+code, source     parsed modules, functions, and a pipeline with its bases
+dataflow         finds where a value comes from
+accesses         finds what items do with attributes and globals
+caches           tells caches, and what each item begins anew, from a memory
+state            tells what is remembered, held until the end, or filled for nobody
+outside          finds files that are written, and calls that mostly wait
+capabilities     finds what is used of crawler and spider, and what of it no worker has
+settings_module, changed_globals look at what is around pipelines
+findings         says what can be found, and gives a line for each
 """
 
 from __future__ import annotations
@@ -26,9 +25,11 @@ from functools import lru_cache
 from scrapy_mpworkers.lint.capabilities import capabilities, failures
 from scrapy_mpworkers.lint.changed_globals import changed_state
 from scrapy_mpworkers.lint.dataflow import Origins
-from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
-from scrapy_mpworkers.lint.io_bound import waiting
-from scrapy_mpworkers.lint.messages import (
+from scrapy_mpworkers.lint.findings import (
+    Failure,
+    Finding,
+    Kind,
+    Report,
     lines_for,
     name_of,
     not_inspected,
@@ -38,10 +39,10 @@ from scrapy_mpworkers.lint.messages import (
     warnings,
     without_source,
 )
+from scrapy_mpworkers.lint.outside import committed_at_close, file_finding, waiting
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
 from scrapy_mpworkers.lint.source import read_source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
-from scrapy_mpworkers.lint.writes import committed_at_close, file_finding
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import SPIDER, Origins
 from scrapy_mpworkers.lint.project import is_a, is_same_project
-from scrapy_mpworkers.lint.syntax import assigned_names, find
+from scrapy_mpworkers.lint.syntax import assigned_names, bindings, find
 
 #: Methods of all that is closed at the end.
 _CLOSING = frozenset(
@@ -137,11 +137,10 @@ class _Finder:
     def is_alias(self, node: ast.AST) -> bool:
         """Return whether *node* is only given another name there."""
         parent = self._function.parents.get(node)
-        return (
-            isinstance(parent, (ast.Assign, ast.NamedExpr))
-            and parent.value is node
-            and self._aliases.get(getattr(_target(parent), "id", "")) is not None
-        )
+        if not isinstance(parent, (ast.Assign, ast.NamedExpr)) or parent.value is not node:
+            return False
+        target, _ = next(bindings(parent))
+        return getattr(target, "id", "") in self._aliases
 
     def access(self, target: str, node: ast.AST) -> Access:
         """Describe how *node* is used."""
@@ -178,13 +177,12 @@ class _Finder:
         return _KIND_OF_CALL.get(called, AccessKind.READ), None
 
     def _member(self, access: Access, member: ast.Attribute, is_keyed: bool) -> Access:
-        call = self._function.parents.get(member)
-        is_call = isinstance(call, ast.Call) and call.func is member
-        args = call.args if isinstance(call, ast.Call) and is_call else []
-        top = call if call is not None and is_call else member
-        kind = AccessKind.LOOK_UP if is_keyed else AccessKind.CALL if is_call else AccessKind.READ
+        around = self._function.parents.get(member)
+        call = around if isinstance(around, ast.Call) and around.func is member else None
+        args, top = call.args if call else [], call or member
+        kind = AccessKind.LOOK_UP if is_keyed else AccessKind.CALL if call else AccessKind.READ
         key, value = access.key, args[-1] if args else None
-        if not is_call and _is_stored_into(member, self._function.parents):
+        if isinstance(around, ast.Subscript) and isinstance(around.ctx, ast.Store):
             kind = AccessKind.COLLECT  # a table's self.rows.loc[n] = row
         elif not is_keyed and (member.attr == "setdefault" or (member.attr == "get" and args)):
             key = args[0] if args else None
@@ -197,62 +195,41 @@ class _Finder:
         return access._replace(kind=kind, top=top, key=key, value=value, method=member.attr)
 
     def _outliving(self, node: ast.AST) -> str | None:
-        if isinstance(node, ast.Attribute) and self._origins.is_own(node.value, self._function):
-            return None if node.attr in self._origins.source.methods else f"self.{node.attr}"
-        if isinstance(node, ast.Attribute) and self._is_spider(node.value):
-            return f"spider.{node.attr}"
-        if isinstance(node, (ast.Attribute, ast.Name)) and _is_elsewhere(node, self._function):
-            return ast.unparse(node)
+        function, source = self._function, self._origins.source
+        if member := source.member(node, function):
+            return None if member in source.methods else f"self.{member}"
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            if isinstance(owner, ast.Name) and self._origins.of(owner, function) == SPIDER:
+                return f"spider.{node.attr}"
+            return ast.unparse(node) if _is_elsewhere(node, function) else None
         if not isinstance(node, ast.Name):
             return None
-        name = node.id
-        if name in self._defaults and not self._function.is_inner(node):
-            return name
-        if name in self._function.module.values and not self._function.is_local(node):
-            return name
-        return None
-
-    def _is_spider(self, node: ast.AST) -> bool:
-        return isinstance(node, ast.Name) and self._origins.of(node, self._function) == SPIDER
+        is_default = node.id in self._defaults and not function.is_inner(node)
+        is_global = node.id in function.module.values and not function.is_local(node)
+        return node.id if is_default or is_global or _is_imported(node, function) else None
 
 
-def _target(node: ast.Assign | ast.NamedExpr) -> ast.expr:
-    return node.targets[0] if isinstance(node, ast.Assign) else node.target
-
-
-def _is_stored_into(member: ast.Attribute, parents: dict[ast.AST, ast.AST]) -> bool:
-    parent = parents.get(member)
-    return isinstance(parent, ast.Subscript) and isinstance(parent.ctx, ast.Store)
-
-
-def _is_elsewhere(node: ast.Attribute | ast.Name, function: Function) -> bool:
+def _is_elsewhere(node: ast.Attribute, function: Function) -> bool:
     """Return whether *node* is a container or number of another module or class of the project."""
-    if isinstance(node, ast.Name):
-        return _is_imported(node, function) and _is_kept(function.live(node))
-    owner = node.value
-    if isinstance(owner, ast.Name) and _is_class_here(owner, function):
-        return node.attr in _values_of_class(owner.id, function)
+    owner, module = node.value, function.module
+    if isinstance(owner, ast.Name) and owner.id in module.classes and not function.is_local(owner):
+        classes = find(module.tree.body, ast.ClassDef, lambda cls: cls.name == owner.id)
+        return any(name == node.attr for cls in classes for name, _ in assigned_names(cls.body))
     home = function.live(owner)
     if is_a(home, ModuleType):
-        is_own = is_same_project(home.__name__, function.module.name)
+        is_own = is_same_project(home.__name__, module.name)
     else:
-        is_own = is_a(home, type) and function.module.own(home) is not None
+        is_own = is_a(home, type) and module.own(home) is not None
     return is_own and _is_kept(vars(home).get(node.attr))
 
 
 def _is_imported(node: ast.Name, function: Function) -> bool:
+    """Return whether *node* is a container or number that is imported from the project."""
     path = function.imports.get(node.id) or function.module.imports.get(node.id) or ""
     root = path.partition(".")[0]
-    return bool(path) and (not root or is_same_project(root, function.module.name))
-
-
-def _is_class_here(node: ast.Name, function: Function) -> bool:
-    return node.id in function.module.classes and not function.is_local(node)
-
-
-def _values_of_class(name: str, function: Function) -> set[str]:
-    classes = find(function.module.tree.body, ast.ClassDef, lambda cls: cls.name == name)
-    return {value for cls in classes for value, _ in assigned_names(cls.body)}
+    is_own = bool(path) and (not root or is_same_project(root, function.module.name))
+    return is_own and _is_kept(function.live(node))
 
 
 def _is_kept(value: Any) -> bool:

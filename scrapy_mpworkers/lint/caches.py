@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from scrapy_mpworkers.lint.accesses import Access, AccessKind
@@ -13,10 +13,8 @@ from scrapy_mpworkers.lint.syntax import find, mentions, names_in
 
 #: How an item is called: to share it tells nothing of what is done with it.
 _ITEMS = frozenset({"item", "adapter", "data", "row"})
-_ALLOWED = frozenset(
-    {AccessKind.MEMBER, AccessKind.LOOK_UP, AccessKind.LENGTH}
-    | {AccessKind.CLEAR, AccessKind.STORE, AccessKind.TAKE}
-)
+_ASKING = frozenset({AccessKind.MEMBER, AccessKind.LOOK_UP})
+_ALLOWED = _ASKING | {AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.STORE, AccessKind.TAKE}
 
 
 def is_cache(changes: Sequence[Access], items: Sequence[Access]) -> bool:
@@ -39,10 +37,10 @@ def _is_computed(access: Access) -> bool:
     calls = find(value, ast.Call)
     if calls and any(word in access.target.lower() for word in ("cache", "memo")):
         return True
-    return any(
-        _is_given(call, access.key, access.function) or _asks_a_member(call, access.function)
-        for call in calls
-    )
+    called_on = [call.func.value for call in calls if isinstance(call.func, ast.Attribute)]
+    if any(_is_member(one, access.function) for one in called_on):
+        return True  # self.cursor.fetchone()
+    return any(_is_given(call, access.key, access.function) for call in calls)
 
 
 def _is_given(call: ast.Call, key: ast.expr, function: Function) -> bool:
@@ -56,11 +54,6 @@ def _is_given(call: ast.Call, key: ast.expr, function: Function) -> bool:
     return bool((parts - _ITEMS - function.own_names) & used)
 
 
-def _asks_a_member(call: ast.Call, function: Function) -> bool:
-    """Return whether it is of the kind of ``self.cursor.fetchone()``."""
-    return isinstance(call.func, ast.Attribute) and _is_member(call.func.value, function)
-
-
 def _is_member(node: ast.expr, function: Function) -> bool:
     root = node.value if isinstance(node, ast.Attribute) else None
     return isinstance(root, ast.Name) and root.id in function.own_names
@@ -71,26 +64,19 @@ def _is_asked_for(change: Access, items: Sequence[Access]) -> bool:
     if change.method == "setdefault":
         return True
     function = change.function
-    asking = [
-        access
-        for access in items
-        if access.function.node is function.node
-        and access.kind in (AccessKind.MEMBER, AccessKind.LOOK_UP)
-    ]
+    asking = [one for one in items if one.function is function and one.kind in _ASKING]
     if asking and find(function.ancestors(change.node), (ast.If, ast.ExceptHandler)):
         return True
-    return any(_returns_at(access) for access in asking)
-
-
-def _returns_at(access: Access) -> bool:
-    """Return whether it is part of ``if key in self.x: return self.x[key]``."""
-    branches = find(access.function.ancestors(access.node), ast.If)
-    return bool(branches and find(branches[0].body, ast.Return))
+    for access in asking:
+        for branch in find(function.ancestors(access.node), ast.If)[:1]:
+            if find(branch.body, ast.Return):
+                return True  # if key in self.x: return self.x[key]
+    return False
 
 
 def _decides(access: Access) -> bool:
     """Return whether an item depends on what is there: ``if key in self.x: raise DropItem``."""
-    if access.kind not in (AccessKind.MEMBER, AccessKind.LOOK_UP):
+    if access.kind not in _ASKING:
         return False
     before: ast.AST = access.node
     for node in access.function.ancestors(access.node):
@@ -118,43 +104,38 @@ class _Met(Enum):
 
 def begins_anew(items: Sequence[Access], source: Source) -> bool:
     """Return whether a method binds the target before anything reads it, and uses the others."""
-    users = {id(access.function.node): access.function for access in items}
-    return any(_is_first(function, items, users, source) for function in users.values())
+    users = {access.function for access in items}
+    return any(_is_first(function, items, users, source) for function in users)
 
 
 def is_built_as_a_whole(changes: Sequence[Access], items: Sequence[Access]) -> bool:
     """Return whether one method, which is given nothing of an item, makes it and fills it."""
-    makers = {id(access.function.node): access.function for access in changes}
-    function = next(iter(makers.values()))
-    if len(makers) > 1 or set(function.parameters) - GIVEN:
+    function = changes[0].function
+    if any(access.function is not function for access in changes):
         return False
-    return _first_met(function, items) is _Met.ASSIGNED
+    is_given = bool(set(function.parameters) - GIVEN)
+    return not is_given and _first_met(function, items) is _Met.ASSIGNED
 
 
 def _first_met(function: Function, items: Sequence[Access]) -> _Met:
-    own = [access for access in items if access.function.node is function.node]
+    own = [access for access in items if access.function is function]
     assigned = {access.top for access in own if access.kind is AccessKind.ASSIGN}
     return _of_all(function.node.body, assigned, {access.node for access in own} - assigned)
 
 
 def _is_first(
-    function: Function, items: Sequence[Access], users: dict[int, Function], source: Source
+    function: Function, items: Sequence[Access], users: set[Function], source: Source
 ) -> bool:
     if _first_met(function, items) is not _Met.ASSIGNED:
         return False
-    inside = source.reachable([function.name]) if function.owner is not None else []
-    if not {id(one.node) for one in inside} >= users.keys():
+    if function.owner is None or not users.issubset(source.reachable([function.name])):
         return False
-    own = [access for access in items if access.function.node is function.node]
+    own = [access for access in items if access.function is function]
     begin = min(access.top.lineno for access in own if access.kind is AccessKind.ASSIGN)  # type: ignore[attr-defined]
-    return not _is_used_before(begin, function, users.values())
-
-
-def _is_used_before(line: int, function: Function, users: Iterable[Function]) -> bool:
-    """Return whether a method that uses the target is called before that line."""
+    # None of the methods that use the target is called before that line.
     names = {one.name for one in users} - {function.name}
     members = find(function.nodes, ast.Attribute)
-    return any(node.lineno < line and node.attr in names for node in members)
+    return not any(node.lineno < begin and node.attr in names for node in members)
 
 
 def _of_all(body: Sequence[ast.stmt], assigned: set[ast.AST], read: set[ast.AST]) -> _Met:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from scrapy_mpworkers.lint.code import Function
-from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins, Value
+from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins, Value, first_part
 from scrapy_mpworkers.lint.findings import Failure
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.source import ITEM_METHODS
@@ -44,9 +44,12 @@ def failures(origins: Origins) -> tuple[Failure, ...]:
         of_crawl = [one for name in _used(node, function, origins) for one in _failing(name)]
         for failure in (*of_crawl, *_of_reactor(node, function, origins)):
             found.setdefault(failure.what, failure._replace(where=function.module.location(node)))
-    for node, function in _without_request(origins):
-        what, where = ast.unparse(node), function.module.location(node)
-        found.setdefault(what, Failure(what, _WITHOUT_REQUEST, where, _COPIED))
+    for function in origins.functions:
+        for node in function.nodes:
+            base, name = _member(node)
+            if base is not None and name in _OF_REQUEST and _is_response(base, function, origins):
+                what, where = ast.unparse(node), function.module.location(node)
+                found.setdefault(what, Failure(what, _WITHOUT_REQUEST, where, _COPIED))
     return tuple(sorted(found.values()))
 
 
@@ -59,7 +62,7 @@ def _is_handed_on(use: tuple[ast.AST, Function]) -> bool:
 
 
 def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Iterator[Failure]:
-    path = (origins.of(node, function) or "").replace("()", "")
+    path = origins.of(node, function).replace("()", "")
     if path.startswith(_TWISTED) and function.is_for_either_loop(node):
         return
     for name, (why, instead) in known().reactor.items():
@@ -79,11 +82,11 @@ def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
 
 
 def _used(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
-    path = origins.of(node, function) or ""
+    path = origins.of(node, function)
     if not path.startswith((f"{CRAWLER}.", f"{SPIDER}.")):
         return
     first, _, rest = path.partition(".")
-    word = re.split(r"[.(\[]", rest)[0]
+    word = first_part(rest)
     if first == SPIDER:
         yield f"spider.{word}"
     elif word == "settings":
@@ -92,7 +95,7 @@ def _used(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
         yield from _signal(path, node, function)
     elif word == "engine":
         member = rest.split(".")[1:2]
-        yield "engine." + re.split(r"[(\[]", member[0])[0] if member else "engine"
+        yield f"engine.{first_part(member[0])}" if member else "engine"
     elif word in ("stats", "spider", "spidercls"):
         yield word
     else:
@@ -122,7 +125,7 @@ def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
         yield "signals"
         return
     given = [*parent.args[1:2], *(one.value for one in parent.keywords if one.arg == "signal")]
-    name = given[0] if given else None
+    name = next(iter(given), None)
     word = getattr(name, "attr", getattr(name, "id", "?"))
     yield f"signals.{word}"
 
@@ -135,15 +138,6 @@ def _failing(used: str) -> Iterator[Failure]:
         yield Failure(f"crawler.{used}", "only Scrapy's own process has it")
     elif first == "crawler":
         yield Failure(used, "only Scrapy's own process has it")
-
-
-def _without_request(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
-    """Yield each question to a response in an item that only its request could answer."""
-    for function in origins.functions:
-        for node in function.nodes:
-            base, name = _member(node)
-            if base is not None and name in _OF_REQUEST and _is_response(base, function, origins):
-                yield node, function
 
 
 def _member(node: ast.AST) -> tuple[ast.expr | None, str]:
@@ -171,7 +165,8 @@ def _key(node: ast.expr, function: Function, origins: Origins, depth: int) -> st
     owner, key = _field(node)
     if owner is not None:
         return key if _is_item(owner, function, origins, depth) else None
-    keys = (_key(one, f, origins, depth - 1) for one, f in _sources(node, function, origins, depth))
+    sources = _sources(node, function, origins, depth)
+    keys = (_key(one, caller, origins, depth - 1) for one, caller in sources)
     return next((one for one in keys if one is not None), None)
 
 
@@ -200,7 +195,7 @@ def _is_item(node: ast.expr, function: Function, origins: Origins, depth: int) -
         if is_first and node.id not in function.values:
             return True
     sources = _sources(node, function, origins, depth)
-    return any(_is_item(one, f, origins, depth - 1) for one, f in sources)
+    return any(_is_item(one, caller, origins, depth - 1) for one, caller in sources)
 
 
 def _sources(node: ast.expr, function: Function, origins: Origins, depth: int) -> list[Value]:

@@ -45,7 +45,15 @@ def changed_state(
     found: set[str] = set()
     for module in looked_at:
         found.update(_changed(module.__name__, _tree(module).body, vars(module), own))
-    return sorted(found.union(*(_changed_in_class(cls, own) for cls in classes)))
+    for cls in classes:
+        home = sys.modules.get(cls.__module__)
+        if home is None or cls.__module__ in MAINS or type(cls) is not type:
+            continue
+        for node in find(_tree(home).body, ast.ClassDef):
+            if node.name == cls.__qualname__:
+                path = f"{cls.__module__}.{cls.__qualname__}"
+                found.update(_changed(path, node.body, vars(cls), own))
+    return sorted(found)
 
 
 def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
@@ -63,36 +71,20 @@ def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
     return found
 
 
-def _changed_in_class(cls: type, own: set[str]) -> Iterator[str]:
-    module = sys.modules.get(cls.__module__)
-    if module is None or cls.__module__ in MAINS or type(cls) is not type:
-        return
-    path = f"{cls.__module__}.{cls.__qualname__}"
-    for node in find(_tree(module).body, ast.ClassDef, lambda one: one.name == cls.__qualname__):
-        yield from _changed(path, node.body, vars(cls), own)
-
-
 def _changed(
     path: str, body: list[ast.stmt], live: Mapping[str, Any], own: set[str]
 ) -> Iterator[str]:
-    for name, literal in _literals(body).items():
+    literals: dict[str, Any] = {}
+    for name, value in assigned_names(find(body, (ast.Assign, ast.AnnAssign))):
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            literals[name] = ast.literal_eval(value)
+    for name, literal in literals.items():
         if name not in own and _differs(live.get(name, _MISSING), literal):
             yield f"{path}.{name}"
 
 
 def _tree(module: ModuleType) -> ast.Module:
-    file = vars(module).get("__file__")
-    found = parsed(file, module.__name__) if isinstance(file, str) else None
-    return ast.Module([], []) if found is None else found.tree  # it has no source here
-
-
-def _literals(body: list[ast.stmt]) -> Mapping[str, Any]:
-    """Map the names that a statement of *body* assigns a literal to."""
-    found: dict[str, Any] = {}
-    for name, value in assigned_names(find(body, (ast.Assign, ast.AnnAssign))):
-        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            found[name] = ast.literal_eval(value)
-    return found
+    return parsed(vars(module).get("__file__"), module.__name__).tree
 
 
 def _changed_by_code(tree: ast.Module) -> set[str]:

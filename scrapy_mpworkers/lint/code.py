@@ -20,7 +20,6 @@ from scrapy_mpworkers.lint.syntax import (
     assigned_names,
     bindings,
     find,
-    imported_names,
     names_in,
     top_level,
 )
@@ -43,11 +42,31 @@ class Module:
         return dict(self.imported_names(top_level(self.tree)))
 
     def imported_names(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
-        """Yield (local name, dotted path) of each import among *nodes*."""
-        # The package that relative imports begin at.
+        """Yield (local name, dotted path) of each import among *nodes*.
+
+        The path of what is the project's own begins with a dot: it may be called like a library.
+        """
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                for one in node.names:
+                    path = one.name if one.asname else one.name.partition(".")[0]
+                    yield one.asname or path, self._marked(path)
+            elif isinstance(node, ast.ImportFrom):
+                origin = self._origin(node)
+                for one in node.names:
+                    yield one.asname or one.name, f"{origin}.{one.name}"
+
+    def _origin(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return self._marked(node.module or "")
         is_package = self.file.replace("\\", "/").endswith("/__init__.py")
-        package = self.name if is_package else self.name.rpartition(".")[0]
-        return imported_names(nodes, self.name, package)
+        parts = self.name.split(".")
+        parts = parts[: len(parts) - node.level + is_package]
+        return "." + ".".join(filter(None, [*parts, node.module]))
+
+    def _marked(self, path: str) -> str:
+        is_own = path.partition(".")[0] == self.name.partition(".")[0]
+        return f".{path}" if is_own else path
 
     @cached_property
     def values(self) -> dict[str, ast.expr]:
@@ -177,17 +196,13 @@ class Function:
 
     def is_inner(self, node: ast.Name) -> bool:
         """Return whether the name is a parameter of a lambda or function inside of this one."""
-        return node.id in self._inner_parameters and any(
-            node.id in all_parameters(one)
-            for one in self.ancestors(node)
-            if isinstance(one, (ast.Lambda, FunctionNode)) and one is not self.node
-        )
+        return node in self._inner
 
     @cached_property
-    def _inner_parameters(self) -> frozenset[str]:
-        inside = (one for one in self.nodes if isinstance(one, (ast.Lambda, FunctionNode)))
-        names = [all_parameters(one) for one in inside if one is not self.node]
-        return frozenset().union(*names)
+    def _inner(self) -> set[ast.AST]:
+        inside = [one for one in self.nodes[1:] if isinstance(one, (ast.Lambda, FunctionNode))]
+        given = {one: all_parameters(one) for one in inside}
+        return {name for one in inside for name in find(one, ast.Name) if name.id in given[one]}
 
     @cached_property
     def globals(self) -> frozenset[str]:
@@ -209,28 +224,21 @@ class Function:
             return vars(owner).get(node.attr) if is_a(owner, ModuleType, type) else None
         return None
 
-    def helper(self, name: ast.expr) -> Function | None:
-        """Find the function of the project that *name*, or a member of a module, means here."""
-        if isinstance(name, ast.Attribute):
-            is_of_module = is_a(self.live(name.value), ModuleType)
-            return self._of_project(self.live(name)) if is_of_module else None
-        if not isinstance(name, ast.Name):
+    def helper(self, node: ast.AST) -> Function | None:
+        """Find the function of the project that a name, or a member of a module, means here."""
+        if not isinstance(node, (ast.Attribute, ast.Name)):
             return None
-        if name.id in self.imports and not self.is_inner(name):
-            return self._of_project(live_object(self.imports[name.id]))
-        if self.is_local(name):
+        if isinstance(node, ast.Attribute) and not is_a(self.live(node.value), ModuleType):
             return None
-        if name.id in self.module.functions:
-            return self.module.functions[name.id]
-        is_imported = name.id in self.module.imports or "*" in self.module.imports
-        return self._of_project(self.module.live(name.id)) if is_imported else None
-
-    def _of_project(self, value: Any) -> Function | None:
-        live = inspect.unwrap(value) if self.module.own(value) is not None else None
+        if isinstance(node, ast.Name) and node.id not in self.imports and not self.is_local(node):
+            if node.id in self.module.functions:
+                return self.module.functions[node.id]
+            if not self.module.imports.keys() & {node.id, "*"}:
+                return None
+        live = inspect.unwrap(self.module.own(self.live(node)))
         if not inspect.isfunction(live):
             return None
-        module = parsed(live.__code__.co_filename, live.__module__)
-        return None if module is None else module.functions.get(live.__name__)
+        return parsed(live.__code__.co_filename, live.__module__).functions.get(live.__name__)
 
     @property
     def _is_bound(self) -> bool:
@@ -239,11 +247,10 @@ class Function:
     def is_for_either_loop(self, node: ast.AST) -> bool:
         """Return whether it depends on ``if is_asyncio_available()``: a worker has asyncio."""
         name = "is_asyncio_available"
-        return name in self.module.imports and bool(
-            find(
-                self.ancestors(node), (ast.If, ast.IfExp), lambda one: name in ast.unparse(one.test)
-            )
-        )
+        if name not in self.module.imports:
+            return False
+        around = find(self.ancestors(node), (ast.If, ast.IfExp))
+        return any(name in ast.unparse(one.test) for one in around)
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """Yield what *node* lies in, from the inside out, up to the function itself."""
@@ -253,11 +260,12 @@ class Function:
 
 
 @lru_cache(maxsize=64)
-def parsed(file: str, name: str) -> Module | None:
-    """Parse the module *name* in *file*, if its source is there."""
+def parsed(file: object, name: str) -> Module:
+    """Parse the module *name* in *file*; if its source cannot be read, there is nothing in it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the user's literals, which -W error makes errors
-            return Module(name, ast.parse(source_text(file, name) or "?"), file)
+            text = source_text(file, name) if isinstance(file, str) else ""
+            return Module(name, ast.parse(text), str(file))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+        return Module(name, ast.Module([], []))

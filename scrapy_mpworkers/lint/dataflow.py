@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from scrapy_mpworkers.lint.code import Function, Module
+from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.source import ITEM_METHODS, Source
 from scrapy_mpworkers.lint.syntax import bindings, find, is_call_of, is_none, text_of
 
@@ -45,33 +46,32 @@ class Origins:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._met: dict[ast.AST, str | None] = {}  #: in the course of one question
+        # In the course of one question:
+        self._met: dict[ast.AST, str] = {}
+        self._depth = 0
 
-    def of(self, node: ast.AST | None, function: Function, depth: int = _DEPTH) -> str | None:
-        """Return the origin of an expression in *function*, or ``None``."""
-        if depth == 0 or node is None:
-            return None
-        if depth == _DEPTH:
+    def of(self, node: ast.AST | None, function: Function) -> str:
+        """Return the origin of an expression in *function*; empty if it is not known."""
+        if node is None or self._depth == _DEPTH:
+            return ""
+        if self._depth == 0:
             self._met.clear()
         if node not in self._met:
-            self._met[node] = None  # for those that come back to it: text = text.strip()
-            named = self._named(node, function, depth - 1)
-            self._met[node] = named or self._literal(node, function, depth - 1)
+            self._met[node] = ""  # for those that come back to it: text = text.strip()
+            self._depth += 1
+            try:
+                self._met[node] = self._followed(node, function)
+            finally:
+                self._depth -= 1
         return self._met[node]
 
-    def of_attribute(self, name: str, depth: int = _DEPTH) -> str | None:
+    def of_attribute(self, name: str) -> str:
         """Return the origin of ``self.<name>``: of the first assignment that tells."""
-        return self._first_of(self.assignments.get(name, []), depth)
+        return self._first_of(self.assignments.get(name, []))
 
-    def _first_of(
-        self, values: Iterable[tuple[ast.expr | None, Function]], depth: int
-    ) -> str | None:
-        found = (self.of(value, function, depth) for value, function in values)
-        return next((one for one in found if one not in (None, "None")), None)
-
-    def is_own(self, node: ast.AST, function: Function) -> bool:
-        """Return whether *node* stands for the pipeline or its class."""
-        return self.source.is_own(node, function)
+    def _first_of(self, values: Iterable[tuple[ast.expr | None, Function]]) -> str:
+        found = (self.of(value, function) for value, function in values)
+        return next((one for one in found if one not in ("", "None")), "")
 
     @cached_property
     def assignments(self) -> dict[str, list[Value]]:
@@ -104,7 +104,7 @@ class Origins:
 
     def _is_object(self, node: ast.expr, function: Function) -> bool:
         """Return whether it is ``self``, or in ``from_crawler`` a ``p = cls()``."""
-        if self.is_own(node, function):
+        if self.source.is_own(node, function):
             return True
         values = function.values.get(node.id, []) if isinstance(node, ast.Name) else []
         return any(self._makes_one(value, function) for value in values)
@@ -113,98 +113,86 @@ class Origins:
         if not isinstance(node, ast.Call):
             return False
         is_base = isinstance(node.func, ast.Attribute) and is_call_of(node.func.value, "super")
-        return is_base or self.is_own(node.func, function)
+        return is_base or self.source.is_own(node.func, function)
 
-    def _named(self, node: ast.AST, function: Function, depth: int) -> str | None:
+    def _followed(self, node: ast.AST, function: Function) -> str:
         if isinstance(node, ast.Name):
-            return self._of_name(node, function, depth)
+            return self._of_name(node, function)
         if isinstance(node, ast.Attribute):
-            return self._of_member(node, function, depth)
+            return self._of_member(node, function)
         if isinstance(node, ast.Call):
-            return self._of_call(node, function, depth)
+            return self._of_call(node, function)
         if isinstance(node, ast.Subscript):
-            return _more(self.of(node.value, function, depth), "[]")
+            return _more(self.of(node.value, function), "[]")
         if isinstance(node, (ast.Await, ast.Starred)):
-            return self.of(node.value, function, depth)
-        return None
-
-    def _literal(self, node: ast.AST, function: Function, depth: int) -> str | None:
-        if type(node) in _DISPLAYS:
-            return _DISPLAYS[type(node)]
+            return self.of(node.value, function)
         if isinstance(node, ast.Constant):
             return "None" if node.value is None else type(node.value).__name__
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            path = self.of(node.left, function, depth) or ""
-            return path if path.startswith("pathlib.") else None
-        branches: list[ast.expr] = []
+            path = self.of(node.left, function)
+            return path if path.startswith("pathlib.") else ""
         if isinstance(node, ast.BoolOp):
-            branches = list(reversed(node.values))
-        elif isinstance(node, ast.IfExp):
-            branches = [node.body, node.orelse]
-        return self._first_of(((branch, function) for branch in branches), depth)
+            return self._first_of((value, function) for value in reversed(node.values))
+        if isinstance(node, ast.IfExp):
+            return self._first_of([(node.body, function), (node.orelse, function)])
+        return _DISPLAYS.get(type(node), "")
 
-    def _of_name(self, node: ast.Name, function: Function, depth: int) -> str | None:
+    def _of_name(self, node: ast.Name, function: Function) -> str:
         name = node.id
         if function.is_inner(node):
-            return None
-        values = ((value, function) for value in function.values.get(name, []))
-        if (found := self._first_of(values, depth)) is not None:
+            return ""
+        values = function.values.get(name, [])
+        if found := self._first_of((value, function) for value in values):
             return found
         if name in function.parameters and name not in function.values:
-            return self._of_parameter(name, function, depth)
+            return self._of_parameter(name, function)
         if function.is_local(node):
-            return function.imports.get(name)
-        return self._of_global(name, function.module, depth)
-
-    def _of_global(self, name: str, module: Module, depth: int) -> str | None:
+            return function.imports.get(name, "")
+        module = function.module
         if name in module.imports:
             return module.imports[name]
         if name in module.values:
-            return self.of(module.values[name], module.scope, depth)
+            return self.of(module.values[name], module.scope)
         is_defined = name in module.functions or name in module.classes
-        return name if hasattr(builtins, name) and not is_defined else None
+        return name if hasattr(builtins, name) and not is_defined else ""
 
-    def _of_member(self, node: ast.Attribute, function: Function, depth: int) -> str | None:
-        if not self.is_own(node.value, function):
-            base = self.of(node.value, function, depth)
-            path = _more(base, f".{node.attr}")
-            return _SAME.get(path or "", path)
+    def _of_member(self, node: ast.Attribute, function: Function) -> str:
+        if not self.source.is_own(node.value, function):
+            path = _more(self.of(node.value, function), f".{node.attr}")
+            return _SAME.get(path, path)
         method = self.source.method(node.attr)
         if method is not None and any("property" in one for one in method.decorators):
-            return self._returned(method, depth)
-        found = self.of_attribute(node.attr, depth)
+            return self._returned(method)
+        found = self.of_attribute(node.attr)
         # By its name only where nothing is seen to be assigned: that may be somebody else's.
         is_assigned = any(not is_none(value) for value, _ in self.assignments.get(node.attr, []))
-        return found if found or is_assigned else _GIVEN.get(node.attr.lstrip("_"))
+        return found if found or is_assigned else _GIVEN.get(node.attr.lstrip("_"), "")
 
-    def _of_call(self, node: ast.Call, function: Function, depth: int) -> str | None:
-        if isinstance(node.func, ast.Attribute) and self.is_own(node.func.value, function):
-            method = self.source.method(node.func.attr)
-            if method is not None:
-                return self._returned(method, depth)
-        helper = function.helper(node.func)
-        if helper is not None:
-            return self._returned(helper, depth)
+    def _of_call(self, node: ast.Call, function: Function) -> str:
+        method = self.source.method(self.source.member(node.func, function))
+        called = method or function.helper(node.func)
+        if called is not None:
+            return self._returned(called)
         if is_call_of(node, "getattr") and len(node.args) > 1:
-            return _more(self.of(node.args[0], function, depth), f".{text_of(node.args[1])}")
-        return _more(self.of(node.func, function, depth), "()")
+            return _more(self.of(node.args[0], function), f".{text_of(node.args[1])}")
+        return _more(self.of(node.func, function), "()")
 
-    def _returned(self, function: Function, depth: int) -> str | None:
+    def _returned(self, function: Function) -> str:
         returns = find(function.nodes, ast.Return)
-        return self._first_of(((one.value, function) for one in returns), depth)
+        return self._first_of((one.value, function) for one in returns)
 
-    def _of_parameter(self, name: str, function: Function, depth: int) -> str | None:
+    def _of_parameter(self, name: str, function: Function) -> str:
         """Follow a parameter to the calls that are seen, else take it as Scrapy gives it."""
         if function.owner is not None and function.name in _MAKERS:
-            is_first = function.parameters[0] == name
-            return _MAKERS[function.name] if is_first else None
+            return _MAKERS[function.name] if function.parameters[0] == name else ""
         if function.owner is not None and function.name in _OF_SPIDER:
-            return SPIDER if name == "spider" else None
-        given = self.arguments(name, function)
-        default = _default(name, function)
-        if not given:
-            return self.of(default, function, depth) if default else _GIVEN.get(name)
-        return self._first_of(given, depth)
+            return SPIDER if name == "spider" else ""
+        if given := self.arguments(name, function):
+            return self._first_of(given)
+        args = function.node.args
+        by_name = {a.arg: d for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True)}
+        default = function.defaults.get(name) or by_name.get(name)
+        return self.of(default, function) if default else _GIVEN.get(name, "")
 
     def arguments(self, name: str, function: Function) -> list[Value]:
         """List the values that a parameter is given in the calls that are seen, and by whom."""
@@ -226,7 +214,8 @@ class Origins:
         found: dict[ast.AST, list[tuple[ast.Call, Function]]] = {}
         for caller in self.functions:
             for node in find(caller.nodes, ast.Call):
-                for called in self.source.meant(node.func, caller):
+                called = self.source.meant(node.func, caller)
+                if called is not None:
                     found.setdefault(called.node, []).append((node, caller))
         return found
 
@@ -241,11 +230,10 @@ def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
     return None if is_spread or position >= len(call.args) else call.args[position]
 
 
-def _default(name: str, function: Function) -> ast.expr | None:
-    args = function.node.args
-    by_name = zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    return function.defaults.get(name) or next((d for a, d in by_name if a.arg == name), None)
+def _more(base: str, step: str) -> str:
+    return base and base + step
 
 
-def _more(base: str | None, step: str) -> str | None:
-    return None if base is None else base + step
+def first_part(origin: str) -> str:
+    """Return what an origin begins with, as ``pymongo`` of ``pymongo.MongoClient()[]``."""
+    return re.split(r"[.(\[]", origin, maxsplit=1)[0]

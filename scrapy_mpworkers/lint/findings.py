@@ -1,9 +1,20 @@
-"""Names what the inspection of a pipeline can find."""
+"""Names what the inspection of a pipeline can find, and writes a line for each.
+
+Only what matters where the pipeline runs gets a line, which says what, why, and the ways out.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
+
+from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.wire.entries import import_path
+
+_ONE_WORKER = 'a level of its own with "workers": 1 in MPWORKERS_LEVELS'
+_KEY = 'a level of its own with "workers": 1 (or a "key") in MPWORKERS_LEVELS'
 
 
 class Kind(Enum):
@@ -68,3 +79,157 @@ class Report(NamedTuple):
     def of(self, *kinds: Kind) -> list[Finding]:
         """List the findings of these kinds."""
         return [finding for finding in self.findings if finding.kind in kinds]
+
+
+def warnings(reports: Sequence[Report], placement: Placement) -> list[str]:
+    """List the warnings for the pipelines of one level."""
+    stores_only = all(report.of(Kind.STORES, Kind.WAITS) for report in reports)
+    return [
+        line
+        for report in reports
+        for finding in report.findings
+        if placement.workers > 0
+        for line in _lines(finding, name_of(report.cls), placement, stores_only)
+    ]
+
+
+def lines_for(reports: Sequence[Report], placement: Placement) -> list[str]:
+    """List all that a crawl says when workers start: what fails, is wrong, or was not seen."""
+    fails = [line for report in reports for line in failure_lines(report, placement)]
+    lost = [not_inspected(report) for report in reports if report.error and placement.workers]
+    return [*fails, *warnings(reports, placement), *lost]
+
+
+def not_inspected(report: Report) -> str:
+    """Return the line for a class whose inspection has failed."""
+    return (
+        f"{name_of(report.cls)} could not be inspected ({report.error}), so nothing is known of "
+        "what would be wrong with it in a worker; its items are not concerned. Please report this."
+    )
+
+
+def without_source(report: Report) -> str:
+    """Return the line for classes that cannot be read."""
+    return (
+        f"{name_of(report.cls)}: the source of {_and(report.unread)} is not there, so nothing is "
+        "said of it at the start; the first items will tell some of it."
+    )
+
+
+def failure_lines(report: Report, placement: Placement) -> list[str]:
+    """List a line for each thing that would fail in the workers of a level."""
+    if placement.workers == 0:
+        return []
+    return [
+        f"{name_of(report.cls)} uses {failure.what} ({failure.where}), which fails in a worker: "
+        f"{failure.why}. "
+        + (f"Use {failure.instead}; or keep" if failure.instead else "Keep")
+        + " this pipeline in ITEM_PIPELINES."
+        for failure in report.failures
+    ]
+
+
+def suggestion(report: Report, placement: Placement) -> str:
+    """Say in a few words where the pipeline is right."""
+    if report.failures or (report.of(Kind.LOST) and _matters(report, placement)):
+        return "ITEM_PIPELINES"
+    if report.of(Kind.STATE, Kind.BUFFER, Kind.FILE):
+        if placement.workers == 0 or not _matters(report, placement):
+            return "as it is"
+        return f"{_KEY if report.of(Kind.STATE) else _ONE_WORKER}, or ITEM_PIPELINES"
+    if report.of(Kind.STORES) and _matters(report, placement):
+        return 'a level of its own with "batch_size" or "wait": False, or ITEM_PIPELINES'
+    if report.of(Kind.WAITS) and _matters(report, placement):
+        return "ITEM_PIPELINES with async def, or a level of its own with more workers than CPUs"
+    return "as it is"
+
+
+def name_of(cls: type) -> str:
+    """Return the path of a pipeline, as settings write it."""
+    named = getattr(cls, "function", None)  # of a pipeline that stands for a plain function
+    return import_path(named if inspect.isfunction(named) else cls)
+
+
+def remembers(name: str, what: str, placement: Placement) -> str:
+    """Return the line for a memory of items, however it was found."""
+    return (
+        f"{name} {what}. Each of the {placement.workers} workers has its own, which knows nothing "
+        f"of the items of the others. Give it {_ONE_WORKER}, or one with a "
+        '"key", so that items that belong together meet the same worker; or keep it in '
+        "ITEM_PIPELINES."
+    )
+
+
+def _matters(report: Report, placement: Placement) -> bool:
+    return bool(warnings([report], placement))
+
+
+def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool) -> Iterator[str]:
+    what = _and(finding.names)
+    if finding.kind is Kind.STATE and placement.divides:
+        yield remembers(name, f"remembers in {what} what it has seen of items", placement)
+    elif finding.kind is Kind.LOST:
+        yield _of_lost(name, what)
+    elif finding.kind is Kind.BUFFER:
+        yield _of_buffer(name, what, placement)
+    elif finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
+        yield _of_file(name, what, finding, placement)
+    elif finding.kind in (Kind.WAITS, Kind.STORES) and placement.waits and not placement.batches:
+        yield f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
+
+
+def _of_lost(name: str, what: str) -> str:
+    return (
+        f"{name} adds to {what}, which nothing in it reads. A worker's memory never comes back, so "
+        "whoever reads it in Scrapy's process, such as the script after the crawl, finds it as it "
+        "was at the start, with one worker too. Put it into the item, into the stats "
+        "(crawler.stats), or into a file or feed; or keep this pipeline in ITEM_PIPELINES."
+    )
+
+
+def _of_buffer(name: str, what: str, placement: Placement) -> str:
+    whose = "Each worker has its own, and one" if placement.workers > 1 else "A worker"
+    level = '"batch_size"' if placement.workers == 1 else '"workers": 1 and "batch_size"'
+    return (
+        f"{name} collects items in {what} until close_spider. {whose} that dies takes what it "
+        "holds along, though those items count as done. Store each item in process_item, or many "
+        f"in process_batch in a level with {level}; or keep this pipeline in ITEM_PIPELINES."
+    )
+
+
+def _of_file(name: str, what: str, finding: Finding, placement: Placement) -> str:
+    seen = f"writes by {what}"
+    if what.startswith("self."):
+        seen = f"keeps a file open for writing in {what}"
+    if placement.workers == 1:
+        return (
+            f"{name} {seen}. If its worker is replaced, the next one "
+            'opens it anew and empties it. Open it with "a", or keep this pipeline in '
+            "ITEM_PIPELINES."
+        )
+    fault = "so they overwrite each other" if finding.truncates else "so their lines get mixed"
+    return (
+        f"{name} {seen}. Each of the {placement.workers} workers "
+        f"opens the file anew, {fault}. Give it {_ONE_WORKER}, where it opens with "
+        '"a" and writes in process_batch; or keep this pipeline in ITEM_PIPELINES; or give each '
+        "worker a file of its own, such as one with os.getpid() in its name."
+    )
+
+
+def waiting_advice(finding: Finding, stores_only: bool) -> str:
+    """Say why workers do not speed up what waits, and what does."""
+    why = "A worker has one item at a time, so it idles meanwhile."
+    if finding.kind is Kind.STORES:
+        where = "Give its level" if stores_only else "Give it a level of its own with"
+        way = f'{where} "batch_size" and it process_batch, or "wait": False'
+    else:
+        way = "Give it a level of its own with many more workers than CPUs"
+    keep = "keep it in ITEM_PIPELINES, where many items await at the same time."
+    if not finding.is_async:
+        keep = "make it async def with an async client and keep it in ITEM_PIPELINES."
+    return f"{why} {way}; or {keep}"
+
+
+def _and(names: Iterable[str]) -> str:
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last

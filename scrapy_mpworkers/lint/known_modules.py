@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from configparser import ConfigParser
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,47 +20,32 @@ class KnownModules:
     """Holds the names; ``known_modules.ini`` says what each list is of.
 
     Attributes:
+        names: name of a list → what is in it.
         openers: call → its arguments.
         log_files: call → position of its mode (``None``: by name only) and name of it.
         effects: call → what it does, in words.
-        effects_of_methods: beginning of an object's origin → method → what it does.
+        effects_of_methods: beginning of an object's origin, colon, method → what it does.
         reactor: path → why it fails in a worker, and what does the same there.
     """
 
     def __init__(self, data: ConfigParser) -> None:
-        names = {key: tuple(value.split()) for key, value in data["names"].items()}
-        self.network = frozenset(names["network"])
-        self.stores = frozenset(names["stores"])
-        self.light = frozenset(names["light"])
-        self.light_of_network = names["light_of_network"]
-        self.containers = frozenset(names["containers"])
-        self.documents = names["documents"]
-        self.filling = frozenset(names["filling"])
-        self.indexes = names["indexes"]
-        self.shared = frozenset(names["shared"])
-        self.fields = names["fields"]
-        self.writers = frozenset(names["writers"])
-        self.appending = frozenset(names["appending"])
-        self.file_arguments = frozenset(names["file_arguments"])
-        self.no_files = names["no_files"]
-        self.no_files_by_name = frozenset(names["no_files_by_name"])
-        self.making_folders = frozenset(names["making_folders"])
-        openers = {call: key for key, calls in data["openers"].items() for call in calls.split()}
+        self.names = {key: tuple(value.split()) for key, value in data["names"].items()}
+        openers = _by_name(data["openers"])
         self.openers = {call: Opener(*map(int, key.split())) for call, key in openers.items()}
         self.log_files: dict[str, tuple[int | None, str]] = {}
         for call, mode in data["log files"].items():
             name, *position = mode.split()
             self.log_files[call] = (int(position[0]) if position else None, name)
-        effects = data["effects"].items()
-        self.effects = {call: does for does, calls in effects for call in calls.split()}
-        self.effects_of_methods: dict[str, dict[str, str]] = {}
-        for does, methods in data["effects of methods"].items():
-            for method in methods.split():
-                root, _, name = method.partition(":")
-                self.effects_of_methods.setdefault(root, {})[name] = does
+        self.effects = _by_name(data["effects"])
+        self.effects_of_methods = _by_name(data["effects of methods"])
         why, instead = data["why"], data["instead"]
         reasons = {path: words.split() for path, words in data["reactor"].items()}
         self.reactor = {path: (why[one], instead[other]) for path, (one, other) in reasons.items()}
+
+
+def _by_name(section: Mapping[str, str]) -> dict[str, str]:
+    """Map each name in the lists of a section to the key of its list."""
+    return {name: key for key, names in section.items() for name in names.split()}
 
 
 @lru_cache(maxsize=1)

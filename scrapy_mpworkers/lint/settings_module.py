@@ -13,11 +13,11 @@ from typing import NamedTuple
 from scrapy_mpworkers.lint.code import Function, Module, parsed
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.known_modules import known
+from scrapy_mpworkers.lint.outside import mode_of, writing_mode
 from scrapy_mpworkers.lint.project import loaded
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import find
 from scrapy_mpworkers.lint.worker_guards import IN_WORKER, Guards
-from scrapy_mpworkers.lint.writes import mode_of, writing_mode
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +76,9 @@ class _Reader:
 
     def read(self, name: str) -> Iterator[Repeated]:
         """Yield the lines of a module, and of those that it takes all its names from."""
-        file = loaded(name).get("__file__")
-        module = parsed(file, name) if isinstance(file, str) and name not in self._read else None
-        self._read.add(name)
-        if module is not None:
+        if name not in self._read:
+            self._read.add(name)
+            module = parsed(loaded(name).get("__file__"), name)
             yield from self._of_body(module.tree.body, module.scope)
 
     def _of_body(self, body: list[ast.stmt], function: Function) -> Iterator[Repeated]:
@@ -106,19 +105,20 @@ class _Reader:
             yield from self._of_body(helper.node.body, helper)
 
     def _effect(self, call: ast.Call, function: Function) -> str:
-        origin = self._origins.of(call, function) or ""
+        origin = self._origins.of(call, function)
         if origin in known().log_files:
             return "opens a log file and empties it" if _empties_log(call, origin) else ""
-        if origin in known().making_folders:
+        if origin in known().names["making_folders"]:
             is_fine = _says(call, "exist_ok") or _is_tried(call, function.module)
             return "" if is_fine else "makes a folder, which fails where it is there already"
         if origin in known().effects:
             is_question = any(one.arg in _OUTPUTS for one in call.keywords)
             return "" if is_question and origin == "subprocess.run()" else known().effects[origin]
-        for root, methods in known().effects_of_methods.items():
-            name = origin.rpartition(".")[2].removesuffix("()")
-            if origin.startswith(root) and name in methods:
-                return methods[name]
+        called = origin.rpartition(".")[2].removesuffix("()")
+        for method, does in known().effects_of_methods.items():
+            root, _, name = method.partition(":")
+            if origin.startswith(root) and name == called:
+                return does
         return "opens a file for writing" if mode_of(call, function, self._origins) else ""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from scrapy_mpworkers.lint.code import Function, Module, parsed
+from scrapy_mpworkers.lint.project import loaded
 from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, is_call_of
 
 #: Methods that Scrapy calls with each item, before the first and behind the last one.
@@ -54,44 +54,40 @@ class Source:
             function = todo.pop(0)
             if not any(function.node is one.node for one in found):
                 found.append(function)
-                todo += self._mentioned(function)
+                for node in function.nodes:
+                    mentioned = self.meant(node, function)
+                    if mentioned is not None and not function.is_for_either_loop(node):
+                        todo.append(mentioned)
         return found
 
     def is_own(self, node: ast.AST, function: Function) -> bool:
         """Return whether *node* stands for the pipeline or its class."""
         if isinstance(node, ast.Name):
-            if function.is_inner(node):
-                return False
             if node.id in function.own_names and function.owner is not None:
-                return True
-            return node.id in self.class_names and self._is_class(node, function)
+                return not function.is_inner(node)
+            if node.id not in self.class_names or function.is_local(node):
+                return False
+            live = function.module.live(node.id)  # none in a worker, if it is of the script
+            return not isinstance(live, type) or live in self.cls.__mro__
         if isinstance(node, ast.Attribute) and node.attr == "__class__":
             return self.is_own(node.value, function)
         return is_call_of(node, "type") and any(self.is_own(one, function) for one in node.args[:1])
 
-    def _is_class(self, node: ast.Name, function: Function) -> bool:
-        """Return whether a name like that of the class, or of a base, means it there."""
-        live = function.module.live(node.id)  # none in a worker, if it is of the script
-        is_other = isinstance(live, type) and live not in self.cls.__mro__
-        return not is_other and not function.is_local(node)
+    def member(self, node: ast.AST, function: Function) -> str:
+        """Return ``x`` of ``self.x``, and nothing of all else."""
+        is_own = isinstance(node, ast.Attribute) and self.is_own(node.value, function)
+        return node.attr if is_own else ""  # type: ignore[attr-defined]
 
-    def _mentioned(self, function: Function) -> Iterator[Function]:
-        for node in function.nodes:
-            if not function.is_for_either_loop(node):
-                yield from self.meant(node, function)
-
-    def meant(self, node: ast.AST, function: Function) -> list[Function]:
-        """List the method or function of the project that *node* names there, if any."""
-        if not isinstance(node, (ast.Attribute, ast.Name)):
-            return []
+    def meant(self, node: ast.AST, function: Function) -> Function | None:
+        """Return the method or function of the project that *node* names there, if any."""
         if isinstance(node, ast.Attribute):
-            methods = self.methods.get(node.attr, [])
             if is_call_of(node.value, "super"):
-                return [one for one in methods if (one.owner or 0) > (function.owner or 0)][:1]
+                methods = self.methods.get(node.attr, [])
+                behind = (one for one in methods if (one.owner or 0) > (function.owner or 0))
+                return next(behind, None)
             if self.is_own(node.value, function):
-                return methods[:1]
-        helper = function.helper(node)
-        return [] if helper is None else [helper]
+                return self.method(node.attr)
+        return function.helper(node)
 
 
 def read_source(pipeline: Any) -> Source:
@@ -104,8 +100,8 @@ def read_source(pipeline: Any) -> Source:
         if base.__module__.partition(".")[0] in _KNOWN and base is not pipeline:
             continue
         module = _module_of(base)
-        node = None if module is None else _find(module.tree, base.__qualname__)
-        if module is None or not isinstance(node, ast.ClassDef):
+        node = _find(module.tree, base.__qualname__)
+        if not isinstance(node, ast.ClassDef):
             source.unread.append(base.__qualname__)
             continue
         for method in node.body:
@@ -120,22 +116,19 @@ def read_source(pipeline: Any) -> Source:
 def _read_function(pipeline: type, function: Any) -> Source:
     source = Source(pipeline)
     module = parsed(function.__code__.co_filename, function.__module__)
-    node = None if module is None else _find(module.tree, function.__qualname__)
-    if module is None or not isinstance(node, FunctionNode):
+    node = _find(module.tree, function.__qualname__)
+    if not isinstance(node, FunctionNode):
         source.unread.append(function.__qualname__)
     else:
         source.methods["process_item"] = [Function("process_item", node, module)]
     return source
 
 
-def _module_of(cls: type) -> Module | None:
+def _module_of(cls: type) -> Module:
     # By the code's own file: a class of __main__ has another __main__ around it in a worker.
-    for value in vars(cls).values():
-        file = _file_of(value, cls.__module__)
-        if file is not None:
-            return parsed(file, cls.__module__)
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return parsed(file, cls.__module__) if file else None
+    files = (_file_of(value, cls.__module__) for value in vars(cls).values())
+    file = next(filter(None, files), None)
+    return parsed(file or loaded(cls.__module__).get("__file__"), cls.__module__)
 
 
 def _file_of(value: Any, module: str) -> str | None:

@@ -1,4 +1,7 @@
-"""Tells what a pipeline remembers from item to item, and what it holds until it is closed."""
+"""Tells what a pipeline remembers from item to item, and what it holds until it is closed.
+
+Also what it fills for a reader behind the crawl, who would find it empty.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,18 @@ from operator import attrgetter
 from scrapy_mpworkers.lint.accesses import Access, AccessKind, accesses
 from scrapy_mpworkers.lint.caches import begins_anew, is_built_as_a_whole, is_cache
 from scrapy_mpworkers.lint.code import Function
-from scrapy_mpworkers.lint.dataflow import Origins
+from scrapy_mpworkers.lint.dataflow import Origins, first_part
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.lost_results import is_lost_result
-from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, read_source
-from scrapy_mpworkers.lint.syntax import mentions, names_in
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source, read_source
+from scrapy_mpworkers.lint.syntax import FunctionNode, find, mentions, names_in
 
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
 _ENDLESS = ("itertools.cycle()",)
-_CHANGES = frozenset(
-    {AccessKind.AUGMENT, AccessKind.COLLECT, AccessKind.STORE}
-    | {AccessKind.ADVANCE, AccessKind.ASSIGN}
-)
+_FILLING = frozenset({AccessKind.AUGMENT, AccessKind.COLLECT, AccessKind.STORE})
+_CHANGES = _FILLING | {AccessKind.ADVANCE, AccessKind.ASSIGN}
 _LOOKS = frozenset(
     {AccessKind.MEMBER, AccessKind.LOOK_UP, AccessKind.LENGTH}
     | {AccessKind.READ, AccessKind.TAKE, AccessKind.CALL}
@@ -66,9 +66,8 @@ class State:
         origin = self._origin(items[0])
         closing = [access for access in closing if not access.only_closes]
         is_seen = any(one.kind not in (AccessKind.CLEAR, AccessKind.ASSIGN) for one in closing)
-        changes = [
-            access for access in items if self._is_change(access, origin, [*items, *closing])
-        ]
+        every = [*items, *closing]
+        changes = [access for access in items if self._is_change(access, origin, every)]
         if any(access.method == "truncate" for access in items):
             return  # a buffer that is used again and again
         if not changes or (not is_seen and begins_anew(items, self._origins.source)):
@@ -84,21 +83,18 @@ class State:
                 self.kinds[target] = Kind.CACHE
         elif looks or is_seen or self._tells(target, changes, origin):
             self.kinds[target] = Kind.STATE
-        elif is_lost_result(target, changes, self._origins):
+        elif _is_lost(target, changes, self._origins):
             self.kinds[target] = Kind.LOST
 
-    def _tells(self, target: str, changes: Sequence[Access], origin: str | None) -> bool:
+    def _tells(self, target: str, changes: Sequence[Access], origin: str) -> bool:
         """Return whether the target has an effect on items other than by a look at it."""
-        return (
-            any(one.answers for one in changes)
-            or _is_document(origin)
-            or self._is_looked_at(target)
-        )
-
-    def _is_looked_at(self, target: str) -> bool:
-        """Return whether a helper looks at the target by its own name, as at ``helpers.KNOWN``."""
+        if any(one.answers for one in changes) or _is_document(origin):
+            return True
+        if target.startswith(("self.", "spider.")):
+            return False
+        # A helper may look at it by its own name, as at helpers.KNOWN.
         name = target.rpartition(".")[2]
-        return not target.startswith(("self.", "spider.")) and any(
+        return any(
             access.target.rpartition(".")[2] == name and access.kind in _LOOKS
             for access in self.items
             if access.target != target and not access.target.startswith(("self.", "spider."))
@@ -108,49 +104,53 @@ class State:
         """Return whether what is closed is the target, or the document that it is part of."""
         if closing.target == target:
             return True
-        documents = [self._origins.of_attribute(one[5:]) or "" for one in (target, closing.target)]
-        return all(one.startswith(known().documents) for one in documents)
+        origins = [self._origins.of_attribute(one[5:]) for one in (target, closing.target)]
+        return all(map(_is_document, origins))
 
-    def _origin(self, access: Access) -> str | None:
+    def _origin(self, access: Access) -> str:
         if access.target.startswith("self."):
             origin = self._origins.of_attribute(access.target[5:])
-            return None if (origin or "").startswith(known().fields) else origin
+            return "" if origin.startswith(known().names["fields"]) else origin
         if access.target.startswith("spider."):
-            return None
+            return ""
         module = access.function.module
         value = module.values.get(access.target)
         return self._origins.of(value, module.scope) if value is not None else "list()"
 
-    def _is_change(self, access: Access, origin: str | None, every: Sequence[Access]) -> bool:
+    def _is_change(self, access: Access, origin: str, every: Sequence[Access]) -> bool:
         if access.kind not in _CHANGES:
-            return _is_document(origin) and access.method in known().filling
+            return _is_document(origin) and access.method in known().names["filling"]
         if access.kind is AccessKind.ADVANCE:
-            return origin is None or not origin.startswith(_ENDLESS)
+            return not origin.startswith(_ENDLESS)
         if access.kind is AccessKind.ASSIGN:
             return self._is_remembered(access)
         if access.kind is AccessKind.AUGMENT:
             return True
         return self._takes_in(access, origin, every)
 
-    def _takes_in(self, access: Access, origin: str | None, every: Sequence[Access]) -> bool:
+    def _takes_in(self, access: Access, origin: str, every: Sequence[Access]) -> bool:
         """Return whether the target is a container of this process: a session has ``add``, too."""
-        made_of = (*known().documents, *known().indexes)
-        if origin in known().containers or (origin or "").startswith(made_of):
+        names = known().names
+        made_of = names["documents"] + names["indexes"]
+        if origin in names["containers"] or origin.startswith(made_of):
             return True
-        if origin is None or origin in _SCALARS:
+        if not origin or origin in _SCALARS:
             is_own = access.target.startswith("self.")
             is_known = access.target[5:] in self._origins.assignments if is_own else True
             plain = {AccessKind.MEMBER, AccessKind.LENGTH}
             return not is_known or any(one.kind in plain for one in every) or access.appends
         # Of a class that is not known: one that is asked whether it has an item has kept it.
-        is_shared = origin.partition(".")[0] in known().shared
+        is_shared = first_part(origin) in names["shared"]
         return not is_shared and any(one.kind is AccessKind.MEMBER for one in every)
 
     def _is_remembered(self, access: Access) -> bool:
         """Return whether an assignment carries something of this item, or its time, to the next."""
         value = access.value
-        if value is None or isinstance(value, ast.Constant) or _is_default(value, access.node):
+        if value is None or isinstance(value, ast.Constant):
             return False
+        is_or = isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or)
+        if is_or and ast.unparse(value.values[0]) == ast.unparse(access.node):  # type: ignore[attr-defined]
+            return False  # self.x = self.x or …, which stays what it is once it is anything
         if mentions(value, access.node):
             return True
         if self._origins.of(value, access.function) in _CLOCKS:
@@ -163,10 +163,10 @@ class State:
         looks: Sequence[Access],
         items: Sequence[Access],
         closing: Sequence[Access],
-        origin: str | None,
+        origin: str,
     ) -> bool:
         gathers = any(one.kind in _GATHERING for one in changes) or _is_document(origin)
-        gathers = gathers or origin in (known().containers | {"str", "bytes", "tuple"})
+        gathers = gathers or origin in (*known().names["containers"], "str", "bytes", "tuple")
         if not gathers and not any(isinstance(one.value, (ast.List, ast.Tuple)) for one in changes):
             return False
         if any(access.kind not in _BESIDE for access in closing):
@@ -176,14 +176,54 @@ class State:
         return is_emptied and AccessKind.READ in looked and AccessKind.MEMBER not in looked
 
 
-def _is_document(origin: str | None) -> bool:
-    return origin is not None and origin.startswith(known().documents)
+def _is_document(origin: str) -> bool:
+    return origin.startswith(known().names["documents"])
 
 
-def _is_default(value: ast.expr, target: ast.AST) -> bool:
-    """Return whether it is ``self.x = self.x or …``, which stays what it is once it is anything."""
-    is_or = isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or)
-    return is_or and ast.unparse(value.values[0]) == ast.unparse(target)  # type: ignore[attr-defined]
+def _is_lost(target: str, changes: Sequence[Access], origins: Origins) -> bool:
+    """Return whether somebody else can read, inline, a target that the pipeline only fills."""
+    access = changes[0]
+    if any(one.kind not in _FILLING for one in changes):
+        return False
+    if target.startswith("spider."):
+        return access.kind is not AccessKind.AUGMENT  # of which the worker warns when it happens
+    if target.startswith("self."):
+        return all(_is_of_class(one, origins) for one in changes)
+    if target in access.function.parameters:  # the default of one
+        return False
+    return not _is_read_by_others(target, access.function, origins.source)
+
+
+def _is_of_class(access: Access, origins: Origins) -> bool:
+    name = access.target[5:]
+    origin = origins.of_attribute(name)
+    if name not in origins.source.class_values or origin.startswith(known().names["fields"]):
+        return False
+    if len(origins.assignments[name]) > 1:
+        return False
+    # self.n += 1 makes a number of the object; self.rows += [row] adds to the list of the class.
+    if access.kind is not AccessKind.AUGMENT or origin in known().names["containers"]:
+        return True
+    owner = getattr(access.node, "value", None)
+    is_self = isinstance(owner, ast.Name) and owner.id in access.function.own_names
+    return not is_self or "classmethod" in access.function.decorators
+
+
+def _is_read_by_others(target: str, function: Function, source: Source) -> bool:
+    """Return whether another pipeline of the module uses it: both share a memory of items then."""
+    module = function.module
+    for cls in find(module.tree.body, ast.ClassDef, lambda one: one.name not in source.class_names):
+        nodes = [node for node in cls.body if isinstance(node, FunctionNode)]
+        methods = [Function(node.name, node, module, 0) for node in nodes]
+        is_pipeline = any(method.name == "process_item" for method in methods)
+        if is_pipeline and any(_names(method, target) for method in methods):
+            return True
+    return False
+
+
+def _names(method: Function, target: str) -> bool:
+    names = find(method.nodes, ast.Name, lambda node: node.id == target)
+    return not all(map(method.is_local, names))
 
 
 def kept_by_delegates(origins: Origins, state: State) -> dict[str, Kind]:
@@ -193,16 +233,12 @@ def kept_by_delegates(origins: Origins, state: State) -> dict[str, Kind]:
         target = f"self.{name}"
         classes = {cls for value, function in assigned if (cls := _class_of(value, function))}
         if len(classes) == 1 and target not in state.kinds:
-            kinds = _kinds_in(classes.pop(), target, state)
-            found |= {f"{target}.{one[5:]}": kind for one, kind in kinds.items()}
+            at_item = {*_called(state.items, target), *_SILENT}
+            at_close = _called(state.closing, target)
+            inner = State(Origins(read_source(classes.pop())), at_item, at_close)
+            own = {one[5:]: kind for one, kind in inner.kinds.items() if one.startswith("self.")}
+            found |= {f"{target}.{one}": kind for one, kind in own.items()}
     return found
-
-
-def _kinds_in(cls: type, target: str, state: State) -> dict[str, Kind]:
-    origins = Origins(read_source(cls))
-    at_item = {*_called(state.items, target), *_SILENT}
-    inner = State(origins, at_item, _called(state.closing, target))
-    return {one: kind for one, kind in inner.kinds.items() if one.startswith("self.")}
 
 
 def _called(uses: Iterable[Access], target: str) -> set[str]:

@@ -66,37 +66,6 @@ def assigned_names(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
                 yield target.id, value
 
 
-def imported_names(
-    nodes: Iterable[ast.AST], module: str, package: str
-) -> Iterator[tuple[str, str]]:
-    """Yield (local name, dotted path) of each import among *nodes*.
-
-    The path of what is the project's own begins with a dot: it may be called like a library.
-    """
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            for one in node.names:
-                path = one.name if one.asname else one.name.partition(".")[0]
-                yield one.asname or path, _marked(path, module)
-        elif isinstance(node, ast.ImportFrom):
-            origin = _from_where(node, module, package)
-            for one in node.names:
-                yield one.asname or one.name, f"{origin}.{one.name}"
-
-
-def _from_where(node: ast.ImportFrom, module: str, package: str) -> str:
-    if not node.level:
-        return _marked(node.module or "", module)
-    parts = package.split(".")
-    parts = parts[: len(parts) - node.level + 1] + ([node.module] if node.module else [])
-    return "." + ".".join(filter(None, parts))
-
-
-def _marked(path: str, module: str) -> str:
-    is_own = path.partition(".")[0] == module.partition(".")[0]
-    return f".{path}" if is_own else path
-
-
 def top_level(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield all that runs when a module is imported, but not what functions and classes hold."""
     for node in ast.iter_child_nodes(tree):

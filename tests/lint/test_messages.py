@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scrapy_mpworkers.lint import inspect
-from scrapy_mpworkers.lint.messages import failure_lines, lines_for, suggestion, warnings
+from scrapy_mpworkers.lint.findings import failure_lines, lines_for, suggestion, warnings
 from scrapy_mpworkers.wire.crawl import Placement
 from scrapy_mpworkers.wire.entries import as_pipeline
 
