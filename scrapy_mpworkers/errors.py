@@ -44,17 +44,15 @@ class WorkerDied(MPWorkersError):
 
     def __str__(self) -> str:
         times = "once" if self.deaths == 1 else f"{self.deaths} times"
+        cause = "Likely a crash in native code, memory that ran out, or os._exit."
+        if self.out_of_memory:
+            cause = "Fewer workers (MPWORKERS_WORKERS) leave more memory to each."
         return (
             f"a worker process died {times} while it ran this item; the last was {self.worker}, "
-            f"which {exit_in_words(self.exitcode, self.out_of_memory)}. {self._cause()} The item "
+            f"which {exit_in_words(self.exitcode, self.out_of_memory)}. {cause} The item "
             "is given up. To see it happen, run it in one process: "
             "scrapy crawl ... -s MPWORKERS_WORKERS=0"
         )
-
-    def _cause(self) -> str:
-        if self.out_of_memory:
-            return "Fewer workers (MPWORKERS_WORKERS) leave more memory to each."
-        return "Likely a crash in native code, memory that ran out, or os._exit."
 
 
 class ItemTimeout(MPWorkersError):

@@ -84,8 +84,11 @@ class WorkerExtension:
         """Return whether any pipeline is offloaded."""
         return bool(self._hops)
 
-    async def ensure_started(self) -> None:
+    async def ensure_started(self) -> Router:
         """Start the workers of all hops, once, and wait until one of each level is ready.
+
+        Returns:
+            the router of the crawl.
 
         Raises:
             Exception: what a worker raised while it built or opened its pipelines.
@@ -95,12 +98,12 @@ class WorkerExtension:
         try:
             await self.manager.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
-            await self._abandon()
+            self.manager.kill()
+            try:
+                await self.stop()
+            except Exception:
+                logger.debug("Stopping after a failed start", exc_info=True)
             raise
-
-    @property
-    def router(self) -> Router:
-        """The router of the crawl, whose workers have been started."""
         assert self._router is not None
         return self._router
 
@@ -230,14 +233,6 @@ class WorkerExtension:
         self.manager.assemble(context, effects, self._loop)
         levels = self.manager.levels
         self._router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
-
-    async def _abandon(self) -> None:
-        """The start has failed: let go of what was started, and let the error through."""
-        self.manager.kill()
-        try:
-            await self.stop()
-        except Exception:
-            logger.debug("Stopping after a failed start", exc_info=True)
 
 
 async def _in_order(

@@ -55,7 +55,8 @@ def add_routes(settings: BaseSettings, options: WorkerSettings) -> None:
     if any(_is_route(entry) for entry in reactor_side):
         return
     for number, order in enumerate(_first_orders(reactor_side, options)):
-        add_component(settings, "ITEM_PIPELINES", _route_name(number), order)
+        name = f"Route{number + 1}" if number else "WorkerPipeline"
+        add_component(settings, "ITEM_PIPELINES", f"pipelines.{name}", order)
 
 
 def add_component(settings: BaseSettings, setting: str, name: str, order: int) -> None:
@@ -159,10 +160,6 @@ def _reactor_pipelines(settings: BaseSettings) -> dict[Any, Any]:
     composed = (read or settings.getwithbase)("ITEM_PIPELINES")
     build_component_list(composed)  # Scrapy's own checks and errors
     return {entry: order for entry, order in composed.items() if order is not None}
-
-
-def _route_name(number: int) -> str:
-    return "pipelines.WorkerPipeline" if number == 0 else f"pipelines.Route{number + 1}"
 
 
 def _is_route(entry: Any) -> bool:

@@ -59,8 +59,7 @@ class WorkerPipeline:
     @coroutine
     def open_spider(self) -> Generator[Any, Any, None]:
         """Wait until a worker is ready. What keeps it from that stops the crawl here."""
-        yield from self._extension.ensure_started().__await__()
-        router = self._extension.router
+        router = yield from self._extension.ensure_started().__await__()
         router.expect_route(self.route_number)
         self._router = router
 

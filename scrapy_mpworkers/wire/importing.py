@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import repeat
@@ -46,7 +46,7 @@ class Importing:
 
     def __init__(self, folders: Iterable[str] = ()) -> None:
         self._folders = list(folders)
-        self._verdicts: dict[str, bool | None] = {}
+        self._can_import = cache(self._judge)
 
     def finds(self, obj: Definable) -> bool:
         """Return whether a worker finds *obj* under its own name."""
@@ -67,13 +67,11 @@ class Importing:
         """Return whether *module* is known here, and no worker can import it."""
         return module in sys.modules and self._can_import(module) is False
 
-    def _can_import(self, module: str) -> bool | None:
-        """Return ``None`` if no finder knows it, but a package that can be imported may make it."""
-        if module not in self._verdicts:
-            self._verdicts[module] = self._judge(module)
-        return self._verdicts[module]
-
     def _judge(self, name: str) -> bool | None:
+        """Return whether a worker can import a module of this name.
+
+        ``None``: no finder knows it, but a package that can be imported may make it.
+        """
         module = sys.modules.get(name)
         parent = name.rpartition(".")[0]
         if module is None or name in MAINS or (parent and not self._can_import(parent)):

@@ -33,11 +33,10 @@ class StandIn:
         """Raise the error that names what is missing."""
         raise NotImplementedError
 
-    def __copy__(self) -> StandIn:
+    def __copy__(self, memo: Any = None) -> StandIn:
         return self
 
-    def __deepcopy__(self, memo: Any) -> StandIn:
-        return self
+    __deepcopy__ = __copy__
 
 
 def _use(self: StandIn, *args: Any, **kwargs: Any) -> NoReturn:
