@@ -152,7 +152,10 @@ class WorkerExtension:
             raise
         outcome = await level.submit_call(call, timeout)
         if isinstance(outcome, DeadLettered):
-            raise _of_call(outcome.error, function)
+            if isinstance(outcome.error, ItemTimeout):
+                name = getattr(function, "__qualname__", type(function).__qualname__)
+                raise CallTimeout(name, outcome.error.worker, outcome.error.limit)
+            raise outcome.error
         if outcome.effects is not None:
             self._effects.take(outcome.effects)
         try:
@@ -256,10 +259,3 @@ async def _in_order(
         for deferred in under_way:
             deferred.addErrback(lambda failure: None)  # nobody asks for them any more
             deferred.cancel()
-
-
-def _of_call(error: Exception, function: Callable[..., Any]) -> Exception:
-    if isinstance(error, ItemTimeout):
-        name = getattr(function, "__qualname__", type(function).__qualname__)
-        return CallTimeout(name, error.worker, error.limit)
-    return error

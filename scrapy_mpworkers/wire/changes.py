@@ -1,13 +1,7 @@
 """The fields of an item, and the changes that a hop made to them, which are all that travels back.
 
-The worker compares the item with the very objects that it unpickled and kept alive: a field that
-still holds the same object of an immutable builtin type is unchanged. The parent computes the
-outcome from what it shipped plus the changes, never from the present fields of the live object: a
-spider that reuses one dict would otherwise get mixtures of two items.
-
-Fields are read and written beneath the hooks of the item's class. A setter that validates, counts
-or converts has already run when the pipeline assigned the value; running it again in the other
-process could change or refuse the value.
+"The wire" in docs/design.md says how changes are found and applied, and why beneath the hooks of
+the item's class.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Scrapy's side of the process boundary: dumps items, and loads what workers made of them.
-
-Items are pickled at the door, in ``process_item``, so that what cannot be pickled is the error of
-that item and names the field (a queue would pickle later, in a thread, and lose it).
-"""
+"""Scrapy's side of the process boundary: dumps items, and loads what workers made of them."""
 
 from __future__ import annotations
 
@@ -51,6 +47,8 @@ class ParentCodec(Codec[Frame]):
         super().__init__(shared)
         self._importing = Importing(folders)
         self.definitions = Definitions(self._importing)
+        self._pickler = partial(_ParentPickler, self.definitions, self._names)
+        self._call_pickler = partial(_CallPickler, self.definitions, self._names)
         self._reopened: dict[bytes, Any] = {}
 
     def dump_call(self, call: tuple[Any, ...]) -> Frame:
@@ -101,14 +99,8 @@ class ParentCodec(Codec[Frame]):
         }
         return loads(data, resolvers)
 
-    def _pickler(self) -> _ParentPickler:
-        return _ParentPickler(self.definitions, self._names)
-
     def _has_aged(self) -> bool:
         return self.definitions.has_aged()
-
-    def _call_pickler(self) -> _CallPickler:
-        return _CallPickler(self.definitions, self._names)
 
     def stored(self, frame: Frame, results: tuple[bytes, ...] = ()) -> StoredFrame:
         """Return *frame*, and what has become of it so far, for another process to open."""

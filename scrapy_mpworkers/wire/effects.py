@@ -1,7 +1,4 @@
-"""Side effects that travel with an outcome and count when it settles: stats and log records.
-
-Those of an attempt whose worker died are gone with it; a redelivery would count them twice.
-"""
+"""Side effects that travel with an outcome and count when it settles: stats and log records."""
 
 from __future__ import annotations
 

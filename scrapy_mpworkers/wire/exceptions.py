@@ -1,9 +1,7 @@
-"""Exceptions are rebuilt, not trusted.
+"""Exceptions are packed as data, and made again without their ``__init__``.
 
-A ``DropItem`` subclass with an extra ``__init__`` argument pickles fine and blows up when it is
-loaded. So an exception is packed as class, arguments, ``__dict__``, text and traceback, and
-made again without its ``__init__``. Where that cannot work a stand-in of the right kind
-takes its place: a drop stays a drop.
+Python would call it: a ``DropItem`` subclass with an extra argument pickles fine and blows up when
+it is loaded.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ class Codec(Generic[_T]):
         shared: objects that both sides have, by name, such as ``{"spider": spider}``.
     """
 
+    _pickler: Callable[[], Pickler[_T]]  #: makes one
+
     def __init__(self, shared: Mapping[str, Any]) -> None:
         self._shared: dict[str, Any] = {}
         self._names: dict[int, str] = {}
@@ -77,9 +79,6 @@ class Codec(Generic[_T]):
         if pickler.__sizeof__() <= _KEPT:
             self._idle.append(pickler)
         return pickled
-
-    def _pickler(self) -> Pickler[_T]:
-        raise NotImplementedError
 
     def _has_aged(self) -> bool:
         """Return whether another attempt may succeed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -38,6 +39,7 @@ class WorkerCodec(Codec[bytes]):
 
     def __init__(self) -> None:
         super().__init__({})
+        self._pickler = partial(_WorkerPickler, self._names, self)
         self._defined: dict[int, Any] = {}
         self._undefined: dict[int, BaseException] = {}
         self._numbers: dict[int, int] = {}
@@ -90,9 +92,6 @@ class WorkerCodec(Codec[bytes]):
             "defined": self._definition,
         }
         return loads(data, resolvers)
-
-    def _pickler(self) -> _WorkerPickler:
-        return _WorkerPickler(self._names, self)
 
     def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
         response = cls(**kwargs)
