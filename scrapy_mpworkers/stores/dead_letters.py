@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,6 @@ class DeadLetter:
         for name, kind in _KINDS.items():
             if not isinstance(told[name], kind):
                 raise ValueError(f"its field {name!r} is a {type(told[name]).__name__}")
-        return cls._of(told)
-
-    @classmethod
-    def _of(cls, told: dict[str, Any]) -> DeadLetter:
         definitions = {int(n): _bytes(blob) for n, blob in told.pop("definitions").items()}
         results = tuple(map(_bytes, told.pop("results")))
         frame = StoredFrame(_bytes(told.pop("frame")), definitions, results)
@@ -238,7 +235,8 @@ def shown(item: Any) -> str:
 
 
 def _through_json(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=_described, allow_nan=False))
+    described = partial(_guarded, _fields_or_text)
+    return json.loads(json.dumps(value, default=described, allow_nan=False))
 
 
 def _alone(value: Any) -> Any:
@@ -247,10 +245,6 @@ def _alone(value: Any) -> Any:
         with suppress(BaseException):
             return _through_json(value)
     return _guarded(_as_text, value)
-
-
-def _described(value: Any) -> Any:
-    return _guarded(_fields_or_text, value)
 
 
 def _fields_or_text(value: Any) -> Any:
@@ -274,10 +268,7 @@ def _as_text(value: Any) -> str:
 
 def _ends_within_a_line(descriptor: int) -> bool:
     size = os.fstat(descriptor).st_size
-    if not size:
-        return False
-    os.lseek(descriptor, size - 1, os.SEEK_SET)
-    return os.read(descriptor, 1) != b"\n"
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def _text(data: bytes) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
@@ -37,15 +37,8 @@ class _Add(NamedTuple):
     committed: Callable[[], None]
 
 
-class _Remove(NamedTuple):
-    id: int
-
-
-class _End(NamedTuple):
-    closed: Callable[[], None]
-
-
-_Change: TypeAlias = _Add | _Remove | _End
+#: What the thread is handed: a row to add, the number of one to remove, ``None`` at the end.
+_Change: TypeAlias = _Add | int | None
 
 
 class Journal:
@@ -76,6 +69,7 @@ class Journal:
         self._changes: Mailbox[_Change] = Mailbox()
         self._taken: list[_Change] = []
         self._works = False
+        self._closed: Callable[[], None] | None = None
         self._call_in_loop: Callable[[Callable[[], None]], None] | None = None
         self._thread: Thread | None = None
 
@@ -104,12 +98,13 @@ class Journal:
     def remove(self, number: int) -> None:
         """Remove the row of an item that has its outcome. More than once is no harm."""
         if self._works:
-            self._changes.put(_Remove(number))
+            self._changes.put(number)
 
     def close(self, closed: Callable[[], None]) -> None:
         """Write what is left to write and end the thread, then call *closed* in the loop's."""
         self._works = False
-        self._changes.put(_End(closed))
+        self._closed = closed
+        self._changes.put(None)
 
     def join(self) -> None:
         """Wait for the end of the thread, which is near once *closed* was called."""
@@ -125,46 +120,42 @@ class Journal:
     def _run(self) -> None:
         try:
             with closing(self._file.connect()) as database:
-                while not isinstance(self._write(database), _End):
-                    pass
+                while None not in self._taken:
+                    self._take()
+                    self._write(database)
                 forget_definitions(database)
         except BaseException as error:  # whatever it is: the items wait for this thread
             self._fail(error)
-        end = self._taken[-1]
-        assert isinstance(end, _End)
-        self._tell(end.closed)
+        assert self._closed is not None
+        self._tell([self._closed])
 
-    def _take(self) -> list[_Change]:
+    def _take(self) -> None:
         self._taken = [self._changes.get()]
-        if not isinstance(self._taken[0], _End):
+        if self._taken[0] is not None:
             sleep(_GATHER)
         while self._changes:
             self._taken.append(self._changes.get())
-        return self._taken
 
-    def _write(self, database: sqlite3.Connection) -> _Change:
-        """Wait for changes and write them in one transaction; return the last one."""
-        changes = self._take()
-        added = [change for change in changes if isinstance(change, _Add)]
-        removed = [change.id for change in changes if isinstance(change, _Remove)]
-        self._file.write(database, [change.row for change in added], removed)
-        self._tell_committed(added)
-        return changes[-1]
+    def _write(self, database: sqlite3.Connection) -> None:
+        added = [change.row for change in self._taken if isinstance(change, _Add)]
+        removed = [change for change in self._taken if isinstance(change, int)]
+        self._file.write(database, added, removed)
+        self._tell_committed()
 
-    def _tell_committed(self, added: Iterable[_Add]) -> None:
-        callbacks = [change.committed for change in added]
+    def _tell_committed(self) -> None:
+        self._tell([change.committed for change in self._taken if isinstance(change, _Add)])
+
+    def _tell(self, callbacks: list[Callable[[], None]]) -> None:
+        """Call them in the loop's thread, all at once."""
 
         def tell_all() -> None:
-            for committed in callbacks:
-                committed()
+            for callback in callbacks:
+                callback()
 
-        if callbacks:
-            self._tell(tell_all)
-
-    def _tell(self, news: Callable[[], None]) -> None:
         assert self._call_in_loop is not None
         with suppress(RuntimeError):  # the loop is closed, after a second Ctrl-C for one
-            self._call_in_loop(news)
+            if callbacks:
+                self._call_in_loop(tell_all)
 
     def _fail(self, error: BaseException) -> None:
         """The crawl goes on without a journal, and nothing waits for it."""
@@ -175,9 +166,7 @@ class Journal:
             self._file.path,
             error,
         )
-        changes = self._taken
-        while True:
-            self._tell_committed(change for change in changes if isinstance(change, _Add))
-            if changes and isinstance(changes[-1], _End):
-                return
-            changes = self._take()
+        self._tell_committed()
+        while None not in self._taken:
+            self._take()
+            self._tell_committed()

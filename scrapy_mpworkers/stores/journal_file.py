@@ -67,7 +67,10 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _expect_private(path)
+        # SQLite reads all three; it gives the last two the mode of the first when it makes them.
+        for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            if file == path or os.path.lexists(file):
+                os.close(open_private(file))
         with closing(self.connect()) as database:
             self.left = deque(self._rows(database))
             self.next_id = _first_free(database, "entry")
@@ -173,14 +176,6 @@ def _in_parts(
         part = rows[begin : begin + _ROWS]
         command = statement.format(", ".join([placeholders] * len(part)))
         database.execute(command, tuple(chain.from_iterable(part)))
-
-
-def _expect_private(path: Path) -> None:
-    os.close(open_private(path))
-    # SQLite reads these too; it gives them the mode of the file above when it makes them.
-    for companion in (f"{path}-wal", f"{path}-shm"):
-        if os.path.lexists(companion):
-            os.close(open_private(Path(companion)))
 
 
 def _first_free(database: sqlite3.Connection, table: str) -> int:
