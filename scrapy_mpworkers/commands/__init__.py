@@ -34,11 +34,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     """
 
     def syntax(self) -> str:
-        """Return the words behind the command's name."""
         return "[options] check [SPIDER] | replay FILE"
 
     def short_desc(self) -> str:
-        """Describe the command in the list of all."""
         return "Check what would fail in workers, or send dead letters again (scrapy_mpworkers)"
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:

@@ -38,6 +38,8 @@ from scrapy_mpworkers.stores.private_files import read_private
 from scrapy_mpworkers.wire.entries import PipelineEntry, as_pipeline, import_path, key_function
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 
+_EXTENSION = "extension.WorkerExtension"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -97,19 +99,17 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
         return Check(failures=(f"{type(error).__name__}: {error}",))
     failures = tuple(_failures(crawler, options, hops))
     steps = [step for hop in hops for step in _steps_of(hop, options)]
-    steps += [_beside(entry, order) for entry, order in on_the_reactor(crawler.settings)]
+    for entry, order in on_the_reactor(crawler.settings):
+        _, why = _load(entry)  # the import may stop the crawl, too
+        steps.append(Step(order, import_path(entry), failures=why))
     of_settings = tuple(settings_lines(settings_module_to_import_again(options, hops)))
     steps.sort(key=lambda step: step.order)
     return Check(options, tuple(steps), failures, of_settings)
 
 
-def _beside(entry: PipelineEntry, order: Any) -> Step:
-    """Make the step of a pipeline in Scrapy's process, whose import may stop the crawl, too."""
-    _, failures = _load(entry)
-    return Step(order, import_path(entry), failures=failures)
-
-
 def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
+    enabled = crawler.settings.getdict("EXTENSIONS").items()
+    extensions = [entry for entry, order in enabled if order is not None]
     if not options.levels:
         yield "MPWORKERS_PIPELINES and MPWORKERS_LEVELS list no pipeline, so there are no workers."
     elif options.enabled and not hops:
@@ -117,7 +117,7 @@ def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) ->
             "No worker gets an item: nothing stands for them in ITEM_PIPELINES. Add "
             'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
         )
-    elif options.enabled and not _has_extension(crawler.settings):
+    elif options.enabled and not any(is_component(one, _EXTENSION) for one in extensions):
         yield (
             "scrapy_mpworkers.WorkerPipeline needs its extension: add "
             'EXTENSIONS = {"scrapy_mpworkers.WorkerExtension": 0}.'
@@ -142,12 +142,6 @@ def _failures_of_level(level: LevelSettings) -> Iterator[str]:
         )
 
 
-def _has_extension(settings: BaseSettings) -> bool:
-    enabled = settings.getdict("EXTENSIONS").items()
-    name = "extension.WorkerExtension"
-    return any(is_component(entry, name) for entry, order in enabled if order is not None)
-
-
 def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:
     level = options.levels[hop.level]
     orders = {import_path(entry): order for entry, order in level.pipelines}
@@ -160,18 +154,14 @@ def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:
         if report is None:
             yield Step(orders[path], path, hop, failures=loaded[path][1])
             continue
-        failures = _failures_of_class(report)
+        failures = report.failures
+        try:
+            refuse_unfit(report.cls)
+        except SettingError as error:
+            failures = (Failure(report.cls.__qualname__, str(error)),)
         own = tuple(line for line in lines if line.startswith(f"{name_of(report.cls)} "))
         advice = "ITEM_PIPELINES" if failures else suggestion(report, level.placement)
         yield Step(orders[path], path, hop, report, failures, own, advice)
-
-
-def _failures_of_class(report: Report) -> tuple[Failure, ...]:
-    try:
-        refuse_unfit(report.cls)
-    except SettingError as error:
-        return (Failure(report.cls.__qualname__, str(error)),)
-    return report.failures
 
 
 def _load(entry: PipelineEntry) -> tuple[type | None, tuple[Failure, ...]]:
@@ -185,12 +175,19 @@ def _load(entry: PipelineEntry) -> tuple[type | None, tuple[Failure, ...]]:
 def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
     """Yield the reasons why the crawl would not start, as far as they lie in its settings."""
     yield from _of_backend(crawler, options, hops)
-    if hops and options.initializer is not None:
-        yield from _of_initializer(options.initializer)
-    if hops and options.dead_letters is not None:
+    if not hops:
+        return
+    if options.initializer is not None:
+        try:
+            load_object(options.initializer)
+        # Whatever the user's module raises when it is imported.
+        except (Exception, SystemExit) as error:
+            why = f"{type(error).__name__}: {error}"
+            yield f"MPWORKERS_INITIALIZER is {options.initializer!r}, but {why}."
+    if options.dead_letters is not None:
         for why in _unusable(options.dead_letters):
             yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
-    if hops and options.journal:
+    if options.journal:
         yield from _of_journal(Path(crawler.settings["JOBDIR"]), crawler)
 
 
@@ -209,14 +206,6 @@ def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) 
             f"MPWORKERS_BACKEND is {options.backend!r}, but that backend cannot be made: "
             f"{type(error).__name__}: {error}"
         )
-
-
-def _of_initializer(path: str) -> Iterator[str]:
-    try:
-        load_object(path)
-    # Whatever the user's module raises when it is imported.
-    except (Exception, SystemExit) as error:
-        yield f"MPWORKERS_INITIALIZER is {path!r}, but {type(error).__name__}: {error}."
 
 
 def _of_journal(folder: Path, crawler: Crawler) -> Iterator[str]:

@@ -16,7 +16,10 @@ _LABEL = 12
 
 def findings(check: Check, whose: str) -> str:
     """Return the whole text. *whose* settings were checked, in a few words."""
-    return "\n".join([f"Checked: {whose}", "", *_failures(check), *_line(check), _sum(check)])
+    warnings = f"{check.warnings} warning{'' if check.warnings == 1 else 's'}"
+    fails = f"{check.would_fail} would fail" if check.would_fail else "nothing would fail"
+    last = f"In a worker {fails}, {warnings}."
+    return "\n".join([f"Checked: {whose}", "", *_failures(check), *_line(check), last])
 
 
 def _failures(check: Check) -> Iterator[str]:
@@ -97,9 +100,3 @@ def _entry(label: str, text: str, indent: int = 12) -> list[str]:
 
 def _order(step: Step) -> str:
     return f"{step.order!s:>6}"
-
-
-def _sum(check: Check) -> str:
-    warnings = f"{check.warnings} warning{'' if check.warnings == 1 else 's'}"
-    fails = f"{check.would_fail} would fail" if check.would_fail else "nothing would fail"
-    return f"In a worker {fails}, {warnings}."

@@ -102,9 +102,7 @@ class ReplayedLetter(StoredItem):
         """Count the outcome, or keep the letter again."""
         self._replay.ended(self, error)
 
-    def cannot_go_on(self, error: Exception) -> None:
-        """Keep the letter again."""
-        self._replay.ended(self, error)
+    cannot_go_on = ended
 
 
 def next_free(path: Path) -> Path:
