@@ -19,8 +19,12 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.pool.mailbox import Mailbox
-from scrapy_mpworkers.stores.job_lock import JobLock
-from scrapy_mpworkers.stores.journal_file import JournalFile, JournalRow, forget_definitions
+from scrapy_mpworkers.stores.journal_file import (
+    JobLock,
+    JournalFile,
+    JournalRow,
+    forget_definitions,
+)
 from scrapy_mpworkers.wire.frames import StoredFrame
 
 logger = logging.getLogger(__name__)

@@ -98,7 +98,7 @@ HOLDER = """
 import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from scrapy_mpworkers.stores.job_lock import JobLock
+from scrapy_mpworkers.stores.journal_file import JobLock
 lock = JobLock(Path(sys.argv[1]), SimpleNamespace(crawling=True))
 if not os.fork():
     sys.stdin.read()  # as what an application has forked, and outlives the crawl
@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from scrapy_mpworkers.errors import JournalError
-from scrapy_mpworkers.stores.job_lock import JobLock
+from scrapy_mpworkers.stores.journal_file import JobLock
 folder, turns = Path(sys.argv[1]), 0
 while turns < 50:
     try:
@@ -208,7 +208,7 @@ def test_lock_is_had_on_a_full_disk(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
-from scrapy_mpworkers.stores.job_lock import JobLock
+from scrapy_mpworkers.stores.journal_file import JobLock
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 JobLock(Path(sys.argv[1]), SimpleNamespace(crawling=True)).release()
