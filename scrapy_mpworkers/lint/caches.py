@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from enum import Enum, auto
 
 from scrapy_mpworkers.lint.accesses import Access, AccessKind
 from scrapy_mpworkers.lint.code import GIVEN, Function
@@ -13,6 +12,8 @@ from scrapy_mpworkers.lint.syntax import find, mentions, names_in
 
 #: How an item is called: to share it tells nothing of what is done with it.
 _ITEMS = frozenset({"item", "adapter", "data", "row"})
+#: The uses of a target in a method: whether each assigns or reads.
+_Met = dict[ast.AST, AccessKind]
 _ASKING = frozenset({AccessKind.MEMBER, AccessKind.LOOK_UP})
 _ALLOWED = _ASKING | {AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.STORE, AccessKind.TAKE}
 
@@ -94,14 +95,6 @@ def _resolved(value: ast.expr | None, function: Function) -> ast.expr | None:
     return value
 
 
-class _Met(Enum):
-    """Says what comes first in a piece of code."""
-
-    NOTHING = auto()
-    ASSIGNED = auto()
-    READ = auto()
-
-
 def begins_anew(items: Sequence[Access], source: Source) -> bool:
     """Return whether a method binds the target before anything reads it, and uses the others."""
     users = {access.function for access in items}
@@ -113,20 +106,20 @@ def is_built_as_a_whole(changes: Sequence[Access], items: Sequence[Access]) -> b
     function = changes[0].function
     if any(access.function is not function for access in changes):
         return False
-    is_given = bool(set(function.parameters) - GIVEN)
-    return not is_given and _first_met(function, items) is _Met.ASSIGNED
+    return not set(function.parameters) - GIVEN and _assigns_first(function, items)
 
 
-def _first_met(function: Function, items: Sequence[Access]) -> _Met:
+def _assigns_first(function: Function, items: Sequence[Access]) -> bool:
     own = [access for access in items if access.function is function]
-    assigned = {access.top for access in own if access.kind is AccessKind.ASSIGN}
-    return _of_all(function.node.body, assigned, {access.node for access in own} - assigned)
+    met = {access.node: AccessKind.READ for access in own}
+    met |= {access.node: AccessKind.ASSIGN for access in own if access.kind is AccessKind.ASSIGN}
+    return _first_of(function.node.body, met) is AccessKind.ASSIGN
 
 
 def _is_first(
     function: Function, items: Sequence[Access], users: set[Function], source: Source
 ) -> bool:
-    if _first_met(function, items) is not _Met.ASSIGNED:
+    if not _assigns_first(function, items):
         return False
     if function.owner is None or not users.issubset(source.reachable([function.name])):
         return False
@@ -138,44 +131,39 @@ def _is_first(
     return not any(node.lineno < begin and node.attr in names for node in members)
 
 
-def _of_all(body: Sequence[ast.stmt], assigned: set[ast.AST], read: set[ast.AST]) -> _Met:
-    for statement in body:
-        met = _of_one(statement, assigned, read)
-        if met is not _Met.NOTHING:
-            return met
-    return _Met.NOTHING
+def _first_of(body: Sequence[ast.stmt], met: _Met) -> AccessKind | None:
+    return next((kind for one in body if (kind := _first_in(one, met))), None)
 
 
-def _of_one(statement: ast.stmt, assigned: set[ast.AST], read: set[ast.AST]) -> _Met:
+def _first_in(statement: ast.stmt, met: _Met) -> AccessKind | None:
     if isinstance(statement, ast.If):
-        return _of_branches(statement, assigned, read)
+        return _first_in_branches(statement, met)
     if isinstance(statement, (ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.While, ast.Try)):
         head = [n for n in ast.iter_child_nodes(statement) if not isinstance(n, ast.stmt)]
-        if any(not isinstance(n, ast.ExceptHandler) and _has(n, read) for n in head):
-            return _Met.READ
-        return _of_all(statement.body, assigned, read)
-    if _has(statement, read):
-        return _Met.READ
-    return _Met.ASSIGNED if _has(statement, assigned) else _Met.NOTHING
+        if any(not isinstance(n, ast.ExceptHandler) and _reads(n, met) for n in head):
+            return AccessKind.READ
+        return _first_of(statement.body, met)
+    if _reads(statement, met):
+        return AccessKind.READ
+    return next((met[node] for node in ast.walk(statement) if node in met), None)
 
 
-def _of_branches(statement: ast.If, assigned: set[ast.AST], read: set[ast.AST]) -> _Met:
-    if _has(statement.test, read):
-        return _Met.READ
-    met = _of_all(statement.body, assigned, read), _of_all(statement.orelse, assigned, read)
-    if _Met.READ in met:
-        return _Met.READ
+def _first_in_branches(statement: ast.If, met: _Met) -> AccessKind | None:
+    first = _first_of(statement.body, met), _first_of(statement.orelse, met)
+    if AccessKind.READ in first or _reads(statement.test, met):
+        return AccessKind.READ
     # One branch may assign and the other leave; an if without else is taken at its word only if
     # all that is done with the target is done inside.
-    leaves = _leaves(statement.body), _leaves(statement.orelse)
-    settled = [one is _Met.ASSIGNED or left for one, left in zip(met, leaves, strict=True)]
-    is_all = all(_has(statement, {node}) for node in read)
-    return _Met.ASSIGNED if _Met.ASSIGNED in met and (all(settled) or is_all) else _Met.NOTHING
+    branches = zip(first, (statement.body, statement.orelse), strict=True)
+    is_settled = all(kind is AccessKind.ASSIGN or _leaves(body) for kind, body in branches)
+    inside = set(ast.walk(statement))
+    is_all = all(node in inside for node, kind in met.items() if kind is AccessKind.READ)
+    return AccessKind.ASSIGN if AccessKind.ASSIGN in first and (is_settled or is_all) else None
 
 
 def _leaves(body: Sequence[ast.stmt]) -> bool:
     return bool(body) and isinstance(body[-1], (ast.Return, ast.Raise, ast.Continue))
 
 
-def _has(tree: ast.AST, nodes: set[ast.AST]) -> bool:
-    return any(node in nodes for node in ast.walk(tree))
+def _reads(tree: ast.AST, met: _Met) -> bool:
+    return any(met.get(node) is AccessKind.READ for node in ast.walk(tree))

@@ -11,7 +11,7 @@ from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins, V
 from scrapy_mpworkers.lint.findings import Failure
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.source import ITEM_METHODS
-from scrapy_mpworkers.lint.syntax import find, is_call_of, text_of
+from scrapy_mpworkers.lint.syntax import find, is_call_of, last_name, text_of
 
 _OF_ENGINE = frozenset({"close_spider", "close_spider_async"})
 _SIGNALS = frozenset({"spider_opened", "spider_closed"})
@@ -94,8 +94,7 @@ def _used(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
     elif word == "signals":
         yield from _signal(path, node, function)
     elif word == "engine":
-        member = rest.split(".")[1:2]
-        yield f"engine.{first_part(member[0])}" if member else "engine"
+        yield f"engine.{first_part(rest.partition('.')[2])}".rstrip(".")
     elif word in ("stats", "spider", "spidercls"):
         yield word
     else:
@@ -125,9 +124,7 @@ def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
         yield "signals"
         return
     given = [*parent.args[1:2], *(one.value for one in parent.keywords if one.arg == "signal")]
-    name = next(iter(given), None)
-    word = getattr(name, "attr", getattr(name, "id", "?"))
-    yield f"signals.{word}"
+    yield f"signals.{last_name(next(iter(given), None)) or '?'}"
 
 
 def _failing(used: str) -> Iterator[Failure]:
@@ -184,9 +181,8 @@ def _field(node: ast.expr) -> tuple[ast.expr | None, str]:
 
 def _is_item(node: ast.expr, function: Function, origins: Origins, depth: int) -> bool:
     if isinstance(node, ast.Call):
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         of_object = [node.func.value] if isinstance(node.func, ast.Attribute) else []
-        given = [*node.args, *of_object] if name in _WRAPPERS else []
+        given = [*node.args, *of_object] if last_name(node.func) in _WRAPPERS else []
         return any(_is_item(one, function, origins, depth) for one in given)
     if isinstance(node, ast.Attribute):
         return node.attr == "item" and _is_item(node.value, function, origins, depth)

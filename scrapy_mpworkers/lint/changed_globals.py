@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from scrapy_mpworkers.lint.code import parsed
-from scrapy_mpworkers.lint.syntax import assigned_names, find
+from scrapy_mpworkers.lint.syntax import assigned_names, find, last_name
 from scrapy_mpworkers.wire.entries import MAINS
 
 _MISSING = object()
@@ -95,22 +95,15 @@ def _changed_by_code(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.Global):
             changed.update(node.names)
         elif isinstance(node, ast.AugAssign):
-            changed.add(_name(node.target))
+            changed.add(last_name(node.target))
         elif isinstance(node, (ast.Attribute, ast.Subscript)):
             if not isinstance(node.ctx, ast.Load):
-                changed.add(_name(node.value if isinstance(node, ast.Subscript) else node))
+                changed.add(last_name(node.value if isinstance(node, ast.Subscript) else node))
             elif getattr(node, "attr", "") in _MUTATORS:
-                changed.add(_name(node.value))
+                changed.add(last_name(node.value))
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             stored[node.id] += 1
     return changed | {name for name, times in stored.items() if times > 1}
-
-
-def _name(node: ast.expr) -> str:
-    """Return the last part of what an expression names."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _differs(value: Any, literal: Any) -> bool:

@@ -75,13 +75,11 @@ class Module:
 
     @cached_property
     def functions(self) -> dict[str, Function]:
-        """Map the names of the functions at the top to them."""
         nodes = [node for node in self.tree.body if isinstance(node, FunctionNode)]
         return {node.name: Function(node.name, node, self) for node in nodes}
 
     @cached_property
     def classes(self) -> frozenset[str]:
-        """List the names of the classes at the top."""
         return frozenset(n.name for n in top_level(self.tree) if isinstance(n, ast.ClassDef))
 
     @cached_property
@@ -124,27 +122,27 @@ class Function:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        """List the function itself and all that it holds."""
+        """List the function itself, which is the first, and all that it holds."""
         return list(ast.walk(self.node))
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
-        """Map each node to its parent."""
         return {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
 
     @cached_property
     def parameters(self) -> list[str]:
         """List its parameters, without the object or class that a method is called on."""
-        args = self.node.args
-        names = [arg.arg for arg in (*args.posonlyargs, *args.args)]
-        return [*names[self._is_bound :], *(arg.arg for arg in args.kwonlyargs)]
+        kwonly = [arg.arg for arg in self.node.args.kwonlyargs]
+        return self._positional[self._is_bound :] + kwonly
+
+    @cached_property
+    def _positional(self) -> list[str]:
+        return [arg.arg for arg in (*self.node.args.posonlyargs, *self.node.args.args)]
 
     @cached_property
     def own_names(self) -> frozenset[str]:
         """List the names that stand for the pipeline or its class."""
-        args = [*self.node.args.posonlyargs, *self.node.args.args]
-        first = {args[0].arg} if args and self._is_bound else set()
-        return frozenset({"self", "cls"} | first)
+        return frozenset({"self", "cls", *self._positional[: self._is_bound]})
 
     @cached_property
     def values(self) -> dict[str, list[ast.expr]]:
@@ -159,10 +157,8 @@ class Function:
     @cached_property
     def defaults(self) -> dict[str, ast.expr]:
         """Map its positional parameters to their defaults."""
-        args = self.node.args
-        positional = [*args.posonlyargs, *args.args]
-        pairs = zip(reversed(positional), reversed(args.defaults), strict=False)
-        return {arg.arg: default for arg, default in pairs}
+        defaults = reversed(self.node.args.defaults)
+        return dict(zip(reversed(self._positional), defaults, strict=False))
 
     def names_of_item(self, steps: int) -> set[str]:
         """Collect the names that depend on its parameters, through as many assignments."""
@@ -182,11 +178,9 @@ class Function:
     def named(self) -> frozenset[str]:
         """List names bound in other ways: ``except … as``, a function, a class, ``*args``."""
         args = self.node.args
-        found = {one.arg for one in (args.vararg, args.kwarg) if one is not None}
-        for node in self.nodes:
-            if isinstance(node, NAMING) and node is not self.node:
-                found.add(node.name or "")
-        return frozenset(found)
+        starred = {one.arg for one in (args.vararg, args.kwarg) if one is not None}
+        inside = {one.name or "" for one in self.nodes[1:] if isinstance(one, NAMING)}
+        return frozenset(starred | inside)
 
     def is_local(self, node: ast.Name) -> bool:
         """Return whether the name means something of this function there, not of its module."""
@@ -206,7 +200,6 @@ class Function:
 
     @cached_property
     def globals(self) -> frozenset[str]:
-        """List the names that it declares ``global``."""
         return frozenset(name for node in find(self.nodes, ast.Global) for name in node.names)
 
     @cached_property

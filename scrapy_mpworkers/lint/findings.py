@@ -77,7 +77,6 @@ class Report(NamedTuple):
     error: str = ""
 
     def of(self, *kinds: Kind) -> list[Finding]:
-        """List the findings of these kinds."""
         return [finding for finding in self.findings if finding.kind in kinds]
 
 
@@ -169,22 +168,19 @@ def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool)
     if finding.kind is Kind.STATE and placement.divides:
         yield remembers(name, f"remembers in {what} what it has seen of items", placement)
     elif finding.kind is Kind.LOST:
-        yield _of_lost(name, what)
+        yield (
+            f"{name} adds to {what}, which nothing in it reads. A worker's memory never comes "
+            "back, so whoever reads it in Scrapy's process, such as the script after the crawl, "
+            "finds it as it was at the start, with one worker too. Put it into the item, into the "
+            "stats (crawler.stats), or into a file or feed; or keep this pipeline in "
+            "ITEM_PIPELINES."
+        )
     elif finding.kind is Kind.BUFFER:
         yield _of_buffer(name, what, placement)
     elif finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
         yield _of_file(name, what, finding, placement)
     elif finding.kind in (Kind.WAITS, Kind.STORES) and placement.waits and not placement.batches:
         yield f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
-
-
-def _of_lost(name: str, what: str) -> str:
-    return (
-        f"{name} adds to {what}, which nothing in it reads. A worker's memory never comes back, so "
-        "whoever reads it in Scrapy's process, such as the script after the crawl, finds it as it "
-        "was at the start, with one worker too. Put it into the item, into the stats "
-        "(crawler.stats), or into a file or feed; or keep this pipeline in ITEM_PIPELINES."
-    )
 
 
 def _of_buffer(name: str, what: str, placement: Placement) -> str:

@@ -17,7 +17,7 @@ from scrapy_mpworkers.lint.dataflow import CRAWLER, SPIDER, Origins, first_part
 from scrapy_mpworkers.lint.findings import Finding, Kind
 from scrapy_mpworkers.lint.known_modules import Opener, known
 from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
-from scrapy_mpworkers.lint.syntax import bindings, find, is_none, names_in, text_of
+from scrapy_mpworkers.lint.syntax import bindings, find, is_none, last_name, names_in, text_of
 
 #: ``wb``, ``a+``, ``w:gz``.
 _MODE = re.compile(r"[rwax][bt+U]*([:|]\w*)?")
@@ -136,7 +136,7 @@ def _is_own_of_process(opening: _Opening, origins: Origins) -> bool:
     while wanted:
         root, function = wanted.pop()
         for node in ast.walk(root):
-            word = getattr(node, "attr", getattr(node, "id", ""))
+            word = last_name(node)
             if word in _OF_A_PROCESS or "pid" in word.split("_"):
                 return True
             if word in seen:

@@ -92,10 +92,16 @@ class Source:
 
 def read_source(pipeline: Any) -> Source:
     """Read a class, or a function that is used as one."""
+    source = Source(pipeline)
     function = getattr(pipeline, "function", None)
     if inspect.isfunction(function):
-        return _read_function(pipeline, function)
-    source = Source(pipeline)
+        module = parsed(function.__code__.co_filename, function.__module__)
+        node = _find(module.tree, function.__qualname__)
+        if isinstance(node, FunctionNode):
+            source.methods["process_item"] = [Function("process_item", node, module)]
+        else:
+            source.unread.append(function.__qualname__)
+        return source
     for number, base in enumerate(pipeline.__mro__[:-1]):
         if base.__module__.partition(".")[0] in _KNOWN and base is not pipeline:
             continue
@@ -110,17 +116,6 @@ def read_source(pipeline: Any) -> Source:
                 methods.append(Function(method.name, method, module, number))
         for name, value in assigned_names(node.body):
             source.class_values.setdefault(name, (value, module))
-    return source
-
-
-def _read_function(pipeline: type, function: Any) -> Source:
-    source = Source(pipeline)
-    module = parsed(function.__code__.co_filename, function.__module__)
-    node = _find(module.tree, function.__qualname__)
-    if not isinstance(node, FunctionNode):
-        source.unread.append(function.__qualname__)
-    else:
-        source.methods["process_item"] = [Function("process_item", node, module)]
     return source
 
 

@@ -70,9 +70,8 @@ class State:
         changes = [access for access in items if self._is_change(access, origin, every)]
         if any(access.method == "truncate" for access in items):
             return  # a buffer that is used again and again
-        if not changes or (not is_seen and begins_anew(items, self._origins.source)):
-            return
-        if is_built_as_a_whole(changes, items):
+        is_new = not is_seen and begins_anew(items, self._origins.source)
+        if not changes or is_new or is_built_as_a_whole(changes, items):
             return
         self.changed.add(target)
         looks = [access for access in items if access.kind in _LOOKS and access not in changes]

@@ -33,7 +33,6 @@ def find(nodes: Nodes, kind: object, test: Callable[..., bool] = lambda node: Tr
 
 
 def names_in(nodes: Nodes) -> set[str]:
-    """Collect the names that an expression uses."""
     return {name.id for name in find(nodes, ast.Name)}
 
 
@@ -49,13 +48,17 @@ def is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
 
 
 def is_none(node: ast.AST) -> bool:
-    """Return whether *node* is ``None``."""
     return isinstance(node, ast.Constant) and node.value is None
 
 
 def text_of(node: ast.AST) -> str:
     """Return the value of a literal text, and ``?`` for all else."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "?"
+
+
+def last_name(node: ast.AST | None) -> str:
+    """Return the last name of a dotted one, and nothing of all else."""
+    return getattr(node, "attr", getattr(node, "id", ""))
 
 
 def assigned_names(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
