@@ -56,14 +56,13 @@ class PoolSettings:
 
     Attributes:
         workers_is_auto: nobody has asked for this number of workers: a backend may know better.
-        max_pending_is_auto: likewise.
+        max_pending: ``None``: it follows the time that items take.
     """
 
     workers_is_auto: bool
-    max_pending_is_auto: bool
     workers: int = _setting("auto", validators.workers)
     nice: int = _setting(5, validators.nice)
-    max_pending: int = _setting(None, validators.or_none(validators.positive))
+    max_pending: int | None = _setting(None, validators.or_none(validators.positive))
     max_pending_bytes: int = _setting(64 << 20, validators.positive)
     item_timeout: float = _setting(0, validators.seconds_or_off)
     redeliver_times: int = _setting(2, validators.count)
@@ -222,19 +221,16 @@ def _refusal(title: str, value: Any, accepted: object) -> SettingError:
     return SettingError(f"{title} is {value!r}, but it must be {accepted}.")
 
 
-def _pool(read: Callable[[Setting], Any], batch_size: int = 0) -> PoolSettings:
+def _pool(read: Callable[[Setting], Any]) -> PoolSettings:
     given = {name: read(setting) for name, setting in _table(PoolSettings).items()}
     workers = usable_cpus() if given["workers"] is None else given["workers"]
     automatic = {
         "workers": workers,
-        # Two batches for each worker, and as many that gather.
-        "max_pending": max(256, 64 * workers, 4 * batch_size * workers),
         "restart_intensity": max(12, 4 * workers),
     }
     return PoolSettings(
         workers_is_auto=given["workers"] is None,
-        max_pending_is_auto=given["max_pending"] is None,
-        **{name: automatic[name] if value is None else value for name, value in given.items()},
+        **given | {name: value for name, value in automatic.items() if given[name] is None},
     )
 
 
@@ -284,7 +280,7 @@ def _level(settings: BaseSettings, written: Mapping[str, Any]) -> LevelSettings:
         return read_own(setting)
 
     own = {one: read_own(setting) for one, setting in _OF_A_LEVEL.items()}
-    return LevelSettings(name=name, pool=_pool(read, own["batch_size"]), **own)
+    return LevelSettings(name=name, pool=_pool(read), **own)
 
 
 def _refuse_doubles(names: Sequence[str], what: str) -> None:

@@ -52,7 +52,7 @@ GOOD = [
     ("WORKERS", "3", "workers", 3),
     ("ENABLED", "0", "enabled", False),
     ("START_METHOD", "", "start_method", "forkserver"),
-    ("MAX_PENDING", None, "max_pending", max(256, 64 * usable_cpus())),
+    ("MAX_PENDING", None, "max_pending", None),
     ("MAX_PENDING_BYTES", "1000", "max_pending_bytes", 1000),
     ("ITEM_TIMEOUT", 0, "item_timeout", 0.0),
     ("ITEM_TIMEOUT", "2.5", "item_timeout", 2.5),
@@ -340,14 +340,6 @@ def test_no_workers_at_all_is_for_every_level() -> None:
     )
 
     assert level.pool.workers == 0
-
-
-def test_a_level_has_room_for_the_batches_that_gather() -> None:
-    (level,) = levels_of(
-        {"name": "a", "pipelines": {PATHS[0]: 100}, "workers": 2, "batch_size": 500}
-    )
-
-    assert level.pool.max_pending == 4000
 
 
 ONE = {"name": "a", "pipelines": {PATHS[0]: 100}}

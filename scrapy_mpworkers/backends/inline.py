@@ -11,6 +11,7 @@ from typing import Any
 from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
+from scrapy_mpworkers.pool.batching import ServiceTime, room
 from scrapy_mpworkers.pool.interface import (
     DeadLettered,
     Executor,
@@ -62,6 +63,7 @@ class InlineExecutor(Executor):
     ) -> None:
         self.metrics = Metrics(workers=[WorkerTime()])
         self._settled_at = monotonic()
+        self._service = ServiceTime()
         self._make_state = make_state
         self._parent_codec = codec
         self._codec = WorkerCodec()
@@ -80,6 +82,7 @@ class InlineExecutor(Executor):
         return self._settled_at
 
     def start(self) -> None:
+        self._tell_room()
         self._run(self._open())
 
     def submit(
@@ -166,6 +169,8 @@ class InlineExecutor(Executor):
                 continue  # given up meanwhile
             waited = max(0.0, monotonic() - task.submitted_at - outcome.seconds)
             self.metrics.record(0, 0, [outcome.seconds], [waited])
+            self._service.add(outcome.seconds)
+            self._tell_room()
             self._settle(TaskStatus(outcome.status), outcome)
         self._running = False
 
@@ -189,6 +194,9 @@ class InlineExecutor(Executor):
         self._settled_at = monotonic()
         self.metrics.of(task.hop).settled[status] += 1
         self._events.settled(task, outcome)
+
+    def _tell_room(self) -> None:
+        self._events.has_room(room(self._service.seconds, 1))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         deferred_from_coro(work)

@@ -98,13 +98,14 @@ class CrawlEvents(PoolEvents):
     Attributes:
         started: opens when the first worker is ready, or with the error that keeps it from that.
         close_failures: what ``close_spider`` raised in workers.
+        of_level: belongs behind "workers" in a sentence.
     """
 
     def __init__(self, effects: EffectsSink, loop: EventLoop, level: str) -> None:
         self.started = Latch(loop)
         self.close_failures: list[Exception] = []
         self._effects = effects
-        self._whose = f" of the level {level}" if level else ""
+        self.of_level = f" of the level {level}" if level else ""
         self._began = monotonic()
 
     def opened(self, effects: bytes | None, speaks: bool) -> None:
@@ -112,7 +113,7 @@ class CrawlEvents(PoolEvents):
         self._effects.take(effects, None if speaks else logging.ERROR)
         if speaks:
             seconds = monotonic() - self._began
-            logger.info("Workers%s ready after %.2f s", self._whose, seconds)
+            logger.info("Workers%s ready after %.2f s", self.of_level, seconds)
             self.started.open()
 
     def boot_failed(self, worker: str, failure: bytes) -> None:

@@ -15,7 +15,12 @@ from scrapy_mpworkers.crawl import reporting
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import EffectsSink
-from scrapy_mpworkers.crawl.patches import ScraperWakeup, count_items_of_start, watch_closing
+from scrapy_mpworkers.crawl.patches import (
+    ScraperWakeup,
+    brake_downloads,
+    count_items_of_start,
+    watch_closing,
+)
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.results import take_results_on_demand
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
@@ -68,6 +73,7 @@ class LevelManager:
         watch_closing(self._crawler, closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
+        brake_downloads(self._crawler, self._brakes)
         self._warn_of_changed_state()
         self._report_progress_later(loop)
 
@@ -176,6 +182,11 @@ class LevelManager:
     def _awaited(self) -> int:
         """Items that the crawl waits for."""
         return sum(level.backpressure.pending for level in self.levels if level.waits)
+
+    def _brakes(self) -> bool:
+        """Return whether any level has as much as it may have."""
+        brakes = [level.backpressure.brakes() for level in self.levels]  # each has to know
+        return any(brakes)
 
     # While it runs
 

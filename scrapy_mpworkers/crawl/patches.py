@@ -1,4 +1,4 @@
-"""Five places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
+"""Six places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
 
 Written for Scrapy 2.15 to 2.19.
 """
@@ -119,6 +119,20 @@ def count_items_of_start(crawler: Crawler) -> None:
         return
     is_idle = slot.is_idle
     slot.is_idle = lambda: is_idle() and not slot.itemproc_size
+
+
+def brake_downloads(crawler: Crawler, brakes: Callable[[], bool]) -> None:
+    """Let Scrapy download nothing while *brakes* says so, as while callbacks hold 5 MB of pages.
+
+    Inline, the blocked reactor keeps it from taking in more pages than it can work on: all of them
+    have to be worked on before the spider closes.
+    """
+    slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
+    if not hasattr(slot, "needs_backout"):
+        logger.debug("Scrapy's scraper has changed: pages are downloaded that nobody has time for")
+        return
+    needs_backout = slot.needs_backout
+    slot.needs_backout = lambda: needs_backout() or brakes()
 
 
 class ScraperWakeup:

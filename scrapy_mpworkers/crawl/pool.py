@@ -34,7 +34,7 @@ class Backpressure:
         loop: the crawl's; everything here runs in its thread.
         max_count: items inside at once.
         max_bytes: of their frames together; a larger one goes in alone.
-        wakeup: looks at the scraper whenever the last one has left.
+        wakeup: looks at the scraper whenever the last one has left, or downloads may go on.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Backpressure:
         self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
         self._waiting: deque[tuple[int, Future]] = deque()
         self._when_drained: list[Callable[[], None]] = []
+        self._has_braked = False
 
     @property
     def pending(self) -> int:
@@ -55,14 +56,7 @@ class Backpressure:
 
     def enter_at_once(self, size: int) -> bool:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
-        # As _has_room() and _take(), without the calls: the way of nearly every item.
-        count, total = self._count, self._bytes + size
-        if self._waiting or (count and (count >= self._max_count or total > self._max_bytes)):
-            return False
-        if not count:
-            self.busy_since = monotonic()
-        self._count, self._bytes = count + 1, total
-        return True
+        return not self._waiting and self._take(size)
 
     async def enter(self, size: int) -> None:
         """Wait for room for a frame of *size* bytes, and take it."""
@@ -75,6 +69,8 @@ class Backpressure:
         self._bytes -= size
         if self._waiting:
             self._let_in()
+        if self._has_braked:
+            self._release_brake()
         if not self._count:
             # In a turn of their own: this one is in the middle of settling.
             for callback in self._when_drained:
@@ -85,17 +81,25 @@ class Backpressure:
     @property
     def has_room(self) -> bool:
         """Return whether one more item would be let in at once."""
-        return not self._waiting and self._has_room(0)
+        is_there = self._count < self._max_count and self._bytes <= self._max_bytes
+        return not self._waiting and (is_there or not self._count)
 
     async def wait_for_room(self) -> None:
         """Wait until one more item would be let in, without taking its place."""
         await self._wait_in_line(0)
         self.leave(0)
 
-    def widen(self, max_count: int) -> None:
-        """Let at least so many items in."""
-        self._max_count = max(self._max_count, max_count)
+    def brakes(self) -> bool:
+        """Return whether Scrapy should download nothing until there is room."""
+        self._has_braked = not self.has_room
+        return self._has_braked
+
+    def resize(self, max_count: int) -> None:
+        """Let so many items in at once. Those who are in already stay."""
+        self._max_count = max_count
         self._let_in()
+        if self._has_braked:
+            self._release_brake()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call *callback* once nothing is pending, at once if so now."""
@@ -104,22 +108,24 @@ class Backpressure:
         else:
             callback()
 
+    def _release_brake(self) -> None:
+        if self.has_room:
+            self._has_braked = False
+            self._loop.call_soon(self._wakeup.look)
+
     def _let_in(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            size, future = self._waiting.popleft()
-            self._take(size)
+        while self._waiting and self._take(self._waiting[0][0]):
+            _, future = self._waiting.popleft()
             resolve(future)
 
-    def _has_room(self, size: int) -> bool:
-        if self._count < self._max_count and self._bytes + size <= self._max_bytes:
-            return True
-        return not self._count
-
-    def _take(self, size: int) -> None:
-        if not self._count:
+    def _take(self, size: int) -> bool:
+        count, total = self._count, self._bytes + size
+        if count and (count >= self._max_count or total > self._max_bytes):
+            return False
+        if not count:
             self.busy_since = monotonic()
-        self._count += 1
-        self._bytes += size
+        self._count, self._bytes = count + 1, total
+        return True
 
     async def _wait_in_line(self, size: int) -> None:
         ticket = (size, self._loop.create_future())
@@ -167,7 +173,8 @@ class Level(CrawlEvents):
         self.key = None if settings.key is None else key_function(settings.key)
         self.has_started = False
         self._staggered = Staggered(loop)
-        bounds = settings.pool.max_pending, settings.pool.max_pending_bytes
+        # Without a bound of the user's, the executor will say how many may be pending.
+        bounds = settings.pool.max_pending or 1, settings.pool.max_pending_bytes
         self.backpressure = Backpressure(loop, *bounds, wakeup)
         make_state = partial(context.state, number)
         self.executor: Executor
@@ -178,11 +185,6 @@ class Level(CrawlEvents):
             self.executor = InlineExecutor(make_state, context.codec, self, loop)
         else:
             self.executor = backend.pool(number, make_state, context.codec, self, loop)
-
-    @property
-    def of_level(self) -> str:
-        """Behind "workers" in a sentence."""
-        return f" of the level {self.settings.name}" if self.settings.name else ""
 
     @property
     def tasks_settled(self) -> list[int]:
@@ -292,6 +294,6 @@ class Level(CrawlEvents):
     # What the workers tell
 
     def has_room(self, items: int) -> None:
-        """Let more be pending, unless the user has set a bound."""
-        if self.settings.pool.max_pending_is_auto:
-            self.backpressure.widen(items)
+        """Let so many items be pending, unless the user has set a bound."""
+        if self.settings.pool.max_pending is None:
+            self.backpressure.resize(items)

@@ -23,6 +23,10 @@ LARGEST = 64
 #: Bytes of frames in one message, unless a single one has more: to take and to give much at once
 #: would keep the crawl's loop from all else. (1 MB items: lag p99 48 ms without, 5 ms with it.)
 MOST_BYTES = 1 << 20
+#: Seconds of work for all workers that may be pending. A crawl that is to close has to wait for it.
+PENDING_SECONDS = 1.0
+#: Tasks for each worker that may be pending at most; it counts for so many workers at least.
+MOST_PENDING, _FEWEST = 64, 4
 #: Messages at a worker at once: the one that is worked on and one ahead, so that a worker never
 #: waits for the parent between two.
 PREFETCH = 2
@@ -35,12 +39,14 @@ class Pace(NamedTuple):
         seconds: of work that one carries at least.
         largest: tasks in it at most.
         ahead: messages at a worker at once.
+        pending: tasks for each worker that may be pending at most.
         bytes: of frames in one message, unless a single one has more.
     """
 
     seconds: float = TARGET
     largest: int = LARGEST
     ahead: int = PREFETCH
+    pending: int = MOST_PENDING
     bytes: float = MOST_BYTES
 
 
@@ -79,6 +85,28 @@ def batch_size(service: float | None, handles: int, pace: Pace = NEAR) -> int:
     if service is None:
         return 1
     return max(1, min(pace.largest, int(target(handles, pace) / max(service, 1e-6))))
+
+
+def room(
+    service: float | None, workers: int, pace: Pace = NEAR, together: Together | None = None
+) -> int:
+    """Tasks that may be pending, under way or waiting, if nobody has set a bound.
+
+    They are a second of work, since whoever stops the crawl waits for them, but not less than the
+    messages that workers have at once; few while nothing is known.
+
+    Args:
+        service: average seconds per task, ``None`` if unknown.
+        workers: how many there are.
+        together: how tasks run as one, if they do. Then as many may gather as are under way.
+    """
+    most = pace.pending * max(workers, _FEWEST)
+    if together is not None:
+        return max(most, 2 * pace.ahead * together.size * workers)
+    least = pace.ahead * batch_size(service, workers, pace) * workers
+    if service is None:
+        return least
+    return min(most, max(least, ceil(PENDING_SECONDS * workers / max(service, 1e-6))))
 
 
 def plan(

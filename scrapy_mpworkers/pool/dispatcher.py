@@ -8,7 +8,7 @@ from operator import attrgetter
 from time import monotonic
 from typing import Any
 
-from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_together
+from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_together, room
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerHandle, Workers
 from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
 from scrapy_mpworkers.wire.messages import Batch, Definition
@@ -24,6 +24,9 @@ class Dispatcher:
     Args:
         crawl: whose tasks they are.
         blobs: definitions by number, as tasks refer to them.
+
+    Attributes:
+        room: how many tasks may be pending, if nobody has set a bound.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Dispatcher:
         self._loop = loop
         self._services = {queue: ServiceTime() for queue in self._queues}
         self._has_limits = False  # whether any task has had a limit of time
+        self._slots = options.workers
+        self.look_for_room()
         self._is_due = False
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
@@ -109,7 +114,15 @@ class Dispatcher:
         """Settle tasks that have taken so many *seconds* together, as the queue does it."""
         queue = self.queue_of(handle)
         self._services[queue].add(seconds / len(task_ids), len(task_ids))
+        self.look_for_room()
         return queue.settle(handle, task_ids)
+
+    def look_for_room(self) -> None:
+        """Find out how many tasks may be pending, as the workers do them now."""
+        known = [one.seconds for one in self._services.values() if one.seconds is not None]
+        service = sum(known) / len(known) if known else None
+        workers = self._slots or (len(self._workers.handles) if self._workers else 0)
+        self.room = room(service, workers, self._pace, self._together)
 
     def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
         """Return whether the first that waits has waited long enough; look again when it has."""

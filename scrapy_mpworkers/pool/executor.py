@@ -116,6 +116,7 @@ class PoolExecutor(Executor):
         self._task_ids = group.task_ids
         self._dispatcher.start(group)
         group.admit(self._crawl, self)
+        self._events.has_room(self._dispatcher.room)
 
     @property
     def pending(self) -> int:
@@ -214,9 +215,10 @@ class PoolExecutor(Executor):
         self._events.opened(report.effects, speaks)
         self._dispatcher.soon()
 
-    def has_room(self, items: int) -> None:
-        """Tell that there are workers for so many pending tasks."""
-        self._events.has_room(items)
+    def workers_changed(self) -> None:
+        """Tell the crawl how many tasks may be pending now."""
+        self._dispatcher.look_for_room()
+        self._events.has_room(self._dispatcher.room)
 
     def open_failed(self, handle: WorkerHandle, report: OpenFailed) -> None:
         """Tell that the consumers could not be opened in a worker."""
@@ -241,6 +243,7 @@ class PoolExecutor(Executor):
             if task is not None:  # else given up meanwhile
                 waits.append(handle.heard_at - task.submitted_at - outcome.seconds)
                 self._settle(task, outcome.status, outcome)
+        self._events.has_room(self._dispatcher.room)
         handle.tasks_settled(len(waits), over)
         self.metrics.record(handle.place, size, times, waits)
         self._dispatcher.soon()

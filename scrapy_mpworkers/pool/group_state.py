@@ -115,7 +115,7 @@ class GroupState:
         """The crawls that workers are for."""
         return [member for member in self.present.values() if not member.is_broken]
 
-    def join(self, member: Member) -> None:
+    def arrive(self, member: Member) -> None:
         """Have one more crawl."""
         self.present[member.crawl] = member
         self.is_shared = len(self.present) > 1

@@ -203,7 +203,7 @@ class PoolEvents:
         resolve(task.future, outcome)
 
     def has_room(self, items: int) -> None:
-        """There are workers for so many pending items, whatever was thought before."""
+        """So many items may be pending, as the workers do them now, if nobody has set a bound."""
 
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; so are all tasks."""

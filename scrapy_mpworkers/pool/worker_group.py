@@ -56,7 +56,7 @@ class LocalWorkerGroup(GroupState):
         """Have a crawl's consumers opened, in workers that are started now or there already."""
         options, others = self.options, len(self.present)
         troubles = RestartIntensity(options.intensity, options.period)
-        self.join(Member(crawl, executor, troubles))
+        self.arrive(Member(crawl, executor, troubles))
         self._time_limits[crawl] = TimeLimit(executor, self.loop, self.awake)
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))

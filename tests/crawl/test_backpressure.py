@@ -178,3 +178,43 @@ def test_drained_is_told_once_all_have_left_who_waited_too() -> None:
 
 def test_drained_is_told_at_once_where_nothing_is_pending() -> None:
     assert told_when_drained(lambda door: door.come()) == [0]
+
+
+def test_brake_is_released_once_there_is_room() -> None:
+    async def work() -> list[Any]:
+        door = Door(max_count=2)
+        free = door.backpressure.brakes()
+        await door.come("a", "b", "c")
+        full = door.backpressure.brakes()
+        await door.go()
+        still_full = door.emptied
+        await door.go()
+        return [free, full, still_full, door.emptied]
+
+    assert run(work()) == [False, True, 0, 1]
+
+
+def test_more_room_releases_the_brake_and_lets_in_who_waits() -> None:
+    async def work() -> list[Any]:
+        door = Door(max_count=1)
+        await door.come("a", "b")
+        full = door.backpressure.brakes()
+        door.backpressure.resize(3)
+        await turns()
+        return [full, door.inside, door.emptied]
+
+    assert run(work()) == [True, ["a", "b"], 1]
+
+
+def test_less_room_sends_nobody_away() -> None:
+    async def work() -> list[Any]:
+        door = Door(max_count=3)
+        await door.come("a", "b", "c")
+        door.backpressure.resize(2)
+        await door.go()
+        await door.come("d")
+        before = list(door.inside)
+        await door.go()
+        return [before, door.inside]
+
+    assert run(work()) == [["a", "b", "c"], ["a", "b", "c", "d"]]

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from scrapy_mpworkers.pool.batching import LARGEST, PREFETCH, batch_size, plan, plan_together
+from scrapy_mpworkers.pool.batching import (
+    LARGEST,
+    PREFETCH,
+    Together,
+    batch_size,
+    plan,
+    plan_together,
+    room,
+)
 
 
 class TestBatching:
@@ -35,3 +43,20 @@ class TestBatching:
     def test_handles_get_no_more_than_one_message_ahead(self) -> None:
         assert plan(100, [PREFETCH, PREFETCH], 0.05) == []
         assert plan(5, [], 0.05) == []
+
+
+class TestRoom:
+    def test_while_nothing_is_known_workers_have_their_messages_and_no_more(self) -> None:
+        assert room(None, 2) == 2 * PREFETCH
+
+    def test_a_second_of_work_may_be_pending(self) -> None:
+        assert [room(seconds, 2) for seconds in (0.05, 0.1, 0.3)] == [40, 20, 7]
+
+    def test_slow_items_fill_the_messages_of_all_workers(self) -> None:
+        assert room(5.0, 2) == room(5.0, 1) * 2 == 2 * PREFETCH
+
+    def test_quick_items_are_bounded_by_their_number(self) -> None:
+        assert [room(0.0, workers) for workers in (1, 2, 4, 16)] == [256, 256, 256, 1024]
+
+    def test_as_many_gather_to_run_as_one_as_are_under_way(self) -> None:
+        assert room(5.0, 2, together=Together(500, 1.0)) == 4 * 500 * 2

@@ -32,7 +32,7 @@ from scrapy_mpworkers.wire.messages import CALL
 
 #: A message costs Scrapy's process some 2.5 ms and is under way for ten: so each carries more work
 #: than here, and more of them are with a worker. (Measured: docs/dask.md.)
-PACE = Pace(seconds=0.2, largest=256, ahead=3, bytes=inf)
+PACE = Pace(seconds=0.2, largest=256, ahead=3, pending=512, bytes=inf)
 
 _FACTORY = "scrapy_mpworkers.backends.dask.worker_logs"
 

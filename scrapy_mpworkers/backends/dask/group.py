@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 BOOT_SECONDS = 300.0
 #: Seconds within which a worker that was killed has left the cluster.
 DEATH_SECONDS = 30.0
-#: Items for each worker that may be pending, if nobody has set a bound. They are under way longer.
-_PENDING = 512
 
 
 class DaskWorkerGroup:
@@ -226,7 +224,7 @@ class DaskWorkerGroup:
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
         self._handles[handle.thread] = handle
-        executor.has_room(_PENDING * len(self._handles))
+        executor.workers_changed()
         handle.open(executor.setup())
 
     def _let_go(self, handle: DaskHandle) -> None:

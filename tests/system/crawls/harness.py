@@ -387,6 +387,8 @@ class Launcher:
         held: bool = False,
         **settings: Any,
     ) -> Crawl:
+        if held:  # nothing is known of how long items take, and few would come in
+            settings = {"MPWORKERS_MAX_PENDING": 256} | settings
         folder = self.folder / f"crawl{len(self.crawls)}"
         crawl = Crawl(command, cwd, folder, world.settings | settings, held)
         self.crawls.append(crawl)

@@ -173,6 +173,24 @@ def test_close_while_start_waits_for_room_finishes_what_was_yielded(
     assert len(ended.items) < 20
 
 
+@worlds()
+def test_no_page_is_downloaded_that_no_worker_has_time_for(launch: Launcher, world: World) -> None:
+    urls = " ".join(f"data:,{n}" for n in range(60))
+    bounds = {"MPWORKERS_MAX_PENDING": None, "CONCURRENT_REQUESTS": 2, "LOGSTATS_INTERVAL": 0.5}
+    settings = offload("Gate") | bounds
+    crawl = launch.crawl("pages", world, f"urls={urls}", "items=1", held=True, **settings)
+    crawl.wait_told("busy", 2)
+    crawl.wait_for("Crawled [1-9]")  # half a second, in which all pages could have come
+    requested = len(crawl.wait_told("requested"))
+
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert requested < 10
+    assert ended.numbers == list(range(1, 61))
+    assert_everything_finished(ended)
+
+
 # Another pipeline that fails beside ours
 
 BEFORE, AFTER = 100, 500
