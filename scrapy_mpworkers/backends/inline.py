@@ -196,7 +196,7 @@ class InlineExecutor(Executor):
         self._events.settled(task, outcome)
 
     def _tell_room(self) -> None:
-        self._events.has_room(room(self._service.seconds, 1))
+        self._events.has_room(room([self._service], 1))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         deferred_from_coro(work)

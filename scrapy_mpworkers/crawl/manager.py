@@ -21,7 +21,7 @@ from scrapy_mpworkers.crawl.patches import (
     count_items_of_start,
     watch_closing,
 )
-from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.pool import Level, brakes
 from scrapy_mpworkers.crawl.results import take_results_on_demand
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 from scrapy_mpworkers.hops import Hop
@@ -73,7 +73,7 @@ class LevelManager:
         watch_closing(self._crawler, closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
-        brake_downloads(self._crawler, self._brakes)
+        brake_downloads(self._crawler, partial(brakes, self.levels))
         self._warn_of_changed_state()
         self._report_progress_later(loop)
 
@@ -183,17 +183,12 @@ class LevelManager:
         """Items that the crawl waits for."""
         return sum(level.backpressure.pending for level in self.levels if level.waits)
 
-    def _brakes(self) -> bool:
-        """Return whether any level has as much as it may have."""
-        brakes = [level.backpressure.brakes() for level in self.levels]  # each has to know
-        return any(brakes)
-
     # While it runs
 
     def _report_progress_later(self, loop: EventLoop) -> None:
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval:
-            before = [sum(level.tasks_settled) for level in self.levels]
+            before = [level.executor.metrics.tasks_settled for level in self.levels]
             loop.call_later(interval, lambda: self._report_progress(loop, interval, before))
 
     def _report_progress(self, loop: EventLoop, interval: float, before: Sequence[int]) -> None:
@@ -202,7 +197,7 @@ class LevelManager:
         reporting.publish(self._started(), self._crawler.stats)
         for level, settled in zip(self.levels, before, strict=True):
             if level.has_started:
-                per_minute = (sum(level.tasks_settled) - settled) * 60 / interval
+                per_minute = (level.executor.metrics.tasks_settled - settled) * 60 / interval
                 state = level.executor.metrics, level.executor.workers(), level.backpressure.pending
                 self._log(reporting.progress(level.of_level, *state, per_minute))
         self._report_progress_later(loop)

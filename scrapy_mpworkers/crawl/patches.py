@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeAlias
 
 import scrapy
@@ -121,18 +121,20 @@ def count_items_of_start(crawler: Crawler) -> None:
     slot.is_idle = lambda: is_idle() and not slot.itemproc_size
 
 
-def brake_downloads(crawler: Crawler, brakes: Callable[[], bool]) -> None:
+def brake_downloads(crawler: Crawler, brakes: Callable[[Callable[[], bool]], bool]) -> None:
     """Let Scrapy download nothing while *brakes* says so, as while callbacks hold 5 MB of pages.
 
     Inline, the blocked reactor keeps it from taking in more pages than it can work on: all of them
     have to be worked on before the spider closes.
+
+    Args:
+        brakes: is given Scrapy's own answer, as a function.
     """
     slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
     if not hasattr(slot, "needs_backout"):
         logger.debug("Scrapy's scraper has changed: pages are downloaded that nobody has time for")
         return
-    needs_backout = slot.needs_backout
-    slot.needs_backout = lambda: needs_backout() or brakes()
+    slot.needs_backout = partial(brakes, slot.needs_backout)
 
 
 class ScraperWakeup:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from operator import add
 from time import monotonic
 
 from scrapy_mpworkers.backends.base import Backend
@@ -186,12 +185,6 @@ class Level(CrawlEvents):
         else:
             self.executor = backend.pool(number, make_state, context.codec, self, loop)
 
-    @property
-    def tasks_settled(self) -> list[int]:
-        """Items and calls that are settled, by :class:`TaskStatus`."""
-        metrics = self.executor.metrics
-        return list(map(add, metrics.items.settled, metrics.calls.settled))
-
     def start(self) -> None:
         """Start the workers. A second call does nothing.
 
@@ -297,3 +290,9 @@ class Level(CrawlEvents):
         """Let so many items be pending, unless the user has set a bound."""
         if self.settings.pool.max_pending is None:
             self.backpressure.resize(items)
+
+
+def brakes(levels: Sequence[Level], scrapy_brakes: Callable[[], bool]) -> bool:
+    """Return whether no page should be downloaded now, for a reason of Scrapy's or a full level."""
+    full = [level for level in levels if level.backpressure.brakes()]  # each has to know
+    return bool(full) or scrapy_brakes()

@@ -6,7 +6,7 @@ as full as the user wants it (:func:`plan_together`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -88,7 +88,10 @@ def batch_size(service: float | None, handles: int, pace: Pace = NEAR) -> int:
 
 
 def room(
-    service: float | None, workers: int, pace: Pace = NEAR, together: Together | None = None
+    services: Iterable[ServiceTime],
+    workers: int,
+    pace: Pace = NEAR,
+    together: Together | None = None,
 ) -> int:
     """Tasks that may be pending, under way or waiting, if nobody has set a bound.
 
@@ -96,17 +99,19 @@ def room(
     messages that workers have at once; few while nothing is known.
 
     Args:
-        service: average seconds per task, ``None`` if unknown.
+        services: how long the tasks of each queue take.
         workers: how many there are.
         together: how tasks run as one, if they do. Then as many may gather as are under way.
     """
     most = pace.pending * max(workers, _FEWEST)
     if together is not None:
         return max(most, 2 * pace.ahead * together.size * workers)
-    least = pace.ahead * batch_size(service, workers, pace) * workers
-    if service is None:
-        return least
-    return min(most, max(least, ceil(PENDING_SECONDS * workers / max(service, 1e-6))))
+    known = [service.seconds for service in services if service.seconds is not None]
+    if not known:
+        return pace.ahead * workers
+    mean = sum(known) / len(known)
+    least = pace.ahead * batch_size(mean, workers, pace) * workers
+    return min(most, max(least, ceil(PENDING_SECONDS * workers / max(mean, 1e-6))))
 
 
 def plan(

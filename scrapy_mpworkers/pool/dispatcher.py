@@ -48,8 +48,7 @@ class Dispatcher:
         self._loop = loop
         self._services = {queue: ServiceTime() for queue in self._queues}
         self._has_limits = False  # whether any task has had a limit of time
-        self._slots = options.workers
-        self.look_for_room()
+        self.workers_changed(options.workers)
         self._is_due = False
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
@@ -114,15 +113,13 @@ class Dispatcher:
         """Settle tasks that have taken so many *seconds* together, as the queue does it."""
         queue = self.queue_of(handle)
         self._services[queue].add(seconds / len(task_ids), len(task_ids))
-        self.look_for_room()
+        self.room = room(self._services.values(), self._size, self._pace, self._together)
         return queue.settle(handle, task_ids)
 
-    def look_for_room(self) -> None:
-        """Find out how many tasks may be pending, as the workers do them now."""
-        known = [one.seconds for one in self._services.values() if one.seconds is not None]
-        service = sum(known) / len(known) if known else None
-        workers = self._slots or (len(self._workers.handles) if self._workers else 0)
-        self.room = room(service, workers, self._pace, self._together)
+    def workers_changed(self, count: int) -> None:
+        """Take notice that there are so many workers, with room for their tasks."""
+        self._size = count
+        self.room = room(self._services.values(), count, self._pace, self._together)
 
     def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
         """Return whether the first that waits has waited long enough; look again when it has."""

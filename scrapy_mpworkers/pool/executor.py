@@ -215,9 +215,9 @@ class PoolExecutor(Executor):
         self._events.opened(report.effects, speaks)
         self._dispatcher.soon()
 
-    def workers_changed(self) -> None:
-        """Tell the crawl how many tasks may be pending now."""
-        self._dispatcher.look_for_room()
+    def workers_changed(self, count: int) -> None:
+        """Take notice that there are so many workers, and tell how many tasks may be pending."""
+        self._dispatcher.workers_changed(count)
         self._events.has_room(self._dispatcher.room)
 
     def open_failed(self, handle: WorkerHandle, report: OpenFailed) -> None:

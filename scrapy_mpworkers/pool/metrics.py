@@ -149,6 +149,11 @@ class Metrics:
             total.workers += one.workers
         return total
 
+    @property
+    def tasks_settled(self) -> int:
+        """Items and calls that are settled, however."""
+        return sum(self.items.settled) + sum(self.calls.settled)
+
     def of(self, hop: int) -> TaskCounts:
         """The tally that counts a task on its way to *hop*."""
         return self.items if hop >= 0 else self.calls

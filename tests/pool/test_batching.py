@@ -5,6 +5,7 @@ from __future__ import annotations
 from scrapy_mpworkers.pool.batching import (
     LARGEST,
     PREFETCH,
+    ServiceTime,
     Together,
     batch_size,
     plan,
@@ -45,18 +46,24 @@ class TestBatching:
         assert plan(5, [], 0.05) == []
 
 
+def room_for(seconds: float, workers: int) -> int:
+    service = ServiceTime()
+    service.add(seconds)
+    return room([service], workers)
+
+
 class TestRoom:
     def test_while_nothing_is_known_workers_have_their_messages_and_no_more(self) -> None:
-        assert room(None, 2) == 2 * PREFETCH
+        assert room([ServiceTime()], 2) == 2 * PREFETCH
 
     def test_a_second_of_work_may_be_pending(self) -> None:
-        assert [room(seconds, 2) for seconds in (0.05, 0.1, 0.3)] == [40, 20, 7]
+        assert [room_for(seconds, 2) for seconds in (0.05, 0.1, 0.3)] == [40, 20, 7]
 
     def test_slow_items_fill_the_messages_of_all_workers(self) -> None:
-        assert room(5.0, 2) == room(5.0, 1) * 2 == 2 * PREFETCH
+        assert room_for(5.0, 2) == room_for(5.0, 1) * 2 == 2 * PREFETCH
 
     def test_quick_items_are_bounded_by_their_number(self) -> None:
-        assert [room(0.0, workers) for workers in (1, 2, 4, 16)] == [256, 256, 256, 1024]
+        assert [room_for(0.0, workers) for workers in (1, 2, 4, 16)] == [256, 256, 256, 1024]
 
     def test_as_many_gather_to_run_as_one_as_are_under_way(self) -> None:
-        assert room(5.0, 2, together=Together(500, 1.0)) == 4 * 500 * 2
+        assert room([], 2, together=Together(500, 1.0)) == 4 * 500 * 2

@@ -224,7 +224,7 @@ class DaskWorkerGroup:
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
         self._handles[handle.thread] = handle
-        executor.workers_changed()
+        executor.workers_changed(len(self._handles))
         handle.open(executor.setup())
 
     def _let_go(self, handle: DaskHandle) -> None:
