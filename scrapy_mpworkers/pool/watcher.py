@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
@@ -100,16 +100,19 @@ class Watcher:
             taken = reader.read()
             if taken:
                 handle.heard()
-            for report, size in self._reports(handle, reader):
-                if isinstance(report, Outcomes):
-                    self._give_outcomes(handle, report, size)
-                else:
-                    self._on_report(handle, report)
+            try:
+                for message in reader.messages():
+                    self._heard(handle, decode_report(message), len(message))
+            except NotAReportError as error:
+                self._end_babbler(handle, error)
             if taken < READ_BYTES:
                 break
         return reader
 
-    def _give_outcomes(self, handle: ProcessHandle, report: Outcomes, size: int) -> None:
+    def _heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
+        if not isinstance(report, Outcomes):
+            self._on_report(handle, report)
+            return
         state = self._state
         self.reports += 1
         member = state.present.get(report.crawl) or state.leaving[report.crawl]
@@ -119,19 +122,15 @@ class Watcher:
         if self._recycles:
             self._on_report(handle, report)
 
-    def _reports(self, handle: ProcessHandle, reader: ReportReader) -> Iterator[tuple[Report, int]]:
-        try:
-            for message in reader.messages():
-                yield decode_report(message), len(message)
-        except NotAReportError as error:
-            logger.error(
-                "Worker %s is killed: it has sent what is no report (%s). Does a pipeline write "
-                "to a file descriptor that is not its own?",
-                handle.title,
-                error,
-            )
-            reader.give_up()
-            handle.kill()  # not for a reason of ours: its tasks are to blame
+    def _end_babbler(self, handle: ProcessHandle, error: NotAReportError) -> None:
+        logger.error(
+            "Worker %s is killed: it has sent what is no report (%s). Does a pipeline write "
+            "to a file descriptor that is not its own?",
+            handle.title,
+            error,
+        )
+        self._watched[handle].give_up()
+        handle.kill()  # not for a reason of ours: its tasks are to blame
 
     def _deafen(self, handle: ProcessHandle) -> None:
         if handle in self._listening:
