@@ -23,29 +23,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scrapy_mpworkers.errors import (
-    BatchError,
-    CallTimeout,
-    CloseTimeout,
-    HopGoneError,
-    ItemTimeout,
-    JournalError,
-    KeyMissingError,
-    MPWorkersError,
-    NoRequestError,
-    NotInWorkerError,
-    NotPrivateError,
-    NotReplayedError,
-    PoolBroken,
-    PoolClosed,
-    RemoteError,
-    SettingError,
-    StuckError,
-    UnpicklableError,
-    UnreadableError,
-    WorkerDied,
-    WorkerStartError,
-)
+from scrapy_mpworkers import errors
+from scrapy_mpworkers.errors import *  # noqa: F403 - errors.__all__ is the list of them
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.addon import Addon
@@ -53,33 +32,8 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.extension import WorkerExtension
     from scrapy_mpworkers.pipelines import WorkerPipeline
 
-__all__ = [
-    "Addon",
-    "BatchError",
-    "BatchMixin",
-    "CallTimeout",
-    "CloseTimeout",
-    "HopGoneError",
-    "ItemTimeout",
-    "JournalError",
-    "KeyMissingError",
-    "MPWorkersError",
-    "NoRequestError",
-    "NotInWorkerError",
-    "NotPrivateError",
-    "NotReplayedError",
-    "PoolBroken",
-    "PoolClosed",
-    "RemoteError",
-    "SettingError",
-    "StuckError",
-    "UnpicklableError",
-    "UnreadableError",
-    "WorkerDied",
-    "WorkerExtension",
-    "WorkerPipeline",
-    "WorkerStartError",
-]
+__all__ = ["Addon", "BatchMixin", "WorkerExtension", "WorkerPipeline"]
+__all__ += errors.__all__
 
 _COMPONENTS = {
     "Addon": "addon",

@@ -4,6 +4,30 @@ from __future__ import annotations
 
 import signal
 
+__all__ = [
+    "BatchError",
+    "CallTimeout",
+    "CloseTimeout",
+    "HopGoneError",
+    "ItemTimeout",
+    "JournalError",
+    "KeyMissingError",
+    "MPWorkersError",
+    "NoRequestError",
+    "NotInWorkerError",
+    "NotPrivateError",
+    "NotReplayedError",
+    "PoolBroken",
+    "PoolClosed",
+    "RemoteError",
+    "SettingError",
+    "StuckError",
+    "UnpicklableError",
+    "UnreadableError",
+    "WorkerDied",
+    "WorkerStartError",
+]
+
 
 class MPWorkersError(Exception):
     """Base of every error of this package."""
