@@ -241,11 +241,7 @@ class WorkerExtension:
 async def _in_order(
     start: Callable[[Any], Awaitable[Any]], arguments: Iterable[Any], limit: int
 ) -> AsyncGenerator[Any, None]:
-    """Await ``start(argument)`` for each, so many at a time; give the results in their order.
-
-    Raises:
-        Exception: that of the first that failed; those behind it are cancelled.
-    """
+    """Await ``start(argument)`` for each, so many at a time; give the results in their order."""
     under_way: deque[Deferred[Any]] = deque()
     rest = iter(arguments)
     try:

@@ -134,9 +134,10 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     if names := _names_of_others(settings):
         declared = _declared_by_backends()
         read_declared(settings, [declared[name] for name in names if name in declared])
+    pool = _pool(read)
     options = WorkerSettings(
-        pool=_pool(read),
-        levels=_levels(settings),
+        pool=pool,
+        levels=_levels(settings, pool),
         **{name: read(setting) for name, setting in _table(WorkerSettings).items()},
     )
     if options.journal and not settings.get("JOBDIR"):
@@ -234,10 +235,9 @@ def _pool(read: Callable[[Setting], Any]) -> PoolSettings:
     )
 
 
-def _levels(settings: BaseSettings) -> tuple[LevelSettings, ...]:
+def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, ...]:
     pipelines = _read(settings, _OF_A_LEVEL["pipelines"])
     written = _read(settings, _LEVELS)
-    pool = _pool(partial(_read, settings))
     if not written:
         return (_level_of("", pipelines, pool),) if pipelines else ()
     if pipelines:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, reduce
+from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import repeat
-from operator import is_
+from operator import attrgetter, is_
 from os.path import realpath
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -127,7 +127,7 @@ def imported(
         Exception: it is not there, or another is, and there is no blob.
     """
     try:
-        found = reduce(getattr, name.split("."), import_module(module))
+        found = attrgetter(name)(import_module(module))
         if _is_the_one(found, qualname, blob is not None, mark):
             return found
         if blob is None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from scrapy.http import Response
@@ -31,10 +32,7 @@ def plain_response(arrived: Response) -> dict[str, Any]:
 
 def find_in_main(qualname: str) -> Any:
     """Return what has this name in this process's ``__main__``."""
-    found: Any = sys.modules["__main__"]
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    return found
+    return attrgetter(qualname)(sys.modules["__main__"])
 
 
 def _token(name: str) -> Callable[..., Any]:

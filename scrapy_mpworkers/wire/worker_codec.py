@@ -19,6 +19,7 @@ from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import Codec, Pickler, Resolvers, has_tokens, loads
 from scrapy_mpworkers.wire.stand_in import NO_REQUEST
+from scrapy_mpworkers.wire.texts import named
 
 
 class Handles:
@@ -66,7 +67,7 @@ class WorkerCodec(Codec[bytes]):
             error = self._undefined[number]
             raise UnpicklableError(
                 "a class or function that is sent by value cannot be made in a worker "
-                f"({type(error).__name__}: {error}). Move it to a module that workers can import."
+                f"({named(error)}). Move it to a module that workers can import."
             ) from error
         return self._defined[number]
 
