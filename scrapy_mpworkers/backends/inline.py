@@ -24,31 +24,23 @@ from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
-from scrapy_mpworkers.wire.effects import WireRecord
 from scrapy_mpworkers.wire.exceptions import pack_exception
 from scrapy_mpworkers.wire.messages import FrameData, TaskStatus, WireTask
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import CrawlConsumer
+from scrapy_mpworkers.worker.logs import Records
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
+from scrapy_mpworkers.worker.record_collector import RecordCollector
 
 
 class InlineHop:
     """A hop placed by hand, while ``MPWORKERS_ENABLED`` is off: its pipelines run right here."""
 
     def __init__(self, crawler: Crawler, entries: Sequence[Any]) -> None:
-        self._pipelines = hop_pipelines(entries, crawler)
-
-    async def open_spider(self) -> None:
-        """Open the pipelines."""
-        await self._pipelines.open_spider_async()
-
-    async def process_item(self, item: Any) -> Any:
-        """Run the item through the pipelines."""
-        return await self._pipelines.process_item_async(item)
-
-    async def close_spider(self) -> None:
-        """Close the pipelines."""
-        await self._pipelines.close_spider_async()
+        pipelines = hop_pipelines(entries, crawler)
+        self.open_spider = pipelines.open_spider_async
+        self.process_item = pipelines.process_item_async
+        self.close_spider = pipelines.close_spider_async
 
 
 class InlineExecutor(Executor):
@@ -143,7 +135,9 @@ class InlineExecutor(Executor):
             frame = self._make_state()
             self._learn(frame.needs)
             state: CrawlState = codec.load(bytes(frame.data))
-            self._consumers = CrawlConsumer(state, codec, _unguarded, _NoRecords())
+            # From a collector that no logger has: what is logged here is handled here.
+            records = Records(codec, RecordCollector())
+            self._consumers = CrawlConsumer(state, codec, _unguarded, records)
             self._has_batches = state.batches
             await self._consumers.open()
         except BaseException as error:
@@ -200,15 +194,6 @@ class InlineExecutor(Executor):
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         deferred_from_coro(work)
-
-
-class _NoRecords:
-    """Records are logged right here."""
-
-    def collect(self) -> None: ...
-
-    def take(self) -> tuple[WireRecord, ...]:
-        return ()
 
 
 def _unguarded(work: Awaitable[Any]) -> Awaitable[Any]:

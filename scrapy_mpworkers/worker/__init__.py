@@ -2,7 +2,7 @@
 
 fork_server imports what all workers need, forks one on request, tells how it ends
 process     process group, signals, death of the parent
-prelude, early_logs, hash_seed
+prelude, hash_seed
             what happens in a worker before any pipeline is there
 main        boot and main loop: get a command, consume, report
 channel     the ends of the pipes: commands in, reports out
@@ -13,5 +13,6 @@ pipelines   the user's pipelines of a hop; calls of functions
 crawler, arrivals
             the crawler, stats and engine that a pipeline sees
 monitor     warns of pipelines that are wrong in several processes, by source and first items
-logs        collects log records until the report of their item leaves
+record_collector, logs
+            what is logged goes along with the report of its item
 """

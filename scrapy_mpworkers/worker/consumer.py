@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from scrapy import signals
 from scrapy.exceptions import DropItem
@@ -15,7 +15,7 @@ from scrapy.exceptions import DropItem
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.wire.changes import Change, Snapshot, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
-from scrapy_mpworkers.wire.effects import Effects, WireRecord
+from scrapy_mpworkers.wire.effects import Effects
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import pack_exception
 from scrapy_mpworkers.wire.messages import (
@@ -34,6 +34,7 @@ from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.monitor import warn_and_watch, warn_of_missing
 from scrapy_mpworkers.worker.pipelines import CallHop, Guard, HopPipelines, hop_pipelines
+from scrapy_mpworkers.worker.record_collector import RecordCollector
 
 logger = logging.getLogger(__name__)
 
@@ -51,30 +52,15 @@ class _Behind(NamedTuple):
     goes_on: bool
 
 
-class Runs(Protocol):
-    """Runs an item or a call at a hop."""
-
-    async def process(self, item: Any, guard: Guard) -> Any: ...
-
-
-class TakesRecords(Protocol):
-    """Keeps log records until they are taken."""
-
-    def collect(self) -> None: ...
-    def take(self) -> tuple[WireRecord, ...]: ...
-
-
 def build(
     payload: bytes,
     definitions: Sequence[Definition],
-    begin_to_log: Callable[[LogLevels], None] = log_like_parent,
-    make_records: Callable[[WorkerCodec], TakesRecords] = Records,
+    begin_to_log: Callable[[LogLevels], RecordCollector] = log_like_parent,
 ) -> CrawlConsumer:
     """Load the state of the crawl, and build its consumer.
 
     Args:
-        begin_to_log: makes this process log what the parent wants.
-        make_records: what keeps the crawl's records, from what pickles for it.
+        begin_to_log: makes this process log what the parent wants, into what it returns.
     """
     codec = WorkerCodec()
     codec.define(definitions)
@@ -82,8 +68,7 @@ def build(
     loop = asyncio.get_running_loop()
     assert isinstance(loop, WatchfulLoop)
     state: CrawlState = codec.load(payload)
-    begin_to_log(state.log_levels)
-    records = make_records(codec)
+    records = Records(codec, begin_to_log(state.log_levels))
     records.collect()
     consumer = CrawlConsumer(state, codec, loop.guard, records)
     if state.placement is not None:
@@ -102,7 +87,7 @@ class CrawlConsumer:
     """Runs tasks through the pipelines of all hops of a level, which share one crawler."""
 
     def __init__(
-        self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: TakesRecords
+        self, state: CrawlState, codec: WorkerCodec, guard: Guard, records: Records
     ) -> None:
         self._codec = codec
         self._guard = guard
@@ -113,7 +98,7 @@ class CrawlConsumer:
             for number, hop in state.hops.items()
         }
         self._look_at = 0.0  # when to look at the spider's attributes again, perf_counter()
-        self._runs: dict[int, Runs] = {CALL: CallHop(), **self._hops}
+        self._runs: dict[int, HopPipelines | CallHop] = {CALL: CallHop(), **self._hops}
         self._behind = {number: self._what_follows(hop) for number, hop in state.hops.items()}
         self._behind[CALL] = None
         if state.batches and not any(hop.takes_batches for hop in self._hops.values()):

@@ -13,7 +13,7 @@ from typing import Any
 
 from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.wire.messages import Prelude
-from scrapy_mpworkers.worker import early_logs
+from scrapy_mpworkers.worker import record_collector
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ def begin(settings_module: str | None) -> None:
     global _has_begun
     if _has_begun:
         return
-    early_logs.begin()
+    record_collector.begin()
     try:
         import_settings(settings_module)
     finally:
-        early_logs.begin_again()
+        record_collector.begin_again()
     _has_begun = True
 
 

@@ -6,15 +6,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 from twisted.python.log import PythonLoggingObserver
 
-from scrapy_mpworkers.backends.dask.worker_thread import ThreadOwner, owner_of_thread
+from scrapy_mpworkers.backends.dask.worker_thread import collector_of_thread
 from scrapy_mpworkers.wire.crawl import LogLevels
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.worker import consumer
-from scrapy_mpworkers.worker.logs import Records
+from scrapy_mpworkers.worker.record_collector import RecordCollector
 
 #: Loggers whose levels are not the crawl's to set.
 _OF_DASK = ("distributed", "dask", "tornado", "bokeh")
@@ -25,35 +24,18 @@ describe = consumer.describe
 
 def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.CrawlConsumer:
     """Build a consumer in a thread of somebody else's process."""
-    return consumer.build(payload, definitions, log_for_crawl, ThreadRecords)
+    return consumer.build(payload, definitions, log_for_crawl)
 
 
-class ThreadRecords(Records):
-    """The records of one worker thread, and of the threads that it has started."""
-
-    def collect(self) -> None:
-        """Take what these threads log from now on."""
-        owner = owner_of_thread()
-        assert owner is not None
-        _collector.records[owner] = self
-
-
-class _Collector(logging.Handler):
-    """Takes what threads with an owner log. Records of others had another way, and keep it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: WeakKeyDictionary[ThreadOwner, Records] = WeakKeyDictionary()
-        self.levels: WeakKeyDictionary[ThreadOwner, LogLevels] = WeakKeyDictionary()
+class _ByThread(logging.Handler):
+    """Gives records to the collectors of their threads. Those of Dask's had another way, and keep
+    it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        owner = owner_of_thread()
-        if owner is not None:
-            try:
-                if owner in self.records and self.levels[owner].want(record):
-                    self.records[owner].add(record)
-            except Exception:
-                self.handleError(record)
+        collector = collector_of_thread()
+        if collector is not None:
+            if collector.has_crawl:
+                collector.emit(record)
         elif logging.root.handlers == [self] and _was_wanted(record):
             # As if there were no handler at all.
             last = logging.lastResort
@@ -62,29 +44,30 @@ class _Collector(logging.Handler):
 
 
 class _AsBefore(logging.Filter):
-    """Keeps from Dask's handlers what threads with an owner log, and what nobody would have logged
-    before there were any."""
+    """Keeps from Dask's handlers what worker threads log, and what nobody would have logged before
+    there were any."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return owner_of_thread() is None and _was_wanted(record)
+        return collector_of_thread() is None and _was_wanted(record)
 
 
-_collector = _Collector()
+_by_thread = _ByThread()
 _as_before = _AsBefore()
 _levels_before: dict[str, int] = {}  # of the loggers whose level was changed; "": the root's
 _changing = threading.Lock()
 
 
-def log_for_crawl(levels: LogLevels) -> None:
-    """Let loggers make the records that the crawl wants, and nobody else see them."""
-    owner = owner_of_thread()
-    assert owner is not None
+def log_for_crawl(levels: LogLevels) -> RecordCollector:
+    """Let loggers make the records that the crawl wants, and only this thread's collector, which is
+    returned, see them."""
+    collector = collector_of_thread()
+    assert collector is not None
+    collector.set_levels(levels)
     with _changing:
-        _collector.levels[owner] = levels
-        if _collector not in logging.root.handlers:
+        if _by_thread not in logging.root.handlers:
             for handler in logging.root.handlers:
                 handler.addFilter(_as_before)
-            logging.root.addHandler(_collector)
+            logging.root.addHandler(_by_thread)
             PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
         _lower("", levels.root)
         for name, level in levels.named.items():
@@ -92,6 +75,7 @@ def log_for_crawl(levels: LogLevels) -> None:
                 _lower(name, level)
         if levels.capture_warnings:
             logging.captureWarnings(True)
+    return collector
 
 
 def _lower(name: str, level: int) -> None:

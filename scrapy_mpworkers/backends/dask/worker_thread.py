@@ -18,6 +18,7 @@ from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Batch, Boot, Prel
 from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import attempt_once
+from scrapy_mpworkers.worker.record_collector import RecordCollector
 
 #: Threads that Dask may start at any time, and that never wake a worker thread's loop.
 _OF_DASK = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
@@ -26,13 +27,9 @@ _runs_pipelines = threading.Lock()  # held by one worker thread of the process a
 _of_thread = threading.local()
 
 
-class ThreadOwner:
-    """Stands for a worker thread and the threads that it has started, as long as one lives."""
-
-
-def owner_of_thread() -> ThreadOwner | None:
-    """Return the owner of the current thread; ``None``: that is a thread of Dask's."""
-    return getattr(_of_thread, "owner", None)
+def collector_of_thread() -> RecordCollector | None:
+    """Return what collects the records of the current thread; ``None``: it is one of Dask's."""
+    return getattr(_of_thread, "collector", None)
 
 
 class WorkerThread:
@@ -47,7 +44,7 @@ class WorkerThread:
 
     def __init__(self, prelude: Prelude = NO_PRELUDE, crawl: str = "") -> None:
         self.pending: dict[int, PendingCommand] = {}
-        self._owner = ThreadOwner()
+        self._collector = RecordCollector()
         self._next = 0
         self._is_ending = False
         self._prelude = prelude
@@ -113,7 +110,7 @@ class WorkerThread:
                 pending.end()
 
     def _own_thread(self) -> None:
-        _of_thread.owner = self._owner
+        _of_thread.collector = self._collector
 
     async def _serve(self) -> None:
         while True:
