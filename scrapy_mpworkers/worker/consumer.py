@@ -225,12 +225,12 @@ class CrawlConsumer:
         arrivals = [self._arrival(task) for task in tasks]
         fine = [n for n, (arrived, _) in enumerate(arrivals) if isinstance(arrived, Snapshot)]
         items = [arrivals[n][0].item for n in fine]
-        mark = self._crawler.mark_stats()
+        rewind_stats = self._crawler.mark_stats()
         try:
             came = await self._hops[tasks[0].hop].process_together(items, self._guard)
         except BaseException as error:
             if len(tasks) > 1:
-                return await self._run_one_by_one(tasks, error, mark)
+                return await self._run_one_by_one(tasks, error, rewind_stats)
             came = [error]
         ends = dict(zip(fine, came, strict=True))
         return [
@@ -239,14 +239,14 @@ class CrawlConsumer:
         ]
 
     async def _run_one_by_one(
-        self, tasks: Sequence[WireTask], error: BaseException, mark: Any
+        self, tasks: Sequence[WireTask], error: BaseException, rewind_stats: Callable[[], None]
     ) -> list[Outcome]:
         """Let a bad item fail alone.
 
         All begin again from their frames: nothing that the batch has changed in them, or counted,
         stays.
         """
-        self._crawler.rewind_stats(mark)
+        rewind_stats()
         logger.warning(
             "A batch of %d items raised %s. They are tried one by one",
             len(tasks),

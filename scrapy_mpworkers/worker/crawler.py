@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from scrapy import Spider, signals
 from scrapy.settings import Settings
@@ -18,13 +19,6 @@ from scrapy_mpworkers.worker.arrivals import Arrivals, refuse
 logger = logging.getLogger(__name__)
 
 _LOCAL_SIGNALS = (signals.spider_opened, signals.spider_closed)
-
-
-class Mark(NamedTuple):
-    """The stats at one moment: how many changes there were, and the values."""
-
-    changes: int
-    values: dict[str, Any]
 
 
 class WorkerCrawler:
@@ -70,15 +64,17 @@ class WorkerCrawler:
         self._stat_changes.clear()
         return changes
 
-    def mark_stats(self) -> Mark:
-        return Mark(len(self._stat_changes), dict(self.stats.get_stats()))
+    def mark_stats(self) -> Callable[[], None]:
+        """Return a function that forgets what pipelines do to the stats from now on."""
+        changes, values = len(self._stat_changes), dict(self.stats.get_stats())
 
-    def rewind_stats(self, mark: Mark) -> None:
-        """Forget what pipelines did to the stats since *mark*."""
-        del self._stat_changes[mark.changes :]
-        stats = self.stats.get_stats()
-        stats.clear()
-        stats.update(mark.values)
+        def rewind() -> None:
+            del self._stat_changes[changes:]
+            stats = self.stats.get_stats()
+            stats.clear()
+            stats.update(values)
+
+        return rewind
 
     def warn_of_lost_attributes(self) -> None:
         """Say it once of each attribute that a pipeline has set on the spider."""

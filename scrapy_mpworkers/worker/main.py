@@ -7,7 +7,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from time import monotonic
@@ -21,8 +21,7 @@ from scrapy_mpworkers.wire.messages import (
     CloseCrawl,
     Command,
     OpenCrawl,
-    Outcome,
-    WireTask,
+    Report,
     WorkerConfig,
 )
 from scrapy_mpworkers.worker import prelude
@@ -34,7 +33,7 @@ from scrapy_mpworkers.worker.channel import (
     cut_off,
     record,
 )
-from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls, Withdrawn, factory_of
+from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn, factory_of
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.process import ignore_polite_signals, init_worker
 
@@ -124,7 +123,8 @@ class Worker:
         with self._start_lock:  # free as soon as it is this worker's turn
             pass
         try:
-            await self._open(boot.setups)
+            for setup in boot.setups:
+                await self._open(setup)
         except Withdrawn:
             return
         if not self._crawls.crawls:
@@ -133,16 +133,17 @@ class Worker:
         for crawl in self._crawls.crawls:
             await self._close(crawl)
 
-    async def _open(self, setups: Iterable[OpenCrawl]) -> None:
-        for setup in setups:
-            record(self._scoreboard, -1, monotonic(), setup.crawl)
-            report = await self._crawls.open(setup, self._may_open, self._unfit)
-            record(self._scoreboard, -1, 0.0, setup.crawl)
-            self._reporter.send(report)
+    async def _open(self, setup: OpenCrawl) -> None:
+        opening = self._crawls.open(setup, self._may_open, self._unfit)
+        await self._report_on(setup.crawl, opening)
 
     async def _close(self, crawl: int) -> None:
+        await self._report_on(crawl, self._crawls.close(crawl))
+
+    async def _report_on(self, crawl: int, work: Awaitable[Report]) -> None:
+        """Open or close consumers of a crawl, and say so."""
         record(self._scoreboard, -1, monotonic(), crawl)
-        report = await self._crawls.close(crawl)
+        report = await work
         record(self._scoreboard, -1, 0.0, crawl)
         self._reporter.send(report)
 
@@ -156,7 +157,7 @@ class Worker:
             if isinstance(command, Batch):
                 await self._work(command)
             elif isinstance(command, OpenCrawl):
-                await self._open([command])
+                await self._open(command)
             elif isinstance(command, CloseCrawl):
                 await self._close(command.crawl)
             else:
@@ -170,12 +171,15 @@ class Worker:
             # Code of the first task's item, as far as anybody can tell.
             record(self._scoreboard, batch.rows[0][0], monotonic())
             consumer.define(batch.definitions)
+        *tasks, last = batch.tasks
         if batch.together:
-            outcomes = await self._consume_together(consumer, batch.tasks)
+            first = batch.rows[0][0]  # it stands for all of them
+            record(self._scoreboard, first, monotonic())
+            outcomes = await consumer.consume_together([*tasks, last])
+            record(self._scoreboard, first, 0.0)
             self._reporter.flush(*outcomes)
             return
         # From one task to the next the scoreboard is not idle for a moment.
-        *tasks, last = batch.tasks
         for task in tasks:
             record(self._scoreboard, task.id, monotonic())
             outcome = await consumer.consume(task)
@@ -184,14 +188,6 @@ class Worker:
         outcome = await consumer.consume(last)
         record(self._scoreboard, last.id, 0.0)
         self._reporter.flush(outcome)
-
-    async def _consume_together(
-        self, consumer: Consumer, tasks: Sequence[WireTask]
-    ) -> list[Outcome]:
-        record(self._scoreboard, tasks[0].id, monotonic())  # it stands for all of them
-        outcomes = await consumer.consume_together(tasks)
-        record(self._scoreboard, tasks[0].id, 0.0)
-        return outcomes
 
     def _is_forked(self) -> None:
         """Keep a process that a pipeline has forked from working on as a second worker of this

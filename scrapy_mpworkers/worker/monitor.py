@@ -7,7 +7,7 @@ CPU waits. Once enough items were seen, the watch takes itself off: later items 
 from __future__ import annotations
 
 import logging
-import sys
+import os
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from time import perf_counter, process_time
@@ -199,17 +199,9 @@ def _clocks() -> tuple[float, float]:
     What this process waited for a CPU is not part of the first: on a busy machine it is no sign of
     waiting for others.
     """
-    return perf_counter() - _queued(), process_time() + _of_children()
-
-
-def _of_children() -> float:
-    """Return the CPU time, in seconds, of programs that pipelines have run to their end."""
-    if sys.platform == "win32":
-        return 0.0
-    import resource
-
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    times = os.times()  # of children: the programs that pipelines have run to their end
+    cpu = process_time() + times.children_user + times.children_system
+    return perf_counter() - _queued(), cpu
 
 
 def _queued() -> float:

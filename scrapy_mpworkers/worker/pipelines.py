@@ -125,25 +125,18 @@ def refuse_unfit(pipeline: type) -> None:
     Raises:
         SettingError: it downloads through the engine, or has nothing for a single item.
     """
-    _refuse_media(pipeline)
-    _refuse_batches_alone(pipeline)
-
-
-def _refuse_media(pipeline: type) -> None:
+    name = f"{pipeline.__module__}.{pipeline.__qualname__}"
     # Not imported: a subclass exists only where its base has been imported already.
     media = sys.modules.get("scrapy.pipelines.media")
     if media is not None and issubclass(pipeline, media.MediaPipeline):
         raise SettingError(
-            f"MPWORKERS_PIPELINES: {pipeline.__module__}.{pipeline.__qualname__} downloads through "
-            "the crawl's engine, which a worker does not have. Keep it in ITEM_PIPELINES; "
-            "pipelines that work on its files may follow in MPWORKERS_PIPELINES."
+            f"MPWORKERS_PIPELINES: {name} downloads through the crawl's engine, which a worker "
+            "does not have. Keep it in ITEM_PIPELINES; pipelines that work on its files may follow "
+            "in MPWORKERS_PIPELINES."
         )
-
-
-def _refuse_batches_alone(pipeline: type) -> None:
     if hasattr(pipeline, "process_batch") and not hasattr(pipeline, "process_item"):
         raise SettingError(
-            f"{pipeline.__module__}.{pipeline.__qualname__} has process_batch, but no "
-            "process_item: derive it from scrapy_mpworkers.BatchMixin, and it runs both in a level "
-            "with batch_size and everywhere else."
+            f"{name} has process_batch, but no process_item: derive it from "
+            "scrapy_mpworkers.BatchMixin, and it runs both in a level with batch_size and "
+            "everywhere else."
         )

@@ -9,7 +9,6 @@ import importlib
 import inspect
 import logging
 import os
-from typing import Any
 
 from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.wire.messages import Prelude
@@ -37,7 +36,7 @@ def begin(settings_module: str | None) -> None:
         return
     record_collector.begin()
     try:
-        import_settings(settings_module)
+        _import_settings(settings_module)
     finally:
         record_collector.begin_again()
     _has_begun = True
@@ -61,7 +60,7 @@ def attempt_once(prelude: Prelude, crawl: str) -> WorkerStartError | None:
     if crawl in _done:
         return None
     try:
-        import_settings(prelude.settings_module)
+        _import_settings(prelude.settings_module)
         initialize(prelude.initializer)
     except WorkerStartError as error:
         return error
@@ -69,12 +68,7 @@ def attempt_once(prelude: Prelude, crawl: str) -> WorkerStartError | None:
     return None
 
 
-def import_settings(module: str | None) -> None:
-    """Import the settings module.
-
-    Raises:
-        WorkerStartError: the module raised.
-    """
+def _import_settings(module: str | None) -> None:
     os.environ[IN_WORKER] = "1"
     if module is None:
         return
@@ -101,18 +95,15 @@ def initialize(path: str | None) -> None:
         return
     module, _, name = path.rpartition(".")
     try:
-        _expect_done(getattr(importlib.import_module(module), name)())
+        returned = getattr(importlib.import_module(module), name)()
+        if inspect.isawaitable(returned):
+            if inspect.iscoroutine(returned):
+                returned.close()
+            raise TypeError("an initializer is a plain function, which may call asyncio.run()")
     except BaseException as error:
         raise WorkerStartError(
             f"MPWORKERS_INITIALIZER = {path!r} raised {_in_words(error)}"
         ) from error
-
-
-def _expect_done(returned: Any) -> None:
-    if inspect.isawaitable(returned):
-        if inspect.iscoroutine(returned):
-            returned.close()
-        raise TypeError("an initializer is a plain function, which may call asyncio.run()")
 
 
 def _is_missing(module: str, error: BaseException) -> bool:

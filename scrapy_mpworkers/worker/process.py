@@ -42,7 +42,11 @@ def init_worker(config: WorkerConfig) -> None:
         faulthandler.enable()
     with contextlib.suppress(OSError):
         os.nice(config.nice)
-    _reseed()
+    # Forked copies of one server share its seed. random reseeds itself after a fork, numpy's
+    # global generator does not.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
     sys.breakpointhook = _no_debugger
 
 
@@ -131,14 +135,6 @@ def _no_debugger(*args: Any, **kwargs: Any) -> NoReturn:
         "breakpoint() cannot work in a worker, which has no terminal. Run the pipelines in "
         "Scrapy's own process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
     )
-
-
-def _reseed() -> None:
-    # Forked copies of one server share its seed. random reseeds itself after a fork, numpy's
-    # global generator does not.
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
 
 
 def run_and_exit(work: Callable[[], int]) -> NoReturn:
