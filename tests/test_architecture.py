@@ -21,7 +21,6 @@ IN_THE_LOOP = [
     "crawl/closing.py",
     "backends/dask/backend.py",
     "backends/dask/worker_handle.py",
-    "backends/dask/timeouts.py",
     "backends/dask/group.py",
     "crawl/context.py",
     "extension.py",

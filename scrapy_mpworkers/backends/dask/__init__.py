@@ -5,7 +5,6 @@ In Scrapy's process, in the crawl's thread:
     group         a level's workers: threads in worker processes of the cluster
     worker_handle one of them
     assignment    which worker process fills which place (pure)
-    timeouts      when a task takes too long there
     connection    what the groups share: calls to and from the client's thread
 There, in a thread with a loop of its own:
     client        asks Dask, and hears it

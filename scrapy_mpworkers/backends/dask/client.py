@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeAlias
 
 from scrapy_mpworkers.backends.dask.cluster import (
     ClusterSpec,
@@ -22,6 +22,7 @@ from scrapy_mpworkers.backends.dask.cluster import (
     upload,
 )
 from scrapy_mpworkers.pool.interface import Loop
+from scrapy_mpworkers.wire.messages import Answer
 from scrapy_mpworkers.worker.loop import cancel_the_rest
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,10 @@ _DEATH_SECONDS = 3.0
 _LOOK_AGAIN = 2.0
 
 _P = ParamSpec("_P")
+
+#: Is told in the crawl's thread what has come of a command, by its number; ``None``: the worker
+#: thread has ended; or there was an error.
+Answered: TypeAlias = Callable[[int, "Answer | BaseException | None"], None]
 
 
 class Session:
@@ -53,7 +58,7 @@ class Session:
         self._events = events
         self._crawl_loop = crawl_loop
         self._crawl = uuid.uuid4().hex
-        self.closing = asyncio.Event()  #: set to say goodbye
+        self._closing = asyncio.Event()
         self._client: Any = None
         self._plugin: Any = None  # the module, which imports Dask
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}  # by worker thread
@@ -64,9 +69,13 @@ class Session:
         with contextlib.suppress(RuntimeError):  # the crawl is over
             self._crawl_loop.call_from_thread(partial(event, *args, **kwargs))
 
-    def start(self, thread: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def close(self) -> None:
+        """Say goodbye, and end."""
+        self._closing.set()
+
+    def start(self, thread: str, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         """Run *work* until it ends, or the worker thread that it is for is released."""
-        task = self.loop.create_task(work())
+        task = self.loop.create_task(work(self))
         self._tasks.setdefault(thread, set()).add(task)
         task.add_done_callback(self._tasks[thread].discard)
 
@@ -126,11 +135,11 @@ class Session:
         self._known |= set(await self._present_workers())
         self._tell(self._events.connected, list(self._known))
         # Whoever came or went before the scheduler had our subscription has told nobody.
-        self.loop.call_later(_LOOK_AGAIN, self.start, "", self._look_again)
+        self.loop.call_later(_LOOK_AGAIN, self.start, "", Session._look_again)
         # A request that the scheduler does not answer before we leave, unless it is gone itself.
         leaving = Event(f"mpworkers-leaves-{client.id}", client=client)
         gone = asyncio.ensure_future(leaving.wait())
-        closing = asyncio.ensure_future(self.closing.wait())
+        closing = asyncio.ensure_future(self._closing.wait())
         done, _ = await asyncio.wait({gone, closing}, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
         if closing not in done:
@@ -198,12 +207,14 @@ class Session:
 
     # Coroutine functions to call
 
-    async def open_thread(self, thread: str, address: str, command: bytes) -> None:
+    async def open_thread(
+        self, thread: str, address: str, command: bytes, answered: Answered
+    ) -> None:
         """Make a thread in a worker process, and send it its first command."""
         arguments = thread, command, self._spec.prelude, self._crawl
         future = self._submit(self._plugin.open_thread, address, thread, *arguments)
         self._threads[thread] = future  # the thread ends when nobody holds it
-        await self._answer(thread, 0, future)
+        await self._answer(answered, 0, future)
 
     async def run_command(
         self,
@@ -213,6 +224,7 @@ class Session:
         number: int,
         command: bytes,
         limits: dict[int, float],
+        answered: Answered,
     ) -> None:
         """Send a command as a task that Dask calls *key*.
 
@@ -221,7 +233,7 @@ class Session:
         """
         arguments = thread, number, command, limits
         coming = self._submit(self._plugin.run_command, address, key, *arguments)
-        await self._answer(thread, number, coming)
+        await self._answer(answered, number, coming)
 
     def _submit(self, function: Callable[..., Any], address: str, key: str, *args: Any) -> Any:
         return self._client.submit(
@@ -235,34 +247,34 @@ class Session:
             fifo_timeout=0,  # strictly one after the other
         )
 
-    async def listen(self, thread: str, address: str, number: int) -> None:
+    async def listen(self, thread: str, address: str, number: int, answered: Answered) -> None:
         """Ask for more of what comes of a command."""
 
         async def ask() -> Any:
             listen = self._plugin.listen
             return (await self._client.run(listen, thread, number, workers=[address]))[address]
 
-        await self._answer(thread, number, ask())
+        await self._answer(answered, number, ask())
 
-    async def _answer(self, thread: str, number: int, coming: Any) -> None:
+    async def _answer(self, answered: Answered, number: int, coming: Awaitable[Any]) -> None:
         try:
             answer: Any = await coming
         except BaseException as error:
             # Of a scheduler that is gone we hear otherwise.
             is_lost = getattr(error, "reason", "") == "scheduler-connection-lost"
-            if self.closing.is_set() or is_lost:
+            if self._closing.is_set() or is_lost:
                 return
             answer = error
-        self._tell(self._events.answered, thread, number, answer)
+        self._tell(answered, number, answer)
 
-    async def ping(self, thread: str, address: str, seconds: float) -> None:
+    async def ping(self, address: str, seconds: float, pinged: Callable[[bool], None]) -> None:
         """Ask a worker whether it hears, within some seconds."""
         asking = self._client.run(self._plugin.ping, workers=[address], on_error="ignore")
         try:
             hears = address in await asyncio.wait_for(asking, seconds)
         except Exception:
             hears = False
-        self._tell(self._events.pinged, thread, hears)
+        self._tell(pinged, hears)
 
     async def kill_worker(self, address: str) -> None:
         """Kill a worker process, if there is a nanny that starts it again."""

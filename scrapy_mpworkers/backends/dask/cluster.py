@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Prelude
+from scrapy_mpworkers.wire.messages import NO_PRELUDE, Prelude
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +55,6 @@ class ConnectionEvents(Protocol):
 
     def worker_left(self, address: str, expected: bool) -> None:
         """A worker process is gone, or on its way."""
-
-    def answered(self, thread: str, number: int, answer: Answer | BaseException | None) -> None:
-        """A worker thread says what has come of a command; ``None``: it has ended; or there was an
-        error."""
-
-    def pinged(self, thread: str, hears: bool) -> None:
-        """The worker of a thread has answered a ping in time, or not."""
 
     def lost(self, why: str) -> None:
         """The scheduler is gone, or there was none: there will be no connection any more."""

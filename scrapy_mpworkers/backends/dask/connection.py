@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any, Concatenate, ParamSpec
 
-from scrapy_mpworkers.backends.dask.client import Session
+from scrapy_mpworkers.backends.dask.client import Answered, Session
 from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, ConnectionEvents, import_dask
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.wire.messages import Answer
 
 _P = ParamSpec("_P")
 
@@ -35,7 +34,6 @@ class Connection:
         self._spec = spec
         self._groups: list[ConnectionEvents] = []
         self._last: ConnectionEvents | None = None  # it has left, and waits for the end
-        self._group_of: dict[str, ConnectionEvents] = {}  # by worker thread
         self._is_connected = self._is_closed = False
         self._why_lost = ""
         self._session: Session | None = None
@@ -63,24 +61,18 @@ class Connection:
         if self._groups or self._is_closed:
             group.closed()
         else:
-            assert self._session is not None
             self._last = group
-            self._do(self._session.closing.set)
+            self._do(Session.close)
 
-    def open_thread(
-        self, group: ConnectionEvents, thread: str, address: str, command: bytes
-    ) -> None:
+    def open_thread(self, thread: str, address: str, command: bytes, answered: Answered) -> None:
         """Make a worker thread, which lives until :meth:`release`, and send its first command."""
         self.threads[address] += 1
-        self._group_of[thread] = group
-        self.call(thread, Session.open_thread, thread, address, command)
+        self.call(thread, Session.open_thread, thread, address, command, answered)
 
     def release(self, thread: str, address: str) -> None:
-        """Let a worker thread end. Nothing more is heard of it."""
-        assert self._session is not None
+        """Let a worker thread end."""
         self.threads[address] -= 1
-        del self._group_of[thread]
-        self._do(self._session.release, thread)
+        self._do(Session.release, thread)
 
     def call(
         self,
@@ -94,13 +86,12 @@ class Connection:
         Args:
             thread: a worker thread; ``""``: until it ends.
         """
-        assert self._session is not None
-        self._do(self._session.start, thread, partial(function, self._session, *args, **kwargs))
+        self._do(Session.start, thread, lambda session: function(session, *args, **kwargs))
 
-    def _do(self, function: Callable[..., Any], *args: Any) -> None:
+    def _do(self, method: Callable[..., None], *args: Any) -> None:
         assert self._session is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._session.loop.call_soon_threadsafe(function, *args)
+            self._session.loop.call_soon_threadsafe(method, self._session, *args)
 
     # What the client tells: see ConnectionEvents
 
@@ -120,14 +111,6 @@ class Connection:
             del self.workers[address]
             for group in list(self._groups):
                 group.worker_left(address, expected)
-
-    def answered(self, thread: str, number: int, answer: Answer | BaseException | None) -> None:
-        if thread in self._group_of:
-            self._group_of[thread].answered(thread, number, answer)
-
-    def pinged(self, thread: str, hears: bool) -> None:
-        if thread in self._group_of:
-            self._group_of[thread].pinged(thread, hears)
 
     def lost(self, why: str) -> None:
         self._why_lost = f"{self.where}: {why}"

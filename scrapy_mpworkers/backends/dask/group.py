@@ -15,7 +15,6 @@ from time import monotonic
 from scrapy_mpworkers.backends.dask.assignment import next_assignment
 from scrapy_mpworkers.backends.dask.cluster import in_words
 from scrapy_mpworkers.backends.dask.connection import Connection
-from scrapy_mpworkers.backends.dask.timeouts import RemoteLimit
 from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle, HandleState
 from scrapy_mpworkers.errors import PoolBroken, exit_label
 from scrapy_mpworkers.pool.executor import PoolExecutor
@@ -53,9 +52,8 @@ class DaskWorkerGroup:
         self._names = names
         self._loop = loop
         self._restarts = RestartIntensity(options.intensity, options.period)
-        self._limit = RemoteLimit(loop)
         self._admitted: PoolExecutor | None = None
-        self._handles: dict[str, DaskHandle] = {}  # by worker thread
+        self._handles: list[DaskHandle] = []
         self._generations: Counter[int] = Counter()
         self._is_ending = False
         self._has_opened = False  # in any worker: until then one of them is tried at a time
@@ -65,7 +63,7 @@ class DaskWorkerGroup:
     @property
     def handles(self) -> list[DaskHandle]:
         """All workers."""
-        return list(self._handles.values())
+        return list(self._handles)
 
     @property
     def _executor(self) -> PoolExecutor:
@@ -106,7 +104,7 @@ class DaskWorkerGroup:
 
     def watch(self, crawl: int, handle: DaskHandle) -> None:
         """Watch a worker that has got tasks, for one that takes too long."""
-        self._limit.watch(handle)
+        handle.watch()
 
     # What the connection tells: see ConnectionEvents
 
@@ -141,28 +139,26 @@ class DaskWorkerGroup:
         if not self._is_ending:
             self._break(f"there is no connection to the Dask cluster ({why})")
 
-    def answered(self, thread: str, number: int, answer: Answer | BaseException | None) -> None:
-        handle = self._handles[thread]
+    def closed(self) -> None:
+        logger.info("Left the cluster.")
+        if self._left is not None:
+            self._left()
+
+    # What a worker tells: see HandleEvents
+
+    def answered(
+        self, handle: DaskHandle, number: int, answer: Answer | BaseException | None
+    ) -> None:
         if not isinstance(answer, Answer):
             self._failed(handle, "its seat there is gone" if answer is None else in_words(answer))
             return
         for report, size in handle.reports_of(answer):
             self._heard(handle, report, size)
-        if answer.overdue is not None:
-            self._limit.overdue(handle, answer.overdue)
-            self._expect_end(handle)
-        elif not answer.is_last and handle.state is not HandleState.GONE:
-            handle.listen(number)
+        handle.go_on(number, answer)
 
-    def pinged(self, thread: str, hears: bool) -> None:
-        handle = self._handles[thread]
-        self._limit.pinged(handle, hears)
-        self._expect_end(handle)
-
-    def closed(self) -> None:
-        logger.info("Left the cluster.")
-        if self._left is not None:
-            self._left()
+    def killed(self, handle: DaskHandle) -> None:
+        # If nothing is heard of its end, that is taken for granted.
+        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_if_there(handle))
 
     def _heard(self, handle: DaskHandle, report: Report, size: int) -> None:
         executor = self._executor
@@ -179,11 +175,6 @@ class DaskWorkerGroup:
         elif isinstance(report, Closed):
             executor.closed(handle, report)
             self._let_go(handle)
-
-    def _expect_end(self, handle: DaskHandle) -> None:
-        """Take the end of a worker that was killed for granted, if nothing is heard of it."""
-        if handle.is_killed:
-            self._loop.call_later(DEATH_SECONDS, lambda: self._lose_if_there(handle))
 
     def _lose_if_there(self, handle: DaskHandle) -> None:
         if handle.state is not HandleState.GONE:
@@ -218,19 +209,18 @@ class DaskWorkerGroup:
         self._generations[place] += 1
         name, executor, connection = self._options.name, self._executor, self._connection
         handle = DaskHandle(
-            name, place, generation, address, connection, self, executor, self._names
+            name, place, generation, address, connection, self, executor, self._names, self._loop
         )
         metrics = executor.metrics
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
-        self._handles[handle.thread] = handle
+        self._handles.append(handle)
         executor.workers_changed(len(self._handles))
         handle.open(executor.setup())
 
     def _let_go(self, handle: DaskHandle) -> None:
         handle.leave()
-        self._limit.forget(handle)
-        del self._handles[handle.thread]
+        self._handles.remove(handle)
         if not any(other.has_opened for other in self.handles):
             self._idle_since = monotonic()
         if handle.has_opened and not any(other.place == handle.place for other in self.handles):

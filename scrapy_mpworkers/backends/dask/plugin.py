@@ -87,9 +87,8 @@ async def open_thread(thread: str, command: bytes, prelude: Prelude, crawl: str)
         command: encoded; says which consumers.
         prelude: runs before them, once in this process for each *crawl*.
     """
-    made = _threads[thread] = WorkerThread(prelude, crawl)
-    made.put(PendingCommand(0, command, {}))
-    return await made.answer(0)
+    _threads[thread] = WorkerThread(prelude, crawl)
+    return await run_command(thread, 0, command, {})
 
 
 async def run_command(

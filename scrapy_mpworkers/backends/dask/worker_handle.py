@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from time import monotonic
+from typing import Protocol
 
 from scrapy_mpworkers.backends.dask.client import Session
-from scrapy_mpworkers.backends.dask.cluster import ConnectionEvents
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.pool.executor import PoolExecutor
-from scrapy_mpworkers.pool.interface import WorkerHandle
+from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
 from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.timeouts import end_overdue
 from scrapy_mpworkers.pool.worker_handle import KilledFor
 from scrapy_mpworkers.wire.frames import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
@@ -25,6 +27,11 @@ from scrapy_mpworkers.wire.messages import (
     Report,
 )
 
+logger = logging.getLogger(__name__)
+
+#: Seconds that the network and a busy machine may add to the time of a task.
+_MARGIN = 2.0
+
 
 class HandleState(Enum):
     """The steps of a worker, from the first command to its end."""
@@ -35,19 +42,35 @@ class HandleState(Enum):
     GONE = 3
 
 
+class HandleEvents(Protocol):
+    """Hears what a worker does."""
+
+    def answered(
+        self, handle: DaskHandle, number: int, answer: Answer | BaseException | None
+    ) -> None:
+        """It says what has come of a command; ``None``: it has ended; or there was an error."""
+
+    def killed(self, handle: DaskHandle) -> None:
+        """It has been killed, as a task takes too long."""
+
+
 class DaskHandle(WorkerHandle):
     """A worker of a group, whose methods are called in the crawl's thread.
 
+    The worker process itself tells of a task that takes too long, and is killed. Code in C that
+    never lets another thread run keeps it from telling. So when a message is there for longer than
+    one task may take, the worker is pinged, and has as long again for the answer: a worker that
+    lets nobody speak for the time of a task is at one that takes too long.
+
     Args:
         address: of the worker process.
-        group: told what comes of commands.
+        events: told what comes of commands.
         executor: whose tasks it gets.
         names: of the pipelines of a hop, by its number.
 
     Attributes:
         thread: its worker thread, as Dask calls the task that makes this.
         has_opened: whether its consumers have been opened.
-        head_since: when its oldest message got there, ``time.monotonic()``.
     """
 
     def __init__(
@@ -57,9 +80,10 @@ class DaskHandle(WorkerHandle):
         generation: int,
         address: str,
         connection: Connection,
-        group: ConnectionEvents,
+        events: HandleEvents,
         executor: PoolExecutor,
         names: Mapping[int, str],
+        loop: Loop,
     ) -> None:
         super().__init__(name, place, generation)
         self.address = address
@@ -67,14 +91,16 @@ class DaskHandle(WorkerHandle):
         self.state = HandleState.OPENING
         self.has_opened = False
         self.killed_for = KilledFor.NONE
-        self.head_since = 0.0
         self._level = name
         self._connection = connection
-        self._group = group
+        self._events = events
         self._executor = executor
         self._names = names
+        self._loop = loop
         self._numbers = 0
         self._open = 0
+        self._head_since = 0.0  # when its oldest message got there, monotonic()
+        self._is_watched = False
 
     @property
     def title(self) -> str:
@@ -103,11 +129,11 @@ class DaskHandle(WorkerHandle):
         """Make the worker thread, and open the consumers of a crawl there."""
         self.known.update(definition.number for definition in setup.definitions)
         command = b"".join(encode_command(Boot((setup,))))
-        self._connection.open_thread(self._group, self.thread, self.address, command)
+        self._connection.open_thread(self.thread, self.address, command, self._answered)
 
     def send(self, batch: Batch) -> None:
         if not self._open:
-            self.head_since = monotonic()
+            self._head_since = monotonic()
         self._open += 1
         hops = dict.fromkeys(row[1] for row in batch.rows)
         name = "+".join(self._names[hop] for hop in hops)
@@ -118,6 +144,12 @@ class DaskHandle(WorkerHandle):
         self.state = HandleState.CLOSING
         self._send(f"close-{self._level}", POISON_PILL, {})
 
+    def _send(self, name: str, command: Command, limits: dict[int, float]) -> None:
+        self._numbers += 1
+        key, data = f"{name}-{uuid.uuid4().hex}", b"".join(encode_command(command))
+        arguments = self.thread, self.address, key, self._numbers, data, limits, self._answered
+        self._connection.call(self.thread, Session.run_command, *arguments)
+
     def leave(self) -> None:
         """Let the worker thread end, which closes what is open. Nothing more is heard of it."""
         self.state = HandleState.GONE
@@ -127,7 +159,7 @@ class DaskHandle(WorkerHandle):
         self.settled += tasks
         if messages:
             self._open -= messages
-            self.head_since = monotonic()
+            self._head_since = monotonic()
 
     def kill_overdue(self, task_id: int) -> None:
         self.overdue = task_id
@@ -139,14 +171,6 @@ class DaskHandle(WorkerHandle):
         self.state = HandleState.CLOSING
         self._connection.call("", Session.kill_worker, self.address)
 
-    def ping(self, seconds: float) -> None:
-        """Ask whether the worker hears; the events' ``pinged`` follows within *seconds*."""
-        self._connection.call(self.thread, Session.ping, self.thread, self.address, seconds)
-
-    def listen(self, number: int) -> None:
-        """Ask for more of what comes of a command."""
-        self._connection.call(self.thread, Session.listen, self.thread, self.address, number)
-
     # What it tells
 
     def opened(self) -> None:
@@ -154,28 +178,77 @@ class DaskHandle(WorkerHandle):
         self.has_opened = True
         self.state = HandleState.OPEN
 
+    def _answered(self, number: int, answer: Answer | BaseException | None) -> None:
+        if self.state is not HandleState.GONE:
+            self._events.answered(self, number, answer)
+
     def reports_of(self, answer: Answer) -> Iterator[tuple[Report, int]]:
         """Give the reports of an answer that has come, and how many bytes each has."""
         self.heard_at = monotonic()
         return ((decode_report(data), len(data)) for data in answer.reports)
 
-    # Its tasks
+    def go_on(self, number: int, answer: Answer) -> None:
+        """Ask for more of what comes of a command, or kill a worker whose task takes too long."""
+        if answer.overdue is not None:
+            self._end_overdue(answer.overdue)
+        elif not answer.is_last and self.state is not HandleState.GONE:
+            arguments = self.thread, self.address, number, self._answered
+            self._connection.call(self.thread, Session.listen, *arguments)
 
-    def task(self, task_id: int) -> Task | None:
-        """Return the unsettled task with this id that it has."""
-        return self._executor.task(self, task_id)
+    # Its limits of time
 
-    def oldest_message(self) -> list[Task]:
-        """Return the unsettled tasks of its oldest message."""
+    def watch(self) -> None:
+        """Look after it while it has work."""
+        if not self._is_watched:
+            self._is_watched = True
+            self._loop.call_later(self._allowed(), self._look)
+
+    def _look(self) -> None:
+        head = self._oldest_message()
+        self._is_watched = not self.is_killed and bool(head)
+        if self.state is HandleState.GONE or not self._is_watched:
+            return
+        left = self._head_since + self._allowed() - monotonic()
+        if left > 0 or not all(task.limit for task in head):
+            self._loop.call_later(max(left, _MARGIN), self._look)
+        else:
+            arguments = self.address, self._allowed(), self._pinged
+            self._connection.call(self.thread, Session.ping, *arguments)
+
+    def _pinged(self, hears: bool) -> None:
+        if self.state is HandleState.GONE:
+            return
+        head = self._oldest_message()
+        if self.is_killed or not head:
+            self._is_watched = False
+        elif hears:
+            self._loop.call_later(self._allowed(), self._look)
+        elif len(head) == 1:
+            self._end_overdue(head[0].id)
+        else:
+            logger.warning(
+                "One of %d items takes longer than MPWORKERS_ITEM_TIMEOUT; their worker %s is "
+                "killed, and they run again one by one",
+                len(head),
+                self.title,
+            )
+            self.kill_for(KilledFor.STUCK)
+            self._events.killed(self)
+
+    def _end_overdue(self, task_id: int) -> None:
+        task = self._executor.task(self, task_id)
+        if task is not None and not self.is_killed:
+            end_overdue(self, task)
+            self._events.killed(self)
+
+    def _allowed(self) -> float:
+        # Seconds for the longest task of the oldest message.
+        return max((task.limit for task in self._oldest_message()), default=0.0) + _MARGIN
+
+    def _oldest_message(self) -> list[Task]:
         leases = list(self._executor.leases(self))
         return [task for task in leases if task.message is leases[0].message]
 
     def _limits(self, task_ids: Iterable[int]) -> dict[int, float]:
-        tasks = map(self.task, task_ids)
+        tasks = (self._executor.task(self, task_id) for task_id in task_ids)
         return {task.id: task.limit for task in tasks if task is not None and task.limit}
-
-    def _send(self, name: str, command: Command, limits: dict[int, float]) -> None:
-        self._numbers += 1
-        key, data = f"{name}-{uuid.uuid4().hex}", b"".join(encode_command(command))
-        arguments = self.thread, self.address, key, self._numbers, data, limits
-        self._connection.call(self.thread, Session.run_command, *arguments)
