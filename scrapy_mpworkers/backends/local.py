@@ -19,8 +19,8 @@ from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
 from scrapy_mpworkers.backends.preloading import (
     OWN,
     folders_to_import_from,
+    imported_settings_module,
     modules_to_preload,
-    prelude_of,
 )
 from scrapy_mpworkers.eventloop import EventLoop, current_loop, is_closed
 from scrapy_mpworkers.pool.batching import target
@@ -39,25 +39,21 @@ if TYPE_CHECKING:
 
 
 class WorkerSpec(NamedTuple):
-    """The workers of a level. Crawls with equal ``method``, ``options`` and config can
-    have the same ones."""
+    """The workers of a level."""
 
     method: str
     options: PoolOptions
     wanted: ServerSpec
 
-
-class _Key(NamedTuple):
-    """All of this must be equal where workers are shared."""
-
-    method: str
-    options: PoolOptions
-    config: WorkerConfig
-    environment: frozenset[tuple[str, str]]
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Return all that must be equal where crawls share workers."""
+        environment = frozenset(os.environ.items())
+        return self.method, self.options, self.wanted.config, environment
 
 
 #: The pools of this process that crawls can join, and the event loops that they belong to.
-_at_work: dict[tuple[_Key, Any], LocalWorkerGroup] = {}
+_at_work: dict[tuple[tuple[Any, ...], Any], LocalWorkerGroup] = {}
 
 
 class LocalBackend:
@@ -104,11 +100,26 @@ class LocalBackend:
 def _specs_of(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
 ) -> list[WorkerSpec]:
-    # Of those that will be there: calls seldom have workers of their own.
+    # Of those that will be there, and share the CPUs: calls seldom have workers of their own.
     listed = sum(level.pool.workers for level in options.levels)
     everybody = listed or options.pool.workers
-    prelude = prelude_of(options.initializer)
-    return [spec_of(options.start_method, plan, spidercls, everybody, prelude) for plan in plans]
+    environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
+    prelude = Prelude(imported_settings_module(), options.initializer)
+    specs = []
+    for plan in plans:
+        pool = plan.settings.pool
+        config = WorkerConfig(
+            nice=pool.nice,
+            environment=tuple(sorted(environment.items())),
+            start_method=multiprocessing.get_start_method(allow_none=True),
+            paths=folders_to_import_from(spidercls),
+            batch_seconds=target(pool.workers),
+            prelude=prelude,
+        )
+        preload, also = modules_to_preload(plan.entries, spidercls, prelude)
+        wanted = ServerSpec(OWN, preload, also, config)
+        specs.append(WorkerSpec(options.start_method, plan.options(), wanted))
+    return specs
 
 
 def _prepare(specs: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
@@ -120,40 +131,16 @@ def _prepare(specs: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
             one.wanted
             for one, plan in zip(specs, plans, strict=True)
             if plan.settings.pool.workers and plan.hops
-            if one.method == "forkserver" and _key(one) not in shared
+            if one.method == "forkserver" and one.key not in shared
         ]
     )
-
-
-def spec_of(
-    method: str, plan: LevelPlan, spidercls: type, everybody: int, prelude: Prelude
-) -> WorkerSpec:
-    """Return how the workers of a level are made.
-
-    Args:
-        method: the start method.
-        everybody: workers of all levels, which share the CPUs.
-        prelude: what runs before the pipelines.
-    """
-    pool = plan.settings.pool
-    environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
-    config = WorkerConfig(
-        nice=pool.nice,
-        environment=tuple(sorted(environment.items())),
-        start_method=multiprocessing.get_start_method(allow_none=True),
-        paths=folders_to_import_from(spidercls),
-        batch_seconds=target(pool.workers),
-        prelude=prelude,
-    )
-    preload, also = modules_to_preload(plan.entries, spidercls, prelude)
-    return WorkerSpec(method, plan.options(), ServerSpec(OWN, preload, also, config))
 
 
 def _find_pool(spec: WorkerSpec) -> LocalWorkerGroup:
     from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 
     loop = current_loop()  # not the crawl's, which ends with it
-    key = _key(spec), loop.native
+    key = spec.key, loop.native
     pool = _at_work.get(key)
     if pool is not None and not pool.is_ending:
         return pool
@@ -169,8 +156,3 @@ def _find_pool(spec: WorkerSpec) -> LocalWorkerGroup:
     new = LocalWorkerGroup(spec.options, Processes(spec.method, spec.wanted), loop, ended)
     _at_work[key] = new
     return new
-
-
-def _key(spec: WorkerSpec) -> _Key:
-    config = spec.wanted.config
-    return _Key(spec.method, spec.options, config, frozenset(os.environ.items()))

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 OWN = ("scrapy_mpworkers.worker.main", "scrapy_mpworkers.worker.consumer")
 
 
-def prelude_of(initializer: str | None) -> Prelude:
-    """Return what workers of this process's crawls run before the pipelines."""
-    return Prelude(imported_settings_module(), initializer)
-
-
 def imported_settings_module() -> str | None:
     """The settings module of the project, if this process has imported it.
 

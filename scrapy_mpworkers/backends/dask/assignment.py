@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
-
-
-class Assignment(NamedTuple):
-    """A place of a level, and the address of the worker that is to fill it."""
-
-    place: int
-    address: str
 
 
 def next_assignment(
@@ -20,8 +12,9 @@ def next_assignment(
     threads: Mapping[str, int],
     places: int,
     keyed: bool,
-) -> Assignment | None:
-    """Return which place is to be filled next; ``None`` if there is nothing to be done.
+) -> tuple[int, str] | None:
+    """Return which place is to be filled next, and the address of the worker that is to fill it;
+    ``None`` if there is nothing to be done.
 
     Args:
         taken: the places that are filled, and by whom.
@@ -39,4 +32,4 @@ def next_assignment(
         return None
     place = min(set(range(len(taken) + 1)) - taken.keys())
     least = min(free, key=lambda address: (own[address], threads.get(address, 0)))
-    return Assignment(place, least)
+    return place, least

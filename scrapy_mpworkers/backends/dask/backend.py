@@ -17,7 +17,7 @@ from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
 from scrapy_mpworkers.backends.dask.cluster import ClusterSpec
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
-from scrapy_mpworkers.backends.preloading import folders_to_import_from, prelude_of
+from scrapy_mpworkers.backends.preloading import folders_to_import_from, imported_settings_module
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.pool.batching import Pace
@@ -28,7 +28,7 @@ from scrapy_mpworkers.settings import Setting, WorkerSettings, read_declared
 from scrapy_mpworkers.validators import Invalid
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.entries import import_path
-from scrapy_mpworkers.wire.messages import CALL
+from scrapy_mpworkers.wire.messages import CALL, Prelude
 
 #: A message costs Scrapy's process some 2.5 ms and is under way for ten: so each carries more work
 #: than here, and more of them are with a worker. (Measured: docs/dask.md.)
@@ -100,7 +100,7 @@ class DaskBackend:
                 folders_to_import_from(crawler.spidercls),
                 own["DASK_UPLOAD"],
                 nannies=any(plan.settings.pool.item_timeout for plan in with_workers),
-                prelude=prelude_of(options.initializer),
+                prelude=Prelude(imported_settings_module(), options.initializer),
             )
         )
 

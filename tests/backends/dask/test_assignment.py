@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from scrapy_mpworkers.backends.dask.assignment import Assignment, next_assignment
+from scrapy_mpworkers.backends.dask.assignment import next_assignment
 
 
 def fill(workers: list[str], places: int = 0, keyed: bool = False) -> dict[int, str]:
     taken: dict[int, str] = {}
     while (found := next_assignment(taken, workers, {}, places, keyed)) is not None:
-        taken[found.place] = found.address
+        place, address = found
+        taken[place] = address
     return taken
 
 
@@ -31,11 +32,11 @@ def test_with_keys_no_place_stays_empty() -> None:
 def test_the_worker_with_the_fewest_threads_comes_first() -> None:
     found = next_assignment({}, ["a", "b"], {"a": 2, "b": 1}, 1, keyed=False)
 
-    assert found == Assignment(0, "b")
+    assert found == (0, "b")
 
 
 def test_the_place_of_a_lost_handle_is_filled_again() -> None:
-    assert next_assignment({0: "a", 2: "c"}, ["a", "c", "d"], {}, 0, False) == Assignment(1, "d")
+    assert next_assignment({0: "a", 2: "c"}, ["a", "c", "d"], {}, 0, False) == (1, "d")
 
 
 def test_without_workers_nothing_is_filled() -> None:
