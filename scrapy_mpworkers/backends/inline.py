@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -50,11 +51,13 @@ class InlineExecutor(Executor):
     limit can be enforced, and a batch is one of one.
     """
 
+    settled_at = 0.0
+
     def __init__(
         self, make_state: Callable[[], Frame], codec: ParentCodec, events: PoolEvents, loop: Loop
     ) -> None:
         self.metrics = Metrics(workers=[WorkerTime()])
-        self._settled_at = monotonic()
+        self.settled_at = monotonic()
         self._service = ServiceTime()
         self._make_state = make_state
         self._parent_codec = codec
@@ -66,16 +69,12 @@ class InlineExecutor(Executor):
         self._tasks: deque[Task] = deque()
         self._running = False
         self._at_work: Task | None = None
-        self._count = 0
+        self._numbers = itertools.count(1)
         self._given_up: Why | None = None
-
-    @property
-    def settled_at(self) -> float:
-        return self._settled_at
 
     def start(self) -> None:
         self._tell_room()
-        self._run(self._open())
+        deferred_from_coro(self._open())
 
     def submit(
         self,
@@ -87,17 +86,15 @@ class InlineExecutor(Executor):
         key: Any = None,
         limit: float | None = None,
     ) -> Task:
-        self._count += 1
         self.metrics.of(hop).submitted += 1
-        row = self._count, hop, frame, results
-        future = self._loop.create_future()
-        task = Task(self._count, row, needs, future, size, monotonic())
+        number, future = next(self._numbers), self._loop.create_future()
+        task = Task(number, (number, hop, frame, results), needs, future, size, monotonic())
         self._tasks.append(task)
         if self._given_up is not None:
             self._loop.call_soon(partial(self.give_up, self._given_up))
         elif not self._running:
             self._running = True
-            self._loop.call_soon(lambda: self._run(self._work()))
+            self._loop.call_soon(self._begin_work)
         return task
 
     def flush(self) -> None: ...
@@ -126,7 +123,7 @@ class InlineExecutor(Executor):
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         self.give_up(self._given_up or because_stopped)
-        self._run(self._close(stopped))
+        deferred_from_coro(self._close(stopped))
 
     async def _open(self) -> None:
         try:
@@ -146,6 +143,9 @@ class InlineExecutor(Executor):
         else:
             self.metrics.workers[0].ready(monotonic())
             self._events.opened(self._consumers.effects(), True)
+
+    def _begin_work(self) -> None:
+        deferred_from_coro(self._work())
 
     async def _work(self) -> None:
         assert self._consumers is not None
@@ -185,15 +185,12 @@ class InlineExecutor(Executor):
 
     def _settle(self, status: TaskStatus, outcome: Any) -> None:
         task = self._tasks.popleft()
-        self._settled_at = monotonic()
+        self.settled_at = monotonic()
         self.metrics.of(task.hop).settled[status] += 1
         self._events.settled(task, outcome)
 
     def _tell_room(self) -> None:
         self._events.has_room(room([self._service], 1))
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        deferred_from_coro(work)
 
 
 def _unguarded(work: Awaitable[Any]) -> Awaitable[Any]:

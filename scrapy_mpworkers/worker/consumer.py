@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
@@ -14,7 +14,7 @@ from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.wire.changes import Change, Snapshot, pack, replay_changes, shrinks
-from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels
+from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, Placement
 from scrapy_mpworkers.wire.effects import Effects
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import pack_exception
@@ -72,8 +72,7 @@ def build(
     records.collect()
     consumer = CrawlConsumer(state, codec, loop.guard, records)
     if state.placement is not None:
-        warn_of_missing(consumer.hops(), consumer.missing)
-        warn_and_watch(consumer.hops(), state.placement)
+        consumer.warn(state.placement)
     return consumer
 
 
@@ -108,13 +107,11 @@ class CrawlConsumer:
                 "batch_size."
             )
 
-    @property
-    def missing(self) -> Mapping[str, str]:
-        """Says which parts of the crawl have not come here, and why."""
-        return self._crawler.missing
-
-    def hops(self) -> list[HopPipelines]:
-        return list(self._hops.values())
+    def warn(self, placement: Placement) -> None:
+        """Warn of what pipelines do wrong, and watch the first items for more of it."""
+        hops = list(self._hops.values())
+        warn_of_missing(hops, self._crawler.missing)
+        warn_and_watch(hops, placement)
 
     def activate(self) -> None:
         """Make what happens in this process this crawl's, until another takes over."""

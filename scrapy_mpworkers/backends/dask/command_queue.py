@@ -8,20 +8,12 @@ import contextlib
 from collections import deque
 from collections.abc import Mapping
 from time import monotonic
-from typing import NamedTuple
 
 from scrapy_mpworkers.wire.frames import encode_report
 from scrapy_mpworkers.wire.messages import Answer, Outcome, Outcomes, Report
 
 #: Seconds after which what is ready of a batch goes back without the rest.
 PATIENCE = 1.0
-
-
-class Running(NamedTuple):
-    """A task at work. ``since``: ``time.monotonic()`` when it began."""
-
-    task_id: int
-    since: float
 
 
 class PendingCommand:
@@ -38,7 +30,7 @@ class PendingCommand:
         self.command = command
         self.is_over = False
         self.is_lost = False  #: its thread has ended before it was done
-        self.running: Running | None = None
+        self._running: tuple[int, float] | None = None  # a task, and when it began, monotonic()
         self._limits = limits
         self._crawl = 0
         self._reports: deque[Report] = deque()
@@ -51,11 +43,11 @@ class PendingCommand:
 
     def begin(self, task_id: int) -> None:
         """Note that a task begins."""
-        self.running = Running(task_id, monotonic())
+        self._running = task_id, monotonic()
 
     def add(self, crawl: int, outcome: Outcome, is_last: bool = False) -> None:
         """Add the outcome of a task; the last one goes back with the end that follows."""
-        self.running = None
+        self._running = None
         self._crawl = crawl
         self._outcomes.append(outcome)
         if self._is_late and not is_last:
@@ -98,18 +90,17 @@ class PendingCommand:
         return Answer(tuple(map(encode_report, reports)), is_last, overdue)
 
     def _overdue(self, now: float) -> int | None:
-        running = self.running
-        if running is None:
+        if (running := self._running) is None:
             return None
-        limit = self._limits.get(running.task_id)
-        return running.task_id if limit and now - running.since >= limit else None
+        task_id, since = running
+        limit = self._limits.get(task_id)
+        return task_id if limit and now - since >= limit else None
 
     def _pause(self, now: float, patience: float) -> float | None:
         # Seconds until it must be looked at again, whatever happens.
         pauses = [patience - now] * (not self._is_late)
         if self._limits:
-            running, shortest = self.running, min(self._limits.values())
-            limit = shortest if running is None else self._limits.get(running.task_id, shortest)
-            since = now if running is None else running.since
+            task_id, since = self._running or (-1, now)  # no task has this id
+            limit = self._limits.get(task_id, min(self._limits.values()))
             pauses.append(max(0.001, since + limit - now))
         return min(pauses, default=None)
