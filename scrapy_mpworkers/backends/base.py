@@ -7,6 +7,7 @@ A backend is made once for each crawl that has workers, and gives each level its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scrapy import Spider
@@ -43,19 +44,19 @@ class LevelPlan(NamedTuple):
         """Return sizes and limits of its pool, with the *changes* that the backend knows better."""
         level, pool = self.settings, self.settings.pool
         together = Together(level.batch_size, level.batch_seconds) if level.batch_size else None
-        given: dict[str, Any] = {
-            "workers": pool.workers,
-            "redeliver_times": pool.redeliver_times,
-            "intensity": pool.restart_intensity,
-            "period": pool.restart_period,
-            "item_timeout": pool.item_timeout,
-            "max_items": pool.worker_max_items,
-            "memory_limit": pool.worker_memory_limit_mb << 20,
-            "keyed": level.key is not None,
-            "together": together,
-            "name": level.name or "worker",
-        }
-        return PoolOptions(**given | changes)
+        options = PoolOptions(
+            workers=pool.workers,
+            redeliver_times=pool.redeliver_times,
+            intensity=pool.restart_intensity,
+            period=pool.restart_period,
+            item_timeout=pool.item_timeout,
+            max_items=pool.worker_max_items,
+            memory_limit=pool.worker_memory_limit_mb << 20,
+            keyed=level.key is not None,
+            together=together,
+            name=level.name or "worker",
+        )
+        return replace(options, **changes)
 
 
 def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPlan], int]:

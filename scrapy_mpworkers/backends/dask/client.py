@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, TypeAlias
 
 from scrapy_mpworkers.backends.dask.cluster import (
     ClusterSpec,
@@ -34,8 +34,6 @@ _DEATH_SECONDS = 3.0
 #: Seconds after which the workers are looked at once more.
 _LOOK_AGAIN = 2.0
 
-_P = ParamSpec("_P")
-
 #: Is told in the crawl's thread what has come of a command, by its number; ``None``: the worker
 #: thread has ended; or there was an error.
 Answered: TypeAlias = Callable[[int, "Answer | BaseException | None"], None]
@@ -47,13 +45,10 @@ class Session:
     Args:
         events: told what happens.
         crawl_loop: in whose thread they are told.
-
-    Attributes:
-        loop: of the client's thread; others may only use its ``call_soon_threadsafe``.
     """
 
     def __init__(self, spec: ClusterSpec, events: ConnectionEvents, crawl_loop: Loop) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()  #: for others: its call_soon_threadsafe
         self._spec = spec
         self._events = events
         self._crawl_loop = crawl_loop
@@ -65,9 +60,9 @@ class Session:
         self._threads: dict[str, Any] = {}  # the future that keeps each of them alive
         self._known: set[str] = set()  # addresses of workers
 
-    def _tell(self, event: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def _tell(self, event: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the crawl is over
-            self._crawl_loop.call_from_thread(partial(event, *args, **kwargs))
+            self._crawl_loop.call_from_thread(partial(event, *args))
 
     def close(self) -> None:
         """Say goodbye, and end."""
@@ -226,11 +221,7 @@ class Session:
         limits: dict[int, float],
         answered: Answered,
     ) -> None:
-        """Send a command as a task that Dask calls *key*.
-
-        Args:
-            limits: seconds that the tasks in it may take, by their ids.
-        """
+        """Send a command as a task that Dask calls *key*; *limits* are seconds by ids of tasks."""
         arguments = thread, number, command, limits
         coming = self._submit(self._plugin.run_command, address, key, *arguments)
         await self._answer(answered, number, coming)

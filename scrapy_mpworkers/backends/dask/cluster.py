@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from scrapy_mpworkers.wire.messages import NO_PRELUDE, Prelude
+from scrapy_mpworkers.wire.messages import Prelude
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +25,15 @@ _START_SECONDS, _END_SECONDS = 60.0, 10.0
 
 
 class ClusterSpec(NamedTuple):
-    """Where the cluster is, and what it must have.
+    """Where the cluster is, and what it must have."""
 
-    Attributes:
-        address: of the scheduler, or the path of its file; ``None``: a cluster on this machine.
-        workers: how many processes that cluster has.
-        folders: from which they import, beside this process's own.
-        uploads: packages and modules that are sent to the workers.
-        nannies: whether workers may have to be killed, so that one without a nanny is no use.
-        prelude: runs in each worker process before the pipelines.
-    """
-
+    #: of the scheduler, or the path of its file; ``None``: a cluster on this machine
     address: str | None
-    workers: int
-    folders: Sequence[str]
-    uploads: Sequence[Path]
-    nannies: bool
-    prelude: Prelude = NO_PRELUDE
+    workers: int  #: how many processes that cluster has
+    folders: Sequence[str]  #: from which they import, beside this process's own
+    uploads: Sequence[Path]  #: packages and modules that are sent to the workers
+    nannies: bool  #: whether workers may have to be killed: one without a nanny is no use then
+    prelude: Prelude  #: runs in each worker process before the pipelines
 
 
 class ConnectionEvents(Protocol):
@@ -117,10 +109,8 @@ async def _on_this_machine(workers: int, folders: Sequence[str]) -> AsyncIterato
         address = told["address"]
         logger.info("A Dask cluster of %d workers: %s, %s", workers, address, told["dashboard"])
         # None but this process and those of the cluster have the key.
-        yield {
-            "address": address,
-            "security": Security(require_encryption=True, **told["security"]),
-        }
+        security = Security(require_encryption=True, **told["security"])
+        yield {"address": address, "security": security}
     finally:
         process.stdin.close()
         with contextlib.suppress(asyncio.TimeoutError):

@@ -20,17 +20,12 @@ _P = ParamSpec("_P")
 
 
 class Connection:
-    """A crawl's connection to a cluster, which its worker groups share.
-
-    Attributes:
-        workers: addresses, in the order in which they came.
-        threads: how many worker threads of all groups each address has.
-    """
+    """A crawl's connection to a cluster, which its worker groups share."""
 
     def __init__(self, spec: ClusterSpec) -> None:
         self.where = spec.address or "a Dask cluster on this machine"
-        self.workers: dict[str, None] = {}
-        self.threads: Counter[str] = Counter()
+        self.workers: dict[str, None] = {}  #: addresses, in the order in which they came
+        self.threads: Counter[str] = Counter()  #: worker threads of all groups, by address
         self._spec = spec
         self._groups: list[ConnectionEvents] = []
         self._last: ConnectionEvents | None = None  # it has left, and waits for the end
@@ -81,11 +76,8 @@ class Connection:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> None:
-        """Run a coroutine function in the client's thread, until it ends or *thread* is released.
-
-        Args:
-            thread: a worker thread; ``""``: until it ends.
-        """
+        """Run a coroutine function in the client's thread until it ends, or until the worker thread
+        is released that it is for (``""``: none)."""
         self._do(Session.start, thread, lambda session: function(session, *args, **kwargs))
 
     def _do(self, method: Callable[..., None], *args: Any) -> None:

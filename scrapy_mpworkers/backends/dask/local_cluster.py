@@ -1,8 +1,7 @@
 """A cluster of this machine, in a process of its own: ``python -m …dask.local_cluster WORKERS``.
 
-Not in Scrapy's process: Dask starts workers by ``spawn``, which would run the user's ``__main__``
-again in each of them, and its scheduler would share the reactor's interpreter. It prints where it
-is and how to get in, and ends when its standard input does: with Scrapy, however that ends.
+It prints where it is and how to get in, and ends when its standard input does: with Scrapy, however
+that ends. (docs/design.md says why it is not in Scrapy's process.)
 
 Every user of the machine can reach the ports of a scheduler on loopback, and whoever talks to one
 can run code. So all talk TLS with a certificate that this process makes for itself, and nobody is

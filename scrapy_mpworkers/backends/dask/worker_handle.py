@@ -57,20 +57,11 @@ class HandleEvents(Protocol):
 class DaskHandle(WorkerHandle):
     """A worker of a group, whose methods are called in the crawl's thread.
 
-    The worker process itself tells of a task that takes too long, and is killed. Code in C that
-    never lets another thread run keeps it from telling. So when a message is there for longer than
-    one task may take, the worker is pinged, and has as long again for the answer: a worker that
-    lets nobody speak for the time of a task is at one that takes too long.
-
     Args:
         address: of the worker process.
         events: told what comes of commands.
         executor: whose tasks it gets.
         names: of the pipelines of a hop, by its number.
-
-    Attributes:
-        thread: its worker thread, as Dask calls the task that makes this.
-        has_opened: whether its consumers have been opened.
     """
 
     def __init__(
@@ -87,9 +78,10 @@ class DaskHandle(WorkerHandle):
     ) -> None:
         super().__init__(name, place, generation)
         self.address = address
+        #: Its worker thread, as Dask calls the task that makes this.
         self.thread = f"open-{name}-{uuid.uuid4().hex}"
         self.state = HandleState.OPENING
-        self.has_opened = False
+        self.has_opened = False  #: whether its consumers have been
         self.killed_for = KilledFor.NONE
         self._level = name
         self._connection = connection
@@ -195,7 +187,10 @@ class DaskHandle(WorkerHandle):
             arguments = self.thread, self.address, number, self._answered
             self._connection.call(self.thread, Session.listen, *arguments)
 
-    # Its limits of time
+    # Its limits of time. The worker process tells of a task that takes too long, unless code in C
+    # never lets another thread run. So when a message is there for longer than one task may take,
+    # the worker is pinged, and has as long again for the answer: a worker that lets nobody speak
+    # for the time of a task is at one that takes too long.
 
     def watch(self) -> None:
         """Look after it while it has work."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.wire.frames import decode_command
 from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Batch, Boot, Prelude
-from scrapy_mpworkers.worker.crawls import Consumer, OpenCrawls
+from scrapy_mpworkers.worker.crawls import OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import attempt_once
 from scrapy_mpworkers.worker.record_collector import RecordCollector
@@ -37,13 +37,10 @@ class WorkerThread:
 
     Args:
         prelude: runs before the pipelines, once in this process for each *crawl*.
-
-    Attributes:
-        pending: the commands that have not been answered in full, by their numbers.
     """
 
     def __init__(self, prelude: Prelude = NO_PRELUDE, crawl: str = "") -> None:
-        self.pending: dict[int, PendingCommand] = {}
+        self.pending: dict[int, PendingCommand] = {}  #: not answered in full, by their numbers
         self._collector = RecordCollector()
         self._next = 0
         self._is_ending = False
@@ -147,7 +144,7 @@ class WorkerThread:
         return not self._is_ending
 
     async def _run_batch(self, batch: Batch, pending: PendingCommand) -> None:
-        consumer: Consumer = self._crawls.activate(batch.crawl)
+        consumer = self._crawls.activate(batch.crawl)
         if batch.definitions:
             consumer.define(batch.definitions)
         tasks = batch.tasks
