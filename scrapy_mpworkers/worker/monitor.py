@@ -73,16 +73,16 @@ class UsageMonitor:
         self, hop: HopPipelines, reports: dict[type, Report], placement: Placement
     ) -> None:
         self._hop = hop
-        self._placement = placement
         own = [reports[type(one)] for one in hop.middlewares]
         tells = any(report.of(Kind.WAITS, Kind.STORES) for report in own)
-        is_timed = not tells and placement.waits and not placement.batches
-        self._shapes = Shapes(hop.middlewares, reports) if placement.divides else None
-        self._times = Times() if is_timed and placement.workers else None
+        is_timed = not tells and placement.waits and placement.workers and not placement.batches
+        self._looks: list[Waits | Growth] = [Waits(hop.middlewares)] if is_timed else []
+        if placement.divides:
+            self._looks.append(Growth(hop.middlewares, reports, placement))
 
     def begin(self) -> None:
         """Stand before the hop's own methods, if there is anything to see."""
-        if self._shapes is not None or self._times is not None:
+        if self._looks:
             self._hop.watch(self._watched)
 
     async def _watched(self, method: Any, items: Any, guard: Guard) -> Any:
@@ -90,62 +90,74 @@ class UsageMonitor:
         try:
             return await method(items, guard)
         finally:
-            self._look(before)
+            self._looks = [one for one in self._looks if not one.has_seen_enough(before)]
+            if not self._looks:
+                self._hop.unwatch()
 
-    def _look(self, before: tuple[float, float]) -> None:
-        if self._times is not None and self._times.is_done(before, _clocks()):
-            self._warn_of_waiting(self._times)
-            self._times = None
-        if self._shapes is not None and self._shapes.is_done():
-            self._warn_of_growth(self._shapes)
-            self._shapes = None
-        if self._shapes is None and self._times is None:
-            self._hop.unwatch()
 
-    def _warn_of_waiting(self, times: Times) -> None:
-        if not times.waits:
-            return
-        names = ", ".join(name_of(type(one)) for one in self._hop.middlewares)
+class Waits:
+    """Adds up wall and CPU time of the first items, in seconds."""
+
+    def __init__(self, pipelines: Sequence[Any]) -> None:
+        self._names = ", ".join(name_of(type(one)) for one in pipelines)
+        self._count = 0
+        self._wall = self._cpu = 0.0
+
+    def has_seen_enough(self, before: tuple[float, float]) -> bool:
+        """Add an item that began at *before*, and return whether it was the last."""
+        after = _clocks()
+        self._wall += after[0] - before[0]
+        self._cpu += after[1] - before[1]
+        self._count += 1
+        is_over = self._count == TIMED
+        is_long = self._wall > WORTH_SAYING_SECONDS * self._count
+        if is_over and is_long and self._cpu < CPU_SHARE * self._wall:
+            self._warn()
+        return is_over
+
+    def _warn(self) -> None:
         # Each worker has figures of its own; the first to say it says it for all.
         logger.warning(
             "%s: the first %d items took %.0f ms each, and of that %.0f %% on the CPU. %s",
-            names,
-            times.count,
-            times.wall / times.count * 1000,
-            times.cpu / times.wall * 100,
+            self._names,
+            self._count,
+            self._wall / self._count * 1000,
+            self._cpu / self._wall * 100,
             waiting_advice(Finding(Kind.WAITS, ()), stores_only=False),
-            extra={"said_once": f"waits {names}"},
+            extra={"said_once": f"waits {self._names}"},
         )
 
-    def _warn_of_growth(self, shapes: Shapes) -> None:
-        for name, attribute, size in shapes.grown():
-            now = f"(it has {size} now)"
-            what = f"has added to self.{attribute} with the first {SHAPED} items {now}"
-            line = remembers(name, what, self._placement)
-            logger.warning("%s", line, extra={"said_once": f"grows {name} {attribute}"})
 
-
-class Shapes:
+class Growth:
     """Compares the sizes of what pipelines keep from item to item."""
 
-    def __init__(self, pipelines: Sequence[Any], reports: dict[type, Report]) -> None:
+    def __init__(
+        self, pipelines: Sequence[Any], reports: dict[type, Report], placement: Placement
+    ) -> None:
         self._pipelines = [(one, reports[type(one)].known) for one in pipelines]
+        self._placement = placement
         self._sizes: dict[tuple[str, str], int] = {}
         self._grew: Counter[tuple[str, str]] = Counter()
         self._count = 0
 
-    def is_done(self) -> bool:
+    def has_seen_enough(self, before: tuple[float, float]) -> bool:
         """Look once more, and return whether that was the last time."""
-        before, self._sizes = self._sizes, self._now()
+        last, self._sizes = self._sizes, self._now()
         if self._count > 0:
-            self._grew.update(one for one, n in self._sizes.items() if n > before.get(one, 0))
+            self._grew.update(one for one, n in self._sizes.items() if n > last.get(one, 0))
         self._count += 1
-        return self._count == SHAPED
+        is_over = self._count == SHAPED
+        if is_over:
+            self._warn()
+        return is_over
 
-    def grown(self) -> list[tuple[str, str, int]]:
-        """List (class, attribute, size) of what most items have added to."""
-        most = [one for one, count in self._grew.items() if count >= GROWING]
-        return [(*one, self._sizes.get(one, 0)) for one in most]
+    def _warn(self) -> None:
+        for (name, attribute), count in self._grew.items():
+            if count >= GROWING:
+                now = f"(it has {self._sizes.get((name, attribute), 0)} now)"
+                what = f"has added to self.{attribute} with the first {SHAPED} items {now}"
+                line = remembers(name, what, self._placement)
+                logger.warning("%s", line, extra={"said_once": f"grows {name} {attribute}"})
 
     def _now(self) -> dict[tuple[str, str], int]:
         return {
@@ -154,27 +166,6 @@ class Shapes:
             for name, value in _attributes(pipeline).items()
             if isinstance(value, _CONTAINERS) and f"self.{name}" not in known
         }
-
-
-class Times:
-    """Adds up wall and CPU time of the first items, in seconds."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.wall = 0.0
-        self.cpu = 0.0
-
-    def is_done(self, before: tuple[float, float], after: tuple[float, float]) -> bool:
-        """Add one item, and return whether it was the last."""
-        self.wall += after[0] - before[0]
-        self.cpu += after[1] - before[1]
-        self.count += 1
-        return self.count == TIMED
-
-    @property
-    def waits(self) -> bool:
-        """Return whether the items mostly waited, and long enough to speak of it."""
-        return self.wall > WORTH_SAYING_SECONDS * self.count and self.cpu < CPU_SHARE * self.wall
 
 
 def _size(container: Any) -> int:
