@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 _DONE = int(TaskStatus.DONE)
 _LOOK_EVERY = 1.0  # seconds; to look at each attribute takes as long as half a small item
+
+_hop_of = attrgetter("hop")
 
 #: How an item ended: fate, result and keys of its Outcome.
 _End: TypeAlias = tuple[int, bytes, tuple[Any, ...]]
@@ -269,7 +272,3 @@ class CrawlConsumer:
             except BaseException as error:
                 status, result, keys = self._ended(snapshot, error)
         return Outcome(task.id, status, result, None, 0.0, keys)
-
-
-def _hop_of(task: WireTask) -> int:
-    return task.hop

@@ -48,44 +48,18 @@ class Withdrawn(Exception):
     """Raised in a worker that the pool has no use for any more, and kills this very moment."""
 
 
-class OwnTasks:
-    """Knows which crawl each asyncio task is of: that of the task that made it.
-
-    Args:
-        loop: of the worker; its task factory is replaced.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._crawl: ContextVar[int | None] = ContextVar("crawl", default=None)
-        self._tasks: WeakKeyDictionary[asyncio.Future[Any], int | None] = WeakKeyDictionary()
-        loop.set_task_factory(self._make)
-
-    def begin(self, crawl: int) -> None:
-        """Count what the running task makes from now on as this crawl's."""
-        self._crawl.set(crawl)
-
-    async def cancel(self, crawl: int) -> None:
-        """End the tasks of a crawl, as ``asyncio.run`` does at its end."""
-        left = [task for task, of in list(self._tasks.items()) if of == crawl and not task.done()]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
-        self._tasks[task] = self._crawl.get()
-        return task
-
-
 class OpenCrawls:
     """Has the consumers by crawl. What is logged meanwhile belongs to the active one."""
 
     def __init__(self, loop: WatchfulLoop) -> None:
         self._guard = loop.guard
-        self._tasks = OwnTasks(loop)
         self._consumers: dict[int, Consumer] = {}
         self._factories: dict[int, ConsumerFactory] = {}
         self._active: int | None = None
+        # An asyncio task is of the crawl of the task that made it.
+        self._of_running: ContextVar[int | None] = ContextVar("crawl", default=None)
+        self._tasks: WeakKeyDictionary[asyncio.Future[Any], int | None] = WeakKeyDictionary()
+        loop.set_task_factory(self._make_task)
 
     @property
     def crawls(self) -> list[int]:
@@ -141,7 +115,7 @@ class OpenCrawls:
             failure = self._factories[crawl].describe(error)
         closed = Closed(crawl, consumer.effects(), failure)
         del consumer, self._factories[crawl]
-        await self._tasks.cancel(crawl)
+        await self._cancel_tasks(crawl)
         if self._consumers:
             self.activate(next(iter(self._consumers)))
             gc.collect()  # a crawler and its pipelines refer to each other, and models are large
@@ -149,7 +123,19 @@ class OpenCrawls:
 
     def _begin(self, crawl: int) -> None:
         self._active = crawl
-        self._tasks.begin(crawl)
+        self._of_running.set(crawl)
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
+        self._tasks[task] = self._of_running.get()
+        return task
+
+    async def _cancel_tasks(self, crawl: int) -> None:
+        """End the tasks of a crawl, as ``asyncio.run`` does at its end."""
+        left = [task for task, of in list(self._tasks.items()) if of == crawl and not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def factory_of(setup: OpenCrawl) -> ConsumerFactory:

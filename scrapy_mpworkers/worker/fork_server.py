@@ -1,8 +1,7 @@
 """Runs in the fork server: imports once what all workers need, then forks one on request.
 
-CPython's ``multiprocessing.forkserver.main`` does so behind an address, which is a file in a folder
-for temporary files. It ends, and all workers with it, when a fork fails; and it lives on with them
-when a process that was forked from its killed parent has inherited the parent's pipes.
+Unlike CPython's ``multiprocessing.forkserver.main`` it goes on when a fork fails, and it ends even
+if a process that was forked from its killed parent has inherited the parent's pipes.
 """
 
 from __future__ import annotations

@@ -165,11 +165,10 @@ class DaskBackend:
 
 def _names(plan: LevelPlan) -> Mapping[int, str]:
     # What the tasks of each hop are called on Dask's dashboard.
-
-    def name(entry: Any) -> str:
-        return import_path(entry).rpartition(".")[2]
-
-    return {hop.number: "+".join(map(name, hop.entries)) for hop in plan.hops} | {CALL: "run"}
+    names = {CALL: "run"}
+    for hop in plan.hops:
+        names[hop.number] = "+".join(import_path(one).rpartition(".")[2] for one in hop.entries)
+    return names
 
 
 def _expect_distributed() -> None:

@@ -1,9 +1,4 @@
-"""WORKER SIDE: what runs in a worker process of a Dask cluster, on that worker's event loop.
-
-A worker thread lives as long as the result of the task that made it: when the crawl lets go of that
-future, or is gone with its client, the worker forgets the result, and the thread closes its
-consumers.
-"""
+"""WORKER SIDE: what runs in a worker process of a Dask cluster, on that worker's event loop."""
 
 from __future__ import annotations
 
@@ -32,8 +27,8 @@ _threads: dict[str, WorkerThread] = {}  # of this process, by the key of the tas
 
 
 class MPWorkersPlugin(WorkerPlugin):
-    """Ends the threads of a worker: each when nobody holds its first result any more, and all with
-    the worker."""
+    """Ends the threads of a worker: all with the worker, and each when its first result is
+    forgotten, as the crawl has let go of that future, or is gone with its client."""
 
     name = "scrapy-mpworkers"
     idempotent = True  # each crawl registers it; a second one would end the threads of the first
