@@ -19,7 +19,7 @@ from scrapy_mpworkers.wire.messages import (
     Outcome,
     WireTask,
 )
-from scrapy_mpworkers.worker.loop import WatchfulLoop
+from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel
 
 
 class Consumer(Protocol):
@@ -132,10 +132,8 @@ class OpenCrawls:
 
     async def _cancel_tasks(self, crawl: int) -> None:
         """End the tasks of a crawl, as ``asyncio.run`` does at its end."""
-        left = [task for task, of in list(self._tasks.items()) if of == crawl and not task.done()]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        tasks = list(self._tasks.items())
+        await cancel([task for task, of in tasks if of == crawl and not task.done()])
 
 
 def factory_of(setup: OpenCrawl) -> ConsumerFactory:

@@ -57,8 +57,8 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Future[Any]:
         """Call *func* in another thread as asyncio does, and count the calls under way."""
         future = super().run_in_executor(executor, func, *args)
-        self._watchful.call_begun()
-        future.add_done_callback(self._watchful.call_done)
+        self._watchful.calls.add(future)
+        future.add_done_callback(self._watchful.calls.discard)
         return future
 
     async def guard(self, work: Awaitable[_T]) -> _T:
@@ -84,10 +84,14 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
 
 async def cancel_the_rest() -> None:
     """End the tasks that pipelines have left, as ``asyncio.run`` does."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
+    await cancel(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel tasks, and wait for their end."""
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _WatchfulSelector(selectors.DefaultSelector):
@@ -95,17 +99,11 @@ class _WatchfulSelector(selectors.DefaultSelector):
         super().__init__()
         self._known_threads = known_threads
         self.found_stuck = False
-        self.calls = 0  #: of other threads, under way
+        self.calls: set[asyncio.Future[Any]] = set()  #: of other threads, under way
         self._task: asyncio.Task[Any] | None = None
 
     def watch(self, task: asyncio.Task[Any] | None) -> None:
         self._task, self.found_stuck = task, False
-
-    def call_begun(self) -> None:
-        self.calls += 1
-
-    def call_done(self, future: asyncio.Future[Any]) -> None:
-        self.calls -= 1
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if self._task is not None and self._is_hopeless(timeout):
