@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from math import inf
@@ -14,7 +15,7 @@ from typing import Any
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
-from scrapy_mpworkers.backends.dask.cluster import ClusterSpec
+from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, import_dask
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
 from scrapy_mpworkers.backends.preloading import folders_to_import_from, imported_settings_module
@@ -84,7 +85,11 @@ class DaskBackend:
     def __init__(
         self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]
     ) -> None:
-        _expect_distributed()
+        if find_spec("distributed") is None:
+            raise SettingError(
+                "MPWORKERS_BACKEND is 'dask', but dask.distributed is not installed: "
+                "pip install 'scrapy_mpworkers[dask]'."
+            )
         _refuse(crawler.settings)
         self._plans = plans
         own = read_declared(crawler.settings, self.settings)
@@ -129,8 +134,8 @@ class DaskBackend:
                 ) from None
 
     def prepare(self) -> None:
-        """Import Dask, beside Scrapy's own start."""
-        self._connection.import_early()
+        """Import Dask, which takes a second, beside Scrapy's own start."""
+        threading.Thread(target=import_dask, name="mpworkers-dask-import", daemon=True).start()
 
     def pool(
         self,
@@ -169,14 +174,6 @@ def _names(plan: LevelPlan) -> Mapping[int, str]:
     for hop in plan.hops:
         names[hop.number] = "+".join(import_path(one).rpartition(".")[2] for one in hop.entries)
     return names
-
-
-def _expect_distributed() -> None:
-    if find_spec("distributed") is None:
-        raise SettingError(
-            "MPWORKERS_BACKEND is 'dask', but dask.distributed is not installed: "
-            "pip install 'scrapy_mpworkers[dask]'."
-        )
 
 
 def _refuse(settings: Mapping[str, Any]) -> None:

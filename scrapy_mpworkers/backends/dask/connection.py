@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec
 
 from scrapy_mpworkers.backends.dask.client import Answered, Session
-from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, ConnectionEvents, import_dask
+from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, ConnectionEvents
 from scrapy_mpworkers.pool.interface import Loop
 
 _P = ParamSpec("_P")
@@ -32,10 +32,6 @@ class Connection:
         self._is_connected = self._is_closed = False
         self._why_lost = ""
         self._session: Session | None = None
-
-    def import_early(self) -> None:
-        """Let a thread import what takes a second."""
-        threading.Thread(target=import_dask, name="mpworkers-dask-import", daemon=True).start()
 
     def subscribe(self, group: ConnectionEvents, crawl_loop: Loop) -> None:
         """Tell *group* what happens from now on. The first one makes the connection."""

@@ -99,8 +99,7 @@ class DaskWorkerGroup:
             self._let_go(handle)
 
     def is_blocked(self, crawl: int) -> bool:
-        """Return whether other crawls keep all workers from this one: here are none."""
-        return False
+        return False  # there are no other crawls
 
     def watch(self, crawl: int, handle: DaskHandle) -> None:
         """Watch a worker that has got tasks, for one that takes too long."""
@@ -157,8 +156,12 @@ class DaskWorkerGroup:
         handle.go_on(number, answer)
 
     def killed(self, handle: DaskHandle) -> None:
+        def lose() -> None:
+            if handle.state is not HandleState.GONE:
+                self._lose(handle, explained=True)
+
         # If nothing is heard of its end, that is taken for granted.
-        self._loop.call_later(DEATH_SECONDS, lambda: self._lose_if_there(handle))
+        self._loop.call_later(DEATH_SECONDS, lose)
 
     def _heard(self, handle: DaskHandle, report: Report, size: int) -> None:
         executor = self._executor
@@ -175,10 +178,6 @@ class DaskWorkerGroup:
         elif isinstance(report, Closed):
             executor.closed(handle, report)
             self._let_go(handle)
-
-    def _lose_if_there(self, handle: DaskHandle) -> None:
-        if handle.state is not HandleState.GONE:
-            self._lose(handle, explained=True)
 
     def _failed(self, handle: DaskHandle, why: str) -> None:
         # A message was not answered. If the worker is gone, that is heard soon, and in order.

@@ -132,16 +132,14 @@ class WorkerThread:
         pending.command = b""
         if isinstance(command, Boot):
             for setup in command.setups:
-                pending.report(await self._crawls.open(setup, self._may_open, self._unfit))
+                opening = self._crawls.open(setup, lambda: not self._is_ending, self._unfit)
+                pending.report(await opening)
         elif isinstance(command, Batch):
             await self._run_batch(command, pending)
         else:
             await self._close(pending)
             return True
         return False
-
-    def _may_open(self) -> bool:
-        return not self._is_ending
 
     async def _run_batch(self, batch: Batch, pending: PendingCommand) -> None:
         consumer = self._crawls.activate(batch.crawl)
