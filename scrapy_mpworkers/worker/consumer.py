@@ -14,11 +14,11 @@ from scrapy import signals
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
-from scrapy_mpworkers.wire.changes import Change, Snapshot, pack, replay_changes, shrinks
+from scrapy_mpworkers.wire.changes import Snapshot, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, Placement
 from scrapy_mpworkers.wire.effects import Effects
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
-from scrapy_mpworkers.wire.exceptions import pack_exception
+from scrapy_mpworkers.wire.exceptions import can_cross, pack_exception
 from scrapy_mpworkers.wire.messages import (
     CALL,
     Definition,
@@ -208,16 +208,10 @@ class CrawlConsumer:
     def _ended(self, arrived: Snapshot | None, error: BaseException) -> _End:
         status = TaskStatus.DROPPED if isinstance(error, DropItem) else TaskStatus.FAILED
         failure = pack_exception(error, self._codec.dump)
-        return int(status), self._codec.dump((failure, self._portable_change(arrived))), ()
-
-    def _portable_change(self, arrived: Snapshot | None) -> Change | None:
-        """Return what was done to an item before it was dropped or failed, if it can be pickled."""
+        # What was done to the item before goes along, if it can.
         change = None if arrived is None else arrived.change()
-        try:
-            self._codec.dump(change)
-        except Exception:
-            return None
-        return change
+        known = change if can_cross(change, self._codec.dump) else None
+        return int(status), self._codec.dump((failure, known)), ()
 
     # Together
 
