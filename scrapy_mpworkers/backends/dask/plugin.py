@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 from distributed import WorkerPlugin
 
-from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
 from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
 from scrapy_mpworkers.wire.messages import Answer, Prelude
 
@@ -93,7 +92,7 @@ async def run_command(
     found = _threads.get(thread)
     if found is None:
         return None
-    found.put(PendingCommand(number, command, limits))
+    found.put(number, command, limits)
     return await found.answer(number)
 
 

@@ -10,16 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
-from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
-from scrapy_mpworkers.wire.frames import decode_command
-from scrapy_mpworkers.wire.messages import NO_PRELUDE, Answer, Batch, Boot, Prelude
+from scrapy_mpworkers.wire.frames import decode_command, encode_report
+from scrapy_mpworkers.wire.messages import (
+    NO_PRELUDE,
+    Answer,
+    Batch,
+    Boot,
+    Closed,
+    Outcome,
+    Outcomes,
+    Prelude,
+    Report,
+)
 from scrapy_mpworkers.worker.crawls import OpenCrawls
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import attempt_once
 from scrapy_mpworkers.worker.record_collector import RecordCollector
 
+#: Seconds after which what is ready of a batch goes back without the rest.
+PATIENCE = 1.0
 #: Threads that Dask may start at any time, and that never wake a worker thread's loop.
 _OF_DASK = ("Dask-", "TCP-Executor", "ThreadPoolExecutor", "Profile", "IO loop", "Offload")
 
@@ -30,6 +44,95 @@ _of_thread = threading.local()
 def collector_of_thread() -> RecordCollector | None:
     """Return what collects the records of the current thread; ``None``: it is one of Dask's."""
     return getattr(_of_thread, "collector", None)
+
+
+class PendingCommand:
+    """A command with its reports so far: a worker thread adds what comes of it, and the loop of
+    Dask's worker, where it is made, takes that and sends it back.
+
+    Args:
+        command: encoded.
+        limits: seconds that its tasks may take, by their ids; those without may take any time.
+    """
+
+    def __init__(self, command: bytes, limits: Mapping[int, float]) -> None:
+        self.command = command
+        self.is_over = False
+        self.is_lost = False  #: its thread has ended before it was done
+        self._running: tuple[int, float] | None = None  # a task, and when it began, monotonic()
+        self._limits = limits
+        self._crawl = 0
+        self._reports: deque[Report] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._is_late = False
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    # In the worker thread
+
+    def begin(self, task_id: int) -> None:
+        """Note that a task begins."""
+        self._running = task_id, monotonic()
+
+    def add(self, crawl: int, outcome: Outcome, is_last: bool = False) -> None:
+        """Add the outcome of a task; the last one goes back with the end that follows."""
+        self._running = None
+        self._crawl = crawl
+        self._outcomes.append(outcome)
+        if self._is_late and not is_last:
+            self._notify()
+
+    def report(self, report: Report) -> None:
+        """Add a report of something else than a task's outcome."""
+        self._reports.append(report)
+
+    def end(self, is_lost: bool = False) -> None:
+        """Send back what is left, as no more is to come."""
+        self.is_lost, self.is_over = is_lost, True
+        self._notify()
+
+    def _notify(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    # In the loop of Dask's worker
+
+    async def answer(self) -> Answer:
+        """Return all reports, or those that are ready when patience is over or a task takes too
+        long."""
+        patience = monotonic() + PATIENCE
+        while True:
+            self._changed.clear()
+            now = monotonic()
+            self._is_late = now >= patience
+            overdue = self._overdue(now)
+            if self.is_over or overdue is not None or (self._is_late and self._outcomes):
+                return self._taken(overdue)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self._pause(now, patience))
+
+    def _taken(self, overdue: int | None) -> Answer:
+        is_last = self.is_over  # before the last are taken
+        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        reports = [self._reports.popleft() for _ in range(len(self._reports))]
+        reports += [Outcomes.of(self._crawl, outcomes)] * bool(outcomes)
+        return Answer(tuple(map(encode_report, reports)), is_last, overdue)
+
+    def _overdue(self, now: float) -> int | None:
+        if (running := self._running) is None:
+            return None
+        task_id, since = running
+        limit = self._limits.get(task_id)
+        return task_id if limit and now - since >= limit else None
+
+    def _pause(self, now: float, patience: float) -> float | None:
+        # Seconds until it must be looked at again, whatever happens.
+        pauses = [patience - now] * (not self._is_late)
+        if self._limits:
+            task_id, since = self._running or (-1, now)  # no task has this id
+            limit = self._limits.get(task_id, min(self._limits.values()))
+            pauses.append(max(0.001, since + limit - now))
+        return min(pauses, default=None)
 
 
 class WorkerThread:
@@ -56,9 +159,9 @@ class WorkerThread:
 
     # In the loop of Dask's worker
 
-    def put(self, pending: PendingCommand) -> None:
+    def put(self, number: int, command: bytes, limits: Mapping[int, float]) -> None:
         """Take a command. A network may deliver two in the wrong order."""
-        self.pending[pending.number] = pending
+        self.pending[number] = PendingCommand(command, limits)
         self._wake()
         if not self.thread.is_alive():
             self._lose_all()
@@ -103,8 +206,7 @@ class WorkerThread:
         # The thread ends, or has: by the pill, or by a SystemExit of a task that a pipeline left.
         for pending in list(self.pending.values()):
             if not pending.is_over:
-                pending.is_lost = True
-                pending.end()
+                pending.end(is_lost=True)
 
     def _own_thread(self) -> None:
         _of_thread.collector = self._collector
@@ -124,7 +226,7 @@ class WorkerThread:
             if is_pill:
                 return
         with _runs_pipelines:
-            await self._close(None)
+            await self._close()
 
     async def _run_command(self, pending: PendingCommand) -> bool:
         """Do what a command says, and return whether it was the pill."""
@@ -137,7 +239,8 @@ class WorkerThread:
         elif isinstance(command, Batch):
             await self._run_batch(command, pending)
         else:
-            await self._close(pending)
+            for closed in await self._close():
+                pending.report(closed)
             return True
         return False
 
@@ -155,8 +258,5 @@ class WorkerThread:
             pending.begin(task.id)
             pending.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
 
-    async def _close(self, pending: PendingCommand | None) -> None:
-        for crawl in self._crawls.crawls:
-            closed = await self._crawls.close(crawl)
-            if pending is not None:
-                pending.report(closed)
+    async def _close(self) -> list[Closed]:
+        return [await self._crawls.close(crawl) for crawl in self._crawls.crawls]

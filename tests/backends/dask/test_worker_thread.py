@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from pool.consumers import Behaviour
 
-from scrapy_mpworkers.backends.dask import command_queue
-from scrapy_mpworkers.backends.dask.command_queue import PendingCommand
+from scrapy_mpworkers.backends.dask import worker_thread
 from scrapy_mpworkers.backends.dask.worker_thread import WorkerThread
 from scrapy_mpworkers.wire.frames import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
@@ -64,7 +63,7 @@ def run(test: Callable[[WorkerThread], Coroutine[Any, Any, None]]) -> None:
 def put(
     worker: WorkerThread, number: int, command: Command, limits: dict[int, float] | None = None
 ) -> None:
-    worker.put(PendingCommand(number, b"".join(encode_command(command)), limits or {}))
+    worker.put(number, b"".join(encode_command(command)), limits or {})
 
 
 def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
@@ -115,7 +114,7 @@ def test_commands_that_come_in_the_wrong_order_are_run_in_the_right_one() -> Non
 
 
 def test_what_is_ready_does_not_wait_for_a_slow_item(monkeypatch: Any) -> None:
-    monkeypatch.setattr(command_queue, "PATIENCE", 0.1)
+    monkeypatch.setattr(worker_thread, "PATIENCE", 0.1)
 
     async def test(worker: WorkerThread) -> None:
         put(worker, 0, BOOT)
