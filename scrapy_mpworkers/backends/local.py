@@ -87,7 +87,6 @@ class LocalBackend:
         events: PoolEvents,
         loop: EventLoop,
     ) -> PoolExecutor:
-        """The pool of a level, as the crawl has it. It is not started, or joined, yet."""
         from scrapy_mpworkers.pool.executor import PoolExecutor
 
         spec = self._specs[number]

@@ -103,11 +103,10 @@ def cut_off(error: BaseException) -> NoReturn:
 
 
 class CommandReader:
-    """Takes messages out of a ``JoinableQueue``, as its ``get`` does, but into a buffer that fits.
+    """Takes messages out of a ``JoinableQueue``, as its ``get`` does, but into a buffer that fits,
+    and without the selector that ``empty`` makes each time.
 
-    ``get`` reads a large message in pieces into a buffer that grows: for 1 MB that takes four times
-    as long. And ``empty`` makes a selector each time. (The queue is that of CPython 3.10 to 3.13,
-    the format that of ``Connection.send_bytes``.)
+    The queue is that of CPython 3.10 to 3.13, the format that of ``Connection.send_bytes``.
     """
 
     def __init__(self, queue: JoinableQueue[Any], arena: Arena | None = None) -> None:
@@ -167,10 +166,10 @@ class CommandReader:
 
 
 class Reporter:
-    """Sends reports. Outcomes travel together, but none waits for the item that comes after it.
+    """Sends reports: a batch as a whole when it is done.
 
-    A batch is sent as a whole when it is done. Should one of its items take long, a thread sends
-    what is ready: it would reach the crawl late, or be done again if the worker dies of that item.
+    Should one of its items take long, a thread sends what is ready: it would reach the crawl late,
+    or be done again if the worker dies of that item.
 
     Args:
         reports: the pipe. A worker that cannot send ends: no outcome may be lost in silence.

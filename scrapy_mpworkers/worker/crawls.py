@@ -37,9 +37,7 @@ class Consumer(Protocol):
 class ConsumerFactory(Protocol):
     """A module that an :class:`OpenCrawl` names."""
 
-    def build(self, payload: bytes, definitions: Sequence[Definition]) -> Consumer:
-        """Return the consumer of a crawl, which is not open yet."""
-
+    def build(self, payload: bytes, definitions: Sequence[Definition]) -> Consumer: ...
     def describe(self, error: BaseException) -> bytes:
         """Return why a consumer could not be built, opened or closed, as the crawl reads it."""
 

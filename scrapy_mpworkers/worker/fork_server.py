@@ -42,9 +42,7 @@ def main(
     module of the user's if that was the settings module, which comes before them.
 
     Args:
-        own: modules of this package.
-        modules: of the user.
-        settings_module: of the user, to be imported first of all.
+        own: modules of this package; the others are the user's.
     """
     hash_seed.restore()
     gc.disable()  # imports leave hardly any garbage; a worker turns it on again

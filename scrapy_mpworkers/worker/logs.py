@@ -13,12 +13,7 @@ from scrapy_mpworkers.worker.record_collector import RecordCollector, collector
 
 
 class Records:
-    """Keeps the log records of one crawl, in their wire form, until they are taken.
-
-    Args:
-        codec: pickles for that crawl.
-        source: gives the records.
-    """
+    """Keeps the log records of one crawl, in their wire form, until they are taken."""
 
     def __init__(self, codec: WorkerCodec, source: RecordCollector) -> None:
         self._codec = codec

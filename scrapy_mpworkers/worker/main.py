@@ -61,12 +61,11 @@ def main(channel: WorkerChannel, config: WorkerConfig) -> None:
 
 
 class Inherited(NamedTuple):
-    """Things that a worker forked from Scrapy's process has no use for: the parent's ends of all
-    workers, the descriptor of its own arena, and the arenas of others."""
+    """Things that a worker forked from Scrapy's process has no use for."""
 
-    connections: list[Connection]
-    own_arena: int | None
-    arenas: list[Arena]
+    connections: list[Connection]  #: the parent's ends of all workers
+    own_arena: int | None  #: the descriptor of it
+    arenas: list[Arena]  #: of others
 
 
 def forked_main(inherited: Inherited, channel: WorkerChannel, config: WorkerConfig) -> None:

@@ -1,8 +1,4 @@
-"""Watches the first items of a worker for what the pipelines' source does not tell.
-
-A container that grows with the items may be a memory of them; a hop that takes long and uses little
-CPU waits. Once enough items were seen, the watch takes itself off: later items do not pay for it.
-"""
+"""Watches the first items of a worker for what the pipelines' source does not tell."""
 
 from __future__ import annotations
 
@@ -67,7 +63,8 @@ def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) ->
 
 
 class UsageMonitor:
-    """Watches a hop's items in place of its methods until it has seen enough."""
+    """Watches a hop's items in place of its methods until it has seen enough, so that later items
+    do not pay for it."""
 
     def __init__(
         self, hop: HopPipelines, reports: dict[type, Report], placement: Placement
@@ -96,7 +93,8 @@ class UsageMonitor:
 
 
 class Waits:
-    """Adds up wall and CPU time of the first items, in seconds."""
+    """Adds up wall and CPU time of the first items: a hop that takes long and uses little CPU
+    waits."""
 
     def __init__(self, pipelines: Sequence[Any]) -> None:
         self._names = ", ".join(name_of(type(one)) for one in pipelines)
@@ -129,7 +127,8 @@ class Waits:
 
 
 class Growth:
-    """Compares the sizes of what pipelines keep from item to item."""
+    """Compares the sizes of what pipelines keep from item to item: what grows with them may be a
+    memory of them."""
 
     def __init__(
         self, pipelines: Sequence[Any], reports: dict[type, Report], placement: Placement
