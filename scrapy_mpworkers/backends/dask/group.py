@@ -45,6 +45,7 @@ class DaskWorkerGroup:
         self, options: PoolOptions, connection: Connection, names: Mapping[int, str], loop: Loop
     ) -> None:
         self.task_ids: Iterator[int] = itertools.count()
+        self.handles: list[DaskHandle] = []
         self.is_shared = False
         self.is_watching = True  # the scheduler removes a worker that is stuck
         self._options = options
@@ -53,17 +54,11 @@ class DaskWorkerGroup:
         self._loop = loop
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._admitted: PoolExecutor | None = None
-        self._handles: list[DaskHandle] = []
         self._generations: Counter[int] = Counter()
         self._is_ending = False
         self._has_opened = False  # in any worker: until then one of them is tried at a time
         self._idle_since = monotonic()  # of use only while no worker is open
         self._left: Callable[[], None] | None = None
-
-    @property
-    def handles(self) -> list[DaskHandle]:
-        """All workers."""
-        return list(self._handles)
 
     @property
     def _executor(self) -> PoolExecutor:
@@ -82,7 +77,7 @@ class DaskWorkerGroup:
         logger.info("Leaving the cluster…")
         self._is_ending = True
         self._left = left
-        for handle in self.handles:
+        for handle in list(self.handles):
             if not handle.has_opened:
                 self._let_go(handle)
             elif not handle.is_closing:
@@ -93,7 +88,7 @@ class DaskWorkerGroup:
     def kill(self, crawl: int) -> None:
         """Do not wait for the consumers' close; kill the workers that are at work."""
         self._is_ending = True
-        for handle in self.handles:
+        for handle in list(self.handles):
             if handle.has_work and not handle.is_killed:
                 handle.kill_for(KilledFor.STOP)
             self._let_go(handle)
@@ -133,7 +128,7 @@ class DaskWorkerGroup:
     def lost(self, why: str) -> None:
         if self._is_ending and self.handles:
             logger.error("Nobody can tell whether the pipelines have been closed: %s", why)
-        for handle in self.handles:
+        for handle in list(self.handles):
             self._let_go(handle)
         if not self._is_ending:
             self._break(f"there is no connection to the Dask cluster ({why})")
@@ -193,7 +188,7 @@ class DaskWorkerGroup:
 
     def _start_workers(self) -> None:
         """Fill each place that a worker process can fill; only one, until that has opened."""
-        while not self._is_ending and (self._has_opened or not self._handles):
+        while not self._is_ending and (self._has_opened or not self.handles):
             taken = {handle.place: handle.address for handle in self.handles}
             connection, options = self._connection, self._options
             found = next_assignment(
@@ -213,13 +208,13 @@ class DaskWorkerGroup:
         metrics = executor.metrics
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
-        self._handles.append(handle)
-        executor.workers_changed(len(self._handles))
+        self.handles.append(handle)
+        executor.workers_changed(len(self.handles))
         handle.open(executor.setup())
 
     def _let_go(self, handle: DaskHandle) -> None:
         handle.leave()
-        self._handles.remove(handle)
+        self.handles.remove(handle)
         if not any(other.has_opened for other in self.handles):
             self._idle_since = monotonic()
         if handle.has_opened and not any(other.place == handle.place for other in self.handles):
@@ -260,7 +255,7 @@ class DaskWorkerGroup:
 
     def _break(self, history: str) -> None:
         self._is_ending = True
-        for handle in self.handles:
+        for handle in list(self.handles):
             self._let_go(handle)
         self._executor.broken(
             PoolBroken(
@@ -272,11 +267,11 @@ class DaskWorkerGroup:
     # End
 
     def _leave_anyway(self) -> None:
-        for handle in self.handles:
+        for handle in list(self.handles):
             logger.warning("Worker %s did not close in time and is killed", handle.title)
             handle.kill_for(KilledFor.STOP)
             self._let_go(handle)
 
     def _leave_if_empty(self) -> None:
-        if self._left is not None and not self._handles:
+        if self._left is not None and not self.handles:
             self._connection.unsubscribe(self)
