@@ -33,7 +33,7 @@ from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
-from scrapy_mpworkers.worker.monitor import warn_and_watch, warn_of_missing
+from scrapy_mpworkers.worker.monitor import warn_and_watch
 from scrapy_mpworkers.worker.pipelines import CallHop, Guard, HopPipelines, hop_pipelines
 from scrapy_mpworkers.worker.record_collector import RecordCollector
 
@@ -75,7 +75,7 @@ def build(
     records.collect()
     consumer = CrawlConsumer(state, codec, loop.guard, records)
     if state.placement is not None:
-        consumer.warn(state.placement)
+        consumer.warn_and_watch(state.placement)
     return consumer
 
 
@@ -110,11 +110,9 @@ class CrawlConsumer:
                 "batch_size."
             )
 
-    def warn(self, placement: Placement) -> None:
+    def warn_and_watch(self, placement: Placement) -> None:
         """Warn of what pipelines do wrong, and watch the first items for more of it."""
-        hops = list(self._hops.values())
-        warn_of_missing(hops, self._crawler.missing)
-        warn_and_watch(hops, placement)
+        warn_and_watch(list(self._hops.values()), placement, self._crawler.missing)
 
     def activate(self) -> None:
         """Make what happens in this process this crawl's, until another takes over."""

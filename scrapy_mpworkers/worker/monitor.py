@@ -36,10 +36,20 @@ WORTH_SAYING_SECONDS = 0.001
 _CONTAINERS = (list, set, dict, deque)  # and what derives from them
 
 
-def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
-    """Warn of what a level's pipelines do wrong by their source, and watch for the rest."""
+def warn_and_watch(
+    hops: Sequence[HopPipelines], placement: Placement, missing: Mapping[str, str]
+) -> None:
+    """Warn of what a level's pipelines do wrong by their source, and watch for the rest.
+
+    Args:
+        missing: what has not come to this worker, as the inspection calls it, and why.
+    """
     classes: list[type] = [type(one) for hop in hops for one in hop.middlewares]
     reports = {cls: inspect(cls) for cls in classes}
+    for cls, report in reports.items():
+        for what in filter(missing.__contains__, report.capabilities):
+            line = "%s uses %s, which is not available in a worker: it could not be sent there (%s)"
+            logger.warning(line, name_of(cls), what, missing[what])
     for line in lines_for(list(reports.values()), placement):
         logger.warning("%s", line)
     for report in reports.values():
@@ -47,19 +57,6 @@ def warn_and_watch(hops: Sequence[HopPipelines], placement: Placement) -> None:
             logger.info("%s", without_source(report))
     for hop in hops:
         UsageMonitor(hop, reports, placement).begin()
-
-
-def warn_of_missing(hops: Sequence[HopPipelines], missing: Mapping[str, str]) -> None:
-    """Warn of pipelines whose source shows that they use what has not come to this worker.
-
-    Args:
-        missing: what has not come, as the inspection calls it, and why.
-    """
-    classes: set[type] = {type(one) for hop in hops for one in hop.middlewares}
-    for cls in classes:
-        for what in filter(missing.__contains__, inspect(cls).capabilities):
-            line = "%s uses %s, which is not available in a worker: it could not be sent there (%s)"
-            logger.warning(line, name_of(cls), what, missing[what])
 
 
 class UsageMonitor:

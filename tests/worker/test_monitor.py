@@ -114,7 +114,7 @@ def without_source() -> type:
 
 async def process(pipelines: list[type], placement: Placement, count: int) -> HopPipelines:
     hop = hop_pipelines(pipelines, get_crawler())
-    warn_and_watch([hop], placement)
+    warn_and_watch([hop], placement, {})
     for n in range(count):
         with contextlib.suppress(DropItem):
             await hop.process({"n": n}, lambda awaitable: awaitable)
@@ -159,7 +159,7 @@ def test_a_container_that_cannot_be_counted_costs_no_item(warned: Any) -> None:
 def test_growth_is_seen_in_batches_too(caplog: pytest.LogCaptureFixture) -> None:
     async def batches() -> None:
         hop = hop_pipelines([ByAHelper], get_crawler())
-        warn_and_watch([hop], Placement(4, batches=True))
+        warn_and_watch([hop], Placement(4, batches=True), {})
         for n in range(SHAPED):
             await hop.process_together([{"n": 2 * n}, {"n": 2 * n + 1}], lambda one: one)
 

@@ -43,16 +43,7 @@ class _ByThread(logging.Handler):
                 last.handle(record)
 
 
-class _AsBefore(logging.Filter):
-    """Keeps from Dask's handlers what worker threads log, and what nobody would have logged before
-    there were any."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return collector_of_thread() is None and _was_wanted(record)
-
-
 _by_thread = _ByThread()
-_as_before = _AsBefore()
 _levels_before: dict[str, int] = {}  # of the loggers whose level was changed; "": the root's
 _changing = threading.Lock()
 
@@ -76,6 +67,12 @@ def log_for_crawl(levels: LogLevels) -> RecordCollector:
         if levels.capture_warnings:
             logging.captureWarnings(True)
     return collector
+
+
+def _as_before(record: logging.LogRecord) -> bool:
+    """Keep from Dask's handlers what worker threads log, and what nobody would have logged before
+    there were any."""
+    return collector_of_thread() is None and _was_wanted(record)
 
 
 def _lower(name: str, level: int) -> None:
