@@ -49,9 +49,9 @@ class DaskWorkerGroup:
         self.is_shared = False
         self.is_watching = True  # the scheduler removes a worker that is stuck
         self._options = options
-        self._connection = connection
-        self._names = names
-        self._loop = loop
+        self.connection = connection
+        self.names = names
+        self.loop = loop
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._admitted: PoolExecutor | None = None
         self._generations: Counter[int] = Counter()
@@ -61,16 +61,16 @@ class DaskWorkerGroup:
         self._left: Callable[[], None] | None = None
 
     @property
-    def _executor(self) -> PoolExecutor:
+    def executor(self) -> PoolExecutor:
         assert self._admitted is not None, "no crawl has come yet"
         return self._admitted
 
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
         """Have the crawl's consumers opened, where workers are and wherever some come."""
         self._admitted = executor
-        logger.info("Connecting to %s…", self._connection.where)
-        self._connection.subscribe(self, self._loop)
-        self._loop.call_later(BOOT_SECONDS, self._look_for_workers)
+        logger.info("Connecting to %s…", self.connection.where)
+        self.connection.subscribe(self, self.loop)
+        self.loop.call_later(BOOT_SECONDS, self._look_for_workers)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """Close the consumers. After *timeout* seconds, leave without."""
@@ -82,8 +82,8 @@ class DaskWorkerGroup:
                 self._let_go(handle)
             elif not handle.is_closing:
                 handle.close()
-        self._loop.call_later(timeout, self._leave_anyway)
-        self._loop.call_soon(self._leave_if_empty)
+        self.loop.call_later(timeout, self._leave_anyway)
+        self.loop.call_soon(self._leave_if_empty)
 
     def kill(self, crawl: int) -> None:
         """Do not wait for the consumers' close; kill the workers that are at work."""
@@ -104,7 +104,7 @@ class DaskWorkerGroup:
 
     def connected(self, workers: Collection[str]) -> None:
         count = len(workers)
-        logger.info("Connected to %s, which has %d workers", self._connection.where, count)
+        logger.info("Connected to %s, which has %d workers", self.connection.where, count)
         if not count:
             logger.warning("The cluster has no workers; %g s are left for one", BOOT_SECONDS)
         self._start_workers()
@@ -138,7 +138,7 @@ class DaskWorkerGroup:
         if self._left is not None:
             self._left()
 
-    # What a worker tells: see HandleEvents
+    # What a worker tells: see HandleGroup
 
     def answered(
         self, handle: DaskHandle, number: int, answer: Answer | BaseException | None
@@ -156,10 +156,10 @@ class DaskWorkerGroup:
                 self._lose(handle, explained=True)
 
         # If nothing is heard of its end, that is taken for granted.
-        self._loop.call_later(DEATH_SECONDS, lose)
+        self.loop.call_later(DEATH_SECONDS, lose)
 
     def _heard(self, handle: DaskHandle, report: Report, size: int) -> None:
-        executor = self._executor
+        executor = self.executor
         if isinstance(report, Outcomes):
             executor.on_outcomes(handle, report, size)
         elif isinstance(report, Opened):
@@ -176,7 +176,7 @@ class DaskWorkerGroup:
 
     def _failed(self, handle: DaskHandle, why: str) -> None:
         # A message was not answered. If the worker is gone, that is heard soon, and in order.
-        if handle.address not in self._connection.workers or handle.is_killed:
+        if handle.address not in self.connection.workers or handle.is_killed:
             return
         if handle.is_closing:
             self._let_go(handle)
@@ -190,7 +190,7 @@ class DaskWorkerGroup:
         """Fill each place that a worker process can fill; only one, until that has opened."""
         while not self._is_ending and (self._has_opened or not self.handles):
             taken = {handle.place: handle.address for handle in self.handles}
-            connection, options = self._connection, self._options
+            connection, options = self.connection, self._options
             found = next_assignment(
                 taken, connection.workers, connection.threads, options.workers, options.keyed
             )
@@ -201,10 +201,8 @@ class DaskWorkerGroup:
     def _start_worker(self, place: int, address: str) -> None:
         generation = self._generations[place]
         self._generations[place] += 1
-        name, executor, connection = self._options.name, self._executor, self._connection
-        handle = DaskHandle(
-            name, place, generation, address, connection, self, executor, self._names, self._loop
-        )
+        executor = self.executor
+        handle = DaskHandle(self._options.name, place, generation, address, self)
         metrics = executor.metrics
         metrics.started += 1
         metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
@@ -218,20 +216,20 @@ class DaskWorkerGroup:
         if not any(other.has_opened for other in self.handles):
             self._idle_since = monotonic()
         if handle.has_opened and not any(other.place == handle.place for other in self.handles):
-            self._executor.not_ready(handle.place)
+            self.executor.not_ready(handle.place)
         self._leave_if_empty()
 
     def _lose(self, handle: DaskHandle, explained: bool, why: str = "") -> None:
         """Let go of a worker that is gone, and say what becomes of its tasks."""
         self._let_go(handle)
         if not explained:
-            self._executor.metrics.deaths[exit_label(None)] += 1
+            self.executor.metrics.deaths[exit_label(None)] += 1
         is_blamed = handle.killed_for is KilledFor.STUCK or (not explained and handle.has_opened)
-        oldest = next(self._executor.leases(handle), None) if is_blamed else None
+        oldest = next(self.executor.leases(handle), None) if is_blamed else None
         blamed = None if oldest is None else oldest.id
-        self._executor.handle_lost(handle, Death(None, "is lost", blamed))
+        self.executor.handle_lost(handle, Death(None, "is lost", blamed))
         is_fruitless = not handle.settled and (bool(why) or not explained)
-        reports = self._executor.metrics.reports
+        reports = self.executor.metrics.reports
         is_allowed = not is_fruitless or self._restarts.allows(monotonic(), blamed, reports)
         if not is_allowed and not self._is_ending:
             self._break(
@@ -239,7 +237,7 @@ class DaskWorkerGroup:
                 f"{self._restarts.period:g} s before they settled anything; the last: "
                 f"{handle.title}{', ' + why if why else ''}"
             )
-        self._loop.call_later(RETRY_SECONDS if why else 0.0, self._start_workers)
+        self.loop.call_later(RETRY_SECONDS if why else 0.0, self._start_workers)
 
     def _look_for_workers(self) -> None:
         """Look whether anybody works for the crawl, again and again until its end."""
@@ -249,15 +247,15 @@ class DaskWorkerGroup:
         idle = 0.0 if is_busy else monotonic() - self._idle_since
         if idle >= BOOT_SECONDS:
             what = "has opened the pipelines" if self.handles else "was there"
-            self._break(f"no worker of {self._connection.where} {what} for {idle:.0f} s")
+            self._break(f"no worker of {self.connection.where} {what} for {idle:.0f} s")
             return
-        self._loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_workers)
+        self.loop.call_later(max(1.0, BOOT_SECONDS - idle), self._look_for_workers)
 
     def _break(self, history: str) -> None:
         self._is_ending = True
         for handle in list(self.handles):
             self._let_go(handle)
-        self._executor.broken(
+        self.executor.broken(
             PoolBroken(
                 f"the worker pool is broken: {history}. Look at the logs of the Dask cluster, or "
                 "run in one process to see a pipeline's own error: -s MPWORKERS_WORKERS=0"
@@ -274,4 +272,4 @@ class DaskWorkerGroup:
 
     def _leave_if_empty(self) -> None:
         if self._left is not None and not self.handles:
-            self._connection.unsubscribe(self)
+            self.connection.unsubscribe(self)

@@ -42,9 +42,15 @@ class HandleState(Enum):
     GONE = 3
 
 
-class HandleEvents(Protocol):
-    """Hears what a worker does."""
+class HandleGroup(Protocol):
+    """The group of a worker: what all of them use, and what is told of one."""
 
+    connection: Connection
+    loop: Loop
+    names: Mapping[int, str]  #: of the pipelines of a hop, by its number
+
+    @property
+    def executor(self) -> PoolExecutor: ...
     def answered(
         self, handle: DaskHandle, number: int, answer: Answer | BaseException | None
     ) -> None:
@@ -59,22 +65,10 @@ class DaskHandle(WorkerHandle):
 
     Args:
         address: of the worker process.
-        events: told what comes of commands.
-        executor: whose tasks it gets.
-        names: of the pipelines of a hop, by its number.
     """
 
     def __init__(
-        self,
-        name: str,
-        place: int,
-        generation: int,
-        address: str,
-        connection: Connection,
-        events: HandleEvents,
-        executor: PoolExecutor,
-        names: Mapping[int, str],
-        loop: Loop,
+        self, name: str, place: int, generation: int, address: str, group: HandleGroup
     ) -> None:
         super().__init__(name, place, generation)
         self.address = address
@@ -84,11 +78,7 @@ class DaskHandle(WorkerHandle):
         self.has_opened = False  #: whether its consumers have been
         self.killed_for = KilledFor.NONE
         self._level = name
-        self._connection = connection
-        self._events = events
-        self._executor = executor
-        self._names = names
-        self._loop = loop
+        self._group = group
         self._numbers = 0
         self._open = 0
         self._head_since = 0.0  # when its oldest message got there, monotonic()
@@ -121,14 +111,14 @@ class DaskHandle(WorkerHandle):
         """Make the worker thread, and open the consumers of a crawl there."""
         self.known.update(definition.number for definition in setup.definitions)
         command = b"".join(encode_command(Boot((setup,))))
-        self._connection.open_thread(self.thread, self.address, command, self._answered)
+        self._group.connection.open_thread(self.thread, self.address, command, self._answered)
 
     def send(self, batch: Batch) -> None:
         if not self._open:
             self._head_since = monotonic()
         self._open += 1
         hops = dict.fromkeys(row[1] for row in batch.rows)
-        name = "+".join(self._names[hop] for hop in hops)
+        name = "+".join(self._group.names[hop] for hop in hops)
         self._send(name, batch, self._limits([row[0] for row in batch.rows]))
 
     def close(self) -> None:
@@ -140,12 +130,12 @@ class DaskHandle(WorkerHandle):
         self._numbers += 1
         key, data = f"{name}-{uuid.uuid4().hex}", b"".join(encode_command(command))
         arguments = self.thread, self.address, key, self._numbers, data, limits, self._answered
-        self._connection.call(self.thread, Session.run_command, *arguments)
+        self._group.connection.call(self.thread, Session.run_command, *arguments)
 
     def leave(self) -> None:
         """Let the worker thread end, which closes what is open. Nothing more is heard of it."""
         self.state = HandleState.GONE
-        self._connection.release(self.thread, self.address)
+        self._group.connection.release(self.thread, self.address)
 
     def tasks_settled(self, tasks: int, messages: int) -> None:
         self.settled += tasks
@@ -161,7 +151,7 @@ class DaskHandle(WorkerHandle):
         """End the worker process for a reason of ours."""
         self.killed_for = reason
         self.state = HandleState.CLOSING
-        self._connection.call("", Session.kill_worker, self.address)
+        self._group.connection.call("", Session.kill_worker, self.address)
 
     # What it tells
 
@@ -172,7 +162,7 @@ class DaskHandle(WorkerHandle):
 
     def _answered(self, number: int, answer: Answer | BaseException | None) -> None:
         if self.state is not HandleState.GONE:
-            self._events.answered(self, number, answer)
+            self._group.answered(self, number, answer)
 
     def reports_of(self, answer: Answer) -> Iterator[tuple[Report, int]]:
         """Give the reports of an answer that has come, and how many bytes each has."""
@@ -185,7 +175,7 @@ class DaskHandle(WorkerHandle):
             self._end_overdue(answer.overdue)
         elif not answer.is_last and self.state is not HandleState.GONE:
             arguments = self.thread, self.address, number, self._answered
-            self._connection.call(self.thread, Session.listen, *arguments)
+            self._group.connection.call(self.thread, Session.listen, *arguments)
 
     # Its limits of time. The worker process tells of a task that takes too long, unless code in C
     # never lets another thread run. So when a message is there for longer than one task may take,
@@ -196,7 +186,7 @@ class DaskHandle(WorkerHandle):
         """Look after it while it has work."""
         if not self._is_watched:
             self._is_watched = True
-            self._loop.call_later(self._allowed(), self._look)
+            self._group.loop.call_later(self._allowed(), self._look)
 
     def _look(self) -> None:
         head = self._oldest_message()
@@ -205,10 +195,10 @@ class DaskHandle(WorkerHandle):
             return
         left = self._head_since + self._allowed() - monotonic()
         if left > 0 or not all(task.limit for task in head):
-            self._loop.call_later(max(left, _MARGIN), self._look)
+            self._group.loop.call_later(max(left, _MARGIN), self._look)
         else:
             arguments = self.address, self._allowed(), self._pinged
-            self._connection.call(self.thread, Session.ping, *arguments)
+            self._group.connection.call(self.thread, Session.ping, *arguments)
 
     def _pinged(self, hears: bool) -> None:
         if self.state is HandleState.GONE:
@@ -217,7 +207,7 @@ class DaskHandle(WorkerHandle):
         if self.is_killed or not head:
             self._is_watched = False
         elif hears:
-            self._loop.call_later(self._allowed(), self._look)
+            self._group.loop.call_later(self._allowed(), self._look)
         elif len(head) == 1:
             self._end_overdue(head[0].id)
         else:
@@ -228,22 +218,22 @@ class DaskHandle(WorkerHandle):
                 self.title,
             )
             self.kill_for(KilledFor.STUCK)
-            self._events.killed(self)
+            self._group.killed(self)
 
     def _end_overdue(self, task_id: int) -> None:
-        task = self._executor.task(self, task_id)
+        task = self._group.executor.task(self, task_id)
         if task is not None and not self.is_killed:
             end_overdue(self, task)
-            self._events.killed(self)
+            self._group.killed(self)
 
     def _allowed(self) -> float:
         # Seconds for the longest task of the oldest message.
         return max((task.limit for task in self._oldest_message()), default=0.0) + _MARGIN
 
     def _oldest_message(self) -> list[Task]:
-        leases = list(self._executor.leases(self))
+        leases = list(self._group.executor.leases(self))
         return [task for task in leases if task.message is leases[0].message]
 
     def _limits(self, task_ids: Iterable[int]) -> dict[int, float]:
-        tasks = (self._executor.task(self, task_id) for task_id in task_ids)
+        tasks = (self._group.executor.task(self, task_id) for task_id in task_ids)
         return {task.id: task.limit for task in tasks if task is not None and task.limit}
