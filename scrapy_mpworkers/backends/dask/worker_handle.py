@@ -54,10 +54,10 @@ class HandleGroup(Protocol):
     def answered(
         self, handle: DaskHandle, number: int, answer: Answer | BaseException | None
     ) -> None:
-        """It says what has come of a command; ``None``: it has ended; or there was an error."""
+        """Hear what has come of a command; ``None``: its thread has ended; or there is an error."""
 
     def killed(self, handle: DaskHandle) -> None:
-        """It has been killed, as a task takes too long."""
+        """Hear that a worker has been killed, as a task takes too long."""
 
 
 class DaskHandle(WorkerHandle):
