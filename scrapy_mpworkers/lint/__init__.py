@@ -41,7 +41,7 @@ from scrapy_mpworkers.lint.findings import (
 )
 from scrapy_mpworkers.lint.outside import committed_at_close, file_finding, waiting
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
-from scrapy_mpworkers.lint.source import read_source
+from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def inspect(cls: type) -> Report:
 
 
 def _inspect(cls: type) -> Report:
-    origins = Origins(read_source(cls))
+    origins = Origins(Source(cls))
     state = State(origins)
     kinds = state.kinds | dict.fromkeys(committed_at_close(origins), Kind.BUFFER)
     kinds |= kept_by_delegates(origins, state)

@@ -94,10 +94,6 @@ class Module:
         folder = os.path.join(os.getcwd(), "")
         return f"{self.file.removeprefix(folder)}:{getattr(node, 'lineno', 1)}"
 
-    def live(self, name: str) -> Any:
-        """Return the class or function of the same project that *name* is, else ``None``."""
-        return self.own(loaded(self.name).get(name))
-
     def own(self, value: Any) -> Any:
         """Return *value* itself if it is defined in the same project, else ``None``."""
         try:

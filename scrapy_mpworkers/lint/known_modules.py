@@ -12,7 +12,7 @@ from typing import NamedTuple
 class Opener(NamedTuple):
     """Says which arguments of a call that opens a file are its mode, and an object in its place."""
 
-    mode: int
+    mode: int | None  #: ``None``: it has none, and writes
     fileobj: int | None = None
 
 
@@ -22,7 +22,6 @@ class KnownModules:
     Attributes:
         names: name of a list → what is in it.
         openers: call → its arguments.
-        log_files: call → position of its mode (``None``: by name only) and name of it.
         effects: call → what it does, in words.
         effects_of_methods: beginning of an object's origin, colon, method → what it does.
         reactor: path → why it fails in a worker, and what does the same there.
@@ -31,16 +30,16 @@ class KnownModules:
     def __init__(self, data: ConfigParser) -> None:
         self.names = {key: tuple(value.split()) for key, value in data["names"].items()}
         openers = _by_name(data["openers"])
-        self.openers = {call: Opener(*map(int, key.split())) for call, key in openers.items()}
-        self.log_files: dict[str, tuple[int | None, str]] = {}
-        for call, mode in data["log files"].items():
-            name, *position = mode.split()
-            self.log_files[call] = (int(position[0]) if position else None, name)
+        self.openers = {call: _opener(*key.split()) for call, key in openers.items()}
         self.effects = _by_name(data["effects"])
         self.effects_of_methods = _by_name(data["effects of methods"])
         why, instead = data["why"], data["instead"]
         reasons = {path: words.split() for path, words in data["reactor"].items()}
         self.reactor = {path: (why[one], instead[other]) for path, (one, other) in reasons.items()}
+
+
+def _opener(*places: str) -> Opener:
+    return Opener(*(None if one == "-" else int(one) for one in places))
 
 
 def _by_name(section: Mapping[str, str]) -> dict[str, str]:

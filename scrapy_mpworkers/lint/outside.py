@@ -74,18 +74,15 @@ def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
     """Return the mode that a call opens a file for writing with; empty if it does not."""
     origin = origins.of(call, function)
     name = getattr(call.func, "attr", "")
-    is_writer = origin in known().names["writers"]
     opener = known().openers.get(origin)
-    if opener is None and name == "open" and not is_writer:
+    if opener is None and name == "open":
         is_path = "Path" in origin or origin == "" or "/" in ast.unparse(call.func)
         opener = Opener(0) if is_path else None
     elif name in known().names["appending"]:
         opener = Opener(len(call.args))  # named "mode" only
-    if opener is None and not is_writer:
+    if opener is None or _is_no_file(call, opener, function, origins):
         return ""
-    if _is_no_file(call, opener, function, origins):
-        return ""
-    return "w" if opener is None else writing_mode(call, opener.mode, {"mode"})
+    return "w" if opener.mode is None else writing_mode(call, opener.mode, {"mode"})
 
 
 def writing_mode(call: ast.Call, position: int | None, names: Collection[str]) -> str:
@@ -97,16 +94,13 @@ def writing_mode(call: ast.Call, position: int | None, names: Collection[str]) -
     return text if set(text) & set("wax+") and "r+" not in text.replace("b", "") else ""
 
 
-def _is_no_file(
-    call: ast.Call, opener: Opener | None, function: Function, origins: Origins
-) -> bool:
+def _is_no_file(call: ast.Call, opener: Opener, function: Function, origins: Origins) -> bool:
     """Return whether it writes to memory, a device, or a file that something else has opened."""
-    position = None if opener is None else opener.fileobj
-    given = _argument(call, position, {"fileobj"})
+    given = _argument(call, opener.fileobj, {"fileobj"})
     if given is not None and not is_none(given):
         return True
-    is_method = opener is not None and opener.mode == 0  # of a path
-    of_path = call.func.value if is_method and isinstance(call.func, ast.Attribute) else None
+    is_method = opener.mode == 0 and isinstance(call.func, ast.Attribute)
+    of_path = call.func.value if is_method else None  # type: ignore[attr-defined]
     target = of_path or _argument(call, 0, known().names["file_arguments"])
     return target is not None and _is_nobodys(target, function, origins)
 

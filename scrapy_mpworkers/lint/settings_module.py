@@ -111,7 +111,7 @@ class _Reader:
 
     def _effect(self, call: ast.Call, function: Function) -> str:
         origin = self._origins.of(call, function)
-        if origin in known().log_files:
+        if origin in known().names["log_files"]:
             return "opens a log file and empties it" if _empties_log(call, origin) else ""
         if origin in known().names["making_folders"]:
             is_fine = _says(call, "exist_ok") or _is_tried(call, function.module)
@@ -128,10 +128,10 @@ class _Reader:
 
 
 def _empties_log(call: ast.Call, origin: str) -> bool:
-    position, name = known().log_files[origin]
+    if origin != "logging.basicConfig()":
+        return writing_mode(call, 1, {"mode"}).startswith("w")
     # A worker has a handler already, and basicConfig then opens nothing, unless it is forced to.
-    is_without_effect = name == "filemode" and not _says(call, "force")
-    return not is_without_effect and writing_mode(call, position, {name}).startswith("w")
+    return _says(call, "force") and writing_mode(call, None, {"filemode"}).startswith("w")
 
 
 def _says(call: ast.Call, name: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 from scrapy_mpworkers.lint.code import Function, Module, parsed
@@ -22,9 +22,8 @@ CLOSE_METHODS = ("close_spider", "spider_closed", "close", "__del__")
 _KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing", "abc"})
 
 
-@dataclass(frozen=True, eq=False)
 class Source:
-    """Holds what could be read of a pipeline.
+    """Reads a pipeline: a class, or a function that is used as one.
 
     Attributes:
         methods: by name, those of the nearest class first.
@@ -32,10 +31,18 @@ class Source:
         unread: classes of the user whose source is not there.
     """
 
-    cls: type
-    methods: dict[str, list[Function]] = field(default_factory=dict)
-    class_values: dict[str, tuple[ast.expr, Module]] = field(default_factory=dict)
-    unread: list[str] = field(default_factory=list)
+    def __init__(self, cls: Any) -> None:
+        self.cls = cls
+        self.methods: dict[str, list[Function]] = {}
+        self.class_values: dict[str, tuple[ast.expr, Module]] = {}
+        self.unread: list[str] = []
+        function = getattr(cls, "function", None)
+        if inspect.isfunction(function):
+            self._read_function(function)
+        else:
+            for number, base in enumerate(cls.__mro__[:-1]):
+                if base.__module__.partition(".")[0] not in _KNOWN or base is cls:
+                    self._read_class(base, number)
 
     @cached_property
     def class_names(self) -> frozenset[str]:
@@ -67,7 +74,8 @@ class Source:
                 return not function.is_inner(node)
             if node.id not in self.class_names or function.is_local(node):
                 return False
-            live = function.module.live(node.id)  # none in a worker, if it is of the script
+            # None in a worker, if it is of the script.
+            live = function.module.own(function.live(node))
             return not isinstance(live, type) or live in self.cls.__mro__
         if isinstance(node, ast.Attribute) and node.attr == "__class__":
             return self.is_own(node.value, function)
@@ -89,34 +97,26 @@ class Source:
                 return self.method(node.attr)
         return function.helper(node)
 
-
-def read_source(pipeline: Any) -> Source:
-    """Read a class, or a function that is used as one."""
-    source = Source(pipeline)
-    function = getattr(pipeline, "function", None)
-    if inspect.isfunction(function):
+    def _read_function(self, function: FunctionType) -> None:
         module = parsed(function.__code__.co_filename, function.__module__)
         node = _find(module.tree, function.__qualname__)
         if isinstance(node, FunctionNode):
-            source.methods["process_item"] = [Function("process_item", node, module)]
+            self.methods["process_item"] = [Function("process_item", node, module)]
         else:
-            source.unread.append(function.__qualname__)
-        return source
-    for number, base in enumerate(pipeline.__mro__[:-1]):
-        if base.__module__.partition(".")[0] in _KNOWN and base is not pipeline:
-            continue
-        module = _module_of(base)
-        node = _find(module.tree, base.__qualname__)
+            self.unread.append(function.__qualname__)
+
+    def _read_class(self, cls: type, number: int) -> None:
+        module = _module_of(cls)
+        node = _find(module.tree, cls.__qualname__)
         if not isinstance(node, ast.ClassDef):
-            source.unread.append(base.__qualname__)
-            continue
-        for method in node.body:
-            if isinstance(method, FunctionNode):
-                methods = source.methods.setdefault(method.name, [])
-                methods.append(Function(method.name, method, module, number))
+            self.unread.append(cls.__qualname__)
+            return
+        for one in node.body:
+            if isinstance(one, FunctionNode):
+                method = Function(one.name, one, module, number)
+                self.methods.setdefault(one.name, []).append(method)
         for name, value in assigned_names(node.body):
-            source.class_values.setdefault(name, (value, module))
-    return source
+            self.class_values.setdefault(name, (value, module))
 
 
 def _module_of(cls: type) -> Module:

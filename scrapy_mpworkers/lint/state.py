@@ -16,7 +16,7 @@ from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins, first_part
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source, read_source
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source
 from scrapy_mpworkers.lint.syntax import FunctionNode, find, mentions, names_in
 
 #: What is one number or text, and may be added to.
@@ -234,7 +234,7 @@ def kept_by_delegates(origins: Origins, state: State) -> dict[str, Kind]:
         if len(classes) == 1 and target not in state.kinds:
             at_item = {*_called(state.items, target), *_SILENT}
             at_close = _called(state.closing, target)
-            inner = State(Origins(read_source(classes.pop())), at_item, at_close)
+            inner = State(Origins(Source(classes.pop())), at_item, at_close)
             own = {one[5:]: kind for one, kind in inner.kinds.items() if one.startswith("self.")}
             found |= {f"{target}.{one}": kind for one, kind in own.items()}
     return found
@@ -250,5 +250,5 @@ def _class_of(value: ast.expr, function: Function) -> type | None:
         return None
     if function.is_local(value.func):
         return None
-    live = function.module.live(value.func.id)
+    live = function.module.own(function.live(value.func))
     return live if isinstance(live, type) else None
