@@ -36,6 +36,7 @@ from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settin
 from scrapy_mpworkers.stores.journal import FILE_NAME, Journal
 from scrapy_mpworkers.stores.private_files import read_private
 from scrapy_mpworkers.wire.entries import PipelineEntry, as_pipeline, import_path, key_function
+from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
 
 _EXTENSION = "extension.WorkerExtension"
@@ -76,12 +77,10 @@ class Check:
 
     @property
     def would_fail(self) -> int:
-        """Count the things that would fail."""
         return len(self.failures) + sum(len(step.failures) for step in self.steps)
 
     @property
     def warnings(self) -> int:
-        """Count the warnings."""
         return len(self.of_settings) + sum(len(step.warnings) for step in self.steps)
 
 
@@ -96,7 +95,7 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
         return Check(failures=(str(error),))
     # Of other add-ons too: whatever it is, the crawl stops there.
     except Exception as error:
-        return Check(failures=(f"{type(error).__name__}: {error}",))
+        return Check(failures=(named(error),))
     failures = tuple(_failures(crawler, options, hops))
     steps = [step for hop in hops for step in _steps_of(hop, options)]
     for entry, order in on_the_reactor(crawler.settings):
@@ -169,7 +168,7 @@ def _load(entry: PipelineEntry) -> tuple[type | None, tuple[Failure, ...]]:
         return as_pipeline(load_object(entry)), ()
     # Whatever the user's module raises when it is imported.
     except (Exception, SystemExit) as error:
-        return None, (Failure(import_path(entry), f"{type(error).__name__}: {error}"),)
+        return None, (Failure(import_path(entry), named(error)),)
 
 
 def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
@@ -182,8 +181,7 @@ def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -
             load_object(options.initializer)
         # Whatever the user's module raises when it is imported.
         except (Exception, SystemExit) as error:
-            why = f"{type(error).__name__}: {error}"
-            yield f"MPWORKERS_INITIALIZER is {options.initializer!r}, but {why}."
+            yield f"MPWORKERS_INITIALIZER is {options.initializer!r}, but {named(error)}."
     if options.dead_letters is not None:
         for why in _unusable(options.dead_letters):
             yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
@@ -204,7 +202,7 @@ def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) 
     except (Exception, SystemExit) as error:
         yield (
             f"MPWORKERS_BACKEND is {options.backend!r}, but that backend cannot be made: "
-            f"{type(error).__name__}: {error}"
+            f"{named(error)}"
         )
 
 

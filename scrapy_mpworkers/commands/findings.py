@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from textwrap import wrap
 
 from scrapy_mpworkers.commands.check import Check, Step
@@ -10,8 +11,7 @@ from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.lint import Kind, not_inspected
 from scrapy_mpworkers.settings import LevelSettings
 
-_WIDTH = 100
-_LABEL = 12
+_wrap = partial(wrap, width=100, break_long_words=False, break_on_hyphens=False)
 
 
 def findings(check: Check, whose: str) -> str:
@@ -38,7 +38,7 @@ def _line(check: Check) -> Iterator[str]:
     hop: Hop | None = None
     for step in check.steps:
         if step.hop is None:
-            yield f"{_order(step)}  {step.path}  in Scrapy's process"
+            yield f"{step.order!s:>6}  {step.path}  in Scrapy's process"
             for failure in step.failures:
                 yield from _entry("would fail", failure.why)
         elif check.options is not None:
@@ -65,7 +65,7 @@ def _hop(hop: Hop, level: LevelSettings) -> str:
 
 
 def _step(step: Step) -> Iterator[str]:
-    yield f"{_order(step)}    {step.path}"
+    yield f"{step.order!s:>6}    {step.path}"
     report = step.report
     if report is not None:
         yield from _entry("touches", ", ".join(report.capabilities) or "neither crawler nor spider")
@@ -87,16 +87,5 @@ def _step(step: Step) -> Iterator[str]:
 
 
 def _entry(label: str, text: str, indent: int = 12) -> list[str]:
-    head = f"{'':{indent}}{label:<{_LABEL}}"
-    return wrap(
-        text,
-        _WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _order(step: Step) -> str:
-    return f"{step.order!s:>6}"
+    head = f"{'':{indent}}{label:<12}"
+    return _wrap(text, initial_indent=head, subsequent_indent=" " * len(head))

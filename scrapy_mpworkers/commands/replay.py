@@ -99,7 +99,6 @@ class ReplayedLetter(StoredItem):
         self._replay = replay
 
     def ended(self, error: Exception | None) -> None:
-        """Count the outcome, or keep the letter again."""
         self._replay.ended(self, error)
 
     cannot_go_on = ended
