@@ -133,7 +133,8 @@ class DeadLetterFile:
         """
         line = letter.to_json().encode() + b"\n"
         with opened_alone(self.path) as (descriptor, _):
-            if _ends_within_a_line(descriptor):
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = b"\n" + line  # what a crash or a full disk has left stays a line of its own
             if os.write(descriptor, line) < len(line):
                 raise OSError(f"{self.path}: no space left for a dead letter")
@@ -173,7 +174,6 @@ class StoredLetters:
             yield DeadLetter.from_json(os.pread(self._descriptor, length, begin))
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._descriptor)
 
     def _find(self) -> None:
@@ -264,11 +264,6 @@ def _is_nested_item(value: Any) -> bool:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
-
-
-def _ends_within_a_line(descriptor: int) -> bool:
-    size = os.fstat(descriptor).st_size
-    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def _text(data: bytes) -> str:

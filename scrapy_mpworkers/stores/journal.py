@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from time import sleep
@@ -123,7 +123,7 @@ class Journal:
 
     def _run(self) -> None:
         try:
-            with closing(self._file.connect()) as database:
+            with self._file.connected() as database:
                 while None not in self._taken:
                     self._take()
                     self._write(database)

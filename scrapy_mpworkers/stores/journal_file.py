@@ -17,7 +17,7 @@ import weakref
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -80,23 +80,21 @@ class JournalFile:
         for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
             if file == path or os.path.lexists(file):
                 os.close(open_private(file))
-        with closing(self.connect()) as database:
+        with self.connected() as database:
             self.left = deque(self._rows(database))
             self.next_id = _first_free(database, "entry")
             self._next_definition = _first_free(database, "definition")
         self._definitions: dict[int, int] = {}  # by number in frames of this run
         self._hops: dict[tuple[str, ...], str] = {}  # as JSON
 
-    def connect(self) -> sqlite3.Connection:
-        """Open the file, and make its tables if it is new."""
+    @contextmanager
+    def connected(self) -> Iterator[sqlite3.Connection]:
+        """Open the file meanwhile, and make its tables if it is new."""
         # No transactions but our own.
         database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        try:
+        with closing(database):
             self._prepare(database)
-        except BaseException:
-            database.close()
-            raise
-        return database
+            yield database
 
     def write(
         self, database: sqlite3.Connection, added: Sequence[JournalRow], removed: Sequence[int]
@@ -159,9 +157,7 @@ class JournalFile:
 
 def forget_definitions(database: sqlite3.Connection) -> None:
     """Delete the definitions, unless rows are left that may need them."""
-    [count] = database.execute("SELECT count(*) FROM entry").fetchone()
-    if not count:
-        database.execute("DELETE FROM definition")
+    database.execute("DELETE FROM definition WHERE NOT EXISTS (SELECT * FROM entry)")
 
 
 def _unpacked(row: tuple[Any, ...], blobs: dict[int, Any]) -> JournalRow:
