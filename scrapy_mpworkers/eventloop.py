@@ -69,7 +69,6 @@ class Latch:
 
     @property
     def is_open(self) -> bool:
-        """Whether :meth:`open` was called."""
         return bool(self._value)
 
     def open(self, value: Any = None) -> None:

@@ -40,7 +40,6 @@ class Hop(NamedTuple):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The import paths of its pipelines."""
         return tuple(map(import_path, self.entries))
 
 
@@ -93,7 +92,12 @@ def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
         route = max((n for n, begin in enumerate(begins) if begin <= point.order), default=0)
         return route, point.level
 
-    runs = groupby(_line(options), key=position)
+    line = [
+        _Point(order, number, entry)
+        for number, level in enumerate(options.levels)
+        for entry, order in level.pipelines
+    ]
+    runs = groupby(sorted(line, key=attrgetter("order")), key=position)
     return tuple(
         Hop(number, route, level, tuple(point.entry for point in run))
         for number, ((route, level), run) in enumerate(runs)
@@ -136,20 +140,10 @@ class _Point(NamedTuple):
     entry: PipelineEntry
 
 
-def _line(options: WorkerSettings) -> list[_Point]:
-    """Return what is offloaded, in order."""
-    points = [
-        _Point(order, number, entry)
-        for number, level in enumerate(options.levels)
-        for entry, order in level.pipelines
-    ]
-    return sorted(points, key=attrgetter("order"))
-
-
 def _first_orders(reactor_side: dict[Any, Any], options: WorkerSettings) -> list[Any]:
     """Return the order of the first pipeline of each run of offloaded neighbours."""
     line: list[tuple[Any, bool]] = [(order, False) for order in reactor_side.values()]
-    line += [(point.order, True) for point in _line(options)]
+    line += [(order, True) for _, order in options.pipelines]
     line.sort(key=itemgetter(0))
     return [next(run)[0] for offloaded, run in groupby(line, key=itemgetter(1)) if offloaded]
 

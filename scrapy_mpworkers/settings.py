@@ -95,7 +95,6 @@ class LevelSettings:
 
     @property
     def placement(self) -> Placement:
-        """Where the pipelines of this level run."""
         workers, batches = self.pool.workers, self.batch_size > 0
         return Placement(workers, self.key is not None, batches, self.wait)
 

@@ -148,7 +148,6 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         self.within: list[type] = []  #: classes that crossed along
 
     def dumps(self) -> bytes:
-        """Pickle the object."""
         with self._luggage:
             self.dump(self._obj)
         return self._file.getvalue()

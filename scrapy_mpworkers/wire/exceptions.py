@@ -52,7 +52,7 @@ def pack_exception(error: BaseException, dump: Callable[[Any], bytes]) -> Failur
 def unpack_exception(failure: Failure, load: Callable[[bytes], Any]) -> Exception:
     """Make the exception again, in the parent, with the worker's traceback as its cause."""
     error = _rebuilt(failure, load)
-    if error is None or not isinstance(error, Exception):
+    if not isinstance(error, Exception):
         error = _stand_in(failure)
     if failure.trace:
         error.__cause__ = RemoteTraceback(failure.trace)

@@ -130,7 +130,6 @@ class Batch(NamedTuple):
 
     @property
     def tasks(self) -> list[WireTask]:
-        """The tasks, in their order."""
         return list(map(_as_task, self.rows))
 
 
@@ -209,7 +208,6 @@ class Outcomes(NamedTuple):
 
     @classmethod
     def of(cls, crawl: int, outcomes: Iterable[Outcome]) -> Outcomes:
-        """Make a report of *outcomes*."""
         return cls(crawl, tuple(map(tuple, outcomes)))
 
 

@@ -55,7 +55,6 @@ class NoRequest(StandIn):
     """
 
     def refuse(self) -> NoReturn:
-        """Raise the error that says where the request is."""
         raise NoRequestError(
             "scrapy_mpworkers: in a worker a response has no request, and so no meta and no "
             "cb_kwargs: they stay in Scrapy's own process. Put what the pipeline needs into the "
