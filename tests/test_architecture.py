@@ -43,7 +43,6 @@ IN_THE_LOOP = [
     "pool/served_crawls.py",
     "pool/worker_handle.py",
     "pool/group_state.py",
-    "pool/openings.py",
     "pool/sharing.py",
     "pool/deaths.py",
     "pool/channel.py",

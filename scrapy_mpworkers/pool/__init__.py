@@ -7,15 +7,15 @@ worker_group    the workers, for one crawl or for several           │
 group_state     what its parts share: crawls, workers, clock        │
 supervisor      keeps every slot filled                             │ live in the
 deaths          why workers have died                               │ event loop's
-openings        which worker opens which crawl's consumers          │ thread
-sharing         who hears a report; how a crawl leaves              │
+sharing         which worker opens which crawl's consumers; who     │ thread
+                hears a report; how a crawl leaves                  │
 recycling       when a worker has served its time                   │
 timeouts        kills the worker of an item that takes too long     │
 watcher         hears workers: their reports and their ends         │
 worker_handle, served_crawls                                        │
                 one worker: its states, and the crawls it serves    ┘
 starter         a thread that starts workers and discards them, since both can block; its jobs come
-                by mailbox; starts that are tried again
+                by mailbox
 worker_process  a started worker: process, channel, scoreboard
 channel         the ends of its queue and its report pipe that are ours; none ever waits
 start_methods, forkserver

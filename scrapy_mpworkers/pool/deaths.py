@@ -10,7 +10,7 @@ from scrapy_mpworkers.pool.exits import SERVER_GONE, OutOfMemoryKills
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,25 @@ class Deaths:
         if exitcode == UNKNOWN_EXIT:
             self._say_that_exits_are_taken()
             exitcode = None
-        explained = is_explained(handle, exitcode)
-        is_oom = exitcode == -signal.SIGKILL and not explained and self._oom.any_since_last_look()
-        running = handle.running()
-        if not handle.is_closing or not (handle.crawls.is_empty or explained):
-            self._count(exitcode)
-            self._name(handle, exitcode, is_oom)
-            self._log(handle, running, is_stopping)
-        charged = None if explained else running
-        begun = None if exitcode == SERVER_GONE else handle.begun()
-        return Death(exitcode, exit_in_words(exitcode, is_oom), charged, is_oom, begun)
+        is_server_gone = exitcode == SERVER_GONE
+        is_explained = handle.is_killed or is_server_gone
+        is_unexplained_kill = exitcode == -signal.SIGKILL and not is_explained
+        is_oom = is_unexplained_kill and self._oom.any_since_last_look()
+        in_words = exit_in_words(exitcode, is_oom)
+        activity = handle.activity()
+        if not handle.is_closing or not (handle.crawls.is_empty or is_explained):
+            for metrics in self._state.all_metrics():
+                metrics.deaths[exit_label(None if is_server_gone else exitcode)] += 1
+            late = ", since it was not ready in time" if handle.is_hung else ""
+            how = "went with its fork server" if is_server_gone else in_words
+            self.last = f"{handle.title} {how}{late}"
+            self._log(handle, activity.task_id, is_stopping)
+        # Until its outcome is here, the last task that it has begun and those before it may be to
+        # blame, unless the worker was ended for a reason of ours.
+        is_ours = is_server_gone or handle.killed_for not in (KilledFor.NONE, KilledFor.STUCK)
+        begun = None if is_ours else activity.begun
+        charged = None if is_explained else activity.task_id
+        return Death(exitcode, in_words, charged, is_oom, begun, is_explained)
 
     def note_late_start(self, handle: ProcessHandle) -> None:
         """Log that a worker could not even be started in time."""
@@ -58,17 +67,6 @@ class Deaths:
                 "apart: something in Scrapy's process ignores SIGCHLD or waits for any child"
             )
 
-    def _count(self, exitcode: int | None) -> None:
-        label = exit_label(None if exitcode == SERVER_GONE else exitcode)
-        for metrics in self._state.all_metrics():
-            metrics.deaths[label] += 1
-
-    def _name(self, handle: ProcessHandle, exitcode: int | None, is_oom: bool) -> None:
-        is_server_gone = exitcode == SERVER_GONE
-        words = "went with its fork server" if is_server_gone else exit_in_words(exitcode, is_oom)
-        late = ", since it was not ready in time" if handle.is_hung else ""
-        self.last = f"{handle.title} {words}{late}"
-
     def _log(self, handle: ProcessHandle, running: int | None, is_stopping: bool) -> None:
         if handle.is_closing and handle.is_ready and running is None:
             logger.error(
@@ -78,8 +76,3 @@ class Deaths:
             logger.debug("Worker %s", self.last)
         else:
             logger.warning("Worker %s; replacing it", self.last)
-
-
-def is_explained(handle: ProcessHandle, exitcode: int | None) -> bool:
-    """Return whether a worker's end is nobody's fault."""
-    return handle.is_killed or exitcode == SERVER_GONE

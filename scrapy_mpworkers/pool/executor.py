@@ -74,6 +74,9 @@ class PoolExecutor(Executor):
         blobs: definitions by number, as tasks refer to them.
         events: told of each task, and of what is not the business of a single one.
         loop: the crawl's event loop, in whose thread all methods are called.
+
+    Attributes:
+        has_opened: whether the crawl's consumers have been open in any worker.
     """
 
     _numbers = itertools.count()
@@ -99,7 +102,7 @@ class PoolExecutor(Executor):
         self._options = options
         self._events = events
         self._loop = loop
-        self._opened = self._closed = self._stopping = False
+        self.has_opened = self._closed = self._stopping = False
         self._given_up: Why | None = None
 
     @property
@@ -211,7 +214,7 @@ class PoolExecutor(Executor):
     def opened(self, handle: WorkerHandle, report: Opened) -> None:
         """Note that the crawl's consumers are open in a worker."""
         self.metrics.workers[handle.place].ready(monotonic())
-        speaks, self._opened = not self._opened, True
+        speaks, self.has_opened = not self.has_opened, True
         self._events.opened(report.effects, speaks)
         self._dispatcher.soon()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -28,7 +28,6 @@ class Member:
 
     Attributes:
         troubles: fruitless attempts to open its consumers beside those of others.
-        has_opened: whether they have been open in any worker.
         is_broken: it gets no more workers, and is about to leave.
         is_hasty: it will not wait for its consumers' close.
         awaited: while it leaves: workers that have yet to close its consumers.
@@ -38,14 +37,10 @@ class Member:
     crawl: int
     executor: PoolExecutor
     troubles: RestartIntensity
-    has_opened: bool = False
     is_broken: bool = False
     is_hasty: bool = False
     awaited: set[ProcessHandle] = field(default_factory=set)
     on_left: Callable[[], None] | None = None
-
-    def opened(self) -> None:
-        self.has_opened = True
 
     def may_fail(self) -> bool:
         """Return whether its consumers, which could not be opened somewhere, may be tried again."""
@@ -81,7 +76,7 @@ class GroupState:
         leaving: crawls on their way out.
         is_shared: there is more than one crawl.
         is_watching: somebody looks for workers that are stuck.
-        is_ending: nobody can join any more.
+        is_ending: nobody can join any more, and no worker is started any more.
     """
 
     def __init__(self, options: PoolOptions, loop: Loop) -> None:
@@ -138,14 +133,14 @@ class GroupState:
         """Note whether somebody looks for workers that are stuck."""
         self.is_watching = is_watching
 
-    def is_wanted(self, task_id: int, handle: ProcessHandle) -> bool:
-        """Return whether anybody waits for a task that this worker has."""
-        return any(member.executor.task(handle, task_id) for member in self.all_members())
+    def leases(self, handle: ProcessHandle) -> Iterator[Task]:
+        """Iterate over the unsettled tasks that a worker has, of all crawls."""
+        for member in self.all_members():
+            yield from member.executor.leases(handle)
 
-    def oldest_lease(self, handle: ProcessHandle) -> Task | None:
-        """Return the task that this worker has had for the longest time."""
-        leases = [next(member.executor.leases(handle), None) for member in self.all_members()]
-        return min(filter(None, leases), key=lambda entry: entry.leased_at, default=None)
+    def task(self, handle: ProcessHandle, task_id: int | None) -> Task | None:
+        """Return the unsettled task with this id that a worker has."""
+        return next((task for task in self.leases(handle) if task.id == task_id), None)
 
     def all_metrics(self) -> list[Metrics]:
         """Return those of each crawl, which all count what happens to the workers."""

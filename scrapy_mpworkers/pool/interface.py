@@ -175,6 +175,7 @@ class Death(NamedTuple):
     """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it.
 
     ``begun``: the last task that may be to blame, with those before it, unless it has settled.
+    ``is_explained``: the end is nobody's fault.
     """
 
     exitcode: int | None
@@ -182,6 +183,7 @@ class Death(NamedTuple):
     charged: int | None
     out_of_memory: bool = False
     begun: int | None = None
+    is_explained: bool = False
 
 
 class PoolEvents:

@@ -1,4 +1,4 @@
-"""The thread that starts workers and discards them, and the starts that are tried again.
+"""The thread that starts workers and discards them.
 
 Both can block, so neither may run in the loop. The thread lives as long as the pool: on Linux a
 worker's death signal fires when the *thread* that started it ends, so one thread starts them all.
@@ -12,13 +12,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 
 from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.mailbox import Mailbox
-from scrapy_mpworkers.pool.restarts import FailedStarts
-from scrapy_mpworkers.pool.shortages import in_words, is_shortage
-from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
 
@@ -81,45 +77,3 @@ def _run_job(job: Callable[[], None]) -> None:
         job()
     except Exception:
         logger.exception("Starting or discarding a worker failed")
-
-
-class Vacancies:
-    """Remembers the places whose start has failed, until a worker is started there.
-
-    Args:
-        period: seconds that are tried where the last worker has been lost.
-    """
-
-    def __init__(self, period: float) -> None:
-        self._failed = FailedStarts(period)
-        self._waiting: dict[int, ProcessHandle | None] = {}
-
-    def started(self) -> None:
-        if self._failed.succeeded():
-            logger.info("Workers can be started again.")
-
-    def are_to_replace(self, handle: ProcessHandle) -> bool:
-        """Return whether the next worker of a vacant place is to replace this one."""
-        return any(replaced is handle for replaced in self._waiting.values())
-
-    def pause(self, handle: ProcessHandle, error: BaseException, has_worker: bool) -> float | None:
-        """Note that a start has failed with *error*.
-
-        Args:
-            has_worker: whether another worker lives.
-
-        Returns:
-            seconds after which another one may help; ``None`` if none will.
-        """
-        pause = self._failed.pause(monotonic(), has_worker, not is_shortage(error))
-        if pause is None:
-            return None
-        if self._failed.is_first:
-            why = in_words(error)
-            logger.error("Worker %s could not be started, and is tried again: %s", handle.name, why)
-        self._waiting[handle.place] = handle.replaces
-        return pause
-
-    def fill(self, place: int) -> ProcessHandle | None:
-        """Return the worker that the next one of a vacant place is to replace."""
-        return self._waiting.pop(place)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from multiprocessing import util
 from time import monotonic
 from typing import Any
 
-from scrapy_mpworkers.pool.deaths import Deaths, is_explained
+from scrapy_mpworkers.pool.deaths import Deaths
 from scrapy_mpworkers.pool.group_state import SEE_IT, GroupState
-from scrapy_mpworkers.pool.openings import Openings
 from scrapy_mpworkers.pool.recycling import Recycling
-from scrapy_mpworkers.pool.restarts import RestartIntensity
-from scrapy_mpworkers.pool.sharing import Sharing
-from scrapy_mpworkers.pool.shortages import in_words, remedy
+from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
+from scrapy_mpworkers.pool.sharing import Openings, Sharing
+from scrapy_mpworkers.pool.shortages import in_words, is_shortage, remedy
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.starter import Starter, Vacancies
+from scrapy_mpworkers.pool.starter import Starter
 from scrapy_mpworkers.pool.timeouts import OpeningLimit, StuckWorkers
 from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.pool.worker_handle import Departure, KilledFor, ProcessHandle
@@ -38,6 +37,7 @@ class Supervisor:
     """Starts workers, replaces those that die, stops them all.
 
     Attributes:
+        openings: where consumers are opened.
         sharing: what the crawls have of the workers.
         stuck: looks for workers that do not take up their work.
     """
@@ -48,17 +48,19 @@ class Supervisor:
         self._processes = processes
         self._watcher = Watcher(state, self._heard, self._ended)
         self._opening_limit = OpeningLimit(state, self._watcher, processes)
-        self._openings = Openings(state, self._opening_limit)
-        self.sharing = Sharing(state, self._openings)
+        self.openings = Openings(state, self._opening_limit)
+        self.sharing = Sharing(state, self.openings)
         self.stuck = StuckWorkers(state, self._watcher)
         self._recycling = Recycling(options)
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._starter = Starter(state.loop, self._starter_died)
-        self._vacancies = Vacancies(options.period)
+        self._failed_starts = FailedStarts(options.period)
+        #: By vacant slot: the worker that the next one there is to replace.
+        self._vacant: dict[int, ProcessHandle | None] = {}
         self._deaths = Deaths(state, processes)
-        self._generations: dict[int, int] = {}
+        self._generations: Counter[int] = Counter()
         self._stopped: Callable[[], None] | None = None
-        self._retired = self._exiting = False
+        self._exiting = False
         self._at_exit: util.Finalize[Any] | None = None
 
     def start_workers(self) -> None:
@@ -71,12 +73,6 @@ class Supervisor:
         for place in range(self._state.options.workers):
             self._start(place)
 
-    def open_handles(self) -> list[ProcessHandle]:
-        """Return the workers that may get work."""
-        return [
-            handle for handle in self._state.handles if handle.is_ready and not handle.is_closing
-        ]
-
     def _heard(self, handle: ProcessHandle, report: Report) -> None:
         if isinstance(report, Outcomes):
             if (why := self._recycling.reason(handle)) is not None:
@@ -84,19 +80,15 @@ class Supervisor:
             return
         self.sharing.heard(handle, report)
         if not handle.is_ready and handle.crawls.open and not handle.crawls.any_opening:
-            self._became_ready(handle)
-
-    def _became_ready(self, handle: ProcessHandle) -> None:
-        replaced = handle.become_ready()
-        if replaced in self._state.handles and not replaced.is_closing:
-            replaced.close()
-        self._recycling.weigh_new(handle)
-        self.stuck.watch()  # its first tasks come now
+            replaced = handle.become_ready()
+            if replaced in self._state.handles and not replaced.is_closing:
+                replaced.close()
+            self._recycling.weigh_new(handle)
+            self.stuck.watch()  # its first tasks come now
 
     def _recycle(self, handle: ProcessHandle, why: str) -> None:
         """Replace a worker that has served its time, as soon as its replacement is ready."""
-        is_leaving = handle.departure is not Departure.NONE
-        if is_leaving or self._stopped is not None or self._retired:
+        if self._state.is_ending or handle.departure is not Departure.NONE:
             return
         handle.retire()
         for metrics in self._state.all_metrics():
@@ -115,12 +107,13 @@ class Supervisor:
         death = self._deaths.note(handle, exitcode, is_stopping=self._stopped is not None)
         is_ones_own = self.sharing.lost(handle, death)
         self._starter.do(handle.discard)
-        is_futile = not (handle.settled or is_explained(handle, death.exitcode))
+        is_futile = not (handle.settled or death.is_explained)
         is_fruitless = (handle.is_hung or is_futile) and not is_ones_own
         self._replace(handle, is_fruitless, death.begun if death.charged is None else death.charged)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
+        self._state.end()
         self._stopped = stopped
         for handle in self._state.handles:
             handle.close()
@@ -129,7 +122,7 @@ class Supervisor:
 
     def kill_all(self) -> None:
         """End every worker at once, for good: what they ran is nobody's fault."""
-        self._retired = True
+        self._state.end()
         self._processes.retire_server()
         for handle in self._state.handles:
             handle.kill_for(KilledFor.STOP)
@@ -152,7 +145,7 @@ class Supervisor:
             handle for handle in self._state.handles if handle.pid is not None
         ]
         self._starter.do_the_rest()
-        if self._stopped is None and not self._retired:
+        if not self._state.is_ending:
             self._exhausted(f"the thread that starts workers has ended: {error!r}", _SEE_THREAD)
         self._finish_if_empty()
 
@@ -162,11 +155,12 @@ class Supervisor:
         self.kill_all()
 
     def _start(self, place: int, replaces: ProcessHandle | None = None) -> None:
-        generation = self._generations[place] = self._generations.get(place, -1) + 1
+        generation = self._generations[place]
+        self._generations[place] += 1
         handle = ProcessHandle(self._state.options.name, place, generation, replaces)
         siblings = list(self._state.handles)
         self._state.handles.append(handle)
-        self._opening_limit.watch(handle)
+        self._opening_limit.watch()
         is_fork = self._processes.method == "fork"
         # In the starter also what ends a thread: the slot would wait for ever.
         failures = (Exception,) if is_fork else (BaseException,)
@@ -200,17 +194,17 @@ class Supervisor:
         if handle not in self._state.handles:
             self._starter.do(handle.undo)  # given up meanwhile
             return
-        self._vacancies.started()
+        if self._failed_starts.succeeded():
+            logger.info("Workers can be started again.")
         self._watcher.add(handle)
         if handle.is_killed:
             handle.kill()  # its time was up before it had a number
-            return
-        if self._stopped is not None or self._retired:
+        elif self._state.is_ending:
             for metrics in self._state.all_metrics():
                 metrics.started += 1
             handle.close()
-            return
-        self._openings.boot(handle)
+        else:
+            self.openings.boot(handle)
 
     def _start_failed(self, handle: ProcessHandle, error: BaseException) -> None:
         if handle not in self._state.handles:
@@ -219,29 +213,33 @@ class Supervisor:
         if handle.is_hung:
             self._deaths.note_late_start(handle)
             self._replace(handle, is_fruitless=True)
-        elif self._stopped is not None:
+        elif self._state.is_ending:
             self._finish_if_empty()
-        elif not self._retired:
+        else:
             self._try_later(handle, error)
 
     def _try_later(self, handle: ProcessHandle, error: BaseException) -> None:
         others = self._state.handles
         has_worker = any(other.pid is not None and not other.is_killed for other in others)
-        pause = self._vacancies.pause(handle, error, has_worker)
+        pause = self._failed_starts.pause(monotonic(), has_worker, not is_shortage(error))
+        why = in_words(error)
         if pause is None:
-            self._exhausted(f"no worker can be started: {in_words(error)}", remedy(error))
-        else:
-            self._state.loop.call_later(pause, partial(self._start_again, handle.place))
+            self._exhausted(f"no worker can be started: {why}", remedy(error))
+            return
+        if self._failed_starts.is_first:
+            logger.error("Worker %s could not be started, and is tried again: %s", handle.name, why)
+        self._vacant[handle.place] = handle.replaces
+        self._state.loop.call_later(pause, lambda: self._start_again(handle.place))
 
     def _start_again(self, place: int) -> None:
-        replaces = self._vacancies.fill(place)
-        if self._stopped is None and not self._retired:
+        replaces = self._vacant.pop(place)
+        if not self._state.is_ending:
             self._start(place, replaces)
 
     def _replace(self, handle: ProcessHandle, is_fruitless: bool, task: int | None = None) -> None:
-        if self._stopped is not None:
+        if self._state.is_ending:
             self._finish_if_empty()
-        elif self._retired or handle.is_closing or self._is_being_replaced(handle):
+        elif handle.is_closing or self._is_being_replaced(handle):
             return
         elif is_fruitless and handle.is_hung and not self._may_become_ready():
             self._exhausted(f"no worker became ready; the last: {self._deaths.last}", SEE_IT)
@@ -252,15 +250,18 @@ class Supervisor:
 
     def _may_become_ready(self) -> bool:
         """Return whether a worker is open, or has yet to be allowed to open."""
-        return any(handle.is_waiting for handle in self._state.handles) or bool(self.open_handles())
+        handles = self._state.handles
+        return any(one.is_waiting or (one.is_ready and not one.is_closing) for one in handles)
 
     def _is_being_replaced(self, handle: ProcessHandle) -> bool:
-        is_soon = any(other.replaces is handle for other in self._state.handles)
-        return is_soon or self._vacancies.are_to_replace(handle)
+        replaced = [other.replaces for other in self._state.handles]
+        return handle in (*replaced, *self._vacant.values())
 
     def _exhausted(self, history: str, advice: str) -> None:
-        self._retired = True
-        self.sharing.break_off(history, advice)
+        """Tell all crawls that there are no workers any more, and why."""
+        self._state.end()
+        for member in self._state.sound:
+            member.break_off(history, advice)
         self.kill_all()
 
     def _terminate(self) -> None:

@@ -47,7 +47,7 @@ class LocalWorkerGroup(GroupState):
         self._processes = processes
         self._ended = ended
         self._supervisor = Supervisor(self, processes)
-        self._time_limits: dict[int, TimeLimit] = {}
+        self._time_limit = TimeLimit(self)
         self._is_released = False
 
     # For the crawls
@@ -57,10 +57,9 @@ class LocalWorkerGroup(GroupState):
         options, others = self.options, len(self.present)
         troubles = RestartIntensity(options.intensity, options.period)
         self.arrive(Member(crawl, executor, troubles))
-        self._time_limits[crawl] = TimeLimit(executor, self.loop, self.awake)
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
-            self._supervisor.sharing.admitted()
+            self._supervisor.openings.spread()
             return
         logger.info("Starting %d workers (%s)…", options.workers, self._processes.method)
         self._supervisor.start_workers()
@@ -73,7 +72,6 @@ class LocalWorkerGroup(GroupState):
             left: called when they have done so.
         """
         member = self.depart(crawl)
-        del self._time_limits[crawl]
         others = self.present.values()
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
@@ -81,7 +79,6 @@ class LocalWorkerGroup(GroupState):
             for other in others:
                 other.executor.look_for_room()
             return
-        self.end()
         if member.is_hasty:
             self._supervisor.kill_all()
         self._stop(timeout, left)
@@ -95,7 +92,6 @@ class LocalWorkerGroup(GroupState):
         if self.is_shared or any(member.awaited for member in self.all_members()):
             self._supervisor.sharing.kill_abandoned()
         else:
-            self.end()
             self._supervisor.kill_all()
 
     def is_blocked(self, crawl: int) -> bool:
@@ -103,12 +99,12 @@ class LocalWorkerGroup(GroupState):
         if not self.is_shared and not self.leaving:
             return False
         working = [handle for handle in self.handles if handle.may_work_for(crawl)]
-        at = [handle.at_consumers_of() for handle in working]
+        at = [handle.activity().crawl for handle in working]
         return bool(at) and all(other not in (None, crawl) for other in at)
 
     def watch(self, crawl: int, handle: ProcessHandle) -> None:
         """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
-        self._time_limits[crawl].watch(handle)
+        self._time_limit.watch(handle)
         self._supervisor.stuck.watch()
 
     def abandon(self) -> None:

@@ -13,7 +13,7 @@ from time import monotonic
 from scrapy_mpworkers.pool.interface import WorkerHandle
 from scrapy_mpworkers.pool.served_crawls import CrawlState, ServedCrawls
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.worker_process import Activity, WorkerProcess
+from scrapy_mpworkers.pool.worker_process import UNKNOWN, Activity, WorkerProcess
 from scrapy_mpworkers.wire.messages import POISON_PILL, Boot, CloseCrawl, Command, OpenCrawl
 
 
@@ -64,7 +64,6 @@ class ProcessHandle(WorkerHandle):
         self.allowed_at: float | None = None  #: when it was allowed to open its first ones
         self.crawls = ServedCrawls()
         self._process: WorkerProcess | None = None
-        self._is_withdrawn = False
 
     @property
     def title(self) -> str:
@@ -192,29 +191,19 @@ class ProcessHandle(WorkerHandle):
     def close(self) -> None:
         """Have it end behind what it was sent; at once, if it has nothing to close."""
         self.departure = Departure.CLOSING
-        if not self.is_ready and self._withdraw():
+        if self.allowed_at is None or (
+            not self.is_ready and self.process.start_lock.acquire(block=False)
+        ):
             # Nothing is open in it that would have to be closed; nobody waits for its boot.
             self.kill_for(KilledFor.STOP)
         else:
             self.send(POISON_PILL)
 
-    def _withdraw(self) -> bool:
-        """Keep it from opening its consumers, and return whether that came in time."""
-        if not self._is_withdrawn:
-            is_early = self.pid is None or self.allowed_at is None
-            self._is_withdrawn = is_early or self.process.start_lock.acquire(block=False)
-        return self._is_withdrawn
-
     # What it is at
 
-    def activity(self) -> Activity | None:
-        """Return what it is at; ``None`` in the moment between two things, and before its start."""
-        return None if self._process is None else self._process.activity()
-
-    def at_consumers_of(self) -> int | None:
-        """Return the crawl whose consumers it opens or closes."""
-        activity = self.activity()
-        return None if activity is None else activity.crawl
+    def activity(self) -> Activity:
+        """Return what it is at, or was when it died."""
+        return UNKNOWN if self._process is None else self._process.activity()
 
     def was_at_consumers_of(self) -> int | None:
         """Return the crawl whose consumers a dead worker was opening or closing.
@@ -222,25 +211,10 @@ class ProcessHandle(WorkerHandle):
         It may have done so, and not have been able to report it.
         """
         activity = self.activity()
-        if activity is None or activity.crawl is not None:
-            return None if activity is None else activity.crawl
+        if activity.crawl is not None:
+            return activity.crawl
         crawl = activity.begun_for
         return crawl if crawl is not None and self.crawls.is_due(crawl) else None
-
-    def running(self) -> int | None:
-        """Return the task that it runs, or was running when it died."""
-        activity = self.activity()
-        return None if activity is None else activity.task_id
-
-    def begun(self) -> int | None:
-        """Return the last task that it has begun.
-
-        Until its outcome is here, it and those before it may be to blame for the worker's end,
-        unless that was for a reason of ours.
-        """
-        activity = self.activity()
-        is_ours = self.is_killed and self.killed_for is not KilledFor.STUCK
-        return None if activity is None or is_ours else activity.begun
 
     # Its end
 

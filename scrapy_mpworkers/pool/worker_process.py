@@ -35,11 +35,15 @@ class Activity(NamedTuple):
     task or crawl, over or not.
     """
 
-    task_id: int | None
-    crawl: int | None
-    started: float
-    begun: int | None
-    begun_for: int | None
+    task_id: int | None = None
+    crawl: int | None = None
+    started: float = 0.0
+    begun: int | None = None
+    begun_for: int | None = None
+
+
+#: Of a worker that is not started yet, or in the moment between two things.
+UNKNOWN = Activity()
 
 
 class WorkerProcess:
@@ -110,16 +114,16 @@ class WorkerProcess:
             return os.pidfd_open(self.pid), True
         return self._process.sentinel, False
 
-    def activity(self) -> Activity | None:
-        """Return what the worker is at; ``None`` in the moment between two things."""
+    def activity(self) -> Activity:
+        """Return what the worker is at; ``UNKNOWN`` in the moment between two things."""
         written, task_id, started, crawl = self._scoreboard
         if written % 2 or self._scoreboard[0] != written:
-            return None
+            return UNKNOWN
         begun = None if task_id < 0 else int(task_id)
         begun_for = None if crawl < 0 else int(crawl)
         if started:
             return Activity(begun, begun_for, started, begun, begun_for)
-        return Activity(None, None, started, begun, begun_for)
+        return Activity(begun=begun, begun_for=begun_for)
 
     def kill(self, signum: int) -> None:
         """Signal the worker and every process that it started."""

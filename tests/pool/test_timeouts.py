@@ -140,6 +140,10 @@ def test_worker_is_recycled_after_its_items_without_a_loss(make_bench, method):
     bench.stop().assert_books()
 
 
+def count_open(bench):
+    return sum(not handle.is_closing for handle in bench.handles)
+
+
 @rotated()
 def test_relief_is_ready_before_a_worker_retires(make_bench, method):
     bench = make_bench(method, workers=1, max_items=1).start()
@@ -148,7 +152,8 @@ def test_relief_is_ready_before_a_worker_retires(make_bench, method):
     for _ in range(5):
         bench.run(Pid())
         bench.until(
-            lambda: fewest.append(len(bench.manager._supervisor.open_handles())) or True, "a look"
+            lambda: fewest.append(sum(not one.is_closing for one in bench.handles)) or True,
+            "a look",
         )
 
     assert min(fewest) >= 1

@@ -20,8 +20,8 @@ from scrapy_mpworkers.errors import PoolBroken, exit_label
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import WorkerTime
-from scrapy_mpworkers.pool.openings import RETRY_SECONDS
 from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.sharing import RETRY_SECONDS
 from scrapy_mpworkers.pool.worker_handle import KilledFor
 from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 
