@@ -22,7 +22,7 @@ from multiprocessing.queues import JoinableQueue
 from typing import Any
 
 from scrapy_mpworkers.pool.mailbox import Mailbox
-from scrapy_mpworkers.wire.arena import Arena, make_arena
+from scrapy_mpworkers.wire.arena import make_arena
 from scrapy_mpworkers.wire.frames import (
     REPORT_PREFIX,
     NotAReportError,
@@ -65,9 +65,15 @@ class CommandWriter:
         if not self.open_messages:
             self._fed = False  # all has arrived
         self.open_messages += 1
-        self._count()
-        message, size = _message(command, self.arena)
-        if self._fed or size > self._room():
+        queue = self._internals
+        queue._sem.acquire(block=False)
+        with queue._cond:
+            queue._unfinished_tasks.release()
+        # What Connection.send_bytes would write, in pieces.
+        body = encode_command(command, self.arena)
+        head = size_prefix(sum(map(len, body)))
+        message = [head, *body]
+        if self._fed or sum(map(len, message)) > self._room():
             self._fed = True
             if self._feeder is None:
                 self._feeder = _Feeder(self.writer)
@@ -97,12 +103,6 @@ class CommandWriter:
         else:
             self._feeder.end()
 
-    def _count(self) -> None:
-        queue = self._internals
-        queue._sem.acquire(block=False)
-        with queue._cond:
-            queue._unfinished_tasks.release()
-
     def _room(self) -> int:
         """Return how many bytes the pipe certainly takes without a wait."""
         if not self._capacity:
@@ -124,19 +124,16 @@ class _Feeder:
         if not self._has_thread:
             # There may be none to be had for the moment. The next message tries it again; until
             # then the worker does not take up its work, which is noticed as that of any other.
+            # A daemon: the interpreter must not wait for one that is blocked by a stuck worker.
             with contextlib.suppress(RuntimeError):
-                self._start()
+                threading.Thread(target=self._run, name="mpworkers-feeder", daemon=True).start()
+                self._has_thread = True
 
     def end(self) -> None:
         if self._has_thread:
             self._messages.put(None)
         else:
             self._writer.close()
-
-    def _start(self) -> None:
-        # A daemon: the interpreter must not wait for one that is blocked by a stuck worker.
-        threading.Thread(target=self._run, name="mpworkers-feeder", daemon=True).start()
-        self._has_thread = True
 
     def _run(self) -> None:
         # Closed however the thread ends: the worker sees the end of its commands, and exits.
@@ -213,14 +210,6 @@ def widen(pipe: int) -> int:
     with contextlib.suppress(OSError):
         return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
     return 0
-
-
-def _message(command: Command, arena: Arena | None) -> tuple[list[bytes], int]:
-    """Return what ``Connection.send_bytes`` would write: in pieces, and its size."""
-    body = encode_command(command, arena)
-    size = sum(map(len, body))
-    head = size_prefix(size)
-    return [head, *body], len(head) + size
 
 
 def _write(writer: Connection, message: Sequence[bytes]) -> None:

@@ -64,19 +64,15 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 def _mounts(root: Path) -> list[_Mount]:
     found = []
     for line in _lines(root / "proc/self/mountinfo"):
-        fields, _, (kind, *behind) = _halves(line)
-        is_cpu = bool(behind) and "cpu" in behind[-1].split(",")
+        front, _, behind = line.partition(" - ")
+        kind, *options = behind.split() or [""]
+        is_cpu = bool(options) and "cpu" in options[-1].split(",")
         if kind == "cgroup2" or (kind == "cgroup" and is_cpu):
-            group, place = map(_unescaped, fields[3:5])
+            group, place = map(_unescaped, front.split()[3:5])
             found.append(_Mount(2 if kind == "cgroup2" else 1, group, root / place.lstrip("/")))
     # A sandbox that has no such file may still have the usual places.
     usual = root / "sys/fs/cgroup"
     return found or [_Mount(2, "/", usual), _Mount(1, "/", usual / "cpu")]
-
-
-def _halves(line: str) -> tuple[list[str], str, list[str]]:
-    front, separator, behind = line.partition(" - ")
-    return front.split(), separator, behind.split() or [""]
 
 
 def _unescaped(text: str) -> str:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_together, room
-from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerHandle, Workers
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerGroup, WorkerHandle
 from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
@@ -40,7 +40,7 @@ class Dispatcher:
             for _ in range(options.workers if options.keyed else 1)
         ]
         self._crawl = crawl
-        self._workers: Workers | None = None
+        self._group: WorkerGroup | None = None
         self._together = options.together
         self._most_bytes = options.pace.bytes if options.together is None else inf
         self._pace = options.pace
@@ -53,9 +53,9 @@ class Dispatcher:
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
 
-    def start(self, workers: Workers) -> None:
-        """Give tasks to these *workers* from now on."""
-        self._workers = workers
+    def start(self, group: WorkerGroup) -> None:
+        """Give tasks to the workers of *group* from now on."""
+        self._group = group
 
     # The queues
 
@@ -140,35 +140,35 @@ class Dispatcher:
 
     def _dispatch(self) -> None:
         self._is_due = False
-        workers = self._workers
-        assert workers is not None
-        handles = [one for one in workers.handles if one.may_work_for(self._crawl)]
+        group = self._group
+        assert group is not None
+        handles = [one for one in group.handles if one.may_work_for(self._crawl)]
         if not self._keyed:
-            self._dispatch_from(self._queues[0], handles, workers)
+            self._dispatch_from(self._queues[0], handles, group)
             return
         for slot, queue in enumerate(self._queues):
             of_slot = [handle for handle in handles if handle.place == slot]
             # A worker that is being recycled ends what it has before its replacement begins, or a
             # key would be with two workers at once.
             if not queue.is_held_beside(of_slot):
-                self._dispatch_from(queue, of_slot, workers)
+                self._dispatch_from(queue, of_slot, group)
 
     def _dispatch_from(
-        self, queue: TaskQueue, handles: Sequence[WorkerHandle], workers: Workers
+        self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup
     ) -> None:
         if queue.quarantined:
-            self._dispatch_quarantined(queue, handles, workers)
+            self._dispatch_quarantined(queue, handles, group)
         is_short = True
         while is_short:
             is_short = False
             waiting, loads = queue.look(handles)
-            if workers.is_shared:
+            if group.is_shared:
                 loads = self._with_room(loads)
             chosen = list(loads)
             for index, count in self._plan(queue, waiting, list(loads.values())):
                 tasks = queue.lease(chosen[index], count, monotonic(), self._most_bytes)
                 is_short = is_short or len(tasks) < count
-                self._send(chosen[index], tasks, workers)
+                self._send(chosen[index], tasks, group)
 
     def _with_room(self, loads: dict[WorkerHandle, int]) -> dict[WorkerHandle, int]:
         """Return those workers that may take a message beside those of other crawls: no worker gets
@@ -190,14 +190,14 @@ class Dispatcher:
         return messages
 
     def _dispatch_quarantined(
-        self, queue: TaskQueue, handles: Sequence[WorkerHandle], workers: Workers
+        self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup
     ) -> None:
         """Give a task that is likely to kill its worker to an idle one, where nothing waits."""
         for handle in handles:
             if queue.quarantined and not queue.open_messages(handle):
-                self._send(handle, queue.lease_quarantined(handle, monotonic()), workers)
+                self._send(handle, queue.lease_quarantined(handle, monotonic()), group)
 
-    def _send(self, handle: WorkerHandle, tasks: Sequence[Task], workers: Workers) -> None:
+    def _send(self, handle: WorkerHandle, tasks: Sequence[Task], group: WorkerGroup) -> None:
         missing = {n for task in tasks for n in task.needs} - handle.known
         definitions: tuple[Definition, ...] = ()
         if missing:
@@ -205,5 +205,5 @@ class Dispatcher:
             definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
         rows = tuple([task.row for task in tasks])
         handle.send(Batch(self._crawl, definitions, rows, self._together is not None))
-        if self._has_limits or not workers.is_watching:
-            workers.watch(self._crawl, handle)
+        if self._has_limits or not group.is_watching:
+            group.watch(self._crawl, handle)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from scrapy_mpworkers.errors import ItemTimeout, MPWorkersError, PoolBroken, WorkerDied
 from scrapy_mpworkers.pool.dispatcher import Dispatcher
@@ -22,8 +22,8 @@ from scrapy_mpworkers.pool.interface import (
     PoolEvents,
     PoolOptions,
     Why,
+    WorkerGroup,
     WorkerHandle,
-    Workers,
     because_stopped,
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
@@ -44,24 +44,6 @@ logger = logging.getLogger(__name__)
 
 _task_id = attrgetter("task_id")
 _seconds = attrgetter("seconds")
-
-
-class WorkerGroup(Workers, Protocol):
-    """The workers of a pool, which a crawl joins and leaves. They tell its executor what happens.
-
-    Attributes:
-        task_ids: for the tasks of all crawls.
-    """
-
-    task_ids: Iterator[int]
-
-    def admit(self, crawl: int, executor: PoolExecutor) -> None: ...
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
-        """Close the consumers of a crawl within *timeout* seconds, and call *left*."""
-
-    def kill(self, crawl: int) -> None: ...
-    def is_blocked(self, crawl: int) -> bool:
-        """Return whether other crawls keep all workers from this one."""
 
 
 class PoolExecutor(Executor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -154,21 +154,36 @@ class WorkerHandle(ABC):
         """End it, since this task takes longer than it may."""
 
 
-class Workers(Protocol):
-    """The workers of a pool, as the tasks of a crawl go to them.
+class WorkerGroup(Protocol):
+    """The workers of a pool, which a crawl joins and leaves. They tell its executor what happens.
 
     Attributes:
+        task_ids: for the tasks of all crawls.
         is_shared: whether other crawls have them, too.
         is_watching: whether somebody looks already for workers that are stuck.
     """
 
+    task_ids: Iterator[int]
     is_shared: bool
     is_watching: bool
 
     @property
     def handles(self) -> Sequence[WorkerHandle]: ...
+    def admit(self, crawl: int, executor: Any) -> None:
+        """Have the consumers of a crawl opened, whose tasks a ``PoolExecutor`` has."""
+
     def watch(self, crawl: int, handle: Any) -> None:
         """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
+
+    def is_blocked(self, crawl: int) -> bool:
+        """Return whether other crawls keep all workers from this one."""
+
+    def kill(self, crawl: int) -> None:
+        """End the workers at once, those of them that other crawls have only if none waits for
+        what they are at."""
+
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
+        """Close the consumers of a crawl within *timeout* seconds, and call *left*."""
 
 
 class Death(NamedTuple):

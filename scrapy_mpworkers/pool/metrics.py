@@ -24,10 +24,6 @@ class Distribution:
         self._total = 0.0
         self._new: list[float] = []  # not yet in a bucket; many together are cheaper
 
-    def add(self, seconds: float) -> None:
-        """Another duration."""
-        self.extend((seconds,))
-
     def extend(self, durations: Iterable[float]) -> None:
         """Some more durations."""
         self._new.extend(durations)
@@ -44,11 +40,11 @@ class Distribution:
         """Seconds of all together."""
         return self._total + sum(self._new)
 
-    def include(self, other: Distribution) -> None:
-        """Take in the durations of another."""
+    def __iadd__(self, other: Distribution) -> Distribution:
         other._sort_in()
         self._buckets.update(other._buckets)
         self._total += other._total
+        return self
 
     def _sort_in(self) -> None:
         # Sorted, those of a bucket are found at once: half the time of a logarithm for each.
@@ -99,16 +95,15 @@ class TaskCounts:
     """Counts the tasks of one kind, by what became of them."""
 
     submitted: int = 0
-    settled: list[int] = field(
-        default_factory=lambda: [0] * len(TaskStatus)
-    )  #: by :class:`TaskStatus`
+    #: By :class:`TaskStatus`.
+    settled: list[int] = field(default_factory=lambda: [0] * len(TaskStatus))
     cancelled: int = 0
 
-    def include(self, other: TaskCounts) -> None:
-        """Add those of another pool."""
+    def __iadd__(self, other: TaskCounts) -> TaskCounts:
         self.submitted += other.submitted
         self.settled = list(map(add, self.settled, other.settled))
         self.cancelled += other.cancelled
+        return self
 
 
 @dataclass
@@ -135,18 +130,10 @@ class Metrics:
             return several[0]
         total = cls()
         for one in several:
-            total.items.include(one.items)
-            total.calls.include(one.calls)
-            total.redelivered += one.redelivered
-            total.started += one.started
-            total.deaths += one.deaths
-            total.recycled += one.recycled
-            total.reports += one.reports
-            total.bytes_shipped += one.bytes_shipped
-            total.bytes_returned += one.bytes_returned
-            total.wait.include(one.wait)
-            total.service.include(one.service)
-            total.workers += one.workers
+            for name, figure in vars(one).items():
+                summed = getattr(total, name)
+                summed += figure
+                setattr(total, name, summed)
         return total
 
     @property
@@ -155,7 +142,7 @@ class Metrics:
         return sum(self.items.settled) + sum(self.calls.settled)
 
     def of(self, hop: int) -> TaskCounts:
-        """The tally that counts a task on its way to *hop*."""
+        """The counts of tasks of the kind that goes to *hop*."""
         return self.items if hop >= 0 else self.calls
 
     def record(self, slot: int, size: int, times: list[float], waits: list[float]) -> None:

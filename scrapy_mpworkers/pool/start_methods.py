@@ -41,13 +41,11 @@ if sys.platform == "win32":
 
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool import unshared
-from scrapy_mpworkers.pool.exits import SERVER_GONE, ExitNotice
+from scrapy_mpworkers.pool.exits import ExitNotice
 from scrapy_mpworkers.pool.forkserver import ForkServer, ServerSpec, servers, tracker_fd
 from scrapy_mpworkers.pool.unshared import Pipes
 from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker.process import run_and_exit
-
-__all__ = ["SERVER_GONE", "Processes"]
 
 
 class Processes:
@@ -207,7 +205,9 @@ class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
             try:
                 pipes.send(data)
             except BaseException:
-                _end_child(self.pid)
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(self.pid, signal.SIGKILL)
+                    os.waitpid(self.pid, 0)
                 raise
             self.sentinel = pipes.status_r
             self._keep(pipes)
@@ -249,12 +249,6 @@ def _told_pid(status_r: int) -> int:
     if answer < 0:
         raise OSError(-answer, f"the fork server cannot fork: {os.strerror(-answer)}")
     return answer
-
-
-def _end_child(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:

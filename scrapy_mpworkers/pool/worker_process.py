@@ -11,9 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Lock
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
@@ -70,7 +68,8 @@ class WorkerProcess:
             # full pipe of a killed worker would never get its EPIPE, nor the watcher its EOF.
             with ExitStack() as given_away:
                 # (The first semaphore of all, so that it is the one that cannot be made.)
-                self.start_lock = _locked(processes.context)
+                self.start_lock = make_lock(processes.context)
+                self.start_lock.acquire()
                 self.commands = CommandWriter(processes.context)
                 undo.callback(self.commands.discard)
                 given_away.callback(self.commands.close_reader)
@@ -162,9 +161,3 @@ class WorkerProcess:
         self.commands.discard()
         self.reports.connection.close()
         self._process.close()
-
-
-def _locked(context: BaseContext) -> Lock:
-    lock = make_lock(context)
-    lock.acquire()
-    return lock

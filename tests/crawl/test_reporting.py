@@ -24,7 +24,7 @@ def test_advice_is_drawn_from_the_figures(
 ) -> None:
     metrics = Metrics(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
     for _ in range(100):
-        metrics.service.add(service)
+        metrics.service.extend([service])
     metrics.items.settled[TaskStatus.DONE] = 100
 
     assert said in summary.advice(metrics, 0.0, cpus)
