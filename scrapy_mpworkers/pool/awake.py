@@ -1,10 +1,6 @@
-"""Counts how long this process could have run: time that nobody ran is nobody's time.
+"""Counts how long this process could have run: time in which it was frozen is nobody's time.
 
-A process that is stopped (Ctrl-Z, SIGSTOP to all), or frozen with its container, finds that its
-clock has gone on: every limit seems to be over, though the workers were stopped as well. The event
-loop cannot tell that from a callback that has blocked it. So a thread ticks beside it, as long as
-anybody counts on it. (While a computer sleeps ``time.monotonic()`` stands still, on Linux and
-macOS.)
+(While a computer sleeps, ``time.monotonic()`` stands still on Linux and macOS.)
 """
 
 from __future__ import annotations
@@ -46,7 +42,6 @@ class Awake:
                     self._ticker = _Ticker(self)
 
     def let_go(self, holder: object) -> None:
-        """Stop counting for *holder*."""
         self._holders.discard(holder)
         if not self._holders and self._ticker is not None:
             self._ticker.end()
@@ -94,9 +89,8 @@ class Awake:
 class _Ticker:
     """Ticks in a thread, and notes when it could not.
 
-    It may find itself late for two reasons more: the machine is busy, or other code of this process
-    keeps the interpreter to itself. In that time the process uses the CPU, or at least this thread
-    wakes up again and again to ask for the interpreter; while it is frozen, neither.
+    It is also late if the machine is busy, or if other code keeps the interpreter to itself. Then
+    this process uses the CPU, or at least this thread wakes up again and again to ask for it.
     """
 
     def __init__(self, awake: Awake) -> None:

@@ -1,10 +1,6 @@
 """The parent's ends of a worker's queue and report pipe. Neither putting nor reading ever waits.
 
-``JoinableQueue.put`` leaves pickling and writing to a feeder thread. While the crawl computes, that
-thread waits up to 5 ms for the interpreter lock, for each message; and it copies what is pickled
-already. So a message that finds room in the pipe is written at once. Only one that does not is left
-to a feeder, and those behind it; frames are written as they are.
-
+A message that fits into the pipe is written at once, a larger one and those behind it by a thread.
 What is done here to the queue is what its own ``put`` does (CPython 3.10 to 3.13).
 """
 

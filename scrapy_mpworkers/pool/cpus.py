@@ -1,8 +1,7 @@
 """Counts the CPUs that this process may use, and shares them among workers.
 
 Linux gives a process a quota of CPU time: that of its control group and of all above it. See
-``cgroups(7)`` and ``proc_pid_mountinfo(5)``. A service manager sets it in the process's own group,
-which is seldom the root of what is mounted; in a container it mostly is.
+``cgroups(7)`` and ``proc_pid_mountinfo(5)``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Ends the processes of workers, and learns of their ends.
-
-Under a fork server there are two ways for that; and the kernel may have killed for want of memory.
-"""
+"""Ends the processes of workers, and learns of their ends."""
 
 from __future__ import annotations
 
@@ -29,8 +26,8 @@ _VMSTAT = Path("/proc/vmstat")
 class ExitNotice:
     """Tells of the death of a worker, or of its server.
 
-    The server tells the exit code on a pipe, but one that is stopped, or stuck, tells nothing. On
-    Linux from 5.3 on there is a handle for the process itself, too; an epoll object joins both.
+    A server that is stopped or stuck does not tell the exit code on its pipe. On Linux from 5.3 on
+    there is a handle for the process itself, too; an epoll object joins both.
 
     Attributes:
         fd: becomes readable.
@@ -69,10 +66,8 @@ class ExitNotice:
 
 
 def _handles(pid: int, status_r: int) -> list[int]:
-    """Return an epoll object over the process and the pipe, and a handle for the process.
-
-    Where there is no such thing the list is empty, and the pipe has to do.
-    """
+    """Return an epoll object over the process and the pipe, and a handle for the process; none
+    where there is no such thing, and the pipe has to do."""
     made: list[int] = []
     try:
         made.append(unshared.keep(os.pidfd_open(pid)))
@@ -138,7 +133,6 @@ class OutOfMemoryKills:
         self._seen = self._count()
 
     def any_since_last_look(self) -> bool:
-        """Return whether there was one, as far as the kernel tells."""
         before, self._seen = self._seen, self._count()
         return self._seen > before
 

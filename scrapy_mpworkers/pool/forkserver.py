@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -29,11 +30,10 @@ _INSTALLED = tuple(
 
 
 class ServerSpec(NamedTuple):
-    """A description of a fork server: what it imports, and how its workers live.
+    """What a fork server imports, and how its workers live.
 
-    ``own``: modules of this package. Modules in ``preload``, which are the user's, must be there,
-    or each worker imports them itself and the start takes seconds; those in ``also`` are light: a
-    server without them is as good.
+    ``own``: modules of this package. A server must have the user's modules in ``preload``, or each
+    worker takes seconds to import them; those in ``also`` are light: one without is as good.
     """
 
     own: tuple[str, ...]
@@ -46,9 +46,8 @@ class ForkServer:
     """Forks workers, beside multiprocessing's own server, whose other users would get ours."""
 
     def __init__(self, wanted: ServerSpec) -> None:
-        self._own = wanted.own
+        self._spec = wanted
         self._preload = tuple(dict.fromkeys([*wanted.preload, *wanted.also]))
-        self._config = wanted.config
         self._surroundings = _surroundings()
         self._made_at = time.time()
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,32 +58,28 @@ class ForkServer:
     def fits(self, wanted: ServerSpec) -> bool:
         """Return whether workers that want such a server may come from this one."""
         return (
-            wanted.config == self._config
-            and wanted.own == self._own
+            wanted.config == self._spec.config
+            and wanted.own == self._spec.own
             and set(wanted.preload) <= set(self._preload)
             and _surroundings() == self._surroundings
-            and not any(map(self._is_older_than, _own_files()))
+            and _last_edit() <= self._made_at
         )
 
-    def _is_older_than(self, file: str) -> bool:
-        try:
-            return os.stat(file).st_mtime > self._made_at
-        except OSError:
-            return False
+    @property
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def is_alive(self) -> bool:
-        is_running = self._process is not None and self._process.poll() is None
-        return is_running and not self._is_retired
+        return self._is_running and not self._is_retired
 
     def launch(self) -> None:
         """Start the server if there is none; it imports while we go on.
 
-        Requests go through a pair of connected sockets. It has no address: nobody else can connect,
-        and nothing is in a folder for temporary files, which may be read-only, or its path too
-        long for an address, and where a killed crawl would leave it.
+        Requests go through a pair of connected sockets, without an address: nobody else can
+        connect, and no file is needed where none may be made, or left behind by a killed crawl.
         """
-        if self._process is not None and self._process.poll() is None:
+        if self._is_running:
             return
         self.close()
         ours, theirs = socket.socketpair()
@@ -124,19 +119,16 @@ class ForkServer:
         try:
             socket.send_fds(requests, [bytes([len(fds)])], fds)
             # Whoever has stopped it (SIGSTOP) has not stopped the crawl, which would wait for it.
-            self._signal(signal.SIGCONT)
+            self.kill(signal.SIGCONT)
             # On macOS they must not be closed here before they have arrived (bpo-14669).
             if reduction.ACKNOWLEDGE and not requests.recv(1):
                 raise BrokenPipeError
         finally:
             requests.detach()
 
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
+    def kill(self, signum: int = signal.SIGKILL) -> None:
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.send_signal(signum)
 
     def retire(self) -> None:
         """End the server, and each that may be launched after it."""
@@ -161,14 +153,15 @@ class ForkServer:
             self._process.poll()  # it is no child of this process: done with, without a warning
 
     def _run(self, requests_fd: int) -> subprocess.Popen[bytes]:
+        config = self._spec.config
         code = server_side.program(
             requests_fd,
             os.getpid(),
-            dict(self._config.environment),
-            self._config.paths,
-            self._own,
+            dict(config.environment),
+            config.paths,
+            self._spec.own,
             self._preload,
-            self._config.prelude.settings_module,
+            config.prelude.settings_module,
         )
         flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
         return subprocess.Popen(
@@ -277,10 +270,16 @@ def _surroundings() -> tuple[Any, ...]:
     return dict(os.environ), outputs, cpus
 
 
-def _own_files() -> list[str]:
-    """Return the source files of what this process has imported, but for the installation."""
+def _last_edit() -> float:
+    """Return when a source file that this process has imported, but for the installation, was last
+    edited; ``time.time()``."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return [file for file in files if file and not file.startswith(_INSTALLED)]
+    edited = [0.0]
+    for file in files:
+        if file and not file.startswith(_INSTALLED):
+            with contextlib.suppress(OSError):
+                edited.append(os.stat(file).st_mtime)
+    return max(edited)
 
 
 def tracker_fd() -> int:

@@ -47,7 +47,6 @@ class Member:
         return self.troubles.allows(monotonic(), reports=self.executor.metrics.reports)
 
     def make_hasty(self) -> None:
-        """Let it leave without its consumers' close."""
         self.is_hasty = True
 
     def break_off(self, history: str, advice: str = SEE_IT) -> None:
@@ -98,7 +97,6 @@ class GroupState:
         self.awake.later(seconds, function, self.loop.call_later)
 
     def all_members(self) -> list[Member]:
-        """Return the crawls that are there or leaving."""
         return [*self.present.values(), *self.leaving.values()]
 
     def member(self, crawl: int) -> Member:
@@ -111,7 +109,6 @@ class GroupState:
         return [member for member in self.present.values() if not member.is_broken]
 
     def arrive(self, member: Member) -> None:
-        """Have one more crawl."""
         self.present[member.crawl] = member
         self.is_shared = len(self.present) > 1
 
@@ -130,7 +127,6 @@ class GroupState:
                 other.executor.look_for_room()
 
     def watching(self, is_watching: bool) -> None:
-        """Note whether somebody looks for workers that are stuck."""
         self.is_watching = is_watching
 
     def leases(self, handle: ProcessHandle) -> Iterator[Task]:

@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """Queues things for one reader.
 
-    Not :class:`queue.SimpleQueue`: gevent's ``monkey.patch_all`` (tried: 26.9) puts a class of its
-    own in its place, which works in one thread only, and ends the others' with ``LoopExit``.
+    Not :class:`queue.SimpleQueue`: gevent's ``monkey.patch_all`` (tried: 26.9) puts a class in its
+    place that works in one thread only, and ends the others' with ``LoopExit``.
     """
 
     def __init__(self) -> None:

@@ -4,10 +4,8 @@ Pure: the time is passed in.
 
 Erlang's restart intensity (https://www.erlang.org/doc/system/sup_princ.html#maximum-restart-intensity),
 with two differences. Only fruitless deaths count, and any progress forgives them. And deaths under
-a task count by task: how often one of them may kill is bounded elsewhere, and one poison task,
-which every crawl may have, says nothing of the next one; only each further task that kills counts.
-A few in a row may be chance, many are not: then it is the pipeline that kills. To give such a task
-up is no progress, as nothing has come of it.
+a task count by task, from the second task on: one poison task, which every crawl may have, says
+nothing of the next one, and how often it may kill is bounded elsewhere.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ class RestartIntensity:
 
     @property
     def deaths(self) -> int:
-        """The number of fruitless deaths in the last period, without progress since."""
+        """Fruitless deaths in the last period, without progress since."""
         return len(self._recent)
 
     @property
     def culprits(self) -> int:
-        """The number of tasks to which these deaths are charged."""
+        """Tasks to which these deaths are charged."""
         return len({task for _, task in self._recent} - {None})
 
     @property
@@ -75,8 +73,7 @@ class RestartIntensity:
 class FailedStarts:
     """Decides how long to wait after a start that failed, and when there is no hope left.
 
-    Each pause is as long as starts have failed so far, within bounds: so pauses double, and workers
-    are back soon after a short shortage, however many places are empty.
+    Each pause is as long as starts have failed so far, within bounds, however many slots are empty.
 
     Args:
         period: seconds that a pool goes on trying when it has lost its last worker.

@@ -85,7 +85,7 @@ class ServedCrawls:
         return crawl in self.open or self.is_due(crawl)
 
     def may_open(self, crawl: int) -> bool:
-        """Return whether the worker may be told of a crawl: none is there, or refused just now."""
+        """Return whether the worker may be told of a crawl."""
         return not self.has(crawl) and (
             crawl not in self or self._served[crawl].state is CrawlState.CLOSED
         )

@@ -30,13 +30,9 @@ class Openings:
     """Tells workers which consumers to open, so that a crawl's trouble with that stays its own.
 
     At the start one worker builds and opens its consumers first, and the others when it has:
-    whatever they create where it is not there yet, they must not create at once. Once they have
-    been open anywhere, workers that cannot open them are no reason to end anything: they are tried
-    again, one at a time and after a pause.
-
-    A crawl that joins is opened in one worker first as well: the others go on for the rest, should
-    it take long, or end the worker. A new worker is told of the crawls that have been open
-    anywhere.
+    whatever they create where it is not there yet, they must not create at once. A crawl that
+    joins is opened in one worker first as well. Once they have been open anywhere, workers that
+    cannot open them are tried again, one at a time and after a pause.
     """
 
     def __init__(self, state: GroupState, limit: OpeningLimit) -> None:

@@ -1,8 +1,8 @@
 """Starts worker processes by each start method: forkserver, spawn and fork.
 
-multiprocessing's own ``spawn`` and ``forkserver`` run the user's ``__main__`` again in every child,
-which would start a second crawl where a script has no ``__main__`` guard. So the preparation data
-is made here, without it. The Popen classes otherwise do what those of CPython 3.10 to 3.13 do.
+multiprocessing's ``spawn`` and ``forkserver`` would run the user's ``__main__`` again in every
+child, so the preparation data is made here, without it. The Popen classes otherwise do what those
+of CPython 3.10 to 3.13 do.
 """
 
 from __future__ import annotations
@@ -96,9 +96,8 @@ class Processes:
         """Start *process*, from a daemonic process too.
 
         These are the lines of ``BaseProcess.start`` (CPython 3.10 to 3.13) without the assertion
-        that forbids children to daemons, such as the workers of ``multiprocessing.Pool``. Whoever
-        terminates a daemon knows nothing of its children; ours end with it nevertheless. The rule
-        stays in force for the application, which starts its processes itself.
+        that forbids children to daemons, such as the workers of ``multiprocessing.Pool``: ours end
+        with their parent nevertheless.
         """
         del process.start  # it is not for the child, to which the object is sent
         multiprocessing.process._cleanup()  # type: ignore[attr-defined]
@@ -117,9 +116,8 @@ class Processes:
 class _Popen(popen_fork.Popen):
     """Starts a worker, all or nothing, and asks for its exit code in one thread at a time.
 
-    Whenever a process is started, by whomever, multiprocessing polls all others of the parent. An
-    exit code can be collected once: of two threads that try it together one would come away
-    without.
+    Whenever a process is started, multiprocessing polls all others of the parent. An exit code can
+    be collected once: of two threads that try it together one would come away without.
     """
 
     _fds: list[int]
@@ -214,10 +212,8 @@ class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
 
 
 def _started(executable: Any, command: list[str], fds: list[int]) -> int:
-    """Start a program that inherits *fds* as ``util.spawnv_passfds`` does, and return its pid.
-
-    It has an environment of its own.
-    """
+    """Start a program, in an environment of its own, that inherits *fds* as
+    ``util.spawnv_passfds`` does; return its pid."""
     if subprocess.Popen.__module__ != "subprocess":
         # The class that gevent puts in its place (tried: 26.9) works in the main thread only, and
         # leaves nothing of the other. The workers' hash seeds are not the same then.
@@ -267,10 +263,8 @@ def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
-    """Return multiprocessing's data, and leave this process's own start method open.
-
-    It is settled in passing, and the user could not choose one any more (CPython 3.10 to 3.13).
-    """
+    """Return multiprocessing's data, without settling this process's own start method in passing
+    (CPython 3.10 to 3.13): the user could not choose one any more."""
     chosen: Any = get_start_method(allow_none=True)
     data = spawn.get_preparation_data(name)
     if chosen is None:

@@ -1,8 +1,7 @@
-"""The thread that starts workers and discards them.
+"""The thread that starts workers and discards them, since both can block.
 
-Both can block, so neither may run in the loop. The thread lives as long as the pool: on Linux a
-worker's death signal fires when the *thread* that started it ends, so one thread starts them all.
-(Under ``fork`` that is the loop's thread.)
+On Linux a worker's death signal fires when the *thread* that started it ends, so one thread, which
+lives as long as the pool, starts them all. (Under ``fork`` that is the loop's thread.)
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ class Starter:
             self._loop.call_from_thread(function)
 
     def end(self) -> None:
-        """End the thread after the jobs so far."""
         self._jobs.put(None)
 
     def do_the_rest(self) -> None:

@@ -1,14 +1,12 @@
 """The queue notes which worker holds which task. It is pure: no clock, no process.
 
 A task waits, is leased to a worker as part of a message, and is settled once. When a worker is lost
-its leases go back to the front, except a task that has cost too many workers. One that has cost a
-worker already is *charged* and *quarantined*: it waits in a queue of its own, and travels and runs
-alone. So do tasks that ran together when their worker died: one of them is to blame, and alone it
-shows which.
+its leases go back to the front, except a task that has cost too many workers. One that may have
+cost a worker is *quarantined*: it travels and runs alone.
 
 A task is *suspect* if its worker has begun it and died before its outcome was here: it may have
-finished, and have broken what its worker needs. Suspects are charged as well, but none is given up
-before it was alone.
+finished, and have broken what its worker needs. A suspect is charged with the death as well, but
+none is given up before it was alone.
 """
 
 from __future__ import annotations
@@ -68,12 +66,11 @@ class Task:
 
     @property
     def hop(self) -> int:
-        """Where the task goes."""
         return self.row[1]
 
     @property
     def attempts(self) -> int:
-        """The number of times that it was leased."""
+        """How often it was leased."""
         return self.returned + (self.message is not None)
 
     @property
@@ -114,7 +111,7 @@ class TaskQueue:
 
     @property
     def waiting(self) -> int:
-        """The number of tasks that may be leased together: none is leased yet, none quarantined."""
+        """Tasks that may be leased in one message: none is leased yet, none quarantined."""
         if not self._quarantined_in_line:
             return len(self._waiting)
         return next(number for number, task in enumerate(self._waiting) if task.quarantined)
@@ -126,7 +123,7 @@ class TaskQueue:
 
     @property
     def quarantined(self) -> int:
-        """The number of quarantined tasks that may be leased now."""
+        """Quarantined tasks that may be leased now."""
         if not self._in_order:
             return len(self._quarantine)
         return int(self._quarantined_in_line > 0 and self._waiting[0].quarantined)
@@ -138,7 +135,7 @@ class TaskQueue:
         return waiting + sum(map(len, self._leases.values()))
 
     def open_messages(self, handle: Hashable) -> int:
-        """Return how many messages of a worker have a task that is not settled."""
+        """Return how many messages of a worker have an unsettled task."""
         return self._open_messages[handle]
 
     def look(self, handles: Sequence[HandleT]) -> tuple[int, dict[HandleT, int]]:
@@ -273,8 +270,7 @@ class TaskQueue:
         return not message.unsettled
 
     def forget(self, handle: Hashable) -> int:
-        """Forget a worker that lives on without a task of this queue. Return how many messages it
-        has open, with tasks that were given up."""
+        """Forget a worker that has no task of this queue; return how many messages it has open."""
         self._abandoned.pop(handle, None)
         return self._open_messages.pop(handle, 0)
 

@@ -1,9 +1,7 @@
 """Enforces limits of time from outside: a worker that exceeds one is killed.
 
-They count time in which this process could run: if it was frozen, so were the workers, most likely.
-
-Everything here runs in the event loop's thread and looks at scoreboards when a time is up, never
-otherwise: an idle pool uses no CPU.
+Limits count time in which this process could run. Everything here runs in the event loop's thread,
+and looks at scoreboards only when a time is up: an idle pool uses no CPU.
 """
 
 from __future__ import annotations

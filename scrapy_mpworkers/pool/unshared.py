@@ -1,8 +1,7 @@
 """File descriptors of ours that a process forked from this one must not keep.
 
-A worker ends when its parent's end of a pipe is closed, and so does a fork server. User code may
-fork Scrapy's process (``os.fork``, a ``multiprocessing.Process``): with a copy of that end in the
-child, workers would outlive a killed crawl for as long as that child lives.
+A worker ends when its parent's end of a pipe is closed, and so does a fork server. With a copy of
+that end in a child of the crawl, workers would outlive a killed crawl for as long as that lives.
 """
 
 from __future__ import annotations
@@ -38,10 +37,9 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 class Pipes:
-    """The two pipes between this process and one that is being started.
+    """The two pipes between this process and one that is being started, all ends or none.
 
-    Of each it makes both ends or none. As a context it closes the child's ends behind it, and ours
-    too if the start has failed.
+    As a context it closes the child's ends behind it, and ours too if the start has failed.
 
     Attributes:
         status_r, data_w: ours. That is what tells the child that its parent has died.
@@ -68,7 +66,6 @@ class Pipes:
             os.close(self.data_r)
 
     def send(self, data: bytes) -> None:
-        """Write *data* to the child."""
         with open(self.data_w, "wb", closefd=False) as pipe:
             pipe.write(data)
 

@@ -1,8 +1,6 @@
 """Hears workers: their reports, and their ends. Everything here runs in the event loop's thread.
 
-It never waits for one of them: a worker that stops in the middle of 50 MB has its half message in a
-buffer while the others go on. No thread of its own reads: it would wait for the
-interpreter lock, up to 5 ms each time, while the crawl computes.
+It never waits for a worker: one that stops in the middle of 50 MB has its half message in a buffer.
 """
 
 from __future__ import annotations

@@ -87,7 +87,6 @@ class ProcessHandle(WorkerHandle):
         return crawl in self.crawls.open and self.departure is not Departure.CLOSING
 
     def send(self, command: Command) -> None:
-        """Put a message into the queue, without a wait."""
         self.process.commands.put(command)
 
     def tasks_settled(self, tasks: int, messages: int) -> None:
@@ -100,7 +99,6 @@ class ProcessHandle(WorkerHandle):
         return self.process.commands.open_messages
 
     def boot(self, setups: Sequence[OpenCrawl]) -> None:
-        """Tell the worker of the crawls that there are."""
         self.state = WorkerState.BOOTED
         self._will_open(setups)
         self.send(Boot(tuple(setups)))
@@ -119,7 +117,6 @@ class ProcessHandle(WorkerHandle):
             self.known.update(definition.number for definition in setup.definitions)
 
     def dismiss(self, crawl: int) -> None:
-        """Tell it that a crawl has ended."""
         self.crawls.dismiss(crawl)
         self.send(CloseCrawl(crawl))
 
@@ -149,12 +146,10 @@ class ProcessHandle(WorkerHandle):
 
     @property
     def is_ready(self) -> bool:
-        """Return whether it has opened what it was told to at its start."""
         return self.state is WorkerState.READY
 
     @property
     def is_closing(self) -> bool:
-        """Return whether the pill is on its way, and its end no death."""
         return self.departure is Departure.CLOSING
 
     @property
@@ -174,7 +169,6 @@ class ProcessHandle(WorkerHandle):
         return self.allowed_at is not None and not self.is_ready
 
     def allow_to_open(self) -> None:
-        """Let the worker build and open its first consumers."""
         self.allowed_at = monotonic()
         self.process.start_lock.release()
 
@@ -185,7 +179,6 @@ class ProcessHandle(WorkerHandle):
         return replaced
 
     def retire(self) -> None:
-        """Let it work on until its replacement is ready."""
         self.departure = Departure.RETIRING
 
     def close(self) -> None:

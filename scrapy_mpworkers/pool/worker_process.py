@@ -1,8 +1,7 @@
 """Has one worker's process, with its own JoinableQueue down, its own pipe up, and its scoreboard.
 
 Nothing here is shared with another worker: one that is killed at any moment, even while it holds
-its queue's lock, takes nothing but its own channel with it. Only the parent puts into the queue and
-calls ``task_done``, so the queue's condition is never shared with a process that can die.
+its queue's lock, takes nothing but its own channel with it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _END_SECONDS = 5.0
 
 
 class Activity(NamedTuple):
-    """The task of a worker, as its scoreboard says.
+    """What a worker is at, as its scoreboard says.
 
     It has the running task, or the crawl whose consumers are being opened or closed (both ``None``
     while idle), and the start of that, on a shared clock. ``begun`` and ``begun_for`` are the last
