@@ -30,7 +30,7 @@ _INSTALLED = tuple(
 
 
 class ServerSpec(NamedTuple):
-    """What a fork server imports, and how its workers live.
+    """The imports of a fork server, and how its workers live.
 
     ``own``: modules of this package. A server must have the user's modules in ``preload``, or each
     worker takes seconds to import them; those in ``also`` are light: one without is as good.

@@ -108,16 +108,6 @@ class GroupState:
         """The crawls that workers are for."""
         return [member for member in self.present.values() if not member.is_broken]
 
-    def arrive(self, member: Member) -> None:
-        self.present[member.crawl] = member
-        self.is_shared = len(self.present) > 1
-
-    def depart(self, crawl: int) -> Member:
-        """Put a crawl on its way out."""
-        member = self.leaving[crawl] = self.present.pop(crawl)
-        self.is_shared = len(self.present) > 1
-        return member
-
     def take_turns(self, member: Member) -> None:
         """Let the others go first: a worker has done with something of this crawl."""
         if member.crawl in self.present:

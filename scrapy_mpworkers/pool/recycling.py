@@ -30,9 +30,9 @@ class Recycling:
 
         It would be recycled for ever.
         """
-        if not self._memory_limit or handle.pid is None:
+        if not self._memory_limit:
             return
-        size = resident_bytes(handle.pid)
+        size = resident_bytes(handle.process.pid)
         if size >= self._memory_limit:
             logger.warning(
                 "A worker holds %d MiB before its first item, more than "
@@ -47,14 +47,11 @@ class Recycling:
         """Return why to recycle a worker now: ``items`` or ``memory``; ``None`` if it may go on."""
         if self._max_items and handle.settled >= self._max_items:
             return "items"
-        return "memory" if self._memory_limit and self._is_too_heavy(handle) else None
-
-    def _is_too_heavy(self, handle: ProcessHandle) -> bool:
         now = monotonic()
-        if now - self._weighed_at.get(handle, 0.0) < _WEIGH_EVERY or handle.pid is None:
-            return False
+        if not self._memory_limit or now - self._weighed_at.get(handle, 0.0) < _WEIGH_EVERY:
+            return None
         self._weighed_at[handle] = now
-        return resident_bytes(handle.pid) >= self._memory_limit
+        return "memory" if resident_bytes(handle.process.pid) >= self._memory_limit else None
 
 
 def resident_bytes(pid: int) -> int:

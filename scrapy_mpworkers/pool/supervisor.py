@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 2.0
 #: Seconds after SIGKILL in which a worker ends, if it ever does.
 LAST_SECONDS = 10.0
+#: Seconds after which the starter's last job is not waited for any more: its thread may hang in a
+#: start that does not end.
+RELEASE_SECONDS = 15.0
 
 _SEE_THREAD = "Something in Scrapy's process ends its threads, or replaces how they wait"
 
@@ -60,7 +63,7 @@ class Supervisor:
         self._deaths = Deaths(state, processes)
         self._generations: Counter[int] = Counter()
         self._stopped: Callable[[], None] | None = None
-        self._exiting = False
+        self._exiting = self._releasing = False
         self._at_exit: util.Finalize[Any] | None = None
 
     def start_workers(self) -> None:
@@ -101,18 +104,19 @@ class Supervisor:
         if self._exiting:
             return  # multiprocessing joins its processes now; they must not be closed under it
         if handle not in self._state.handles:
-            handle.discard()  # it was left behind, and the starter with it
+            handle.process.discard()  # it was left behind, and the starter with it
             return
         self._state.handles.remove(handle)
         death = self._deaths.note(handle, exitcode, is_stopping=self._stopped is not None)
         is_ones_own = self.sharing.lost(handle, death)
-        self._starter.do(handle.discard)
+        self._starter.do(handle.process.discard)
         is_futile = not (handle.settled or death.is_explained)
         is_fruitless = (handle.is_hung or is_futile) and not is_ones_own
         self._replace(handle, is_fruitless, death.begun if death.charged is None else death.charged)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
-        """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
+        """Send pills, wait for the exits, let go of all and call *stopped*; after *timeout* seconds
+        terminate, then kill."""
         self._state.end()
         self._stopped = stopped
         for handle in self._state.handles:
@@ -126,18 +130,6 @@ class Supervisor:
         self._processes.retire_server()
         for handle in self._state.handles:
             handle.kill_for(KilledFor.STOP)
-
-    def release(self, released: Callable[[], None]) -> None:
-        """Let go of the start method, behind all else, and call *released* in the loop's thread."""
-
-        def close() -> None:
-            self._processes.close()
-            if self._at_exit is not None:
-                self._at_exit.cancel()
-            self._starter.answer(released)
-
-        self._starter.do(close)
-        self._starter.end()
 
     def _starter_died(self, error: BaseException) -> None:
         """Go on without a thread that could start a worker."""
@@ -283,6 +275,20 @@ class Supervisor:
         self._finish_if_empty()
 
     def _finish_if_empty(self) -> None:
-        if not self._state.handles and self._stopped is not None:
-            stopped, self._stopped = self._stopped, lambda: None
-            stopped()
+        if not self._state.handles and self._stopped is not None and not self._releasing:
+            self._releasing = True
+            self._starter.do(self._release)
+            self._starter.end()
+            self._state.loop.call_later(RELEASE_SECONDS, self._released)
+
+    def _release(self) -> None:
+        """Let go of the start method, behind all that the starter has to do."""
+        self._processes.close()
+        if self._at_exit is not None:
+            self._at_exit.cancel()
+        self._starter.answer(self._released)
+
+    def _released(self) -> None:
+        assert self._stopped is not None
+        stopped, self._stopped = self._stopped, lambda: None
+        stopped()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState, Member
@@ -19,10 +20,6 @@ from scrapy_mpworkers.pool.timeouts import TimeLimit
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 logger = logging.getLogger(__name__)
-
-#: Seconds after which the starter's last job is not waited for any more: its thread may hang in a
-#: start that does not end.
-RELEASE_SECONDS = 15.0
 
 
 class LocalWorkerGroup(GroupState):
@@ -48,7 +45,6 @@ class LocalWorkerGroup(GroupState):
         self._ended = ended
         self._supervisor = Supervisor(self, processes)
         self._time_limit = TimeLimit(self)
-        self._is_released = False
 
     # For the crawls
 
@@ -56,7 +52,8 @@ class LocalWorkerGroup(GroupState):
         """Have a crawl's consumers opened, in workers that are started now or there already."""
         options, others = self.options, len(self.present)
         troubles = RestartIntensity(options.intensity, options.period)
-        self.arrive(Member(crawl, executor, troubles))
+        self.present[crawl] = Member(crawl, executor, troubles)
+        self.is_shared = others > 0
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
             self._supervisor.openings.spread()
@@ -71,8 +68,9 @@ class LocalWorkerGroup(GroupState):
             timeout: seconds that workers may take for it.
             left: called when they have done so.
         """
-        member = self.depart(crawl)
+        member = self.leaving[crawl] = self.present.pop(crawl)
         others = self.present.values()
+        self.is_shared = len(others) > 1
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
             self._supervisor.sharing.leave(member, timeout, left)
@@ -81,7 +79,8 @@ class LocalWorkerGroup(GroupState):
             return
         if member.is_hasty:
             self._supervisor.kill_all()
-        self._stop(timeout, left)
+        logger.info("Stopping workers…")
+        self._supervisor.stop(timeout, partial(self._stopped, left))
 
     def kill(self, crawl: int) -> None:
         """End all workers at once, and do not wait for the close of the crawl's consumers.
@@ -111,24 +110,11 @@ class LocalWorkerGroup(GroupState):
         """Count no time any more: the loop was closed in the middle of a stop."""
         self.awake.end()
 
-    def _stop(self, timeout: float, stopped: Callable[[], None]) -> None:
-        """Send pills, join, release everything. After *timeout* seconds: terminate, kill."""
-        logger.info("Stopping workers…")
-
-        def released() -> None:
-            if self._is_released:
-                return
-            self._is_released = True
-            logger.info("Workers stopped.")
-            self.awake.end()
-            self._ended()
-            stopped()
-
-        def all_ended() -> None:
-            self._supervisor.release(released)
-            self.loop.call_later(RELEASE_SECONDS, released)
-
-        self._supervisor.stop(timeout, all_ended)
+    def _stopped(self, left: Callable[[], None]) -> None:
+        logger.info("Workers stopped.")
+        self.awake.end()
+        self._ended()
+        left()
 
 
 def _more_crawls(count: int) -> str:

@@ -237,7 +237,4 @@ class ProcessHandle(WorkerHandle):
         self.process.join()
         self.kill()
         self.process.reap(is_certain=True)
-        self.discard()
-
-    def discard(self) -> None:
         self.process.discard()

@@ -25,7 +25,7 @@ _END_SECONDS = 5.0
 
 
 class Activity(NamedTuple):
-    """What a worker is at, as its scoreboard says.
+    """The task or the crawl that a worker is at, as its scoreboard says.
 
     It has the running task, or the crawl whose consumers are being opened or closed (both ``None``
     while idle), and the start of that, on a shared clock. ``begun`` and ``begun_for`` are the last

@@ -102,7 +102,7 @@ def test_start_that_never_comes_back_does_not_keep_a_stop_waiting(make_bench, mo
     bench = make_bench(method)
     monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.LAST_SECONDS", 0.1)
-    monkeypatch.setattr("scrapy_mpworkers.pool.worker_group.RELEASE_SECONDS", 0.1)
+    monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.RELEASE_SECONDS", 0.1)
     hangs = threading.Event()
     real = bench.processes.process
     monkeypatch.setattr(bench.processes, "process", lambda *args: hangs.wait() and real(*args))
