@@ -55,7 +55,6 @@ class Deaths:
         return Death(exitcode, in_words, charged, is_oom, begun, is_explained)
 
     def note_late_start(self, handle: ProcessHandle) -> None:
-        """Log that a worker could not even be started in time."""
         self.last = f"{handle.name} could not be started in time"
         logger.error("Worker %s", self.last)
 

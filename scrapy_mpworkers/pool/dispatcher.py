@@ -18,8 +18,7 @@ class Dispatcher:
     """Leases tasks in batches, from one queue, or with keys from one for each slot of the pool.
 
     Equal keys belong to one slot for good, and each slot is filled by one worker at a time. So they
-    meet the same worker, in order; when it dies, its replacement takes them over, what it had begun
-    first.
+    meet the same worker, in order, or its replacement.
 
     Args:
         crawl: whose tasks they are.
@@ -54,18 +53,15 @@ class Dispatcher:
         self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
 
     def start(self, group: WorkerGroup) -> None:
-        """Give tasks to the workers of *group* from now on."""
         self._group = group
 
     # The queues
 
     @property
     def pending(self) -> int:
-        """Tasks that are not settled."""
         return sum(queue.pending for queue in self._queues)
 
     def add(self, task: Task, key: Any) -> None:
-        """Queue a new task, and dispatch it soon."""
         # In a tuple: the hash of an int is itself, and even ones would meet at one of two slots.
         slot = hash((key,)) % len(self._queues) if self._keyed else 0
         self._queues[slot].add(task)
@@ -84,7 +80,6 @@ class Dispatcher:
         return any(queue.withdraw(task.id) for queue in self._queues)
 
     def clear(self) -> list[Task]:
-        """Give up every task, though its worker may still be at it; return them, oldest first."""
         tasks = [task for queue in self._queues for task in queue.clear()]
         return sorted(tasks, key=attrgetter("id"))
 
@@ -97,12 +92,10 @@ class Dispatcher:
             self._loop.call_soon(self._dispatch)
 
     def flush(self) -> None:
-        """Send soon what waits, though it does not fill a message."""
         self._flushed.update(self._queues)
         self.soon()
 
     def stop_batching(self) -> None:
-        """Let nothing wait for others to go with from now on."""
         if self._together is not None:
             self._together = self._together._replace(seconds=0.0)
             self.soon()

@@ -105,7 +105,6 @@ class PoolExecutor(Executor):
 
     @property
     def pending(self) -> int:
-        """Tasks that are not settled."""
         return self._dispatcher.pending
 
     @property
@@ -186,15 +185,12 @@ class PoolExecutor(Executor):
         return first or self._make_setup(self._crawl)
 
     def leases(self, handle: WorkerHandle) -> Iterator[Task]:
-        """Iterate over the unsettled tasks that a worker has, oldest first."""
         return self._dispatcher.queue_of(handle).leases(handle)
 
     def task(self, handle: WorkerHandle, task_id: int) -> Task | None:
-        """Return the unsettled task with this id that a worker has."""
         return self._dispatcher.queue_of(handle).task(handle, task_id)
 
     def opened(self, handle: WorkerHandle, report: Opened) -> None:
-        """Note that the crawl's consumers are open in a worker."""
         self.metrics.workers[handle.place].ready(monotonic())
         speaks, self.has_opened = not self.has_opened, True
         self._events.opened(report.effects, speaks)
@@ -206,11 +202,9 @@ class PoolExecutor(Executor):
         self._events.has_room(self._dispatcher.room)
 
     def open_failed(self, handle: WorkerHandle, report: OpenFailed) -> None:
-        """Tell that the consumers could not be opened in a worker."""
         self._events.boot_failed(handle.name, report.failure)
 
     def closed(self, handle: WorkerHandle, report: Closed) -> None:
-        """Tell that the consumers have been closed in a worker."""
         # A recycled worker is silent: it is not the crawl that closes.
         speaks = self._stopping and not self._closed
         self._closed = self._closed or speaks

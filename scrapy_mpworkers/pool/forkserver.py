@@ -101,8 +101,8 @@ class ForkServer:
         """Ask for a worker that inherits *fds*.
 
         The first is the pipe from which the worker reads its process object, the second the one on
-        which the server tells the worker's pid and, at its end, exit code; or a negative number,
-        that of the error because of which it cannot fork.
+        which the server tells the worker's pid and, at its end, exit code; or, negative, the number
+        of the error because of which it cannot fork.
         """
         self.launch()
         try:
@@ -136,7 +136,6 @@ class ForkServer:
         self.kill()
 
     def close(self) -> None:
-        """Let the server go and collect it."""
         if self._release is not None:
             self._release()
         if self._process is not None:

@@ -43,7 +43,7 @@ class Member:
     on_left: Callable[[], None] | None = None
 
     def may_fail(self) -> bool:
-        """Return whether its consumers, which could not be opened somewhere, may be tried again."""
+        """Return whether to try again what could not be opened somewhere."""
         return self.troubles.allows(monotonic(), reports=self.executor.metrics.reports)
 
     def make_hasty(self) -> None:
@@ -60,7 +60,6 @@ class Member:
         self.on_left = on_left
 
     def leave_if_closed(self) -> None:
-        """Let it leave if no worker has to close its consumers any more."""
         if not self.awaited and self.on_left is not None:
             on_left, self.on_left = self.on_left, None
             on_left()
@@ -100,7 +99,6 @@ class GroupState:
         return [*self.present.values(), *self.leaving.values()]
 
     def member(self, crawl: int) -> Member:
-        """Return a crawl that is there or leaving."""
         return self.present[crawl] if crawl in self.present else self.leaving[crawl]
 
     @property
@@ -125,9 +123,7 @@ class GroupState:
             yield from member.executor.leases(handle)
 
     def task(self, handle: ProcessHandle, task_id: int | None) -> Task | None:
-        """Return the unsettled task with this id that a worker has."""
         return next((task for task in self.leases(handle) if task.id == task_id), None)
 
     def all_metrics(self) -> list[Metrics]:
-        """Return those of each crawl, which all count what happens to the workers."""
         return [member.executor.metrics for member in self.all_members()]

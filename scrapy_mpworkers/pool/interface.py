@@ -76,8 +76,7 @@ class PoolOptions:
     ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
     seconds; ``memory_limit``: bytes. These three limits are off at 0. ``keyed``: tasks with equal
     keys meet the same worker. ``together``: tasks run as one. ``name``: what workers are called.
-    ``pace``: how full messages are. ``blind``: nobody can tell which task of a message a worker was
-    running when it died.
+    ``pace``: how full messages are. ``blind``: nobody knows which task of a message was running.
     """
 
     workers: int
@@ -92,11 +91,6 @@ class PoolOptions:
     name: str = "worker"
     pace: Pace = NEAR
     blind: bool = False
-
-    @property
-    def recycles(self) -> bool:
-        """Return whether workers are replaced that have served their time."""
-        return bool(self.max_items or self.memory_limit)
 
 
 class WorkerHandle(ABC):
@@ -134,7 +128,6 @@ class WorkerHandle(ABC):
 
     @property
     def has_work(self) -> bool:
-        """Return whether a message is open."""
         return self.open_messages > 0
 
     @abstractmethod
@@ -179,8 +172,8 @@ class WorkerGroup(Protocol):
         """Return whether other crawls keep all workers from this one."""
 
     def kill(self, crawl: int) -> None:
-        """End the workers at once, those of them that other crawls have only if none waits for
-        what they are at."""
+        """End the workers at once; if other crawls have them, too, those at tasks that nobody
+        awaits."""
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """Close the consumers of a crawl within *timeout* seconds, and call *left*."""
@@ -227,8 +220,7 @@ class PoolEvents:
 
 
 class Executor(ABC):
-    """Has the tasks of a level done. All methods are called in the crawl's thread, and
-    none of them waits.
+    """Has the tasks of a level done. All is called in the crawl's thread, and nothing waits.
 
     Attributes:
         metrics: of this crawl.

@@ -25,14 +25,12 @@ class Distribution:
         self._new: list[float] = []  # not yet in a bucket; many together are cheaper
 
     def extend(self, durations: Iterable[float]) -> None:
-        """Some more durations."""
         self._new.extend(durations)
         if len(self._new) >= _TOGETHER:
             self._sort_in()
 
     @property
     def count(self) -> int:
-        """The number of durations."""
         return self._buckets.total() + len(self._new)
 
     @property
@@ -146,8 +144,8 @@ class Metrics:
         return self.items if hop >= 0 else self.calls
 
     def record(self, slot: int, size: int, times: list[float], waits: list[float]) -> None:
-        """Count a report of *size* bytes: seconds that the worker of *slot* took for each task, and
-        seconds that those which are settled by it have waited."""
+        """Count a report of *size* bytes: the seconds of each of its tasks, at a worker of
+        *slot*, and the seconds that those which it settles have waited."""
         self.reports += 1
         self.bytes_returned += size
         self.workers[slot].busy += sum(times)

@@ -26,10 +26,8 @@ class Recycling:
         self._weighed_at: WeakKeyDictionary[ProcessHandle, float] = WeakKeyDictionary()
 
     def weigh_new(self, handle: ProcessHandle) -> None:
-        """Drop the limit if a worker that has just become ready is too heavy already.
-
-        It would be recycled for ever.
-        """
+        """Drop the limit if a worker that has just become ready is too heavy: all would be, for
+        ever."""
         if not self._memory_limit:
             return
         size = resident_bytes(handle.process.pid)

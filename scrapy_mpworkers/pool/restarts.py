@@ -87,7 +87,7 @@ class FailedStarts:
 
     @property
     def is_first(self) -> bool:
-        """Return whether the last start is the first one that has failed since one succeeded."""
+        """Return whether only the last start has failed."""
         return self._count == 1
 
     def succeeded(self) -> bool:

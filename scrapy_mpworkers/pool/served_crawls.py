@@ -27,6 +27,9 @@ class _Served:
     is_dismissed: bool = False
 
 
+_NEVER = _Served(Message(0), CrawlState.CLOSED)
+
+
 class ServedCrawls:
     """The crawls that a worker was ever told of, by their numbers.
 
@@ -41,7 +44,6 @@ class ServedCrawls:
         return crawl in self._served
 
     def begin(self, crawls: Iterable[int]) -> None:
-        """Note that the worker is told to open these, by one message."""
         crawls = list(crawls)
         message = Message(len(crawls))
         self._served.update({crawl: _Served(message) for crawl in crawls})
@@ -56,7 +58,6 @@ class ServedCrawls:
         return not served.message.unsettled
 
     def may_retry(self, crawl: int) -> None:
-        """Let it try again what it has refused."""
         if self._served[crawl].state is CrawlState.REFUSED:
             self._served[crawl].state = CrawlState.CLOSED
 
@@ -73,12 +74,11 @@ class ServedCrawls:
 
     def is_opening(self, crawl: int) -> bool:
         """Return whether a crawl's consumers have yet to be opened."""
-        served = self._served.get(crawl)
-        return served is not None and served.state is CrawlState.OPENING
+        return self._served.get(crawl, _NEVER).state is CrawlState.OPENING
 
     def is_due(self, crawl: int) -> bool:
         """Return whether a crawl's consumers have yet to be opened, or to be closed."""
-        return self.is_opening(crawl) or (crawl in self and self._served[crawl].is_dismissed)
+        return self.is_opening(crawl) or self._served.get(crawl, _NEVER).is_dismissed
 
     def has(self, crawl: int) -> bool:
         """Return whether a crawl's consumers are open, or are yet to be opened or closed."""
@@ -86,9 +86,8 @@ class ServedCrawls:
 
     def may_open(self, crawl: int) -> bool:
         """Return whether the worker may be told of a crawl."""
-        return not self.has(crawl) and (
-            crawl not in self or self._served[crawl].state is CrawlState.CLOSED
-        )
+        served = self._served.get(crawl, _NEVER)
+        return served.state is CrawlState.CLOSED and not served.is_dismissed
 
     @property
     def is_empty(self) -> bool:

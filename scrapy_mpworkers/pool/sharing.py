@@ -14,7 +14,7 @@ from time import monotonic
 from scrapy_mpworkers.pool.group_state import GroupState, Member
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.served_crawls import CrawlState
-from scrapy_mpworkers.pool.timeouts import OpeningLimit
+from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
 from scrapy_mpworkers.wire.messages import Closed, OpenCrawl, Opened, OpenFailed, Report
 
@@ -35,9 +35,9 @@ class Openings:
     cannot open them are tried again, one at a time and after a pause.
     """
 
-    def __init__(self, state: GroupState, limit: OpeningLimit) -> None:
+    def __init__(self, state: GroupState, watchdog: Watchdog) -> None:
         self._state = state
-        self._limit = limit
+        self._watchdog = watchdog
         self._pause = 0.0  # seconds, while new workers fail to open anything
         self._pause_ends = 0.0
 
@@ -54,7 +54,6 @@ class Openings:
         self.spread()
 
     def spread(self) -> None:
-        """Have every crawl opened where it is not yet."""
         self._allow_to_open()
         for member in self._state.sound:
             self._spread(member)
@@ -137,7 +136,7 @@ class Openings:
             if setup is not None:
                 if handle.open_crawl(setup):
                     member.executor.metrics.started += 1
-                self._limit.watch()
+                self._watchdog.watch()
 
     def _setup(self, member: Member) -> OpenCrawl | None:
         try:
@@ -157,7 +156,6 @@ class Sharing:
     # What workers do
 
     def heard(self, handle: ProcessHandle, report: Report) -> None:
-        """Give a report to the crawl that it is for."""
         member = self._state.member(report.crawl)
         if self._state.is_shared:
             self._state.take_turns(member)
@@ -172,11 +170,8 @@ class Sharing:
             self._is_closed_in(handle, member)
 
     def lost(self, handle: ProcessHandle, death: Death) -> bool:
-        """Tell the crawls that a worker is gone.
-
-        Returns:
-            whether a crawl is to blame whose trouble is its own.
-        """
+        """Tell the crawls that a worker is gone; return whether one is to blame whose trouble is
+        its own."""
         is_ones_own = self._openings.blames(handle, death.in_words)
         # Its items are given up one by one, and the others, which may not have had a worker for
         # long enough yet, go on.
@@ -235,10 +230,8 @@ class Sharing:
             self._state.leaving.pop(member.crawl, None)
 
     def _see_off(self, member: Member, timeout: float) -> None:
-        """Let a crawl go whose time is up, and look after what it has left until it is gone.
-
-        A worker may be busy with others for long before it gets there.
-        """
+        """Let a crawl go whose time is up, and look after what it has left until it is gone: a
+        worker may be busy with others for long before it gets there."""
         if member.crawl not in self._state.leaving:
             return
         member.awaited.clear()

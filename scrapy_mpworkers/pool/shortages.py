@@ -48,7 +48,6 @@ def in_words(error: BaseException) -> str:
 
 
 def remedy(error: BaseException) -> str:
-    """Return what the user can do about it."""
     number = getattr(error, "errno", None)
     if isinstance(error, WorkerStartError):
         return f"Or {_WITHOUT_WORKERS}"

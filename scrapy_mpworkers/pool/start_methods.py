@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import partial
 from multiprocessing import (
     context,
     forkserver,
@@ -78,37 +77,30 @@ class Processes:
         if self._server is not None:
             self._server.retire()
 
-    def process(self, target: Any, args: tuple[Any, ...], name: str) -> BaseProcess:
-        """Make a process that is not started yet.
+    def start(self, target: Any, args: tuple[Any, ...], name: str) -> BaseProcess:
+        """Start a process, from a daemonic process too.
 
-        A daemon, so that multiprocessing ends it at exit, should everything else fail.
+        The last lines are those of ``BaseProcess.start`` (CPython 3.10 to 3.13) without the
+        assertion that forbids children to daemons, such as the workers of
+        ``multiprocessing.Pool``: ours end with their parent nevertheless.
         """
-        process: BaseProcess = self.context.Process(  # type: ignore[attr-defined]
+        # A daemon, so that multiprocessing ends it at exit, should everything else fail.
+        process: Any = self.context.Process(  # type: ignore[attr-defined]
             target=target, args=args, name=name, daemon=True
         )
         # In a worker of Celery it comes from there, of a class (billiard's) that refuses to be
         # pickled while multiprocessing starts a process.
         process.authkey = bytes(process.authkey)
-        process.start = partial(self._start, process)  # type: ignore[method-assign]
-        return process
-
-    def _start(self, process: Any) -> None:
-        """Start *process*, from a daemonic process too.
-
-        These are the lines of ``BaseProcess.start`` (CPython 3.10 to 3.13) without the assertion
-        that forbids children to daemons, such as the workers of ``multiprocessing.Pool``: ours end
-        with their parent nevertheless.
-        """
-        del process.start  # it is not for the child, to which the object is sent
         multiprocessing.process._cleanup()  # type: ignore[attr-defined]
         process._popen = _POPEN[self.method](process, self._server)
         process._sentinel = process._popen.sentinel
         # BaseProcess drops them as well: they may lead back to the process.
         del process._target, process._args, process._kwargs
         multiprocessing.process._children.add(process)  # type: ignore[attr-defined]
+        return process  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Let the server go. Call it after the last worker has gone."""
+        """Let the server go, after the last worker."""
         if self._server is not None:
             servers.give_back(self._server)
 
@@ -251,7 +243,7 @@ def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
     data = _preparation_data(process_obj.name)
     for key in ("init_main_from_name", "init_main_from_path"):
         data.pop(key, None)
-    data["authkey"] = bytes(data["authkey"])  # see Processes.process
+    data["authkey"] = bytes(data["authkey"])  # see Processes.start
     buffer = io.BytesIO()
     context.set_spawning_popen(popen)
     try:

@@ -18,7 +18,7 @@ from scrapy_mpworkers.pool.sharing import Openings, Sharing
 from scrapy_mpworkers.pool.shortages import in_words, is_shortage, remedy
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.starter import Starter
-from scrapy_mpworkers.pool.timeouts import OpeningLimit, StuckWorkers
+from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.pool.worker_handle import Departure, KilledFor, ProcessHandle
 from scrapy_mpworkers.wire.messages import Outcomes, Report
@@ -42,7 +42,7 @@ class Supervisor:
     Attributes:
         openings: where consumers are opened.
         sharing: what the crawls have of the workers.
-        stuck: looks for workers that do not take up their work.
+        watchdog: kills workers that are stuck.
     """
 
     def __init__(self, state: GroupState, processes: Processes) -> None:
@@ -50,10 +50,9 @@ class Supervisor:
         self._state = state
         self._processes = processes
         self._watcher = Watcher(state, self._heard, self._ended)
-        self._opening_limit = OpeningLimit(state, self._watcher, processes)
-        self.openings = Openings(state, self._opening_limit)
+        self.watchdog = Watchdog(state, self._watcher, processes)
+        self.openings = Openings(state, self.watchdog)
         self.sharing = Sharing(state, self.openings)
-        self.stuck = StuckWorkers(state, self._watcher)
         self._recycling = Recycling(options)
         self._restarts = RestartIntensity(options.intensity, options.period)
         self._starter = Starter(state.loop, self._starter_died)
@@ -67,7 +66,6 @@ class Supervisor:
         self._at_exit: util.Finalize[Any] | None = None
 
     def start_workers(self) -> None:
-        """Start a worker for each slot."""
         self._processes.take_server()
         self._starter.start()
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
@@ -87,7 +85,7 @@ class Supervisor:
             if replaced in self._state.handles and not replaced.is_closing:
                 replaced.close()
             self._recycling.weigh_new(handle)
-            self.stuck.watch()  # its first tasks come now
+            self.watchdog.watch()  # its first tasks come now
 
     def _recycle(self, handle: ProcessHandle, why: str) -> None:
         """Replace a worker that has served its time, as soon as its replacement is ready."""
@@ -100,7 +98,6 @@ class Supervisor:
         self._start(handle.place, replaces=handle)
 
     def _ended(self, handle: ProcessHandle, exitcode: int | None) -> None:
-        """Replace a worker that is gone, unless it was meant to go."""
         if self._exiting:
             return  # multiprocessing joins its processes now; they must not be closed under it
         if handle not in self._state.handles:
@@ -115,8 +112,7 @@ class Supervisor:
         self._replace(handle, is_fruitless, death.begun if death.charged is None else death.charged)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
-        """Send pills, wait for the exits, let go of all and call *stopped*; after *timeout* seconds
-        terminate, then kill."""
+        """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
         self._state.end()
         self._stopped = stopped
         for handle in self._state.handles:
@@ -132,7 +128,6 @@ class Supervisor:
             handle.kill_for(KilledFor.STOP)
 
     def _starter_died(self, error: BaseException) -> None:
-        """Go on without a thread that could start a worker."""
         self._state.handles[:] = [
             handle for handle in self._state.handles if handle.pid is not None
         ]
@@ -152,7 +147,7 @@ class Supervisor:
         handle = ProcessHandle(self._state.options.name, place, generation, replaces)
         siblings = list(self._state.handles)
         self._state.handles.append(handle)
-        self._opening_limit.watch()
+        self.watchdog.watch()
         is_fork = self._processes.method == "fork"
         # In the starter also what ends a thread: the slot would wait for ever.
         failures = (Exception,) if is_fork else (BaseException,)

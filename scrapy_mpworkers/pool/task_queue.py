@@ -118,7 +118,6 @@ class TaskQueue:
 
     @property
     def waiting_since(self) -> float | None:
-        """When the first task that waits was submitted."""
         return self._waiting[0].submitted_at if self._waiting else None
 
     @property
@@ -130,7 +129,6 @@ class TaskQueue:
 
     @property
     def pending(self) -> int:
-        """Tasks that are not settled."""
         waiting = len(self._waiting) + len(self._quarantine)
         return waiting + sum(map(len, self._leases.values()))
 
@@ -208,7 +206,6 @@ class TaskQueue:
         return tasks, over
 
     def task(self, handle: Hashable, task_id: int) -> Task | None:
-        """Return an unsettled task that a worker has."""
         return self._leases.get(handle, {}).get(task_id)
 
     def withdraw(self, task_id: int) -> Task | None:

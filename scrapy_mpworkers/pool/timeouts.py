@@ -35,7 +35,6 @@ _BLINK = 0.01
 
 
 def end_overdue(handle: WorkerHandle, task: Task) -> None:
-    """End the worker of a task that takes longer than it may, and say so."""
     logger.warning(
         "%s %d takes longer than %g s%s; its worker %s is killed",
         "Call" if task.hop == CALL else "Item",
@@ -50,7 +49,7 @@ def end_overdue(handle: WorkerHandle, task: Task) -> None:
 class TimeLimit:
     """Looks at the scoreboard of a busy worker when its task's time is up, and never otherwise.
 
-    Whoever looks for stuck workers has the clock go on, while any has work.
+    The watchdog has the clock go on, while any worker has work.
     """
 
     def __init__(self, state: GroupState) -> None:
@@ -86,49 +85,9 @@ class TimeLimit:
             end_overdue(handle, running)
 
 
-class StuckWorkers:
-    """Kills workers that do not take up their lease while they are idle (SIGSTOP, for one)."""
-
-    def __init__(self, state: GroupState, watcher: Watcher) -> None:
-        self._state = state
-        self._awake = state.awake
-        self._watcher = watcher
-
-    def watch(self) -> None:
-        """Watch all workers until none has work any more."""
-        if not self._state.is_watching:
-            self._state.watching(True)
-            self._awake.hold(self)
-            self._state.loop.call_later(STUCK_SECONDS / 2, self._look)
-
-    def _look(self) -> None:
-        self._state.watching(False)
-        for handle in list(self._state.handles):
-            if self._seems_stuck(handle):
-                self._watcher.hear(handle)
-                if self._seems_stuck(handle):
-                    logger.warning("Worker %s does not take up its work and is killed", handle.name)
-                    handle.kill_for(KilledFor.STUCK)
-        if not self._state.is_watching:
-            self._awake.let_go(self)
-
-    def _seems_stuck(self, handle: ProcessHandle) -> bool:
-        by_age = attrgetter("leased_at")
-        oldest = min(self._state.leases(handle), key=by_age, default=None)
-        if oldest is None:
-            return False
-        self.watch()
-        activity = handle.activity()
-        return (
-            activity.task_id is None
-            and activity.crawl is None
-            and not handle.is_killed
-            and self._awake.seconds_since(max(oldest.leased_at, handle.heard_at)) > STUCK_SECONDS
-        )
-
-
-class OpeningLimit:
-    """Kills workers that take too long to start, or to open the consumers of a crawl."""
+class Watchdog:
+    """Kills workers that are stuck: that do not take up their lease while they are idle (SIGSTOP,
+    for one), or take too long to start or to open the consumers of a crawl."""
 
     def __init__(self, state: GroupState, watcher: Watcher, processes: Processes) -> None:
         self._state = state
@@ -138,9 +97,10 @@ class OpeningLimit:
         self._looks_at = inf  # when the first timer runs out
 
     def watch(self) -> None:
-        """Watch all workers until each has opened what it was told to."""
+        """Watch all workers until none has work, or has to open anything."""
+        self._state.watching(True)
         self._awake.hold(self)
-        self._look_in(BOOT_SECONDS)
+        self._look_in(min(STUCK_SECONDS, BOOT_SECONDS))
 
     def _look_in(self, seconds: float) -> None:
         # Sooner than it can be too late, to see when nobody has to be watched any more.
@@ -148,47 +108,59 @@ class OpeningLimit:
         due = monotonic() + seconds
         if due < self._looks_at:
             self._looks_at = due
-            self._state.loop.call_later(seconds, self._look)
+            self._state.loop.call_later(seconds, lambda: self._look(due))
 
-    def _look(self) -> None:
+    def _look(self, due: float) -> None:
+        if due != self._looks_at:
+            return  # another timer was sooner
         self._looks_at = inf
-        for handle in filter(_is_opening, list(self._state.handles)):
-            self._watcher.hear(handle)
-        opening = [handle for handle in self._state.handles if _is_opening(handle)]
-        if opening:
-            self._look_in(min(map(self._seconds_left, opening)))
+        left = min(map(self._judge, list(self._state.handles)), default=inf)
+        if left < inf:
+            self._look_in(max(left, _BLINK))
         else:
+            self._state.watching(False)
             self._awake.let_go(self)
 
-    def _seconds_left(self, handle: ProcessHandle) -> float:
-        """Return what a worker has left, and kill one that has nothing left."""
-        left = BOOT_SECONDS - self._awake.seconds_since(self._since(handle))
+    def _judge(self, handle: ProcessHandle) -> float:
+        """Kill a worker whose time is up, or return the seconds that it has left."""
+        left = min(self._left_to_begin(handle), self._left_to_open(handle))
         if left > 0:
-            return max(left, _BLINK)
-        if handle.is_killed:
+            return left
+        self._watcher.hear(handle)
+        if self._left_to_begin(handle) <= 0:
+            logger.warning("Worker %s does not take up its work and is killed", handle.name)
+            handle.kill_for(KilledFor.STUCK)
+        elif self._left_to_open(handle) <= 0:
+            logger.error(
+                "Worker %s was not ready after %.0f s and is killed", handle.title, BOOT_SECONDS
+            )
+            if handle.pid is None:
+                self._processes.kill_server()  # its start waits for imports that do not end
+            handle.kill_for(KilledFor.OPENING)
+        return 0.0
+
+    def _left_to_begin(self, handle: ProcessHandle) -> float:
+        """Return the seconds in which a worker has to take up its oldest lease."""
+        by_age = attrgetter("leased_at")
+        oldest = min(self._state.leases(handle), key=by_age, default=None)
+        if oldest is None or handle.is_killed:
             return inf
-        logger.error(
-            "Worker %s was not ready after %.0f s and is killed", handle.title, BOOT_SECONDS
-        )
-        if handle.pid is None:
-            self._processes.kill_server()  # its start waits for imports that do not end
-        handle.kill_for(KilledFor.OPENING)
-        return inf
-
-    def _since(self, handle: ProcessHandle) -> float:
-        """Return when the worker began with what it is at, or has been silent since."""
-        if handle.is_waiting:
-            return monotonic()
         activity = handle.activity()
+        if activity.task_id is not None or activity.crawl is not None:
+            return STUCK_SECONDS
+        return STUCK_SECONDS - self._awake.seconds_since(max(oldest.leased_at, handle.heard_at))
+
+    def _left_to_open(self, handle: ProcessHandle) -> float:
+        """Return the seconds in which a worker has to open what it was told to."""
+        is_done = handle.is_ready and not handle.crawls.any_opening
+        if is_done or handle.is_killed:
+            return inf
+        activity = handle.activity()
+        since = max(handle.asked_at, handle.heard_at, handle.allowed_at or 0.0)
         if activity is UNKNOWN:
-            return handle.asked_at
-        if activity.task_id is not None:
-            return monotonic()  # of another crawl: however long that may take
-        if activity.crawl is not None:
-            return max(activity.started, handle.allowed_at or 0.0)
-        return max(handle.asked_at, handle.heard_at, handle.allowed_at or 0.0)
-
-
-def _is_opening(handle: ProcessHandle) -> bool:
-    """Return whether it has yet to open something that it was told to."""
-    return not handle.is_ready or handle.crawls.any_opening
+            since = handle.asked_at
+        elif handle.is_waiting or activity.task_id is not None:
+            return BOOT_SECONDS  # it must not begin yet, or is at a task of another crawl
+        elif activity.crawl is not None:
+            since = max(activity.started, handle.allowed_at or 0.0)
+        return BOOT_SECONDS - self._awake.seconds_since(since)

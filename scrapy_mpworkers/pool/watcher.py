@@ -55,13 +55,12 @@ class Watcher:
         self._loop = state.loop
         self._on_report = on_report
         self._on_end = on_end
-        self._recycles = state.options.recycles
+        self._recycles = state.options.max_items or state.options.memory_limit
         self._watched: dict[ProcessHandle, ReportReader] = {}
         self._listening: set[ProcessHandle] = set()
         self._ending: set[ProcessHandle] = set()  # their exit is known, and not their exit code
 
     def add(self, handle: ProcessHandle) -> None:
-        """Watch a started worker until its end."""
         process = handle.process
         self._watched[handle] = process.reports
         self._listening.add(handle)
@@ -71,11 +70,8 @@ class Watcher:
             self._look_later(handle)
 
     def hear(self, handle: ProcessHandle) -> None:
-        """Take in what a worker has said so far.
-
-        For whoever is about to judge it: after a long callback of the crawl the loop may run timers
-        before it comes to reading.
-        """
+        """Take in what a worker has said, before it is judged: after a long callback of the
+        crawl the loop may run timers before it comes to reading."""
         if handle in self._listening:
             self._read(handle)
 

@@ -49,7 +49,6 @@ class LocalWorkerGroup(GroupState):
     # For the crawls
 
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
-        """Have a crawl's consumers opened, in workers that are started now or there already."""
         options, others = self.options, len(self.present)
         troubles = RestartIntensity(options.intensity, options.period)
         self.present[crawl] = Member(crawl, executor, troubles)
@@ -62,12 +61,6 @@ class LocalWorkerGroup(GroupState):
         self._supervisor.start_workers()
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
-        """Close the consumers of a crawl that has ended. Behind the last one, end the workers.
-
-        Args:
-            timeout: seconds that workers may take for it.
-            left: called when they have done so.
-        """
         member = self.leaving[crawl] = self.present.pop(crawl)
         others = self.present.values()
         self.is_shared = len(others) > 1
@@ -83,10 +76,6 @@ class LocalWorkerGroup(GroupState):
         self._supervisor.stop(timeout, partial(self._stopped, left))
 
     def kill(self, crawl: int) -> None:
-        """End all workers at once, and do not wait for the close of the crawl's consumers.
-
-        If other crawls have them, too, only those end that are at a task that nobody waits for.
-        """
         self.member(crawl).make_hasty()
         if self.is_shared or any(member.awaited for member in self.all_members()):
             self._supervisor.sharing.kill_abandoned()
@@ -94,7 +83,6 @@ class LocalWorkerGroup(GroupState):
             self._supervisor.kill_all()
 
     def is_blocked(self, crawl: int) -> bool:
-        """Return whether every worker of a crawl opens or closes the consumers of another."""
         if not self.is_shared and not self.leaving:
             return False
         working = [handle for handle in self.handles if handle.may_work_for(crawl)]
@@ -102,9 +90,8 @@ class LocalWorkerGroup(GroupState):
         return bool(at) and all(other not in (None, crawl) for other in at)
 
     def watch(self, crawl: int, handle: ProcessHandle) -> None:
-        """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
         self._time_limit.watch(handle)
-        self._supervisor.stuck.watch()
+        self._supervisor.watchdog.watch()
 
     def abandon(self) -> None:
         """Count no time any more: the loop was closed in the middle of a stop."""

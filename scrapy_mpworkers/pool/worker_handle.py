@@ -71,7 +71,6 @@ class ProcessHandle(WorkerHandle):
 
     @property
     def process(self) -> WorkerProcess:
-        """Its process, which must have been started."""
         assert self._process is not None
         return self._process
 
@@ -126,7 +125,6 @@ class ProcessHandle(WorkerHandle):
         self.heard_at = monotonic()
 
     def answered(self, crawl: int, state: CrawlState) -> None:
-        """Note whether it has opened the consumers of a crawl."""
         if self.crawls.answered(crawl, state):
             self.process.commands.task_done()
 
@@ -138,7 +136,6 @@ class ProcessHandle(WorkerHandle):
         return was_dismissed
 
     def may_open(self, crawl: int) -> bool:
-        """Return whether it may be told of a crawl that has joined."""
         is_there = self.state is not WorkerState.STARTING and not self.is_closing
         return is_there and self.crawls.may_open(crawl)
 
@@ -165,7 +162,6 @@ class ProcessHandle(WorkerHandle):
 
     @property
     def is_opening_first(self) -> bool:
-        """Return whether it is opening its first consumers."""
         return self.allowed_at is not None and not self.is_ready
 
     def allow_to_open(self) -> None:
@@ -227,7 +223,6 @@ class ProcessHandle(WorkerHandle):
         self.kill_for(KilledFor.TIMEOUT)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
-        """Signal the worker, if it has been started, and every process that it started."""
         if self._process is not None:
             self._process.kill(signum)
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
@@ -84,8 +83,7 @@ class WorkerProcess:
                 if processes.method == "fork":
                     arguments = (self._inherited(siblings), *arguments)
                     target = forked_main
-                self._process: BaseProcess = processes.process(target, arguments, name)
-                self._process.start()
+                self._process = processes.start(target, arguments, name)
             undo.pop_all()  # from here on nothing can fail
         self.pid: int = self._process.pid  # type: ignore[assignment]
         self._is_reaped = False
@@ -124,7 +122,6 @@ class WorkerProcess:
         return Activity(begun=begun, begun_for=begun_for)
 
     def kill(self, signum: int) -> None:
-        """Signal the worker and every process that it started."""
         if not self._is_reaped:
             # Without its fork server it may live on, whatever its handle says.
             has_ended = self.exitcode not in (None, SERVER_GONE)
@@ -136,11 +133,8 @@ class WorkerProcess:
         return self._process.exitcode
 
     def reap(self, is_certain: bool) -> bool:
-        """Collect a worker that is killed, and return whether it is dead.
-
-        Args:
-            is_certain: whether it is dead by now even if nobody tells of its end.
-        """
+        """Collect a killed worker, and return whether it is dead; it is by now if that
+        *is_certain*."""
         if is_certain and self.exitcode is None:
             take_for_dead(self._process)
         if self.exitcode is None:
@@ -156,7 +150,6 @@ class WorkerProcess:
         self._process.join(_END_SECONDS)
 
     def discard(self) -> None:
-        """Release queue, pipe and process, and leave nothing behind."""
         self.commands.discard()
         self.reports.connection.close()
         self._process.close()

@@ -244,8 +244,7 @@ def test_exit_code_is_told_to_everyone_who_asks_at_once(make_bench, method):
     processes = make_bench(method).processes
     processes.take_server()
     for code in range(1, 6):
-        process = processes.process(os._exit, (code,), "exits")
-        process.start()
+        process = processes.start(os._exit, (code,), "exits")
         together, heard = threading.Barrier(8), []
 
         def ask(process=process, together=together, heard=heard):

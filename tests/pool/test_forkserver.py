@@ -148,8 +148,7 @@ def test_forked_process_takes_no_server_of_its_parent(make_bench):
         with contextlib.suppress(BaseException):
             processes = Processes("forkserver", wanted())
             processes.take_server()
-            process = processes.process(int, (), "of the child")
-            process.start()
+            process = processes.start(int, (), "of the child")
             process.join()
             (own,) = server_pids()
             os._exit(41 if process.exitcode == 0 and own != kept else 1)

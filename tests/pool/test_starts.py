@@ -49,9 +49,7 @@ def make_processes(kept_by_multiprocessing):
 
 
 def start(processes: Processes, *args: Any) -> Any:
-    process = processes.process(os._exit, args or (0,), "starts")
-    process.start()
-    return process
+    return processes.start(os._exit, args or (0,), "starts")
 
 
 def the_server() -> psutil.Process:
@@ -134,8 +132,7 @@ def test_server_that_may_not_fork_says_so_and_lives_on(make_processes, monkeypat
     processes = make_processes(
         "forkserver", WANTED._replace(preload=(*PRELOAD, unforkable.__name__))
     )
-    healthy = processes.process(signal.pause, (), "healthy")
-    healthy.start()
+    healthy = processes.start(signal.pause, (), "healthy")
     before = open_fds()
 
     file.touch()
@@ -154,8 +151,7 @@ def test_server_that_may_not_fork_says_so_and_lives_on(make_processes, monkeypat
 @linux
 def test_server_that_can_take_no_descriptors_fails_the_start_and_lives_on(make_processes):
     processes = make_processes("forkserver")
-    first = processes.process(signal.pause, (), "first")
-    first.start()
+    first = processes.start(signal.pause, (), "first")
     server = the_server()
     limit = server.rlimit(psutil.RLIMIT_NOFILE)
 
@@ -224,8 +220,7 @@ def sockets_of(pid: int) -> list[str]:
 def test_forked_process_may_use_multiprocessing_though_its_parent_has_workers(
     make_processes, method
 ):
-    worker = make_processes(method).process(signal.pause, (), "worker")
-    worker.start()
+    worker = make_processes(method).start(signal.pause, (), "worker")
 
     child = os.fork()
     if child == 0:

@@ -104,8 +104,8 @@ def test_start_that_never_comes_back_does_not_keep_a_stop_waiting(make_bench, mo
     monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.LAST_SECONDS", 0.1)
     monkeypatch.setattr("scrapy_mpworkers.pool.supervisor.RELEASE_SECONDS", 0.1)
     hangs = threading.Event()
-    real = bench.processes.process
-    monkeypatch.setattr(bench.processes, "process", lambda *args: hangs.wait() and real(*args))
+    real = bench.processes.start
+    monkeypatch.setattr(bench.processes, "start", lambda *args: hangs.wait() and real(*args))
 
     bench.begin()
     bench.stop(timeout=0.1)
