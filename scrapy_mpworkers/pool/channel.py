@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from multiprocessing.queues import JoinableQueue
 from typing import Any
 
 from scrapy_mpworkers.pool.mailbox import Mailbox
@@ -47,9 +46,8 @@ class CommandWriter:
 
     def __init__(self, context: BaseContext) -> None:
         queue: Any = context.JoinableQueue()
-        self.queue: JoinableQueue[Any] = queue
+        self.queue = queue
         self.writer: Connection = queue._writer  #: the end of its pipe that is ours
-        self._internals = queue
         self.arena = make_arena()
         self._capacity = widen(self.writer.fileno())
         self._feeder: _Feeder | None = None
@@ -61,10 +59,9 @@ class CommandWriter:
         if not self.open_messages:
             self._fed = False  # all has arrived
         self.open_messages += 1
-        queue = self._internals
-        queue._sem.acquire(block=False)
-        with queue._cond:
-            queue._unfinished_tasks.release()
+        self.queue._sem.acquire(block=False)
+        with self.queue._cond:
+            self.queue._unfinished_tasks.release()
         # What Connection.send_bytes would write, in pieces.
         body = encode_command(command, self.arena)
         head = size_prefix(sum(map(len, body)))
@@ -84,7 +81,7 @@ class CommandWriter:
 
     def close_reader(self) -> None:
         """Close the worker's ends, which this process has no use for."""
-        self._internals._reader.close()
+        self.queue._reader.close()
         if self.arena is not None:
             self.arena.close_fd()
 

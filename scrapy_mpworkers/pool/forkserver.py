@@ -259,12 +259,9 @@ def _surroundings() -> tuple[Any, ...]:
     """Return what workers inherit from their server: environment, output, CPUs."""
     outputs = []
     for fd in (1, 2):
-        try:
+        with contextlib.suppress(OSError):  # closed
             status = os.fstat(fd)
-        except OSError:  # closed
-            outputs.append((0, 0))
-        else:
-            outputs.append((status.st_dev, status.st_ino))
+            outputs.append((fd, status.st_dev, status.st_ino))
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     return dict(os.environ), outputs, cpus
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 from scrapy_mpworkers.errors import PoolBroken
@@ -30,8 +30,6 @@ class Member:
         troubles: fruitless attempts to open its consumers beside those of others.
         is_broken: it gets no more workers, and is about to leave.
         is_hasty: it will not wait for its consumers' close.
-        awaited: while it leaves: workers that have yet to close its consumers.
-        on_left: called when none of these is left.
     """
 
     crawl: int
@@ -39,8 +37,6 @@ class Member:
     troubles: RestartIntensity
     is_broken: bool = False
     is_hasty: bool = False
-    awaited: set[ProcessHandle] = field(default_factory=set)
-    on_left: Callable[[], None] | None = None
 
     def may_fail(self) -> bool:
         """Return whether to try again what could not be opened somewhere."""
@@ -53,16 +49,6 @@ class Member:
         """Tell the crawl that nothing comes of it any more."""
         self.is_broken = True
         self.executor.broken(PoolBroken(f"the worker pool is broken: {history}. {advice}"))
-
-    def await_close(self, handles: set[ProcessHandle], on_left: Callable[[], None]) -> None:
-        """Let it leave as soon as these workers have closed its consumers."""
-        self.awaited = handles
-        self.on_left = on_left
-
-    def leave_if_closed(self) -> None:
-        if not self.awaited and self.on_left is not None:
-            on_left, self.on_left = self.on_left, None
-            on_left()
 
 
 class GroupState:

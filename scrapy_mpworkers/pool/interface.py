@@ -16,11 +16,9 @@ from scrapy_mpworkers.wire.messages import Batch, FrameData, Outcome
 
 @dataclass(frozen=True)
 class DeadLettered:
-    """A task that the pool has given up, in the place of an Outcome.
-
-    ``attempts``: how often it was leased; ``deaths``: how many workers died while they ran it;
-    ``worker``: the last one that had it, ``None`` if it never left.
-    """
+    """A task that the pool has given up, in the place of an Outcome. ``attempts``: how often it was
+    leased; ``deaths``: how many workers died while they ran it; ``worker``: the last one that had
+    it, ``None`` if it never left."""
 
     error: MPWorkersError
     attempts: int = 0
@@ -180,11 +178,9 @@ class WorkerGroup(Protocol):
 
 
 class Death(NamedTuple):
-    """The end of a worker. ``charged``: the task to blame; ``exitcode`` as ``Process`` has it.
-
-    ``begun``: the last task that may be to blame, with those before it, unless it has settled.
-    ``is_explained``: the end is nobody's fault.
-    """
+    """The end of a worker. ``exitcode`` as ``Process`` has it; ``charged``: the task to blame;
+    ``begun``: the last task that may be to blame, with those before it, unless it has settled;
+    ``is_explained``: the end is nobody's fault."""
 
     exitcode: int | None
     in_words: str

@@ -152,6 +152,14 @@ class Sharing:
     def __init__(self, state: GroupState, openings: Openings) -> None:
         self._state = state
         self._openings = openings
+        #: Of crawls that leave: workers that have yet to close their consumers, and whom to tell.
+        self._awaited: dict[Member, set[ProcessHandle]] = {}
+        self._on_left: dict[Member, Callable[[], None]] = {}
+
+    @property
+    def is_awaiting(self) -> bool:
+        """Return whether a crawl that leaves waits for its consumers' close."""
+        return any(self._awaited.values())
 
     # What workers do
 
@@ -200,7 +208,7 @@ class Sharing:
         crawl = member.crawl
         handles = [handle for handle in self._state.handles if handle.crawls.has(crawl)]
         is_open = set() if member.is_hasty else {h for h in handles if crawl in h.crawls.open}
-        member.await_close(is_open, on_left)
+        self._awaited[member], self._on_left[member] = is_open, on_left
         for handle in handles:
             if not handle.is_closing:
                 handle.dismiss(crawl)
@@ -219,22 +227,24 @@ class Sharing:
 
     def _leave_behind(self, handle: ProcessHandle, member: Member) -> None:
         """Wait for nothing of a leaving crawl in this worker any more."""
-        if member.crawl in self._state.leaving:
-            member.awaited.discard(handle)
+        if member in self._awaited:
+            self._awaited[member].discard(handle)
             self._proceed(member)
 
     def _proceed(self, member: Member) -> None:
-        member.leave_if_closed()
+        if not self._awaited.get(member) and member in self._on_left:
+            self._on_left.pop(member)()
         is_alive = bool(self._state.present)  # else it ends soon, and all its metrics count
         if is_alive and not any(handle.crawls.has(member.crawl) for handle in self._state.handles):
             self._state.leaving.pop(member.crawl, None)
+            self._awaited.pop(member, None)
 
     def _see_off(self, member: Member, timeout: float) -> None:
         """Let a crawl go whose time is up, and look after what it has left until it is gone: a
         worker may be busy with others for long before it gets there."""
-        if member.crawl not in self._state.leaving:
+        if member not in self._awaited:
             return
-        member.awaited.clear()
+        self._awaited[member].clear()
         self._proceed(member)
         self.kill_abandoned()
         waits = [self._seconds_left(one, member.crawl, timeout) for one in self._state.handles]

@@ -37,13 +37,16 @@ def in_words(error: BaseException) -> str:
     text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else repr(error)
     if isinstance(error, EOFError):
         return "its fork server, or it itself, ended while it was started"
-    if getattr(error, "errno", None) == errno.EMFILE:
-        return f"{text}: this process may have {_limit(resource.RLIMIT_NOFILE)} (ulimit -n)"
-    if getattr(error, "errno", None) == errno.EAGAIN:
-        limit = _limit(resource.RLIMIT_NPROC)
-        return f"{text}: this user may have {limit} processes (ulimit -u), and a container fewer"
-    if getattr(error, "errno", None) == errno.ENOSPC:
-        return f"{text}: /dev/shm has to hold the semaphores of workers"
+    files, processes = _limit(resource.RLIMIT_NOFILE), _limit(resource.RLIMIT_NPROC)
+    causes = {
+        errno.EMFILE: f"this process may have {files} (ulimit -n)",
+        errno.EAGAIN: f"this user may have {processes} processes (ulimit -u), and a container "
+        "fewer",
+        errno.ENOSPC: "/dev/shm has to hold the semaphores of workers",
+    }
+    cause = causes.get(getattr(error, "errno", None) or 0)
+    if cause is not None:
+        return f"{text}: {cause}"
     return text if text in repr(error) or text == repr(error) else f"{text} ({error!r})"
 
 

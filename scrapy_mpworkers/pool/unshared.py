@@ -56,14 +56,12 @@ class Pipes:
             raise
         keep(self.status_r)
         keep(self.data_w)
-        self._is_given = False
+        self._theirs = [self.status_w, self.data_r]
 
     def give(self) -> None:
         """The child has its ends. With copies of them here, its death would go unnoticed."""
-        if not self._is_given:
-            self._is_given = True
-            os.close(self.status_w)
-            os.close(self.data_r)
+        while self._theirs:
+            os.close(self._theirs.pop())
 
     def send(self, data: bytes) -> None:
         with open(self.data_w, "wb", closefd=False) as pipe:

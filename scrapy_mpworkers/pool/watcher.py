@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES, ReportReader
+from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.frames import NotAReportError, decode_report
@@ -56,13 +56,12 @@ class Watcher:
         self._on_report = on_report
         self._on_end = on_end
         self._recycles = state.options.max_items or state.options.memory_limit
-        self._watched: dict[ProcessHandle, ReportReader] = {}
+        self._watched: set[ProcessHandle] = set()  # until their exit is known
         self._listening: set[ProcessHandle] = set()
-        self._ending: set[ProcessHandle] = set()  # their exit is known, and not their exit code
 
     def add(self, handle: ProcessHandle) -> None:
         process = handle.process
-        self._watched[handle] = process.reports
+        self._watched.add(handle)
         self._listening.add(handle)
         self._loop.add_reader(process.reports.fd, partial(self._read, handle))
         self._loop.add_reader(process.exit_handle, partial(self._exited, handle))
@@ -76,7 +75,8 @@ class Watcher:
             self._read(handle)
 
     def _read(self, handle: ProcessHandle) -> None:
-        if self._take(handle).at_end:
+        self._take(handle)
+        if handle.process.reports.at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
             self._deafen(handle)
             self._loop.call_later(_DUMB, while_it_lives(handle, self._end_dumb))
@@ -84,12 +84,12 @@ class Watcher:
     def _end_dumb(self, handle: ProcessHandle) -> None:
         """End a worker whose exit handle may be a pipe of a stopped fork server, and never fire."""
         handle.kill()
-        if handle in self._watched and handle not in self._ending:
+        if handle in self._watched:
             self._exited(handle)
 
-    def _take(self, handle: ProcessHandle) -> ReportReader:
+    def _take(self, handle: ProcessHandle) -> None:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""
-        reader = self._watched[handle]
+        reader = handle.process.reports
         for _ in range(_READS):
             taken = reader.read()
             if taken:
@@ -101,7 +101,6 @@ class Watcher:
                 self._end_babbler(handle, error)
             if taken < READ_BYTES:
                 break
-        return reader
 
     def _heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
         if not isinstance(report, Outcomes):
@@ -123,7 +122,7 @@ class Watcher:
             handle.title,
             error,
         )
-        self._watched[handle].give_up()
+        handle.process.reports.give_up()
         handle.kill()  # not for a reason of ours: its tasks are to blame
 
     def _deafen(self, handle: ProcessHandle) -> None:
@@ -136,7 +135,7 @@ class Watcher:
 
     def _look(self, handle: ProcessHandle) -> None:
         """Ask the kernel: a process that the worker has forked holds the pipe that would tell."""
-        if handle not in self._watched or handle in self._ending:
+        if handle not in self._watched:
             return
         if handle.process.exitcode is not None:
             self._exited(handle)
@@ -144,7 +143,7 @@ class Watcher:
             self._look_later(handle)
 
     def _exited(self, handle: ProcessHandle) -> None:
-        self._ending.add(handle)
+        self._watched.remove(handle)
         self._loop.remove_reader(handle.process.exit_handle)
         self._deafen(handle)
         self._collect(handle, monotonic() + _CODE_SECONDS)
@@ -156,8 +155,6 @@ class Watcher:
             return
         # Drain first: results that it managed to write are results.
         self._take(handle)
-        del self._watched[handle]
-        self._ending.remove(handle)
         self._on_end(handle, handle.process.exitcode)
 
 

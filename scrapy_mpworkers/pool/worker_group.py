@@ -77,7 +77,7 @@ class LocalWorkerGroup(GroupState):
 
     def kill(self, crawl: int) -> None:
         self.member(crawl).make_hasty()
-        if self.is_shared or any(member.awaited for member in self.all_members()):
+        if self.is_shared or self._supervisor.sharing.is_awaiting:
             self._supervisor.sharing.kill_abandoned()
         else:
             self._supervisor.kill_all()
