@@ -81,11 +81,10 @@ class Task:
 
 
 class Lost(NamedTuple):
-    """A lost worker leaves tasks to run again, one to give up, and messages never finished."""
+    """A lost worker leaves tasks to run again, and perhaps one to give up."""
 
     redelivered: int
     given_up: Task | None
-    open_messages: int
 
 
 class TaskQueue:
@@ -205,8 +204,8 @@ class TaskQueue:
         self._open_messages[handle] -= over
         return tasks, over
 
-    def task(self, handle: Hashable, task_id: int) -> Task | None:
-        return self._leases.get(handle, {}).get(task_id)
+    def task(self, handle: Hashable, task_id: int | None) -> Task | None:
+        return None if task_id is None else self._leases.get(handle, {}).get(task_id)
 
     def withdraw(self, task_id: int) -> Task | None:
         """Take back a task that no worker has yet; return ``None`` if there is none."""
@@ -220,10 +219,8 @@ class TaskQueue:
 
     def accomplices(self, handle: Hashable, task_id: int | None) -> list[Task]:
         """Return the tasks that run as one with this one, and itself; none if it runs alone."""
-        task = self._leases.get(handle, {}).get(task_id) if task_id is not None else None
-        if task is None or task.message is None or not self._together:
-            return []
-        if task.message.unsettled < 2:
+        task = self.task(handle, task_id)
+        if not self._together or task is None or task.message.unsettled < 2:  # type: ignore[union-attr]
             return []
         return [one for one in self._leases[handle].values() if one.message is task.message]
 
@@ -236,7 +233,7 @@ class TaskQueue:
         If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
         """
         accomplices = self.accomplices(handle, begun if charged is None else charged)
-        open_messages = self.forget(handle)
+        self.forget(handle)
         self._running_quarantined.discard(handle)
         leases = self._leases.pop(handle, {})
         given_up = None
@@ -256,7 +253,7 @@ class TaskQueue:
             else:
                 self._quarantined_in_line += task.quarantined
                 self._waiting.appendleft(task)
-        return Lost(len(leases), given_up, open_messages)
+        return Lost(len(leases), given_up)
 
     def _came_late(self, handle: Hashable, task_id: int) -> bool:
         """Note the outcome of a task that was given up; return whether its message is over now."""
