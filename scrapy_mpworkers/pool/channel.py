@@ -59,9 +59,7 @@ class CommandWriter:
         if not self.open_messages:
             self._fed = False  # all has arrived
         self.open_messages += 1
-        self.queue._sem.acquire(block=False)
-        with self.queue._cond:
-            self.queue._unfinished_tasks.release()
+        self._count()
         # What Connection.send_bytes would write, in pieces.
         body = encode_command(command, self.arena)
         head = size_prefix(sum(map(len, body)))
@@ -95,6 +93,11 @@ class CommandWriter:
             self.writer.close()
         else:
             self._feeder.end()
+
+    def _count(self) -> None:
+        self.queue._sem.acquire(block=False)
+        with self.queue._cond:
+            self.queue._unfinished_tasks.release()
 
     def _room(self) -> int:
         """Return how many bytes the pipe certainly takes without a wait."""
