@@ -62,9 +62,10 @@ class CommandWriter:
         self._count()
         # What Connection.send_bytes would write, in pieces.
         body = encode_command(command, self.arena)
-        head = size_prefix(sum(map(len, body)))
+        size = sum(map(len, body))
+        head = size_prefix(size)
         message = [head, *body]
-        if self._fed or sum(map(len, message)) > self._room():
+        if self._fed or len(head) + size > self._room():
             self._fed = True
             if self._feeder is None:
                 self._feeder = _Feeder(self.writer)
