@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import NamedTuple
 
 from scrapy_mpworkers.wire.arena import Arena
@@ -23,12 +24,12 @@ from scrapy_mpworkers.wire.messages import (
     Outcomes,
     Report,
     TaskRow,
-    _frame_of,
 )
 
 #: The bytes that every report begins with: a pickle of protocol 5.
 REPORT_PREFIX = b"\x80\x05"
 
+_frame_of = itemgetter(2)  # of a row of a Batch
 _SIZE, _MARKED_SIZE = struct.Struct("!i"), struct.Struct("!iQ")
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import partial
-from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 #: Bytes from which a frame is large: what a pickler does not gather but passes on
@@ -110,7 +109,6 @@ class WireTask(NamedTuple):
 
 # As WireTask._make, which is written in Python.
 _as_task = partial(tuple.__new__, WireTask)
-_frame_of = itemgetter(2)  # of a task or its row
 
 
 #: A WireTask as a plain tuple. On its way a large frame is elsewhere, and here is its size.
