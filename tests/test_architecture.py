@@ -18,6 +18,7 @@ PACKAGE = ROOT / "scrapy_mpworkers"
 
 #: Modules all of whose code runs in the event loop's thread.
 IN_THE_LOOP = [
+    "crawl/brake.py",
     "crawl/closing.py",
     "backends/dask/backend.py",
     "backends/dask/worker_handle.py",

@@ -12,6 +12,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import imported_settings_module, modules_and_classes
 from scrapy_mpworkers.crawl import reporting
+from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import EffectsSink
@@ -21,7 +22,7 @@ from scrapy_mpworkers.crawl.patches import (
     count_items_of_start,
     watch_closing,
 )
-from scrapy_mpworkers.crawl.pool import Level, brakes
+from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.results import take_results_on_demand
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 from scrapy_mpworkers.hops import Hop
@@ -73,7 +74,7 @@ class LevelManager:
         watch_closing(self._crawler, closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
-        brake_downloads(self._crawler, partial(brakes, self.levels))
+        brake_downloads(self._crawler, Brake(self._crawler, self.levels).is_on)
         self._warn_of_changed_state()
         self._report_progress_later(loop)
 

@@ -9,7 +9,7 @@ import copy
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from typing import Any, TypeAlias
 
@@ -121,20 +121,21 @@ def count_items_of_start(crawler: Crawler) -> None:
     slot.is_idle = lambda: is_idle() and not slot.itemproc_size
 
 
-def brake_downloads(crawler: Crawler, brakes: Callable[[Callable[[], bool]], bool]) -> None:
-    """Let Scrapy download nothing while *brakes* says so, as while callbacks hold 5 MB of pages.
-
-    Inline, the blocked reactor keeps it from taking in more pages than it can work on: all of them
-    have to be worked on before the spider closes.
+def brake_downloads(
+    crawler: Crawler, is_on: Callable[[Callable[[], bool], Collection[object]], bool]
+) -> None:
+    """Let Scrapy begin no download while *is_on* says so, as while callbacks hold 5 MB of pages.
 
     Args:
-        brakes: is given Scrapy's own answer, as a function.
+        is_on: is given Scrapy's own answer, as a function, and the downloads that are under way.
     """
-    slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
-    if not hasattr(slot, "needs_backout"):
+    engine = engine_of(crawler)
+    slot: Any = getattr(getattr(engine, "scraper", None), "slot", None)
+    downloads = getattr(getattr(engine, "downloader", None), "active", None)
+    if not hasattr(slot, "needs_backout") or not isinstance(downloads, Collection):
         logger.debug("Scrapy's scraper has changed: pages are downloaded that nobody has time for")
         return
-    slot.needs_backout = partial(brakes, slot.needs_backout)
+    slot.needs_backout = partial(is_on, slot.needs_backout, downloads)
 
 
 class ScraperWakeup:

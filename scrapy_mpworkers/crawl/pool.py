@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 
@@ -34,6 +34,11 @@ class Backpressure:
         max_count: items inside at once.
         max_bytes: of their frames together; a larger one goes in alone.
         wakeup: looks at the scraper whenever the last one has left, or downloads may go on.
+
+    Attributes:
+        count, bytes: what is inside.
+        has_braked: Scrapy has been told to wait with downloads.
+        busy_since: when the first of those inside came, ``time.monotonic()``.
     """
 
     def __init__(
@@ -41,17 +46,17 @@ class Backpressure:
     ) -> None:
         self._loop = loop
         self._wakeup = wakeup
-        self._max_count, self._max_bytes = max_count, max_bytes
-        self._count = self._bytes = 0
-        self.busy_since = 0.0  #: when the first of those inside came, ``time.monotonic()``
+        self.max_count, self.max_bytes = max_count, max_bytes
+        self.count = self.bytes = 0
+        self.busy_since = 0.0
         self._waiting: deque[tuple[int, Future]] = deque()
         self._when_drained: list[Callable[[], None]] = []
-        self._has_braked = False
+        self.has_braked = False
 
     @property
     def pending(self) -> int:
         """Items inside, and those that wait at the door."""
-        return self._count + len(self._waiting)
+        return self.count + len(self._waiting)
 
     def enter_at_once(self, size: int) -> bool:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
@@ -64,13 +69,13 @@ class Backpressure:
 
     def leave(self, size: int) -> None:
         """Give back the room of an item, which has its outcome."""
-        self._count -= 1
-        self._bytes -= size
+        self.count -= 1
+        self.bytes -= size
         if self._waiting:
             self._let_in()
-        if self._has_braked:
+        if self.has_braked:
             self._release_brake()
-        if not self._count:
+        if not self.count:
             # In a turn of their own: this one is in the middle of settling.
             for callback in self._when_drained:
                 self._loop.call_soon(callback)
@@ -80,24 +85,23 @@ class Backpressure:
     @property
     def has_room(self) -> bool:
         """Return whether one more item would be let in at once."""
-        is_there = self._count < self._max_count and self._bytes <= self._max_bytes
-        return not self._waiting and (is_there or not self._count)
+        is_there = self.count < self.max_count and self.bytes <= self.max_bytes
+        return not self._waiting and (is_there or not self.count)
 
     async def wait_for_room(self) -> None:
         """Wait until one more item would be let in, without taking its place."""
         await self._wait_in_line(0)
         self.leave(0)
 
-    def brakes(self) -> bool:
-        """Return whether Scrapy should download nothing until there is room."""
-        self._has_braked = not self.has_room
-        return self._has_braked
+    def brake(self, is_on: bool) -> None:
+        """Note whether Scrapy waits with downloads until it is told of room."""
+        self.has_braked = is_on
 
     def resize(self, max_count: int) -> None:
         """Let so many items in at once. Those who are in already stay."""
-        self._max_count = max_count
+        self.max_count = max_count
         self._let_in()
-        if self._has_braked:
+        if self.has_braked:
             self._release_brake()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
@@ -109,7 +113,7 @@ class Backpressure:
 
     def _release_brake(self) -> None:
         if self.has_room:
-            self._has_braked = False
+            self.has_braked = False
             self._loop.call_soon(self._wakeup.look)
 
     def _let_in(self) -> None:
@@ -118,12 +122,12 @@ class Backpressure:
             resolve(future)
 
     def _take(self, size: int) -> bool:
-        count, total = self._count, self._bytes + size
-        if count and (count >= self._max_count or total > self._max_bytes):
+        count, total = self.count, self.bytes + size
+        if count and (count >= self.max_count or total > self.max_bytes):
             return False
         if not count:
             self.busy_since = monotonic()
-        self._count, self._bytes = count + 1, total
+        self.count, self.bytes = count + 1, total
         return True
 
     async def _wait_in_line(self, size: int) -> None:
@@ -290,9 +294,3 @@ class Level(CrawlEvents):
         """Let so many items be pending, unless the user has set a bound."""
         if self.settings.pool.max_pending is None:
             self.backpressure.resize(items)
-
-
-def brakes(levels: Sequence[Level], scrapy_brakes: Callable[[], bool]) -> bool:
-    """Return whether no page should be downloaded now, for a reason of Scrapy's or a full level."""
-    full = [level for level in levels if level.backpressure.brakes()]  # each has to know
-    return bool(full) or scrapy_brakes()
