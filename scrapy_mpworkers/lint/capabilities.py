@@ -32,8 +32,8 @@ _DEPTH = 6
 
 def capabilities(origins: Origins) -> tuple[str, ...]:
     """List what is used, such as ``settings['X']``, ``stats``, ``signals.spider_closed``."""
-    found = {one for node, function in _uses(origins) for one in _used(node, function, origins)}
-    return tuple(sorted(found))
+    used = {_used(node, function, origins) for node, function in _uses(origins)}
+    return tuple(sorted(filter(None, used)))
 
 
 def failures(origins: Origins) -> tuple[Failure, ...]:
@@ -41,8 +41,8 @@ def failures(origins: Origins) -> tuple[Failure, ...]:
     found: dict[str, Failure] = {}
     # Rather where the name of a module stands than where what was made of it is handed on.
     for node, function in sorted(_uses(origins), key=_is_handed_on):
-        of_crawl = [one for name in _used(node, function, origins) for one in _failing(name)]
-        for failure in (*of_crawl, *_of_reactor(node, function, origins)):
+        of_crawl = _failing(_used(node, function, origins))
+        for failure in filter(None, (of_crawl, _of_reactor(node, function, origins))):
             found.setdefault(failure.what, failure._replace(where=function.module.location(node)))
     for function in origins.functions:
         for node in function.nodes:
@@ -61,14 +61,14 @@ def _is_handed_on(use: tuple[ast.AST, Function]) -> bool:
     return name not in function.imports and name not in function.module.imports
 
 
-def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Iterator[Failure]:
+def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Failure | None:
     path = origins.of(node, function).replace("()", "")
     if path.startswith(_TWISTED) and function.is_for_either_loop(node):
-        return
+        return None
     for name, (why, instead) in known().reactor.items():
         if path == name or path.startswith(f"{name}."):
-            yield Failure(name, why, instead=instead)
-            return
+            return Failure(name, why, instead=instead)
+    return None
 
 
 def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
@@ -81,27 +81,24 @@ def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
                 yield node, function
 
 
-def _used(node: ast.AST, function: Function, origins: Origins) -> Iterator[str]:
+def _used(node: ast.AST, function: Function, origins: Origins) -> str:
     path = origins.of(node, function)
     if not path.startswith((f"{CRAWLER}.", f"{SPIDER}.")):
-        return
+        return ""
     first, _, rest = path.partition(".")
     word = first_part(rest)
     if first == SPIDER:
-        yield f"spider.{word}"
-    elif word == "settings":
-        yield from _setting(path, node, function)
-    elif word == "signals":
-        yield from _signal(path, node, function)
-    elif word == "engine":
-        yield f"engine.{first_part(rest.partition('.')[2])}".rstrip(".")
-    elif word in ("stats", "spider", "spidercls"):
-        yield word
-    else:
-        yield f"crawler.{word}"
+        return f"spider.{word}"
+    if word == "settings":
+        return _setting(path, node, function)
+    if word == "signals":
+        return _signal(path, node, function)
+    if word == "engine":
+        return f"engine.{first_part(rest.partition('.')[2])}".rstrip(".")
+    return word if word in ("stats", "spider", "spidercls") else f"crawler.{word}"
 
 
-def _setting(path: str, node: ast.AST, function: Function) -> Iterator[str]:
+def _setting(path: str, node: ast.AST, function: Function) -> str:
     parent = function.parents.get(node)
     argument: ast.AST | None = None
     if isinstance(parent, ast.Subscript) and parent.value is node:
@@ -109,32 +106,29 @@ def _setting(path: str, node: ast.AST, function: Function) -> Iterator[str]:
     elif re.search(rf"settings\.{_READERS}$", path) and isinstance(parent, ast.Call):
         argument = parent.args[0] if parent.args else None
     elif path != SETTINGS:
-        return
+        return ""
     if isinstance(argument, ast.Constant):
-        yield f"settings[{argument.value!r}]"
-    elif not isinstance(parent, (ast.Assign, ast.keyword)):
-        yield "settings"
+        return f"settings[{argument.value!r}]"
+    return "" if isinstance(parent, (ast.Assign, ast.keyword)) else "settings"
 
 
-def _signal(path: str, node: ast.AST, function: Function) -> Iterator[str]:
+def _signal(path: str, node: ast.AST, function: Function) -> str:
     parent = function.parents.get(node)
     if isinstance(parent, ast.Assign):
-        return  # a short name for it
+        return ""  # a short name for it
     if path != f"{CRAWLER}.signals.connect" or not isinstance(parent, ast.Call):
-        yield "signals"
-        return
+        return "signals"
     given = [*parent.args[1:2], *(one.value for one in parent.keywords if one.arg == "signal")]
-    yield f"signals.{last_name(next(iter(given), None)) or '?'}"
+    return f"signals.{last_name(next(iter(given), None)) or '?'}"
 
 
-def _failing(used: str) -> Iterator[Failure]:
+def _failing(used: str) -> Failure | None:
     first, _, rest = used.partition(".")
     if first == "signals" and rest and rest not in (*_SIGNALS, "?"):
-        yield Failure(f"signals.{rest}", "this signal is never sent in a worker")
-    elif first == "engine" and rest and rest not in _OF_ENGINE:
-        yield Failure(f"crawler.{used}", "only Scrapy's own process has it")
-    elif first == "crawler":
-        yield Failure(used, "only Scrapy's own process has it")
+        return Failure(used, "this signal is never sent in a worker")
+    if first == "engine" and rest and rest not in _OF_ENGINE:
+        return Failure(f"crawler.{used}", "only Scrapy's own process has it")
+    return Failure(used, "only Scrapy's own process has it") if first == "crawler" else None
 
 
 def _member(node: ast.AST) -> tuple[ast.expr | None, str]:

@@ -13,17 +13,15 @@ from types import ModuleType
 from typing import Any
 
 from scrapy_mpworkers.lint.project import is_a, is_same_project, live_object, loaded, source_text
-from scrapy_mpworkers.lint.syntax import (
-    NAMING,
-    FunctionNode,
-    all_parameters,
-    assigned_names,
-    bindings,
-    find,
-    names_in,
-    top_level,
-)
+from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, bindings, find, names_in
 
+#: What binds a name without an assignment.
+_NAMING = ast.ClassDef | FunctionNode | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
+#: What has names of its own.
+_SCOPES = (
+    *(ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 #: Parameters that Scrapy fills, with nothing of an item.
 GIVEN = frozenset({"crawler", "spider", "settings"})
 
@@ -39,7 +37,7 @@ class Module:
     @cached_property
     def imports(self) -> dict[str, str]:
         """Map local names to dotted paths, of all that is imported at the top."""
-        return dict(self.imported_names(top_level(self.tree)))
+        return dict(self.imported_names(_top_level(self.tree)))
 
     def imported_names(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
         """Yield (local name, dotted path) of each import among *nodes*.
@@ -71,7 +69,7 @@ class Module:
     @cached_property
     def values(self) -> dict[str, ast.expr]:
         """Map the names at the top to what is assigned to them last."""
-        return dict(assigned_names(top_level(self.tree)))
+        return dict(assigned_names(_top_level(self.tree)))
 
     @cached_property
     def functions(self) -> dict[str, Function]:
@@ -80,7 +78,7 @@ class Module:
 
     @cached_property
     def classes(self) -> frozenset[str]:
-        return frozenset(n.name for n in top_level(self.tree) if isinstance(n, ast.ClassDef))
+        return frozenset(n.name for n in _top_level(self.tree) if isinstance(n, ast.ClassDef))
 
     @cached_property
     def scope(self) -> Function:
@@ -175,7 +173,7 @@ class Function:
         """List names bound in other ways: ``except … as``, a function, a class, ``*args``."""
         args = self.node.args
         starred = {one.arg for one in (args.vararg, args.kwarg) if one is not None}
-        inside = {one.name or "" for one in self.nodes[1:] if isinstance(one, NAMING)}
+        inside = {one.name or "" for one in self.nodes[1:] if isinstance(one, _NAMING)}
         return frozenset(starred | inside)
 
     def is_local(self, node: ast.Name) -> bool:
@@ -191,7 +189,7 @@ class Function:
     @cached_property
     def _inner(self) -> set[ast.AST]:
         inside = [one for one in self.nodes[1:] if isinstance(one, (ast.Lambda, FunctionNode))]
-        given = {one: all_parameters(one) for one in inside}
+        given = {one: _all_parameters(one) for one in inside}
         return {name for one in inside for name in find(one, ast.Name) if name.id in given[one]}
 
     @cached_property
@@ -258,3 +256,18 @@ def parsed(file: object, name: str) -> Module:
             return Module(name, ast.parse(text), str(file))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Module(name, ast.Module([], []))
+
+
+def _top_level(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all that runs when a module is imported, but not what functions and classes hold."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if not isinstance(node, _SCOPES):
+            yield from _top_level(node)
+
+
+def _all_parameters(function: ast.Lambda | FunctionNode) -> set[str]:
+    """Collect the names of all parameters, ``*args`` and ``**kwargs`` included."""
+    args = function.args
+    listed = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+    return {one.arg for one in listed if one is not None}

@@ -196,17 +196,13 @@ class Origins:
 
     def arguments(self, name: str, function: Function) -> list[Value]:
         """List the values that a parameter is given in the calls that are seen, and by whom."""
-        is_init = function.name == "__init__" and function.owner is not None
-        calls = self._makings() if is_init else self._calls.get(function.node, [])
+        calls = self._calls.get(function.node, [])
+        if function.name == "__init__" and function.owner is not None:
+            makers = [one for name in _MAKERS if (one := self.source.method(name)) is not None]
+            made = [(call, one) for one in makers for call in find(one.nodes, ast.Call)]
+            calls = [(call, one) for call, one in made if self._makes_one(call, one)]
         found = [(_argument(call, name, function), caller) for call, caller in calls]
         return [(value, caller) for value, caller in found if value is not None]
-
-    def _makings(self) -> Iterator[tuple[ast.Call, Function]]:
-        """Yield the calls of ``__init__``, by way of the class."""
-        for method in filter(None, map(self.source.method, _MAKERS)):
-            for node in find(method.nodes, ast.Call):
-                if self._makes_one(node, method):
-                    yield node, method
 
     @cached_property
     def _calls(self) -> dict[ast.AST, list[tuple[ast.Call, Function]]]:

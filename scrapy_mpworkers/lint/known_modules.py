@@ -49,11 +49,7 @@ def _by_name(section: Mapping[str, str]) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def known() -> KnownModules:
-    """Read the names, once in a process and when a pipeline is inspected, not when we are imported.
-
-    They are no TOML: Python 3.10 would need a package to read it, and ``tomllib`` takes 3 ms for
-    names that ``configparser``, which Scrapy imports for ``scrapy.cfg``, has read in 0.7.
-    """
+    """Read the names, once in a process and not before a pipeline is inspected."""
     data = ConfigParser(delimiters=("=",), interpolation=None)
     data.optionxform = str  # type: ignore[assignment,method-assign]  # names are not lowered
     data.read_string((pkgutil.get_data(__package__, "known_modules.ini") or b"").decode())

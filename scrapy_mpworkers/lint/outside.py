@@ -102,12 +102,8 @@ def _is_no_file(call: ast.Call, opener: Opener, function: Function, origins: Ori
     is_method = opener.mode == 0 and isinstance(call.func, ast.Attribute)
     of_path = call.func.value if is_method else None  # type: ignore[attr-defined]
     target = of_path or _argument(call, 0, known().names["file_arguments"])
-    return target is not None and _is_nobodys(target, function, origins)
-
-
-def _is_nobodys(target: ast.expr, function: Function, origins: Origins) -> bool:
-    """Return whether a path, a file object, or something made of one is no file of a disk."""
-    inside = find(target, ast.expr)
+    # A path, a file object, or what something is made of.
+    inside = [] if target is None else find(target, ast.expr)
     values = [v for one in inside for v in (one, *function.values.get(getattr(one, "id", ""), []))]
     if any(text_of(one).lower() in known().names["no_files_by_name"] for one in values):
         return True

@@ -11,13 +11,6 @@ Other = TypeVar("Other", bound=ast.AST)
 Nodes = ast.AST | Iterable[ast.AST]  #: a tree, or nodes that have been listed already
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
-#: What binds a name without an assignment.
-NAMING = ast.ClassDef | FunctionNode | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
-#: What has names of its own.
-_SCOPES = (
-    *(ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda),
-    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
-)
 
 
 @overload
@@ -69,14 +62,6 @@ def assigned_names(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
                 yield target.id, value
 
 
-def top_level(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all that runs when a module is imported, but not what functions and classes hold."""
-    for node in ast.iter_child_nodes(tree):
-        yield node
-        if not isinstance(node, _SCOPES):
-            yield from top_level(node)
-
-
 def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Yield (target, value) of every kind of assignment."""
     if isinstance(node, ast.Assign):
@@ -88,10 +73,3 @@ def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
         yield node.target, node.iter
     elif isinstance(node, ast.withitem) and node.optional_vars is not None:
         yield node.optional_vars, node.context_expr
-
-
-def all_parameters(function: ast.Lambda | FunctionNode) -> set[str]:
-    """Collect the names of all parameters, ``*args`` and ``**kwargs`` included."""
-    args = function.args
-    listed = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
-    return {one.arg for one in listed if one is not None}
