@@ -19,19 +19,11 @@ from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
+from scrapy_mpworkers import lint
 from scrapy_mpworkers.backends.base import find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
 from scrapy_mpworkers.hops import Hop, hops_of, is_component, on_the_reactor
-from scrapy_mpworkers.lint import (
-    Failure,
-    Report,
-    inspect,
-    name_of,
-    settings_lines,
-    suggestion,
-    warnings,
-)
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
 from scrapy_mpworkers.stores.journal import FILE_NAME, Journal
 from scrapy_mpworkers.stores.private_files import read_private
@@ -55,8 +47,8 @@ class Step:
     order: Any
     path: str
     hop: Hop | None = None
-    report: Report | None = None
-    failures: tuple[Failure, ...] = ()
+    report: lint.Report | None = None
+    failures: tuple[lint.Failure, ...] = ()
     warnings: tuple[str, ...] = ()
     advice: str = ""
 
@@ -101,7 +93,7 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
     for entry, order in on_the_reactor(crawler.settings):
         _, why = _load(entry)  # the import may stop the crawl, too
         steps.append(Step(order, import_path(entry), failures=why))
-    of_settings = tuple(settings_lines(settings_module_to_import_again(options, hops)))
+    of_settings = tuple(lint.settings_lines(settings_module_to_import_again(options, hops)))
     steps.sort(key=lambda step: step.order)
     return Check(options, tuple(steps), failures, of_settings)
 
@@ -146,8 +138,8 @@ def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:
     orders = {import_path(entry): order for entry, order in level.pipelines}
     # Of the whole level: what else it does decides what is advised.
     loaded = {import_path(entry): _load(entry) for entry, _ in level.pipelines}
-    reports = {path: inspect(cls) for path, (cls, _) in loaded.items() if cls is not None}
-    lines = warnings(list(reports.values()), level.placement)
+    reports = {path: lint.inspect(cls) for path, (cls, _) in loaded.items() if cls is not None}
+    lines = lint.warnings(list(reports.values()), level.placement)
     for path in hop.paths:
         report = reports.get(path)
         if report is None:
@@ -157,18 +149,18 @@ def _steps_of(hop: Hop, options: WorkerSettings) -> Iterator[Step]:
         try:
             refuse_unfit(report.cls)
         except SettingError as error:
-            failures = (Failure(report.cls.__qualname__, str(error)),)
-        own = tuple(line for line in lines if line.startswith(f"{name_of(report.cls)} "))
-        advice = "ITEM_PIPELINES" if failures else suggestion(report, level.placement)
+            failures = (lint.Failure(report.cls.__qualname__, str(error)),)
+        own = tuple(line for line in lines if line.startswith(f"{lint.name_of(report.cls)} "))
+        advice = "ITEM_PIPELINES" if failures else lint.suggestion(report, level.placement)
         yield Step(orders[path], path, hop, report, failures, own, advice)
 
 
-def _load(entry: PipelineEntry) -> tuple[type | None, tuple[Failure, ...]]:
+def _load(entry: PipelineEntry) -> tuple[type | None, tuple[lint.Failure, ...]]:
     try:
         return as_pipeline(load_object(entry)), ()
     # Whatever the user's module raises when it is imported.
     except (Exception, SystemExit) as error:
-        return None, (Failure(import_path(entry), named(error)),)
+        return None, (lint.Failure(import_path(entry), named(error)),)
 
 
 def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
