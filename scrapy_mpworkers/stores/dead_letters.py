@@ -104,10 +104,7 @@ _KINDS: dict[str, Any] = {
 
 
 class DeadLetterFile:
-    """Appends letters to a file, which is open only while one is written: they are rare.
-
-    Any number of crawls may write to the same file.
-    """
+    """Appends letters to a file, which is open only while one is written: they are rare."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

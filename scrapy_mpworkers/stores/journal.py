@@ -1,7 +1,6 @@
 """The journal keeps items that are at a hop, so that a crash of the whole crawl loses none.
 
-One thread writes the file; the loop's thread hands it changes and never waits. All changes that
-have come meanwhile become one transaction.
+One thread writes the file; the loop's thread hands it changes and never waits.
 """
 
 from __future__ import annotations
@@ -19,12 +18,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.pool.mailbox import Mailbox
-from scrapy_mpworkers.stores.journal_file import (
-    JobLock,
-    JournalFile,
-    JournalRow,
-    forget_definitions,
-)
+from scrapy_mpworkers.stores.journal_file import JobLock, JournalFile, JournalRow
 from scrapy_mpworkers.wire.frames import StoredFrame
 
 logger = logging.getLogger(__name__)
@@ -127,7 +121,7 @@ class Journal:
                 while None not in self._taken:
                     self._take()
                     self._write(database)
-                forget_definitions(database)
+                self._file.forget_definitions(database)
         except BaseException as error:  # whatever it is: the items wait for this thread
             self._fail(error)
         assert self._closed is not None

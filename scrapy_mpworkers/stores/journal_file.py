@@ -1,9 +1,8 @@
 """The files of the journal in the ``JOBDIR``: its rows, and a lock.
 
-The rows are in SQLite, in WAL mode: a transaction that was committed outlives the process, and
-needs no fsync. The lock gives one crawl at a time the journal: two would process each other's
-items. It is the kernel's, on a file that says who has it, and ends with its process, however that
-ends, so that a crawl which was killed can be resumed at once.
+The lock gives one crawl at a time the journal: two would process each other's items. It is the
+kernel's, on a file that says who has it, and ends with its process, however that ends, so that a
+crawl which was killed can be resumed at once.
 """
 
 from __future__ import annotations
@@ -108,6 +107,10 @@ class JournalFile:
             ids = [(number,) for number in removed]
             _in_parts(database, "DELETE FROM entry WHERE id IN ({})", "?", ids)
 
+    def forget_definitions(self, database: sqlite3.Connection) -> None:
+        """Delete the definitions, unless rows are left that may need them."""
+        database.execute("DELETE FROM definition WHERE NOT EXISTS (SELECT * FROM entry)")
+
     def _prepare(self, database: sqlite3.Connection) -> None:
         [version] = database.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
@@ -117,7 +120,7 @@ class JournalFile:
                 "release that began it, or remove the file and lose its items"
             )
         database.execute("PRAGMA journal_mode = WAL")
-        # A commit then outlives the process, though perhaps not a loss of power.
+        # A commit then outlives the process without an fsync, though perhaps not a loss of power.
         database.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             database.executescript(f"BEGIN; {_TABLES} COMMIT;")
@@ -153,11 +156,6 @@ class JournalFile:
             self._definitions[number] = self._next_definition
             self._next_definition += 1
         return self._definitions[number]
-
-
-def forget_definitions(database: sqlite3.Connection) -> None:
-    """Delete the definitions, unless rows are left that may need them."""
-    database.execute("DELETE FROM definition WHERE NOT EXISTS (SELECT * FROM entry)")
 
 
 def _unpacked(row: tuple[Any, ...], blobs: dict[int, Any]) -> JournalRow:
