@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES
+from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES, ReportReader
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.frames import NotAReportError, decode_report
@@ -63,7 +63,7 @@ class Watcher:
         process = handle.process
         self._watched.add(handle)
         self._listening.add(handle)
-        self._loop.add_reader(process.reports.fd, partial(self._read, handle))
+        self._loop.add_reader(process.reports.fd, partial(self._read, handle, process.reports))
         self._loop.add_reader(process.exit_handle, partial(self._exited, handle))
         if not process.is_sure_of_exit:
             self._look_later(handle)
@@ -72,11 +72,11 @@ class Watcher:
         """Take in what a worker has said, before it is judged: after a long callback of the
         crawl the loop may run timers before it comes to reading."""
         if handle in self._listening:
-            self._read(handle)
+            self._read(handle, handle.process.reports)
 
-    def _read(self, handle: ProcessHandle) -> None:
-        self._take(handle)
-        if handle.process.reports.at_end:
+    def _read(self, handle: ProcessHandle, reports: ReportReader) -> None:
+        self._take(handle, reports)
+        if reports.at_end:
             # Its exit handle comes next; should it not, nothing more can be heard from it.
             self._deafen(handle)
             self._loop.call_later(_DUMB, while_it_lives(handle, self._end_dumb))
@@ -87,15 +87,14 @@ class Watcher:
         if handle in self._watched:
             self._exited(handle)
 
-    def _take(self, handle: ProcessHandle) -> None:
+    def _take(self, handle: ProcessHandle, reports: ReportReader) -> None:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""
-        reader = handle.process.reports
         for _ in range(_READS):
-            taken = reader.read()
+            taken = reports.read()
             if taken:
                 handle.heard()
             try:
-                for message in reader.messages():
+                for message in reports.messages():
                     self._heard(handle, decode_report(message), len(message))
             except NotAReportError as error:
                 self._end_babbler(handle, error)
@@ -154,7 +153,7 @@ class Watcher:
             self._loop.call_later(_BLINK, partial(self._collect, handle, until))
             return
         # Drain first: results that it managed to write are results.
-        self._take(handle)
+        self._take(handle, handle.process.reports)
         self._on_end(handle, handle.process.exitcode)
 
 
