@@ -27,7 +27,7 @@ from scrapy_mpworkers.wire.messages import (
     Prelude,
     Report,
 )
-from scrapy_mpworkers.worker.crawls import OpenCrawls
+from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import attempt_once
 from scrapy_mpworkers.worker.record_collector import RecordCollector
@@ -194,7 +194,8 @@ class WorkerThread:
         with _runs_pipelines:
             self._unfit = attempt_once(self._prelude, self._crawl)
         try:
-            self._loop.run_until_complete(self._serve())
+            with contextlib.suppress(Withdrawn):  # let go while it built consumers
+                self._loop.run_until_complete(self._serve())
             self._loop.run_until_complete(cancel_the_rest())
         finally:
             executor.shutdown(wait=False)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from pool import consumers
 from pool.consumers import Behaviour
 
 from scrapy_mpworkers.backends.dask import worker_thread
@@ -144,6 +145,25 @@ def test_a_task_that_takes_too_long_is_told_while_it_runs() -> None:
         assert settled(answer) == [0]
 
     run(test)
+
+
+def test_a_worker_that_is_let_go_while_it_builds_consumers_ends_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build = consumers.build
+
+    async def test(worker: WorkerThread) -> None:
+        def build_late(*args: Any) -> consumers.Consumers:
+            worker.end()
+            return build(*args)
+
+        monkeypatch.setattr(consumers, "build", build_late)
+
+        put(worker, 0, BOOT)
+
+        assert await worker.answer(0) is None
+
+    run(test)  # an error of its thread would fail it
 
 
 def test_worker_threads_of_one_process_take_turns() -> None:
