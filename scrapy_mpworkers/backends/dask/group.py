@@ -114,6 +114,8 @@ class DaskWorkerGroup:
 
     def worker_left(self, address: str, expected: bool) -> None:
         for handle in [handle for handle in self.handles if handle.address == address]:
+            if handle.state is HandleState.GONE:
+                return  # the loss of the one before has broken the pool
             if handle.is_closing and not expected and not handle.is_killed:
                 logger.error(
                     "Worker %s is lost while it closed its pipelines: what they still held is lost",
