@@ -100,7 +100,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         for replay in replays:
             replay.finish()
             counts += replay.counts
-        print(_summary(counts, again.path) + _left_out(path, stored))
+        print(_summary(counts, again.path, path, stored))
         stored.close()
         if counts["again"] or self.crawler_process.bootstrap_failed:
             self.exitcode = 1
@@ -153,22 +153,16 @@ class _Refused(Exception):
     """Says in one sentence why nothing is done."""
 
 
-def _summary(counts: Counter[str], again: Path) -> str:
-    total = counts["done"] + counts["dropped"] + counts["again"]
+def _summary(counts: Counter[str], again: Path, path: Path, stored: StoredLetters) -> str:
     where = f" in {again}" if counts["again"] else ""
-    return (
-        f"Replayed {total} dead letters: {counts['done']} done, {counts['dropped']} dropped, "
-        f"{counts['again']} again{where}"
+    text = (
+        f"Replayed {counts.total()} dead letters: {counts['done']} done, {counts['dropped']} "
+        f"dropped, {counts['again']} again{where}"
     )
-
-
-def _left_out(path: Path, stored: StoredLetters) -> str:
-    """Say what of the file was not replayed, behind the summary."""
-    skipped, grown = "", ""
     if stored.skipped == 1:
-        skipped = f"; 1 line of {path} is no letter and was skipped"
+        text += f"; 1 line of {path} is no letter and was skipped"
     elif stored.skipped:
-        skipped = f"; {stored.skipped} lines of {path} are no letters and were skipped"
+        text += f"; {stored.skipped} lines of {path} are no letters and were skipped"
     if stored.has_grown:
-        grown = f"; others have come to {path} meanwhile, so keep it"
-    return skipped + grown
+        text += f"; others have come to {path} meanwhile, so keep it"
+    return text

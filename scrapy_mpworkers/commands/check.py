@@ -36,36 +36,25 @@ _EXTENSION = "extension.WorkerExtension"
 
 @dataclass(frozen=True)
 class Step:
-    """Describes a pipeline on the number line.
-
-    Attributes:
-        hop: the trip to workers that it is part of; ``None``: it runs in Scrapy's process.
-        report: what its source tells; ``None`` in Scrapy's process, or if it cannot be imported.
-        advice: where the pipeline is right, in a few words.
-    """
+    """Describes a pipeline on the number line."""
 
     order: Any
     path: str
-    hop: Hop | None = None
-    report: lint.Report | None = None
+    hop: Hop | None = None  #: ``None``: it runs in Scrapy's process
+    report: lint.Report | None = None  #: ``None`` there, too, and if it cannot be imported
     failures: tuple[lint.Failure, ...] = ()
     warnings: tuple[str, ...] = ()
-    advice: str = ""
+    advice: str = ""  #: where the pipeline is right, in a few words
 
 
 @dataclass(frozen=True)
 class Check:
-    """Holds all that was found.
-
-    Attributes:
-        failures: of the settings; those of a class are with its step.
-        of_settings: warnings of lines of the settings module.
-    """
+    """Holds all that was found."""
 
     options: WorkerSettings | None = None
     steps: tuple[Step, ...] = ()
-    failures: tuple[str, ...] = ()
-    of_settings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()  #: of the settings; those of a class are with its step
+    of_settings: tuple[str, ...] = ()  #: warnings of lines of the settings module
 
     @property
     def would_fail(self) -> int:

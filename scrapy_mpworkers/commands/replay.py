@@ -25,7 +25,7 @@ class Replay:
 
     Args:
         stored: has them, perhaps among others.
-        spider: the name of the spider.
+        spider: its name.
         again: where those go that have no good end.
     """
 

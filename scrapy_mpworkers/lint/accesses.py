@@ -57,22 +57,16 @@ _KIND_OF_CALL = {"len": AccessKind.LENGTH, "next": AccessKind.ADVANCE}
 
 
 class Access(NamedTuple):
-    """Describes one use of a target.
-
-    Attributes:
-        node: the target itself.
-        top: the expression of all that is done with it there.
-        method: the member of it that is used, if any.
-    """
+    """Describes one use of a target."""
 
     target: str
     kind: AccessKind
-    node: ast.AST
-    top: ast.AST
+    node: ast.AST  #: the target itself
+    top: ast.AST  #: the expression of all that is done with it there
     function: Function
     key: ast.expr | None = None
     value: ast.expr | None = None
-    method: str = ""
+    method: str = ""  #: the member of it that is used, if any
 
     @property
     def only_closes(self) -> bool:
@@ -92,11 +86,6 @@ class Access(NamedTuple):
         is_alone = isinstance(self.function.parents.get(self.top), ast.Expr)
         is_default = self.method == "setdefault" and self.kind is AccessKind.STORE
         return self.kind is AccessKind.ADVANCE or (is_default and not is_alone)
-
-    @property
-    def appends(self) -> bool:
-        """Return whether it adds something as to a container of Python."""
-        return self.method in ("append", "appendleft", "extend") or self.kind is AccessKind.STORE
 
     @property
     def empties(self) -> bool:

@@ -103,16 +103,12 @@ class Module:
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """Holds a method or a function at the top of a module.
-
-    Attributes:
-        owner: the position of its class among the bases; ``None``: it is no method.
-    """
+    """Holds a method or a function at the top of a module."""
 
     name: str
     node: FunctionNode
     module: Module
-    owner: int | None = None
+    owner: int | None = None  #: the position of its class among the bases, if it is a method
 
     @cached_property
     def nodes(self) -> list[ast.AST]:

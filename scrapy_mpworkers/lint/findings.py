@@ -30,51 +30,33 @@ class Kind(Enum):
 
 
 class Finding(NamedTuple):
-    """Describes one thing seen in a class.
-
-    Attributes:
-        names: attributes, globals or calls, sorted.
-        truncates: of a file, whether opening it empties it.
-        is_async: of waiting, whether it leaves the loop free.
-    """
+    """Describes one thing seen in a class."""
 
     kind: Kind
-    names: tuple[str, ...]
-    truncates: bool = False
-    is_async: bool = False
+    names: tuple[str, ...]  #: attributes, globals or calls, sorted
+    truncates: bool = False  #: of a file, whether opening it empties it
+    is_async: bool = False  #: of waiting, whether it leaves the loop free
 
 
 class Failure(NamedTuple):
-    """Describes what is used and would not work in a worker, and why it fails there.
-
-    Attributes:
-        where: file and line.
-        instead: what does the same in a worker, if anything does.
-    """
+    """Describes what is used and would not work in a worker, and why it fails there."""
 
     what: str
     why: str
-    where: str = ""
-    instead: str = ""
+    where: str = ""  #: file and line
+    instead: str = ""  #: what does the same in a worker, if anything does
 
 
 class Report(NamedTuple):
-    """Holds all that was found in a class.
-
-    Attributes:
-        known: attributes whose changes the source tells.
-        capabilities: what it uses of crawler and spider, sorted.
-        unread: classes without source.
-        error: why it could not be inspected, if so.
-    """
+    """Holds all that was found in a class."""
 
     cls: type
     findings: tuple[Finding, ...]
-    known: frozenset[str]
-    capabilities: tuple[str, ...]
+    known: frozenset[str]  #: attributes whose changes the source tells
+    capabilities: tuple[str, ...]  #: what it uses of crawler and spider, sorted
     failures: tuple[Failure, ...]
-    unread: tuple[str, ...]
-    error: str = ""
+    unread: tuple[str, ...]  #: classes without source
+    error: str = ""  #: why it could not be inspected, if so
 
     def of(self, *kinds: Kind) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind in kinds]
@@ -130,17 +112,19 @@ def failure_lines(report: Report, placement: Placement) -> list[str]:
 
 def suggestion(report: Report, placement: Placement) -> str:
     """Say in a few words where the pipeline is right."""
-    if report.failures or (report.of(Kind.LOST) and _matters(report, placement)):
+    if report.failures:
         return "ITEM_PIPELINES"
-    if report.of(Kind.STATE, Kind.BUFFER, Kind.FILE):
-        if placement.workers == 0 or not _matters(report, placement):
-            return "as it is"
-        return f"{_KEY if report.of(Kind.STATE) else _ONE_WORKER}, or ITEM_PIPELINES"
-    if report.of(Kind.STORES) and _matters(report, placement):
+    if not warnings([report], placement):
+        return "as it is"
+    if report.of(Kind.LOST):
+        return "ITEM_PIPELINES"
+    if report.of(Kind.STATE):
+        return f"{_KEY}, or ITEM_PIPELINES"
+    if report.of(Kind.BUFFER, Kind.FILE):
+        return f"{_ONE_WORKER}, or ITEM_PIPELINES"
+    if report.of(Kind.STORES):
         return 'a level of its own with "batch_size" or "wait": False, or ITEM_PIPELINES'
-    if report.of(Kind.WAITS) and _matters(report, placement):
-        return "ITEM_PIPELINES with async def, or a level of its own with more workers than CPUs"
-    return "as it is"
+    return "ITEM_PIPELINES with async def, or a level of its own with more workers than CPUs"
 
 
 def name_of(cls: type) -> str:
@@ -157,10 +141,6 @@ def remembers(name: str, what: str, placement: Placement) -> str:
         '"key", so that items that belong together meet the same worker; or keep it in '
         "ITEM_PIPELINES."
     )
-
-
-def _matters(report: Report, placement: Placement) -> bool:
-    return bool(warnings([report], placement))
 
 
 def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool) -> Iterator[str]:

@@ -17,24 +17,18 @@ class Opener(NamedTuple):
 
 
 class KnownModules:
-    """Holds the names; ``known_modules.ini`` says what each list is of.
-
-    Attributes:
-        names: name of a list → what is in it.
-        openers: call → its arguments.
-        effects: call → what it does, in words.
-        effects_of_methods: beginning of an object's origin, colon, method → what it does.
-        reactor: path → why it fails in a worker, and what does the same there.
-    """
+    """Holds the names, as ``known_modules.ini`` lists them."""
 
     def __init__(self, data: ConfigParser) -> None:
         self.names = {key: tuple(value.split()) for key, value in data["names"].items()}
         openers = _by_name(data["openers"])
         self.openers = {call: _opener(*key.split()) for call, key in openers.items()}
-        self.effects = _by_name(data["effects"])
+        self.effects = _by_name(data["effects"])  #: call → what it does, in words
+        #: Beginning of an object's origin, colon, method → what it does.
         self.effects_of_methods = _by_name(data["effects of methods"])
         why, instead = data["why"], data["instead"]
         reasons = {path: words.split() for path, words in data["reactor"].items()}
+        #: Path → why it fails in a worker, and what does the same there.
         self.reactor = {path: (why[one], instead[other]) for path, (one, other) in reasons.items()}
 
 

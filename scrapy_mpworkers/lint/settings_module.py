@@ -39,10 +39,7 @@ class Repeated(NamedTuple):
 
 
 def inspect_settings(module: ModuleType) -> list[Repeated]:
-    """Find what a settings module does when it is imported, where no test keeps it from a worker.
-
-    Modules of settings that it imports all names of are read as well.
-    """
+    """Find what a settings module does when it is imported and no test keeps from a worker."""
     return list(dict.fromkeys(_Reader().read(module.__name__)))
 
 
@@ -73,14 +70,13 @@ def warn_of_settings_module(name: str | None) -> None:
 
 
 class _Reader:
-    """Reads a settings module and what it takes its names from, each line once."""
+    """Reads a settings module, and those that it imports all names of, each line once."""
 
     def __init__(self) -> None:
         self._origins = Origins(Source(object))
         self._read: set[object] = set()
 
     def read(self, name: str) -> Iterator[Repeated]:
-        """Yield the lines of a module, and of those that it takes all its names from."""
         if name not in self._read:
             self._read.add(name)
             module = parsed(loaded(name).get("__file__"), name)
@@ -149,14 +145,10 @@ def _is_tried(call: ast.Call, module: Module) -> bool:
 
 
 class _Guards:
-    """Tells which nodes of a module run in workers, where ``MPWORKERS_IN_WORKER`` is set.
-
-    Args:
-        values: what is assigned to the names of the module.
-    """
+    """Tells which nodes of a module run in workers, where ``MPWORKERS_IN_WORKER`` is set."""
 
     def __init__(self, values: Mapping[str, ast.expr]) -> None:
-        self._values = values
+        self._values = values  # what is assigned to the names of the module
 
     def run_in_worker(self, body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
         """List every node that may run in a worker, without what functions hold."""

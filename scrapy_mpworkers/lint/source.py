@@ -23,19 +23,14 @@ _KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing
 
 
 class Source:
-    """Reads a pipeline: a class, or a function that is used as one.
-
-    Attributes:
-        methods: by name, those of the nearest class first.
-        class_values: by name, what is assigned in the body of a class.
-        unread: classes of the user whose source is not there.
-    """
+    """Reads a pipeline: a class, or a function that is used as one."""
 
     def __init__(self, cls: Any) -> None:
         self.cls = cls
-        self.methods: dict[str, list[Function]] = {}
+        self.methods: dict[str, list[Function]] = {}  #: those of the nearest class first
+        #: What is assigned in the body of a class, by name.
         self.class_values: dict[str, tuple[ast.expr, Module]] = {}
-        self.unread: list[str] = []
+        self.unread: list[str] = []  #: classes of the user whose source is not there
         function = getattr(cls, "function", None)
         if inspect.isfunction(function):
             self._read_function(function)

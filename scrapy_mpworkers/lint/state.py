@@ -21,6 +21,7 @@ from scrapy_mpworkers.lint.syntax import FunctionNode, find, mentions, names_in
 
 #: What is one number or text, and may be added to.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
+_APPENDING = ("append", "appendleft", "extend")
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
 _ENDLESS = ("itertools.cycle()",)
 _FILLING = frozenset({AccessKind.AUGMENT, AccessKind.COLLECT, AccessKind.STORE})
@@ -37,13 +38,7 @@ _SILENT = ("__call__", "__contains__", "__getitem__", "__setitem__", "__iadd__")
 
 
 class State:
-    """Finds the targets that a pipeline's items change.
-
-    Attributes:
-        kinds: target → what it is. Others are left alone.
-        changed: every target that the source shows being changed by items.
-        items, closing: every use of a target by items, and at the end.
-    """
+    """Finds the targets that a pipeline's items change."""
 
     def __init__(
         self,
@@ -52,10 +47,11 @@ class State:
         at_close: Iterable[str] = CLOSE_METHODS,
     ) -> None:
         self._origins = origins
-        self.kinds: dict[str, Kind] = {}
-        self.changed: set[str] = set()
+        self.kinds: dict[str, Kind] = {}  #: by target; others are left alone
+        self.changed: set[str] = set()  #: every target that the source shows being changed by items
         by_target = attrgetter("target")
         items = accesses(origins.source.reachable(at_item), origins)
+        #: Every use of a target by items, and at the end.
         self.items = sorted(items, key=by_target)
         self.closing = list(accesses(origins.source.reachable(at_close), origins))
         for target, group in groupby(self.items, key=by_target):
@@ -137,7 +133,9 @@ class State:
             is_own = access.target.startswith("self.")
             is_known = access.target[5:] in self._origins.assignments if is_own else True
             plain = {AccessKind.MEMBER, AccessKind.LENGTH}
-            return not is_known or any(one.kind in plain for one in every) or access.appends
+            # As a container of Python takes it in, and a session does not.
+            appends = access.method in _APPENDING or access.kind is AccessKind.STORE
+            return not is_known or appends or any(one.kind in plain for one in every)
         # Of a class that is not known: one that is asked whether it has an item has kept it.
         is_shared = first_part(origin) in names["shared"]
         return not is_shared and any(one.kind is AccessKind.MEMBER for one in every)

@@ -31,23 +31,19 @@ _SHOWN = 2000  # characters of an item in the log
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """An item that was given up.
+    """An item that was given up."""
 
-    ``item``: its fields, as JSON can say them. ``hop``: import paths of the pipelines that it was
-    on its way to. ``reason``: class of the error, ``error``: its text. ``time``: ISO 8601, UTC.
-    """
-
-    item: Any
+    item: Any  #: its fields, as JSON can say them
     frame: StoredFrame
-    hop: tuple[str, ...]
-    reason: str
-    error: str
+    hop: tuple[str, ...]  #: import paths of the pipelines that it was on its way to
+    reason: str  #: class of the error
+    error: str  #: its text
     traceback: str
     deaths: int
     attempts: int
     worker: str | None
     spider: str
-    time: str
+    time: str  #: ISO 8601, UTC
 
     def to_json(self) -> str:
         """Return the letter as one line of plain ASCII, without its end."""

@@ -46,9 +46,6 @@ class Journal:
         folder: the ``JOBDIR``.
         crawler: of the crawl, which uses the journal until it is no longer crawling.
 
-    Attributes:
-        left: what an earlier run has left, oldest first.
-
     Raises:
         JournalError: its file cannot be used, or another crawl is using it.
     """
@@ -62,7 +59,7 @@ class Journal:
             self._file = JournalFile(path)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the journal {path} cannot be used: {error}") from error
-        self.left = self._file.left
+        self.left = self._file.left  #: by an earlier run, oldest first
         self._next_id = self._file.next_id
         self._changes: Mailbox[_Change] = Mailbox()
         self._taken: list[_Change] = []

@@ -64,10 +64,6 @@ class JournalRow(NamedTuple):
 class JournalFile:
     """The file of one crawl, read at once, and written through the connection of one thread.
 
-    Attributes:
-        left: what an earlier run has left, oldest first.
-        next_id: the first number that no row has.
-
     Raises:
         JournalError: another release has made the file.
         OSError, sqlite3.Error: it cannot be used.
@@ -80,7 +76,7 @@ class JournalFile:
             if file == path or os.path.lexists(file):
                 os.close(open_private(file))
         with self.connected() as database:
-            self.left = deque(self._rows(database))
+            self.left = deque(self._rows(database))  #: by an earlier run, oldest first
             self.next_id = _first_free(database, "entry")
             self._next_definition = _first_free(database, "definition")
         self._definitions: dict[int, int] = {}  # by number in frames of this run

@@ -42,10 +42,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def open_private(path: Path) -> int:
-    """Open *path* to read and to append, and make it if need be; only its owner may read it.
-
-    Returns:
-        a file descriptor.
+    """Return a descriptor of *path* to read and append; if it is new, only its owner may read it.
 
     Raises:
         NotPrivateError: someone else owns the file or can write to it.
@@ -56,7 +53,7 @@ def open_private(path: Path) -> int:
 
 
 def read_private(path: Path) -> int:
-    """Open *path* to read; the errors and the result are those of :func:`open_private`."""
+    """Return a descriptor of *path* to read; the errors are those of :func:`open_private`."""
     return _checked(path, os.O_RDONLY)
 
 
