@@ -21,10 +21,8 @@ _KEPT = 100  # gaps
 
 
 class Awake:
-    """Counts seconds without the gaps in which this process did not run.
-
-    A thread ticks while anybody holds on to it, and never otherwise: an idle pool uses no CPU.
-    """
+    """Counts seconds without the gaps in which this process did not run. A thread ticks while
+    anybody holds on to it, and never otherwise: an idle pool uses no CPU."""
 
     def __init__(self) -> None:
         self._holders: set[object] = set()
@@ -118,11 +116,8 @@ class _Ticker:
 
 
 def _waits() -> int:
-    """Return how often this thread has gone to sleep, where the system tells (Linux).
-
-    While it waits for the interpreter it does each ``sys.getswitchinterval()`` (CPython 3.10 to
-    3.13).
-    """
+    """Return how often this thread has gone to sleep, where the system tells (Linux): while it
+    waits for the interpreter each ``sys.getswitchinterval()`` (CPython 3.10 to 3.13)."""
     try:
         import resource
 

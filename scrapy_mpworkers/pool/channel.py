@@ -195,11 +195,8 @@ class ReportReader:
 
 
 def widen(pipe: int) -> int:
-    """Let a pipe hold more: large frames cross in fewer pieces, each of which costs a switch.
-
-    Returns:
-        the bytes that it holds now; 0 if that is not known.
-    """
+    """Let a pipe hold more, as each piece of a frame costs a switch; return how many bytes it
+    holds, 0 if that is not known."""
     if not hasattr(fcntl, "F_SETPIPE_SZ"):
         return 0
     with contextlib.suppress(OSError):

@@ -46,11 +46,8 @@ class _Mount(NamedTuple):
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the CPUs' worth of time that this process may use, ``None`` without a quota.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
-    """
+    """Return the CPUs' worth of time that this process may use, ``None`` without a quota; *root*
+    has ``proc`` and ``sys``."""
     quotas = [
         quota
         for mount in _mounts(root)
@@ -92,11 +89,9 @@ def _group(root: Path, version: int) -> str:
 
 
 def _folders(mount: _Mount, group: str) -> Iterator[Path]:
-    """Yield the folder of *group* and those above it, as far as they are mounted.
-
-    A group that is not below the mounted one is named from outside of a namespace: of what can be
-    seen, the top is nearest.
-    """
+    """Yield the folder of *group* and those above it, as far as they are mounted. A group
+    outside of them is named from outside of a namespace: of what can be seen, the top is
+    nearest."""
     top = mount.group.rstrip("/")
     parts = group[len(top) :].split("/") if f"{group}/".startswith(f"{top}/") else []
     parts = [] if ".." in parts else [part for part in parts if part]

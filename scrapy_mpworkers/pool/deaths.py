@@ -16,11 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Deaths:
-    """Reads the ends of workers.
-
-    Attributes:
-        last: the last one in words.
-    """
+    """Reads the ends of workers; ``last`` is the last one in words."""
 
     def __init__(self, state: GroupState, processes: Processes) -> None:
         self._state = state

@@ -83,10 +83,8 @@ def _handles(pid: int, status_r: int) -> list[int]:
 
 
 def _code_of_zombie(pid: int) -> int:
-    """Return the exit code of a dead process that its parent has not collected.
-
-    The last field of ``/proc/PID/stat`` (proc(5): exit_code, the 50th behind the name) has it.
-    """
+    """Return the exit code of a dead process that its parent has not collected: the last field of
+    ``/proc/PID/stat`` (proc(5): exit_code, the 50th behind the name)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -96,11 +94,7 @@ def _code_of_zombie(pid: int) -> int:
 
 
 def signal_group(pid: int, signum: int, has_ended: bool) -> None:
-    """Signal a worker and every process that it has started.
-
-    Args:
-        has_ended: whether the worker has been collected, by somebody else perhaps.
-    """
+    """Signal a worker and all that it has started; it *has_ended* if somebody has collected it."""
     if has_ended and is_there(pid):
         return  # its number is another's by now
     # By pid: Process.kill does nothing when the fork server is gone. The group does not exist

@@ -97,14 +97,11 @@ class FailedStarts:
         return failed_before
 
     def pause(self, now: float, has_worker: bool, is_hopeless: bool) -> float | None:
-        """Decide what follows a start that has failed at *now*.
+        """Return the seconds to wait after a start that has failed at *now*, ``None`` to give up.
 
         Args:
             has_worker: whether another worker lives. Then the pool goes on with that one.
-            is_hopeless: whether the next one will certainly fail as well.
-
-        Returns:
-            seconds to wait before the next; ``None`` if there shall be none.
+            is_hopeless: whether the next start will certainly fail as well.
         """
         if self._since is None:
             self._since = now

@@ -108,8 +108,8 @@ class Processes:
 class _Popen(popen_fork.Popen):
     """Starts a worker, all or nothing, and asks for its exit code in one thread at a time.
 
-    Whenever a process is started, multiprocessing polls all others of the parent. An exit code can
-    be collected once: of two threads that try it together one would come away without.
+    multiprocessing polls all others whenever a process is started, and an exit code can be
+    collected once: of two threads that try it together one would come away without.
     """
 
     _fds: list[int]

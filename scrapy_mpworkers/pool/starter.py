@@ -22,8 +22,7 @@ class Starter:
     """Runs jobs one after the other.
 
     Args:
-        died: called in the loop's thread with what has ended the starter's before :meth:`end` did,
-            or has kept it from beginning.
+        died: called in the loop's thread with what has ended the starter's too early.
     """
 
     def __init__(self, loop: Loop, died: Callable[[BaseException], None]) -> None:

@@ -136,10 +136,8 @@ class TaskQueue:
         return self._open_messages[handle]
 
     def look(self, handles: Sequence[HandleT]) -> tuple[int, dict[HandleT, int]]:
-        """Return how many tasks wait, and how many open messages each of *handles* has.
-
-        A worker with a quarantined task is left out, as it must not get another one behind it.
-        """
+        """Return how many tasks wait, and how many open messages each of *handles* has, but for
+        those with a quarantined task: they must not get another one behind it."""
         waiting = self.waiting if self._quarantined_in_line else len(self._waiting)
         if self._running_quarantined:
             handles = [handle for handle in handles if handle not in self._running_quarantined]
@@ -185,11 +183,8 @@ class TaskQueue:
         return tasks
 
     def settle(self, handle: Hashable, task_ids: Sequence[int]) -> tuple[list[Task | None], int]:
-        """Take tasks from a worker whose outcomes have come.
-
-        Returns:
-            each task, ``None`` if nobody waits for it any more; and how many messages are over.
-        """
+        """Take tasks from a worker whose outcomes have come. Return each, ``None`` if nobody
+        waits for it any more, and how many messages are over."""
         leases, over = self._leases.get(handle, {}), 0
         tasks = [leases.pop(task_id, None) for task_id in task_ids]
         for task_id, task in zip(task_ids, tasks, strict=True):

@@ -47,10 +47,8 @@ def end_overdue(handle: WorkerHandle, task: Task) -> None:
 
 
 class TimeLimit:
-    """Looks at the scoreboard of a busy worker when its task's time is up, and never otherwise.
-
-    The watchdog has the clock go on, while any worker has work.
-    """
+    """Looks at the scoreboard of a busy worker when its task's time is up, and never otherwise. The
+    watchdog has the clock go on, while any worker has work."""
 
     def __init__(self, state: GroupState) -> None:
         self._state = state

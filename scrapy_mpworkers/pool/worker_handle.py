@@ -45,11 +45,8 @@ class KilledFor(Enum):
 
 
 class ProcessHandle(WorkerHandle):
-    """The worker of a slot, from before its start until it is discarded.
-
-    Args:
-        replaces: the worker that is to retire as soon as this one is ready.
-    """
+    """The worker of a slot, from before its start until it is discarded. A worker that it
+    *replaces* is to retire as soon as this one is ready."""
 
     def __init__(
         self, name: str, place: int, generation: int, replaces: ProcessHandle | None = None
@@ -195,10 +192,8 @@ class ProcessHandle(WorkerHandle):
         return UNKNOWN if self._process is None else self._process.activity()
 
     def was_at_consumers_of(self) -> int | None:
-        """Return the crawl whose consumers a dead worker was opening or closing.
-
-        It may have done so, and not have been able to report it.
-        """
+        """Return the crawl whose consumers a dead worker was opening or closing, or has opened or
+        closed without being able to report it."""
         activity = self.activity()
         if activity.crawl is not None:
             return activity.crawl

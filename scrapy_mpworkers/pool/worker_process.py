@@ -100,9 +100,9 @@ class WorkerProcess:
     def _open_exit_handle(self, method: str) -> tuple[int, bool]:
         """Return the exit handle, and whether it is certain to tell.
 
-        ``Process.sentinel`` is the end of a pipe, except under forkserver, and a process that the
-        worker has forked keeps that pipe open. Linux has a handle for the process itself; a kernel
-        before 5.3, a sandbox or a lack of descriptors refuses it.
+        ``Process.sentinel`` is the end of a pipe, except under forkserver, which a process that the
+        worker has forked keeps open. Linux has a handle for the process itself; a kernel before
+        5.3, a sandbox or a lack of descriptors refuses it.
         """
         if method == "forkserver":
             return self._process.sentinel, True
