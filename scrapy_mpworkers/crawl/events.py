@@ -108,10 +108,10 @@ class CrawlEvents(PoolEvents):
         self.of_level = f" of the level {level}" if level else ""
         self._began = monotonic()
 
-    def opened(self, effects: bytes | None, speaks: bool) -> None:
+    def opened(self, effects: bytes | None, is_first: bool) -> None:
         """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
-        self._effects.take(effects, None if speaks else logging.ERROR)
-        if speaks:
+        self._effects.take(effects, None if is_first else logging.ERROR)
+        if is_first:
             seconds = monotonic() - self._began
             logger.info("Workers%s ready after %.2f s", self.of_level, seconds)
             self.started.open()
@@ -131,11 +131,11 @@ class CrawlEvents(PoolEvents):
         self.started.open(error)
 
     def closed(
-        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
+        self, worker: str, effects: bytes | None, failure: bytes | None, is_first: bool
     ) -> None:
         """A worker has closed its pipelines. One speaks for all, but what each has counted adds up:
         the rows of a last flush, for one."""
-        self._effects.take(effects, None if speaks else logging.ERROR, adds_up=True)
+        self._effects.take(effects, None if is_first else logging.ERROR, adds_up=True)
         if failure is not None:
             error = self._effects.failure(failure)
             logger.error("%s could not close its pipelines: %s", worker, writable(named(error)))

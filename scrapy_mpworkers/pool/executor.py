@@ -192,8 +192,8 @@ class PoolExecutor(Executor):
 
     def opened(self, handle: WorkerHandle, report: Opened) -> None:
         self.metrics.workers[handle.place].ready(monotonic())
-        speaks, self.has_opened = not self.has_opened, True
-        self._events.opened(report.effects, speaks)
+        is_first, self.has_opened = not self.has_opened, True
+        self._events.opened(report.effects, is_first)
         self._dispatcher.soon()
 
     def workers_changed(self, count: int) -> None:
@@ -206,9 +206,9 @@ class PoolExecutor(Executor):
 
     def closed(self, handle: WorkerHandle, report: Closed) -> None:
         # A recycled worker is silent: it is not the crawl that closes.
-        speaks = self._stopping and not self._closed
-        self._closed = self._closed or speaks
-        self._events.closed(handle.name, report.effects, report.failure, speaks)
+        is_first = self._stopping and not self._closed
+        self._closed = self._closed or is_first
+        self._events.closed(handle.name, report.effects, report.failure, is_first)
 
     def on_outcomes(self, handle: WorkerHandle, report: Outcomes, size: int) -> None:
         """Settle the tasks of a report of *size* bytes."""

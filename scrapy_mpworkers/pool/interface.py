@@ -193,16 +193,16 @@ class Death(NamedTuple):
 class PoolEvents:
     """Is told by a pool what happens. Every method may be overridden; effects are opaque bytes."""
 
-    def opened(self, effects: bytes | None, speaks: bool) -> None:
-        """A worker has opened its consumers. Only the first one *speaks* for all."""
+    def opened(self, effects: bytes | None, is_first: bool) -> None:
+        """A worker has opened its consumers. One that *is_first* speaks for all."""
 
     def boot_failed(self, worker: str, failure: bytes) -> None:
         """A worker could not open its consumers."""
 
     def closed(
-        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
+        self, worker: str, effects: bytes | None, failure: bytes | None, is_first: bool
     ) -> None:
-        """A worker has closed its consumers, or failed to. Only the first one *speaks* for all."""
+        """A worker has closed its consumers, or failed to. One that *is_first* speaks for all."""
 
     def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
         """A task has its outcome, which is the result of its future."""

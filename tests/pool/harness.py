@@ -93,7 +93,7 @@ class Events(PoolEvents):
 
     def __init__(self) -> None:
         self.outcomes: dict[int, list[Outcome | DeadLettered]] = {}
-        self.speakers: list[bool] = []
+        self.firsts: list[bool] = []
         self.boot_failures: list[bytes] = []
         self.closed_by: list[tuple[str, bytes | None, bool]] = []
         self.errors: list[PoolBroken] = []
@@ -101,16 +101,16 @@ class Events(PoolEvents):
     def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
         self.outcomes[task.id].append(outcome)
 
-    def opened(self, effects: bytes | None, speaks: bool) -> None:
-        self.speakers.append(speaks)
+    def opened(self, effects: bytes | None, is_first: bool) -> None:
+        self.firsts.append(is_first)
 
     def boot_failed(self, worker: str, failure: bytes) -> None:
         self.boot_failures.append(failure)
 
     def closed(
-        self, worker: str, effects: bytes | None, failure: bytes | None, speaks: bool
+        self, worker: str, effects: bytes | None, failure: bytes | None, is_first: bool
     ) -> None:
-        self.closed_by.append((worker, failure, speaks))
+        self.closed_by.append((worker, failure, is_first))
 
     def broken(self, error: PoolBroken) -> None:
         self.errors.append(error)
@@ -256,7 +256,7 @@ class Bench:
         """Start in the pool of another bench."""
         self.begin()
         return self.until(
-            lambda: len(self.events.speakers) == self.workers, "every worker has opened for it"
+            lambda: len(self.events.firsts) == self.workers, "every worker has opened for it"
         )
 
     def submit(self, *works: Any, needs: tuple[int, ...] = (), key: Any = None) -> list[int]:

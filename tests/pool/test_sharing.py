@@ -59,7 +59,7 @@ def test_crawls_at_the_same_time_have_the_same_workers_and_books_of_their_own(ma
     assert [bench.metrics.started for bench in (first, second, third)] == [2, 2, 2]
     assert [first.result(n) for n in numbers[0]] == [n**2 for n in range(30)]
     for bench in (second, first, third):
-        assert [speaks for speaks in bench.events.speakers if speaks] == [True]
+        assert [is_first for is_first in bench.events.firsts if is_first] == [True]
         bench.stop().assert_books()
     assert not first.manager.handles
 
@@ -127,7 +127,7 @@ def test_the_last_crawl_to_leave_ends_the_workers(make_bench, method):
     first.stop()
 
     assert sorted(first.until_said("closed", times=2)) == sorted(pids)
-    assert [speaks for *_, speaks in first.events.closed_by] == [True, False]
+    assert [is_first for *_, is_first in first.events.closed_by] == [True, False]
     assert set(second.run(*(Pid() for _ in range(10)))) <= set(pids)
     assert first.pids == pids
     assert second.said == []
@@ -181,13 +181,13 @@ def test_a_replacement_serves_every_crawl_that_is_there(make_bench, method):
     gone.run(Square(1))
     second.run(Square(1))
     gone.stop()
-    gone_opened = len(gone.events.speakers)
+    gone_opened = len(gone.events.firsts)
 
     os.kill(first.pids[0], signal.SIGKILL)
 
     assert second.run(Square(6)) == [36]
     assert first.run(Square(7)) == [49]
-    assert len(gone.events.speakers) == gone_opened
+    assert len(gone.events.firsts) == gone_opened
     assert (first.metrics.started, second.metrics.started) == (2, 2)
     assert gone.metrics.started == 1
 
@@ -221,7 +221,7 @@ def test_a_crawl_that_joins_is_opened_in_one_worker_first(make_bench, method):
 
     assert second.said.count("opening") <= 1
     second.gate.open_for(2)
-    second.until(lambda: len(second.events.speakers) == 2, "both have opened")
+    second.until(lambda: len(second.events.firsts) == 2, "both have opened")
 
 
 @rotated()

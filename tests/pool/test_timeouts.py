@@ -170,9 +170,9 @@ def test_recycled_worker_closes_its_consumers_and_is_silent(make_bench, method):
 
     assert bench.until_said("closed") == [first]
     bench.until(lambda: len(bench.events.closed_by) == 1, "the report of the closing")
-    assert [speaks for *_, speaks in bench.events.closed_by] == [False]
+    assert [is_first for *_, is_first in bench.events.closed_by] == [False]
     bench.stop()
-    assert [speaks for *_, speaks in bench.events.closed_by] == [False, True]
+    assert [is_first for *_, is_first in bench.events.closed_by] == [False, True]
 
 
 @rotated()

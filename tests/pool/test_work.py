@@ -89,8 +89,8 @@ def test_first_worker_to_open_and_to_close_speaks_for_all(make_bench, method):
 
     bench.stop()
 
-    assert bench.events.speakers == [True, False, False]
-    assert [speaks for *_, speaks in bench.events.closed_by] == [True, False, False]
+    assert bench.events.firsts == [True, False, False]
+    assert [is_first for *_, is_first in bench.events.closed_by] == [True, False, False]
     assert {worker for worker, *_ in bench.events.closed_by} == {
         "worker-1",
         "worker-2",
