@@ -47,8 +47,8 @@ class Deaths:
         # blame, unless the worker was ended for a reason of ours.
         is_ours = is_server_gone or handle.killed_for not in (KilledFor.NONE, KilledFor.STUCK)
         begun = None if is_ours else activity.begun
-        charged = None if is_explained else activity.task_id
-        return Death(exitcode, in_words, charged, is_oom, begun, is_explained)
+        suspect = None if is_explained else activity.task_id
+        return Death(exitcode, in_words, suspect, is_oom, begun, is_explained)
 
     def note_late_start(self, handle: ProcessHandle) -> None:
         self.last = f"{handle.name} could not be started in time"

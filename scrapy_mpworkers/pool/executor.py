@@ -233,15 +233,15 @@ class PoolExecutor(Executor):
 
     def handle_lost(self, handle: WorkerHandle, death: Death) -> None:
         """Queue the tasks of a lost worker again, and give up one that has cost too many."""
-        queue, charged = self._dispatcher.queue_of(handle), death.charged
-        if self._options.together and queue.accomplices(handle, handle.overdue):
-            charged = handle.overdue  # which of those that ran as one took too long?
+        queue, suspect = self._dispatcher.queue_of(handle), death.suspect
+        if self._options.together and queue.suspects(handle, handle.overdue):
+            suspect = handle.overdue  # which of those that ran as one took too long?
         elif handle.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.
             [late], _ = queue.settle(handle, [handle.overdue])
             if late is not None:
                 self._give_up(late, ItemTimeout(handle.title, late.limit), handle.name)
-        lost = queue.lose(handle, charged, self._options.redeliver_times, death.begun)
+        lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
         self.metrics.redelivered += lost.redelivered
         if lost.given_up is not None:
             last = death.exitcode, death.out_of_memory

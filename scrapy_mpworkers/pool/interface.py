@@ -178,13 +178,13 @@ class WorkerGroup(Protocol):
 
 
 class Death(NamedTuple):
-    """The end of a worker. ``exitcode`` as ``Process`` has it; ``charged``: the task to blame;
+    """The end of a worker. ``exitcode`` as ``Process`` has it; ``suspect``: the task to blame;
     ``begun``: the last task that may be to blame, with those before it, unless it has settled;
     ``is_explained``: the end is nobody's fault."""
 
     exitcode: int | None
     in_words: str
-    charged: int | None
+    suspect: int | None
     out_of_memory: bool = False
     begun: int | None = None
     is_explained: bool = False

@@ -183,7 +183,7 @@ class Sharing:
         is_ones_own = self._openings.blames(handle, death.in_words)
         # Its items are given up one by one, and the others, which may not have had a worker for
         # long enough yet, go on.
-        is_of_one_task = (death.charged, death.begun) != (None, None)
+        is_of_one_task = (death.suspect, death.begun) != (None, None)
         is_ones_own = is_ones_own or (is_of_one_task and len(self._state.sound) > 1)
         for member in self._state.all_members():
             member.executor.handle_lost(handle, death)

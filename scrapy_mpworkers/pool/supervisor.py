@@ -109,7 +109,7 @@ class Supervisor:
         self._starter.do(handle.process.discard)
         is_futile = not (handle.settled or death.is_explained)
         is_fruitless = (handle.is_hung or is_futile) and not is_ones_own
-        self._replace(handle, is_fruitless, death.begun if death.charged is None else death.charged)
+        self._replace(handle, is_fruitless, death.begun if death.suspect is None else death.suspect)
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""

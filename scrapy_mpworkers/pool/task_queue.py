@@ -5,7 +5,7 @@ its leases go back to the front, except a task that has cost too many workers. O
 cost a worker is *quarantined*: it travels and runs alone.
 
 A task is *suspect* if its worker has begun it and died before its outcome was here: it may have
-finished, and have broken what its worker needs. A suspect is charged with the death as well, but
+finished, and have broken what its worker needs. The death counts against a suspect as well, but
 none is given up before it was alone.
 """
 
@@ -212,7 +212,7 @@ class TaskQueue:
                     return task
         return None
 
-    def accomplices(self, handle: Hashable, task_id: int | None) -> list[Task]:
+    def suspects(self, handle: Hashable, task_id: int | None) -> list[Task]:
         """Return the tasks that run as one with this one, and itself; none if it runs alone."""
         task = self.task(handle, task_id)
         if not self._together or task is None or task.message.unsettled < 2:  # type: ignore[union-attr]
@@ -220,22 +220,22 @@ class TaskQueue:
         return [one for one in self._leases[handle].values() if one.message is task.message]
 
     def lose(
-        self, handle: Hashable, charged: int | None, deaths_allowed: int, begun: int | None = None
+        self, handle: Hashable, suspect: int | None, deaths_allowed: int, begun: int | None = None
     ) -> Lost:
-        """Take back the tasks of a worker that is gone. *charged* is the task to blame, tasks up
+        """Take back the tasks of a worker that is gone. *suspect* is the task to blame, tasks up
         to *begun*, the last that was begun there, are suspects; the others go back free.
 
         If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
         """
-        accomplices = self.accomplices(handle, begun if charged is None else charged)
+        suspects = self.suspects(handle, begun if suspect is None else suspect)
         self.forget(handle)
         self._running_quarantined.discard(handle)
         leases = self._leases.pop(handle, {})
         given_up = None
-        for task in accomplices:
+        for task in suspects:
             task.quarantined = True
-        for task in [] if accomplices else _blamed(leases, charged, begun):
-            is_sure = task.id == charged or task.quarantined
+        for task in [] if suspects else _blamed(leases, suspect, begun):
+            is_sure = task.id == suspect or task.quarantined
             task.deaths += 1
             task.quarantined = True
             if is_sure and task.deaths > deaths_allowed:
@@ -278,8 +278,8 @@ class TaskQueue:
         return sorted(tasks, key=lambda task: task.id)
 
 
-def _blamed(leases: dict[int, Task], charged: int | None, begun: int | None) -> list[Task]:
+def _blamed(leases: dict[int, Task], suspect: int | None, begun: int | None) -> list[Task]:
     """Return the task to blame, and the suspects, of the *leases* of a lost worker."""
     if begun not in leases:
-        return [task for task_id, task in leases.items() if task_id == charged]
+        return [task for task_id, task in leases.items() if task_id == suspect]
     return list(leases.values())[: list(leases).index(begun) + 1]

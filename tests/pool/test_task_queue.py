@@ -63,7 +63,7 @@ class TestLedger:
         task_queue.lease("a", 2, 0.0)
         task_queue.lease("a", 1, 0.0)
 
-        lost = task_queue.lose("a", charged=1, deaths_allowed=2)
+        lost = task_queue.lose("a", suspect=1, deaths_allowed=2)
 
         assert (lost.redelivered, lost.given_up) == (3, None)
         assert ids(task_queue.lease("b", 3, 0.0)) == [0, 2, 3]
@@ -71,7 +71,7 @@ class TestLedger:
     def test_a_charged_task_travels_and_runs_alone(self) -> None:
         task_queue = ledger_of(3)
         task_queue.lease("a", 3, 0.0)
-        task_queue.lose("a", charged=1, deaths_allowed=2)
+        task_queue.lose("a", suspect=1, deaths_allowed=2)
 
         assert (task_queue.waiting, task_queue.quarantined, task_queue.pending) == (2, 1, 3)
         assert ids(task_queue.lease_quarantined("b", 0.0)) == [1]
@@ -82,7 +82,7 @@ class TestLedger:
     def test_attempts_count_every_lease(self) -> None:
         task_queue = ledger_of(1)
         task_queue.lease("a", 1, 0.0)
-        task_queue.lose("a", charged=None, deaths_allowed=2)
+        task_queue.lose("a", suspect=None, deaths_allowed=2)
 
         (entry,) = task_queue.lease("b", 1, 0.0)
 
@@ -93,9 +93,9 @@ class TestLedger:
 
         task_queue.lease("a", 1, 0.0)
         for _ in range(2):
-            assert task_queue.lose("a", charged=0, deaths_allowed=2).given_up is None
+            assert task_queue.lose("a", suspect=0, deaths_allowed=2).given_up is None
             task_queue.lease_quarantined("a", 0.0)
-        given_up = task_queue.lose("a", charged=0, deaths_allowed=2).given_up
+        given_up = task_queue.lose("a", suspect=0, deaths_allowed=2).given_up
 
         assert given_up is not None
         assert given_up.deaths == 3
@@ -106,7 +106,7 @@ class TestLedger:
         entries = task_queue.lease("a", 3, 0.0) + task_queue.lease("a", 2, 0.0)
         task_queue.settle("a", [0])
 
-        lost = task_queue.lose("a", charged=None, deaths_allowed=0, begun=2)
+        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=2)
 
         assert (lost.redelivered, lost.given_up) == (4, None)
         assert [entry.deaths for entry in entries] == [0, 1, 1, 0, 0]
@@ -115,10 +115,10 @@ class TestLedger:
     def test_a_suspect_is_given_up_when_it_was_alone(self) -> None:
         task_queue = ledger_of(1)
         task_queue.lease("a", 1, 0.0)
-        assert task_queue.lose("a", charged=None, deaths_allowed=0, begun=0).given_up is None
+        assert task_queue.lose("a", suspect=None, deaths_allowed=0, begun=0).given_up is None
         task_queue.lease_quarantined("a", 0.0)
 
-        given_up = task_queue.lose("a", charged=None, deaths_allowed=0, begun=0).given_up
+        given_up = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=0).given_up
 
         assert given_up is not None
         assert given_up.deaths == 2
@@ -128,7 +128,7 @@ class TestLedger:
         task_queue.lease("a", 3, 0.0)
         task_queue.settle("a", [0, 1])
 
-        lost = task_queue.lose("a", charged=None, deaths_allowed=0, begun=1)
+        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=1)
 
         assert (lost.redelivered, task_queue.quarantined) == (1, 0)
 
@@ -137,14 +137,14 @@ class TestLedger:
         task_queue.lease("a", 2, 0.0)
         task_queue.settle("a", [0])
 
-        lost = task_queue.lose("a", charged=0, deaths_allowed=0)
+        lost = task_queue.lose("a", suspect=0, deaths_allowed=0)
 
         assert (lost.redelivered, lost.given_up) == (1, None)
 
     def test_clear_gives_up_waiting_and_leased(self) -> None:
         task_queue = ledger_of(4)
         task_queue.lease("a", 2, 0.0)
-        task_queue.lose("a", charged=1, deaths_allowed=2)
+        task_queue.lose("a", suspect=1, deaths_allowed=2)
         task_queue.lease("a", 2, 0.0)
 
         assert ids(task_queue.clear()) == [0, 1, 2, 3]
@@ -165,7 +165,7 @@ class TestTogether:
     def test_those_that_ran_as_one_with_a_blamed_task_run_again_alone(self) -> None:
         task_queue = self.task_queue()
 
-        lost = task_queue.lose("a", charged=0, deaths_allowed=0)
+        lost = task_queue.lose("a", suspect=0, deaths_allowed=0)
 
         assert (lost.redelivered, lost.given_up) == (3, None)
         assert (task_queue.waiting, task_queue.quarantined) == (2, 3)
@@ -173,10 +173,10 @@ class TestTogether:
 
     def test_alone_a_task_is_blamed_itself(self) -> None:
         task_queue = self.task_queue()
-        task_queue.lose("a", charged=0, deaths_allowed=0)
+        task_queue.lose("a", suspect=0, deaths_allowed=0)
         task_queue.lease_quarantined("b", 0.0)
 
-        given_up = task_queue.lose("b", charged=0, deaths_allowed=0).given_up
+        given_up = task_queue.lose("b", suspect=0, deaths_allowed=0).given_up
 
         assert given_up is not None
         assert given_up.id == 0
@@ -184,7 +184,7 @@ class TestTogether:
     def test_without_a_blamed_one_they_stay_together(self) -> None:
         task_queue = self.task_queue()
 
-        task_queue.lose("a", charged=None, deaths_allowed=0)
+        task_queue.lose("a", suspect=None, deaths_allowed=0)
 
         assert (task_queue.waiting, task_queue.quarantined) == (5, 0)
 
@@ -195,7 +195,7 @@ class TestInOrder:
         for number in range(5):
             task_queue.add(task(number))
         task_queue.lease("a", 4, 0.0)
-        task_queue.lose("a", charged=2, deaths_allowed=2)
+        task_queue.lose("a", suspect=2, deaths_allowed=2)
 
         assert (task_queue.waiting, task_queue.quarantined) == (2, 0)
         assert ids(task_queue.lease("b", 9, 0.0)) == [0, 1]
@@ -208,13 +208,13 @@ class TestInOrder:
         for number in range(3):
             task_queue.add(task(number))
         task_queue.lease("a", 2, 0.0)
-        task_queue.lose("a", charged=1, deaths_allowed=2)
+        task_queue.lose("a", suspect=1, deaths_allowed=2)
 
         assert (task_queue.waiting, task_queue.quarantined) == (1, 0)
         assert task_queue.withdraw(1) is not None
         assert (task_queue.waiting, task_queue.quarantined) == (2, 0)
         task_queue.lease("b", 1, 0.0)
-        task_queue.lose("b", charged=0, deaths_allowed=2)
+        task_queue.lose("b", suspect=0, deaths_allowed=2)
         assert task_queue.quarantined == 1
         assert ids(task_queue.clear()) == [0, 2]
         assert (task_queue.waiting, task_queue.quarantined) == (0, 0)
