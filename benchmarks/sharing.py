@@ -105,7 +105,7 @@ def main() -> None:
     if options.one:
         measure(options.one)
         return
-    turns = ("together", "apart", "in turn")
+    turns = ("batched", "apart", "in turn")
     runs: dict[str, list[dict[str, Any]]] = {turn: [] for turn in turns}
     for _ in range(options.runs):
         for turn in turns:

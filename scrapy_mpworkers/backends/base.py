@@ -15,7 +15,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.hops import Hop
-from scrapy_mpworkers.pool.batching import Together
+from scrapy_mpworkers.pool.batching import Batched
 from scrapy_mpworkers.pool.interface import Executor, PoolEvents, PoolOptions
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
 from scrapy_mpworkers.validators import backends
@@ -43,7 +43,7 @@ class LevelPlan(NamedTuple):
     def options(self, **changes: Any) -> PoolOptions:
         """Return sizes and limits of its pool, with the *changes* that the backend knows better."""
         level, pool = self.settings, self.settings.pool
-        together = Together(level.batch_size, level.batch_seconds) if level.batch_size else None
+        batched = Batched(level.batch_size, level.batch_seconds) if level.batch_size else None
         options = PoolOptions(
             workers=pool.workers,
             redeliver_times=pool.redeliver_times,
@@ -53,7 +53,7 @@ class LevelPlan(NamedTuple):
             max_items=pool.worker_max_items,
             memory_limit=pool.worker_memory_limit_mb << 20,
             keyed=level.key is not None,
-            together=together,
+            batched=batched,
             name=level.name or "worker",
         )
         return replace(options, **changes)

@@ -156,7 +156,7 @@ class InlineExecutor(Executor):
             number, hop, frame, results = task.row
             sent = WireTask(number, hop, bytes(frame), results)
             if self._has_batches:
-                [outcome] = await self._consumers.consume_together([sent])
+                [outcome] = await self._consumers.consume_batched([sent])
             else:
                 outcome = await self._consumers.consume(sent)
             if not self._tasks or self._tasks[0] is not task:

@@ -1,7 +1,7 @@
 """Decides how many tasks travel in one message, and to whom. Pure: no clock, no process.
 
 Either a message carries some milliseconds of work (:func:`plan`), or its tasks run as one and it is
-as full as the user wants it (:func:`plan_together`).
+as full as the user wants it (:func:`plan_batched`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Pace(NamedTuple):
 NEAR = Pace()
 
 
-class Together(NamedTuple):
+class Batched(NamedTuple):
     """Tasks run as one: so many, and none waits longer than so many seconds for more."""
 
     size: int
@@ -91,7 +91,7 @@ def room(
     services: Iterable[ServiceTime],
     workers: int,
     pace: Pace = NEAR,
-    together: Together | None = None,
+    batched: Batched | None = None,
 ) -> int:
     """Tasks that may be pending, under way or waiting, if nobody has set a bound.
 
@@ -101,11 +101,11 @@ def room(
     Args:
         services: how long the tasks of each queue take.
         workers: how many there are.
-        together: how tasks run as one, if they do. Then as many may gather as are under way.
+        batched: how tasks run as one, if they do. Then as many may gather as are under way.
     """
     most = pace.pending * max(workers, _FEWEST)
-    if together is not None:
-        return max(most, 2 * pace.ahead * together.size * workers)
+    if batched is not None:
+        return max(most, 2 * pace.ahead * batched.size * workers)
     known = [service.seconds for service in services if service.seconds is not None]
     if not known:
         return pace.ahead * workers
@@ -145,7 +145,7 @@ def plan(
     return messages
 
 
-def plan_together(
+def plan_batched(
     waiting: int, loads: Sequence[int], size: int, rest_is_due: bool, pace: Pace = NEAR
 ) -> list[tuple[int, int]]:
     """Share *waiting* tasks among workers in messages of *size*.

@@ -8,7 +8,7 @@ from operator import attrgetter
 from time import monotonic
 from typing import Any
 
-from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_together, room
+from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_batched, room
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerGroup, WorkerHandle
 from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
 from scrapy_mpworkers.wire.messages import Batch, Definition
@@ -32,7 +32,7 @@ class Dispatcher:
         self, crawl: int, options: PoolOptions, blobs: Mapping[int, bytes], loop: Loop
     ) -> None:
         # Nobody could tell which task of a message was running: it may be any of them.
-        as_one = options.together is not None or options.blind
+        as_one = options.batched is not None or options.blind
         self._keyed = options.keyed
         self._queues = [
             TaskQueue(as_one, in_order=options.keyed)
@@ -40,8 +40,8 @@ class Dispatcher:
         ]
         self._crawl = crawl
         self._group: WorkerGroup | None = None
-        self._together = options.together
-        self._most_bytes = options.pace.bytes if options.together is None else inf
+        self._batched = options.batched
+        self._most_bytes = options.pace.bytes if options.batched is None else inf
         self._pace = options.pace
         self._blobs = blobs
         self._loop = loop
@@ -96,8 +96,8 @@ class Dispatcher:
         self.soon()
 
     def stop_batching(self) -> None:
-        if self._together is not None:
-            self._together = self._together._replace(seconds=0.0)
+        if self._batched is not None:
+            self._batched = self._batched._replace(seconds=0.0)
             self.soon()
 
     def settle(
@@ -106,13 +106,13 @@ class Dispatcher:
         """Settle tasks that have taken so many *seconds* together, as the queue does it."""
         queue = self.queue_of(handle)
         self._services[queue].add(seconds / len(task_ids), len(task_ids))
-        self.room = room(self._services.values(), self._size, self._pace, self._together)
+        self.room = room(self._services.values(), self._size, self._pace, self._batched)
         return queue.settle(handle, task_ids)
 
     def workers_changed(self, count: int) -> None:
         """Take notice that there are so many workers, with room for their tasks."""
         self._size = count
-        self.room = room(self._services.values(), count, self._pace, self._together)
+        self.room = room(self._services.values(), count, self._pace, self._batched)
 
     def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
         """Return whether the first that waits has waited long enough; look again when it has."""
@@ -174,10 +174,10 @@ class Dispatcher:
         return {handle: loads[handle] for handle in sorted(room, key=attrgetter("open_messages"))}
 
     def _plan(self, queue: TaskQueue, waiting: int, loads: Sequence[int]) -> list[tuple[int, int]]:
-        if self._together is None:
+        if self._batched is None:
             return plan(waiting, loads, self._services[queue].seconds, self._pace)
-        is_due = queue in self._flushed or self._is_rest_due(queue, self._together.seconds)
-        messages = plan_together(waiting, loads, self._together.size, is_due, self._pace)
+        is_due = queue in self._flushed or self._is_rest_due(queue, self._batched.seconds)
+        messages = plan_batched(waiting, loads, self._batched.size, is_due, self._pace)
         if waiting == sum(count for _, count in messages):
             self._flushed.discard(queue)
         return messages
@@ -197,6 +197,6 @@ class Dispatcher:
             handle.known.update(missing)
             definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
         rows = tuple([task.row for task in tasks])
-        handle.send(Batch(self._crawl, definitions, rows, self._together is not None))
+        handle.send(Batch(self._crawl, definitions, rows, self._batched is not None))
         if self._has_limits or not group.is_watching:
             group.watch(self._crawl, handle)

@@ -234,7 +234,7 @@ class PoolExecutor(Executor):
     def handle_lost(self, handle: WorkerHandle, death: Death) -> None:
         """Queue the tasks of a lost worker again, and give up one that has cost too many."""
         queue, suspect = self._dispatcher.queue_of(handle), death.suspect
-        if self._options.together and queue.suspects(handle, handle.overdue):
+        if self._options.batched and queue.suspects(handle, handle.overdue):
             suspect = handle.overdue  # which of those that ran as one took too long?
         elif handle.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.

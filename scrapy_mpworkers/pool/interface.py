@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
-from scrapy_mpworkers.pool.batching import NEAR, Pace, Together
+from scrapy_mpworkers.pool.batching import NEAR, Batched, Pace
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.wire.messages import Batch, FrameData, Outcome
@@ -73,7 +73,7 @@ class PoolOptions:
 
     ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
     seconds; ``memory_limit``: bytes. These three limits are off at 0. ``keyed``: tasks with equal
-    keys meet the same worker. ``together``: tasks run as one. ``name``: what workers are called.
+    keys meet the same worker. ``batched``: tasks run as one. ``name``: what workers are called.
     ``pace``: how full messages are. ``blind``: nobody knows which task of a message was running.
     """
 
@@ -85,7 +85,7 @@ class PoolOptions:
     max_items: int = 0
     memory_limit: int = 0
     keyed: bool = False
-    together: Together | None = None
+    batched: Batched | None = None
     name: str = "worker"
     pace: Pace = NEAR
     blind: bool = False

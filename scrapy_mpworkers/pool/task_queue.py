@@ -91,12 +91,12 @@ class TaskQueue:
     """The tasks of one crawl in a pool, by the workers that have them; those are any hashable.
 
     Args:
-        together: whether the tasks of a message run as one.
+        batched: whether the tasks of a message run as one.
         in_order: whether no task may overtake another one; for one worker at a time.
     """
 
-    def __init__(self, together: bool = False, in_order: bool = False) -> None:
-        self._together = together
+    def __init__(self, batched: bool = False, in_order: bool = False) -> None:
+        self._batched = batched
         self._in_order = in_order
         self._waiting: deque[Task] = deque()
         self._quarantine: deque[Task] = deque()
@@ -215,7 +215,7 @@ class TaskQueue:
     def suspects(self, handle: Hashable, task_id: int | None) -> list[Task]:
         """Return the tasks that run as one with this one, and itself; none if it runs alone."""
         task = self.task(handle, task_id)
-        if not self._together or task is None or task.message.unsettled < 2:  # type: ignore[union-attr]
+        if not self._batched or task is None or task.message.unsettled < 2:  # type: ignore[union-attr]
             return []
         return [one for one in self._leases[handle].values() if one.message is task.message]
 

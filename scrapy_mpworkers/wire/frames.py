@@ -106,7 +106,7 @@ def encode_command(command: Command, arena: Arena | None = None) -> list[bytes]:
             (id, hop, len(frame) if type(frame) is Large else frame, results)
             for id, hop, frame, results in rows
         )
-    pickler.dump((command.crawl, command.definitions, rows, command.together, offset))
+    pickler.dump((command.crawl, command.definitions, rows, command.batched, offset))
     return found + behind if offset is None else found
 
 
@@ -115,13 +115,13 @@ def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Comm
     command = pickle.loads(data)
     if type(command) is not tuple:
         return command  # type: ignore[no-any-return]
-    crawl, definitions, rows, together, offset = command
+    crawl, definitions, rows, batched, offset = command
     if offset is not None:
         assert arena is not None
         rows = _with_frames(rows, arena.frames(offset))
     elif sizes := [row[2] for row in rows if type(row[2]) is int]:
         rows = _with_frames(rows, memoryview(data)[len(data) - sum(sizes) :])
-    return Batch(crawl, definitions, rows, together)
+    return Batch(crawl, definitions, rows, batched)
 
 
 def _with_frames(rows: Iterable[TaskRow], frames: memoryview) -> tuple[TaskRow, ...]:

@@ -118,13 +118,13 @@ TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 class Batch(NamedTuple):
     """The tasks of one queue message, with the definitions that the worker does not know yet.
 
-    ``rows``: tasks as plain tuples; ``together``: whether they go through the pipelines as one.
+    ``rows``: tasks as plain tuples; ``batched``: whether they go through the pipelines as one.
     """
 
     crawl: int
     definitions: tuple[Definition, ...]
     rows: tuple[TaskRow, ...]
-    together: bool = False
+    batched: bool = False
 
     @property
     def tasks(self) -> list[WireTask]:

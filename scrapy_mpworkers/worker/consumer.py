@@ -152,12 +152,12 @@ class CrawlConsumer:
         status, result, keys = end
         return as_outcome((task.id, status, result, self.effects(), ended - started, keys))
 
-    async def consume_together(self, tasks: Sequence[WireTask]) -> list[Outcome]:
+    async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         """Run the items of each hop through its pipelines as one, in the order of the hops."""
         started = perf_counter()
         outcomes: list[Outcome] = []
         for _, group in groupby(sorted(tasks, key=_hop_of), key=_hop_of):
-            outcomes += await self._run_together(list(group))
+            outcomes += await self._run_batched(list(group))
         seconds = (perf_counter() - started) / len(tasks)
         self._crawler.warn_of_lost_attributes()
         # What happened beside the items is nobody's in particular: the first one brings it.
@@ -211,15 +211,15 @@ class CrawlConsumer:
         known = change if can_cross(change, self._codec.dump) else None
         return int(status), self._codec.dump((failure, known)), ()
 
-    # Together
+    # Batched
 
-    async def _run_together(self, tasks: Sequence[WireTask]) -> list[Outcome]:
+    async def _run_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         arrivals = [self._arrival(task) for task in tasks]
         fine = [n for n, (arrived, _) in enumerate(arrivals) if isinstance(arrived, Snapshot)]
         items = [arrivals[n][0].item for n in fine]
         rewind_stats = self._crawler.mark_stats()
         try:
-            came = await self._hops[tasks[0].hop].process_together(items, self._guard)
+            came = await self._hops[tasks[0].hop].process_batched(items, self._guard)
         except BaseException as error:
             if len(tasks) > 1:
                 return await self._run_one_by_one(tasks, error, rewind_stats)
@@ -244,7 +244,7 @@ class CrawlConsumer:
             len(tasks),
             ascii_safe(named(error)),
         )
-        return [outcome for task in tasks for outcome in await self._run_together([task])]
+        return [outcome for task in tasks for outcome in await self._run_batched([task])]
 
     def _arrival(self, task: WireTask) -> tuple[Any, Handles]:
         """Return the item, or the exception that loading it raises; and what it left at home."""

@@ -171,10 +171,10 @@ class Worker:
             record(self._scoreboard, batch.rows[0][0], monotonic())
             consumer.define(batch.definitions)
         *tasks, last = batch.tasks
-        if batch.together:
+        if batch.batched:
             first = batch.rows[0][0]  # it stands for all of them
             record(self._scoreboard, first, monotonic())
-            outcomes = await consumer.consume_together([*tasks, last])
+            outcomes = await consumer.consume_batched([*tasks, last])
             record(self._scoreboard, first, 0.0)
             self._reporter.flush(*outcomes)
             return

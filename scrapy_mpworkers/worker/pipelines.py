@@ -45,12 +45,12 @@ class HopPipelines(ItemPipelineManager):
 
     def watch(self, around: Callable[..., Awaitable[Any]]) -> None:
         """Have *around* called with each method and its arguments, until :meth:`unwatch`."""
-        for name in ("process", "process_together"):
+        for name in ("process", "process_batched"):
             setattr(self, name, partial(around, getattr(self, name)))
 
     def unwatch(self) -> None:
         """Leave the methods as they were, so that later items pay nothing for the watch."""
-        for name in ("process", "process_together"):
+        for name in ("process", "process_batched"):
             self.__dict__.pop(name, None)
 
     async def process(self, item: Any, guard: Guard) -> Any:
@@ -68,7 +68,7 @@ class HopPipelines(ItemPipelineManager):
         methods = filter(None, self.methods["process_item"])
         return [(method, method in self._mw_methods_requiring_spider) for method in methods]
 
-    async def process_together(self, items: Sequence[Any], guard: Guard) -> list[Any]:
+    async def process_batched(self, items: Sequence[Any], guard: Guard) -> list[Any]:
         """Run *items* through the pipelines at once, those without ``process_batch`` one by one.
 
         Returns:

@@ -57,7 +57,7 @@ class Consumers:
             status, result = TaskStatus.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
         return Outcome(task.id, int(status), result, None, perf_counter() - started)
 
-    async def consume_together(self, tasks: Sequence[WireTask]) -> list[Outcome]:
+    async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         company.append(len(tasks))
         return [await self.consume(task) for task in tasks]
 

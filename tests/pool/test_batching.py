@@ -5,11 +5,11 @@ from __future__ import annotations
 from scrapy_mpworkers.pool.batching import (
     LARGEST,
     PREFETCH,
+    Batched,
     ServiceTime,
-    Together,
     batch_size,
     plan,
-    plan_together,
+    plan_batched,
     room,
 )
 
@@ -36,10 +36,10 @@ class TestBatching:
         assert plan(4, [1, 1], 0.05) == [(0, 1), (1, 1)]
 
     def test_messages_that_run_as_one_are_full_or_due(self) -> None:
-        assert plan_together(7, [0, 0], 3, rest_is_due=False) == [(0, 3), (1, 3)]
-        assert plan_together(7, [0, 0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3), (2, 1)]
-        assert plan_together(7, [0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3)]
-        assert plan_together(2, [], 3, rest_is_due=True) == []
+        assert plan_batched(7, [0, 0], 3, rest_is_due=False) == [(0, 3), (1, 3)]
+        assert plan_batched(7, [0, 0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3), (2, 1)]
+        assert plan_batched(7, [0, 0], 3, rest_is_due=True) == [(0, 3), (1, 3)]
+        assert plan_batched(2, [], 3, rest_is_due=True) == []
 
     def test_handles_get_no_more_than_one_message_ahead(self) -> None:
         assert plan(100, [PREFETCH, PREFETCH], 0.05) == []
@@ -66,4 +66,4 @@ class TestRoom:
         assert [room_for(0.0, workers) for workers in (1, 2, 4, 16)] == [256, 256, 256, 1024]
 
     def test_as_many_gather_to_run_as_one_as_are_under_way(self) -> None:
-        assert room([], 2, together=Together(500, 1.0)) == 4 * 500 * 2
+        assert room([], 2, batched=Batched(500, 1.0)) == 4 * 500 * 2

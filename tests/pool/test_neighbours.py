@@ -11,7 +11,7 @@ import pytest
 
 from scrapy_mpworkers.errors import PoolBroken, WorkerDied
 from scrapy_mpworkers.pool import timeouts
-from scrapy_mpworkers.pool.batching import Together
+from scrapy_mpworkers.pool.batching import Batched
 
 from .consumers import Behaviour
 from .harness import rotated
@@ -336,7 +336,7 @@ LIVES = {
 POOLS = {
     "plain": {"max_items": 25},
     "keyed": {"keyed": True, "max_items": 25},
-    "together": {"together": Together(5, 0.01)},
+    "batched": {"batched": Batched(5, 0.01)},
 }
 
 
@@ -345,7 +345,7 @@ POOLS = {
     [
         pytest.param("forkserver", "plain", 8),
         pytest.param("spawn", "keyed", 3),
-        pytest.param("fork", "together", 8),
+        pytest.param("fork", "batched", 8),
         *(
             pytest.param(method, pool, 60, marks=pytest.mark.full)
             for method in ("forkserver", "fork")

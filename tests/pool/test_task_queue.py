@@ -154,9 +154,9 @@ class TestLedger:
         assert task_queue.settle("a", [2]) == ([None], 1)
 
 
-class TestTogether:
+class TestBatched:
     def task_queue(self) -> TaskQueue:
-        task_queue = TaskQueue(together=True)
+        task_queue = TaskQueue(batched=True)
         for number in range(5):
             task_queue.add(task(number))
         task_queue.lease("a", 3, 0.0)

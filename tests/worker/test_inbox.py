@@ -64,11 +64,11 @@ def test_large_frames_come_whole_and_in_order(orders: CommandWriter, where: str)
     rows = ((7, 0, large[0], ()), (8, 1, b"small", (b"result",)), (9, 0, large[1], ()))
 
     for _ in range(2):  # the second time into the same buffer
-        orders.put(Batch(0, (), rows, together=True))
+        orders.put(Batch(0, (), rows, batched=True))
         arrived = inbox.get()
 
         assert isinstance(arrived, Batch)
-        assert arrived.together
+        assert arrived.batched
         tasks = [(task.id, task.hop, bytes(task.frame), task.results) for task in arrived.tasks]
         assert tasks == [(id, hop, bytes(frame), more) for id, hop, frame, more in rows]
         if where == "arena":

@@ -250,9 +250,9 @@ class WorkerThread:
         if batch.definitions:
             consumer.define(batch.definitions)
         tasks = batch.tasks
-        if batch.together:
+        if batch.batched:
             pending.begin(tasks[0].id)  # it stands for all of them
-            for outcome in await consumer.consume_together(tasks):
+            for outcome in await consumer.consume_batched(tasks):
                 pending.add(batch.crawl, outcome)
             return
         for task in tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from scrapy_mpworkers.errors import ItemTimeout, WorkerDied
-from scrapy_mpworkers.pool.batching import Together
+from scrapy_mpworkers.pool.batching import Batched
 
 from .harness import rotated
 from .saboteurs import KillsItself, Sleeps
@@ -16,7 +16,7 @@ NEVER = 1000.0  # seconds
 
 @rotated()
 def test_a_full_message_goes_at_once_and_the_rest_in_time(make_bench, method):
-    bench = make_bench(method, workers=1, together=Together(10, 0.05)).start()
+    bench = make_bench(method, workers=1, batched=Batched(10, 0.05)).start()
 
     sizes = bench.run(*(Company() for _ in range(25)))
 
@@ -25,7 +25,7 @@ def test_a_full_message_goes_at_once_and_the_rest_in_time(make_bench, method):
 
 @rotated()
 def test_the_rest_waits_for_company(make_bench, method):
-    bench = make_bench(method, workers=1, together=Together(10, NEVER)).start()
+    bench = make_bench(method, workers=1, batched=Batched(10, NEVER)).start()
 
     first = bench.submit(*(Company() for _ in range(9)))
     bench.wait_seconds(0.05)
@@ -38,7 +38,7 @@ def test_the_rest_waits_for_company(make_bench, method):
 
 @rotated()
 def test_flush_and_stop_batching_send_what_waits(make_bench, method):
-    bench = make_bench(method, workers=1, together=Together(10, NEVER)).start()
+    bench = make_bench(method, workers=1, batched=Batched(10, NEVER)).start()
 
     flushed = bench.submit(Company(), Company())
     bench.pool.flush()
@@ -52,7 +52,7 @@ def test_flush_and_stop_batching_send_what_waits(make_bench, method):
 
 @rotated()
 def test_a_poison_task_costs_none_of_those_that_ran_with_it(make_bench, method):
-    bench = make_bench(method, workers=2, together=Together(20, 0.05), redeliver_times=1).start()
+    bench = make_bench(method, workers=2, batched=Batched(20, 0.05), redeliver_times=1).start()
 
     works = [KillsItself() if n == 7 else Square(n) for n in range(40)]
     ids = bench.submit(*works)
@@ -68,8 +68,8 @@ def test_a_poison_task_costs_none_of_those_that_ran_with_it(make_bench, method):
 
 @rotated()
 def test_a_task_over_its_time_costs_none_of_those_that_ran_with_it(make_bench, method):
-    together = Together(5, 0.05)
-    bench = make_bench(method, workers=1, together=together, item_timeout=0.5).start()
+    batched = Batched(5, 0.05)
+    bench = make_bench(method, workers=1, batched=batched, item_timeout=0.5).start()
 
     late = Sleeps(bench.voice.path)
     ids = bench.submit(Square(1), Square(2), late, Square(3), Square(4))
@@ -82,7 +82,7 @@ def test_a_task_over_its_time_costs_none_of_those_that_ran_with_it(make_bench, m
 
 @rotated()
 def test_keys_and_messages_that_run_as_one_go_together(make_bench, method):
-    bench = make_bench(method, workers=2, keyed=True, together=Together(5, 0.05)).start()
+    bench = make_bench(method, workers=2, keyed=True, batched=Batched(5, 0.05)).start()
 
     ids = [n for key in "abcdefgh" for n in bench.submit(*(Company() for _ in range(3)), key=key)]
     bench.until_settled()
