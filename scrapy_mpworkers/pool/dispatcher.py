@@ -73,7 +73,7 @@ class Dispatcher:
 
     def queue_of(self, handle: WorkerHandle) -> TaskQueue:
         """Return where the tasks of a worker come from."""
-        return self._queues[handle.place if self._keyed else 0]
+        return self._queues[handle.slot if self._keyed else 0]
 
     def withdraw(self, task: Task) -> bool:
         """Take back a task; return whether no worker had it yet."""
@@ -140,7 +140,7 @@ class Dispatcher:
             self._dispatch_from(self._queues[0], handles, group)
             return
         for slot, queue in enumerate(self._queues):
-            of_slot = [handle for handle in handles if handle.place == slot]
+            of_slot = [handle for handle in handles if handle.slot == slot]
             # A worker that is being recycled ends what it has before its replacement begins, or a
             # key would be with two workers at once.
             if not queue.is_held_beside(of_slot):

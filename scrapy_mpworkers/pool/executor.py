@@ -191,7 +191,7 @@ class PoolExecutor(Executor):
         return self._dispatcher.queue_of(handle).task(handle, task_id)
 
     def opened(self, handle: WorkerHandle, report: Opened) -> None:
-        self.metrics.workers[handle.place].ready(monotonic())
+        self.metrics.workers[handle.slot].ready(monotonic())
         is_first, self.has_opened = not self.has_opened, True
         self._events.opened(report.effects, is_first)
         self._dispatcher.soon()
@@ -224,7 +224,7 @@ class PoolExecutor(Executor):
                 self._settle(task, outcome.status, outcome)
         self._events.has_room(self._dispatcher.room)
         handle.tasks_settled(len(waits), over)
-        self.metrics.record(handle.place, size, times, waits)
+        self.metrics.record(handle.slot, size, times, waits)
         self._dispatcher.soon()
 
     def look_for_room(self) -> None:
@@ -253,9 +253,9 @@ class PoolExecutor(Executor):
         """Forget a worker that has nothing of the crawl any more, though it lives on."""
         handle.tasks_settled(0, self._dispatcher.queue_of(handle).forget(handle))
 
-    def not_ready(self, place: int) -> None:
+    def not_ready(self, slot: int) -> None:
         """Note that no worker of a slot is ready for this crawl any more."""
-        self.metrics.workers[place].not_ready(monotonic())
+        self.metrics.workers[slot].not_ready(monotonic())
 
     def broken(self, error: PoolBroken) -> None:
         """Give up all tasks, as workers die, or cannot open the crawl's consumers."""

@@ -96,7 +96,7 @@ class WorkerHandle(ABC):
 
     Args:
         name: what the workers of its pool are called.
-        place: which of the pool's slots it fills, from 0.
+        slot: which of the pool's slots it fills, from 0.
         generation: how many workers have filled that before.
 
     Attributes:
@@ -106,9 +106,9 @@ class WorkerHandle(ABC):
         overdue: the task that it is killed for, as that takes too long.
     """
 
-    def __init__(self, name: str, place: int, generation: int) -> None:
-        self.place = place
-        self.name = f"{name}-{place + 1}" + (f".{generation}" if generation else "")
+    def __init__(self, name: str, slot: int, generation: int) -> None:
+        self.slot = slot
+        self.name = f"{name}-{slot + 1}" + (f".{generation}" if generation else "")
         self.known: set[int] = set()
         self.settled = 0
         self.heard_at = 0.0

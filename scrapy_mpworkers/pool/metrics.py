@@ -68,7 +68,7 @@ class Distribution:
 
 @dataclass
 class WorkerTime:
-    """Seconds that the workers of one place have lived and been busy."""
+    """Seconds that the workers of one slot have lived and been busy."""
 
     manned: float = 0.0
     busy: float = 0.0

@@ -196,9 +196,9 @@ class Sharing:
     def _is_closed_in(self, handle: ProcessHandle, member: Member) -> None:
         if handle.closed(member.crawl):
             member.executor.left(handle)
-        others = (other for other in self._state.handles if other.place == handle.place)
+        others = (other for other in self._state.handles if other.slot == handle.slot)
         if not any(member.crawl in other.crawls.open for other in others):
-            member.executor.not_ready(handle.place)
+            member.executor.not_ready(handle.slot)
         self._leave_behind(handle, member)
 
     # How a crawl leaves workers that go on for others

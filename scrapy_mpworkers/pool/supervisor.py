@@ -71,8 +71,8 @@ class Supervisor:
         # Before multiprocessing's own exit handler, which terminates and *joins*: a busy worker
         # would keep an interrupted crawl waiting.
         self._at_exit = util.Finalize(None, self._exit_now, exitpriority=100)
-        for place in range(self._state.options.workers):
-            self._start(place)
+        for slot in range(self._state.options.workers):
+            self._start(slot)
 
     def _heard(self, handle: ProcessHandle, report: Report) -> None:
         if isinstance(report, Outcomes):
@@ -95,7 +95,7 @@ class Supervisor:
         for metrics in self._state.all_metrics():
             metrics.recycled[why] += 1
         logger.debug("Worker %s is recycled after %d items (%s)", handle.title, handle.settled, why)
-        self._start(handle.place, replaces=handle)
+        self._start(handle.slot, replaces=handle)
 
     def _ended(self, handle: ProcessHandle, exitcode: int | None) -> None:
         if self._exiting:
@@ -141,10 +141,10 @@ class Supervisor:
         self._exiting = True
         self.kill_all()
 
-    def _start(self, place: int, replaces: ProcessHandle | None = None) -> None:
-        generation = self._generations[place]
-        self._generations[place] += 1
-        handle = ProcessHandle(self._state.options.name, place, generation, replaces)
+    def _start(self, slot: int, replaces: ProcessHandle | None = None) -> None:
+        generation = self._generations[slot]
+        self._generations[slot] += 1
+        handle = ProcessHandle(self._state.options.name, slot, generation, replaces)
         siblings = list(self._state.handles)
         self._state.handles.append(handle)
         self.watchdog.watch()
@@ -215,13 +215,13 @@ class Supervisor:
             return
         if self._failed_starts.is_first:
             logger.error("Worker %s could not be started, and is tried again: %s", handle.name, why)
-        self._vacant[handle.place] = handle.replaces
-        self._state.loop.call_later(pause, lambda: self._start_again(handle.place))
+        self._vacant[handle.slot] = handle.replaces
+        self._state.loop.call_later(pause, lambda: self._start_again(handle.slot))
 
-    def _start_again(self, place: int) -> None:
-        replaces = self._vacant.pop(place)
+    def _start_again(self, slot: int) -> None:
+        replaces = self._vacant.pop(slot)
         if not self._state.is_ending:
-            self._start(place, replaces)
+            self._start(slot, replaces)
 
     def _replace(self, handle: ProcessHandle, is_fruitless: bool, task: int | None = None) -> None:
         if self._state.is_ending:
@@ -231,7 +231,7 @@ class Supervisor:
         elif is_fruitless and handle.is_hung and not self._may_become_ready():
             self._exhausted(f"no worker became ready; the last: {self._deaths.last}", SEE_IT)
         elif not is_fruitless or self._restarts.allows(monotonic(), task, self._watcher.reports):
-            self._start(handle.place, replaces=handle.replaces)
+            self._start(handle.slot, replaces=handle.replaces)
         else:
             self._exhausted(f"{self._restarts.history}; the last: {self._deaths.last}", SEE_IT)
 

@@ -49,9 +49,9 @@ class ProcessHandle(WorkerHandle):
     *replaces* is to retire as soon as this one is ready."""
 
     def __init__(
-        self, name: str, place: int, generation: int, replaces: ProcessHandle | None = None
+        self, name: str, slot: int, generation: int, replaces: ProcessHandle | None = None
     ) -> None:
-        super().__init__(name, place, generation)
+        super().__init__(name, slot, generation)
         self.replaces = replaces
         self.pid: int | None = None
         self.state = WorkerState.STARTING

@@ -58,7 +58,7 @@ class TestFailedStarts:
         assert pauses[:5] == pytest.approx([0.1, 0.1, 0.2, 0.4, 0.8])
         assert pauses[-1] == 10.0
 
-    def test_many_places_that_fail_together_do_not_lengthen_the_pauses(self) -> None:
+    def test_many_slots_that_fail_together_do_not_lengthen_the_pauses(self) -> None:
         failed = FailedStarts(30.0)
 
         pauses = [failed.pause(0.0, has_worker=True, is_hopeless=False) for _ in range(64)]

@@ -159,7 +159,7 @@ def test_worker_whose_relief_cannot_be_started_works_on(make_bench, method):
         bench.wait_seconds(0.3)
     bench.until(lambda: len(bench.pids) == 1 and bench.pids != [old], "a relief is there")
 
-    assert len(bench.manager.handles) == 1  # one for the place, though two were called for
+    assert len(bench.manager.handles) == 1  # one for the slot, though two were called for
     assert bench.run(TakeSeconds(0.01)) == [None]
     bench.stop().assert_books()
 

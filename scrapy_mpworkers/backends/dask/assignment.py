@@ -1,4 +1,4 @@
-"""Decides which worker process fills which place of a level. Pure: no cluster, no clock."""
+"""Decides which worker process fills which slot of a level. Pure: no cluster, no clock."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ def next_assignment(
     taken: Mapping[int, str],
     workers: Iterable[str],
     threads: Mapping[str, int],
-    places: int,
+    slots: int,
     keyed: bool,
 ) -> tuple[int, str] | None:
-    """Return which place is to be filled next, and the address of the worker that is to fill it;
+    """Return which slot is to be filled next, and the address of the worker that is to fill it;
     ``None`` if there is nothing to be done.
 
     Args:
-        taken: the places that are filled, and by whom.
+        taken: the slots that are filled, and by whom.
         workers: addresses of the workers that there are, the oldest first.
         threads: how many worker threads each has, those of other levels included.
-        places: that the level has; 0: one for each worker.
-        keyed: whether each place must be filled, so that a worker may have to fill several: equal
-            keys belong to one place for good.
+        slots: that the level has; 0: one for each worker.
+        keyed: whether each slot must be filled, so that a worker may have to fill several: equal
+            keys belong to one slot for good.
     """
-    if places and len(taken) >= places:
+    if slots and len(taken) >= slots:
         return None
     own = Counter(taken.values())
     free = [address for address in workers if keyed or not own[address]]
     if not free:
         return None
-    place = min(set(range(len(taken) + 1)) - taken.keys())
+    slot = min(set(range(len(taken) + 1)) - taken.keys())
     least = min(free, key=lambda address: (own[address], threads.get(address, 0)))
-    return place, least
+    return slot, least

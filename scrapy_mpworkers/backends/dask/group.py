@@ -37,7 +37,7 @@ class DaskWorkerGroup:
     """Workers on a cluster, for one level of a crawl.
 
     Args:
-        options: ``workers`` is how many places there are at most, 0: one for each worker process.
+        options: ``workers`` is how many slots there are at most, 0: one for each worker process.
         names: of the pipelines of a hop, by its number: what tasks are called.
     """
 
@@ -189,9 +189,9 @@ class DaskWorkerGroup:
     # Workers come and go
 
     def _start_workers(self) -> None:
-        """Fill each place that a worker process can fill; only one, until that has opened."""
+        """Fill each slot that a worker process can fill; only one, until that has opened."""
         while not self._is_ending and (self._has_opened or not self.handles):
-            taken = {handle.place: handle.address for handle in self.handles}
+            taken = {handle.slot: handle.address for handle in self.handles}
             connection, options = self.connection, self._options
             found = next_assignment(
                 taken, connection.workers, connection.threads, options.workers, options.keyed
@@ -200,14 +200,14 @@ class DaskWorkerGroup:
                 return
             self._start_worker(*found)
 
-    def _start_worker(self, place: int, address: str) -> None:
-        generation = self._generations[place]
-        self._generations[place] += 1
+    def _start_worker(self, slot: int, address: str) -> None:
+        generation = self._generations[slot]
+        self._generations[slot] += 1
         executor = self.executor
-        handle = DaskHandle(self._options.name, place, generation, address, self)
+        handle = DaskHandle(self._options.name, slot, generation, address, self)
         metrics = executor.metrics
         metrics.started += 1
-        metrics.workers += [WorkerTime() for _ in range(place + 1 - len(metrics.workers))]
+        metrics.workers += [WorkerTime() for _ in range(slot + 1 - len(metrics.workers))]
         self.handles.append(handle)
         executor.workers_changed(len(self.handles))
         handle.open(executor.setup())
@@ -217,8 +217,8 @@ class DaskWorkerGroup:
         self.handles.remove(handle)
         if not any(other.has_opened for other in self.handles):
             self._idle_since = monotonic()
-        if handle.has_opened and not any(other.place == handle.place for other in self.handles):
-            self.executor.not_ready(handle.place)
+        if handle.has_opened and not any(other.slot == handle.slot for other in self.handles):
+            self.executor.not_ready(handle.slot)
         self._leave_if_empty()
 
     def _lose(self, handle: DaskHandle, explained: bool, why: str = "") -> None:

@@ -68,9 +68,9 @@ class DaskHandle(WorkerHandle):
     """
 
     def __init__(
-        self, name: str, place: int, generation: int, address: str, group: HandleGroup
+        self, name: str, slot: int, generation: int, address: str, group: HandleGroup
     ) -> None:
-        super().__init__(name, place, generation)
+        super().__init__(name, slot, generation)
         self.address = address
         #: Its worker thread, as Dask calls the task that makes this.
         self.thread = f"open-{name}-{uuid.uuid4().hex}"

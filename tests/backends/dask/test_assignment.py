@@ -1,15 +1,15 @@
-"""Which worker of a cluster fills which place of a level."""
+"""Which worker of a cluster fills which slot of a level."""
 
 from __future__ import annotations
 
 from scrapy_mpworkers.backends.dask.assignment import next_assignment
 
 
-def fill(workers: list[str], places: int = 0, keyed: bool = False) -> dict[int, str]:
+def fill(workers: list[str], slots: int = 0, keyed: bool = False) -> dict[int, str]:
     taken: dict[int, str] = {}
-    while (found := next_assignment(taken, workers, {}, places, keyed)) is not None:
-        place, address = found
-        taken[place] = address
+    while (found := next_assignment(taken, workers, {}, slots, keyed)) is not None:
+        slot, address = found
+        taken[slot] = address
     return taken
 
 
@@ -18,15 +18,15 @@ def test_each_worker_fills_one_place() -> None:
 
 
 def test_a_level_takes_no_more_workers_than_it_wants() -> None:
-    assert fill(["a", "b", "c"], places=2) == {0: "a", 1: "b"}
+    assert fill(["a", "b", "c"], slots=2) == {0: "a", 1: "b"}
 
 
-def test_places_without_keys_wait_for_a_worker_of_their_own() -> None:
-    assert fill(["a"], places=2) == {0: "a"}
+def test_slots_without_keys_wait_for_a_worker_of_their_own() -> None:
+    assert fill(["a"], slots=2) == {0: "a"}
 
 
 def test_with_keys_no_place_stays_empty() -> None:
-    assert fill(["a", "b"], places=3, keyed=True) == {0: "a", 1: "b", 2: "a"}
+    assert fill(["a", "b"], slots=3, keyed=True) == {0: "a", 1: "b", 2: "a"}
 
 
 def test_the_worker_with_the_fewest_threads_comes_first() -> None:
