@@ -27,6 +27,7 @@ from scrapy_mpworkers.pool.interface import (
     because_stopped,
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
+from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.wire.messages import (
     Closed,
@@ -41,6 +42,12 @@ from scrapy_mpworkers.wire.messages import (
 )
 
 logger = logging.getLogger(__name__)
+
+#: What to do about workers that die.
+SEE_IT = (
+    "Look for the first error of a worker in the log, or run in one process to see it: "
+    "-s MPWORKERS_WORKERS=0"
+)
 
 _task_id = attrgetter("task_id")
 _seconds = attrgetter("seconds")
@@ -58,7 +65,10 @@ class PoolExecutor(Executor):
         loop: the crawl's event loop, in whose thread all methods are called.
 
     Attributes:
+        crawl: its number, by which messages tell crawls apart.
         has_opened: whether the crawl's consumers have been open in any worker.
+        is_broken: it gets no more workers, and is about to leave.
+        is_hasty: it will not wait for its consumers' close.
     """
 
     _numbers = itertools.count()
@@ -76,15 +86,17 @@ class PoolExecutor(Executor):
         self._settled_at = monotonic()
         self._make_setup = make_setup
         self._first_setup: OpenCrawl | None = None
-        self._crawl = next(self._numbers)  # by which messages tell crawls apart
+        self.crawl = next(self._numbers)
         self._find_group = find_group
         self._joined: WorkerGroup | None = None
         self._task_ids: Iterator[int] = iter(())
-        self._dispatcher = Dispatcher(self._crawl, options, blobs, loop)
+        self._dispatcher = Dispatcher(self.crawl, options, blobs, loop)
         self._options = options
         self._events = events
         self._loop = loop
-        self.has_opened = self._closed = self._stopping = False
+        self.has_opened = self.is_broken = self.is_hasty = False
+        self._closed = self._stopping = False
+        self._troubles = RestartIntensity(options.intensity, options.period)
         self._given_up: Why | None = None
 
     @property
@@ -96,11 +108,11 @@ class PoolExecutor(Executor):
 
     def start(self) -> None:
         # None of a later worker's should fail if the first can be made.
-        self._first_setup = self._make_setup(self._crawl)
+        self._first_setup = self._make_setup(self.crawl)
         self._joined = group = self._find_group()
         self._task_ids = group.task_ids
         self._dispatcher.start(group)
-        group.admit(self._crawl, self)
+        group.admit(self.crawl, self)
         self._events.has_room(self._dispatcher.room)
 
     @property
@@ -109,12 +121,12 @@ class PoolExecutor(Executor):
 
     @property
     def settled_at(self) -> float:
-        if self._group.is_blocked(self._crawl):
+        if self._group.is_blocked(self.crawl):
             self._settled_at = monotonic()
         return self._settled_at
 
     def workers(self) -> tuple[int, int]:
-        ready = [one for one in self._group.handles if one.may_work_for(self._crawl)]
+        ready = [one for one in self._group.handles if one.may_work_for(self.crawl)]
         queue_of = self._dispatcher.queue_of
         return sum(queue_of(one).open_messages(one) > 0 for one in ready), len(ready)
 
@@ -171,18 +183,19 @@ class PoolExecutor(Executor):
         # The last crawl to leave stops the pool: pills, join; terminate, kill.
         self._stopping = True
         self.give_up(self._given_up or because_stopped)
-        self._group.leave(self._crawl, timeout, stopped)
+        self._group.leave(self.crawl, timeout, stopped)
 
     def kill(self) -> None:
         self.give_up(self._given_up or because_stopped)
-        self._group.kill(self._crawl)
+        self.is_hasty = True
+        self._group.kill(self.crawl)
 
     # What the workers' group asks and tells
 
     def setup(self) -> OpenCrawl:
         """Return what another worker must know of the crawl."""
         first, self._first_setup = self._first_setup, None
-        return first or self._make_setup(self._crawl)
+        return first or self._make_setup(self.crawl)
 
     def leases(self, handle: WorkerHandle) -> Iterator[Task]:
         return self._dispatcher.queue_of(handle).leases(handle)
@@ -257,8 +270,14 @@ class PoolExecutor(Executor):
         """Note that no worker of a slot is ready for this crawl any more."""
         self.metrics.workers[slot].not_ready(monotonic())
 
-    def broken(self, error: PoolBroken) -> None:
+    def may_fail(self) -> bool:
+        """Return whether to try again what could not be opened somewhere."""
+        return self._troubles.allows(monotonic(), reports=self.metrics.reports)
+
+    def break_off(self, history: str, advice: str = SEE_IT) -> None:
         """Give up all tasks, as workers die, or cannot open the crawl's consumers."""
+        self.is_broken = True
+        error = PoolBroken(f"the worker pool is broken: {history}. {advice}")
         logger.error("%s", error)
         # One for each task: raised again and again, an error would gather their tracebacks.
         self.give_up(lambda worker: PoolBroken(*error.args))

@@ -11,7 +11,8 @@ from functools import partial
 from math import inf
 from time import monotonic
 
-from scrapy_mpworkers.pool.group_state import GroupState, Member
+from scrapy_mpworkers.pool.executor import PoolExecutor
+from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.served_crawls import CrawlState
 from scrapy_mpworkers.pool.timeouts import Watchdog
@@ -45,35 +46,35 @@ class Openings:
         """Tell a worker that has been started which crawls there are."""
         sound = self._state.sound
         setups = []
-        for member in [one for one in sound if one.executor.has_opened] or sound:
+        for executor in [one for one in sound if one.has_opened] or sound:
             # Whoever is told later counts the worker then.
-            member.executor.metrics.started += 1
-            if (setup := self._setup(member)) is not None:
+            executor.metrics.started += 1
+            if (setup := self._setup(executor)) is not None:
                 setups.append(setup)
         handle.boot(setups)
         self.spread()
 
     def spread(self) -> None:
         self._allow_to_open()
-        for member in self._state.sound:
-            self._spread(member)
+        for executor in self._state.sound:
+            self._spread(executor)
 
-    def opened(self, handle: ProcessHandle, member: Member) -> None:
+    def opened(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
         """Go on to other workers when one has opened the consumers of a crawl."""
-        handle.answered(member.crawl, CrawlState.OPEN)
+        handle.answered(executor.crawl, CrawlState.OPEN)
         self._pause = 0.0
         self._allow_to_open()
-        self._spread(member)
+        self._spread(executor)
 
-    def failed(self, handle: ProcessHandle, member: Member) -> None:
+    def failed(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
         """Have it tried again where it could not be opened: a worker without any crawl exits."""
-        handle.answered(member.crawl, CrawlState.REFUSED)
+        handle.answered(executor.crawl, CrawlState.REFUSED)
         if handle.crawls.is_empty and not handle.is_ready:
             self._make_pause()
-        elif member.may_fail():
-            self._state.loop.call_later(RETRY_SECONDS, lambda: self._retry(handle, member))
+        elif executor.may_fail():
+            self._state.loop.call_later(RETRY_SECONDS, lambda: self._retry(handle, executor))
         else:
-            member.break_off("its pipelines cannot be opened in workers; see the log")
+            executor.break_off("its pipelines cannot be opened in workers; see the log")
 
     def blames(self, handle: ProcessHandle, exit_in_words: str) -> bool:
         """Return whether one crawl is to blame for the end of a worker, and the others are not."""
@@ -82,13 +83,13 @@ class Openings:
         crawl = handle.was_at_consumers_of()
         if crawl is None:
             return False
-        member = self._state.present.get(crawl)
-        if member is None or member.is_broken:
+        executor = self._state.present.get(crawl)
+        if executor is None or executor.is_broken:
             return True  # it has left since, or is about to
-        if not handle.crawls.is_opening(crawl) or self._state.sound == [member]:
+        if not handle.crawls.is_opening(crawl) or self._state.sound == [executor]:
             return False
-        if handle.is_hung or not member.may_fail():
-            member.break_off(f"a worker died of its pipelines' opening: {exit_in_words}")
+        if handle.is_hung or not executor.may_fail():
+            executor.break_off(f"a worker died of its pipelines' opening: {exit_in_words}")
         return True
 
     def _allow_to_open(self) -> None:
@@ -117,32 +118,32 @@ class Openings:
         self._allow_to_open()
 
     def _has_opened(self) -> bool:
-        return any(member.executor.has_opened for member in self._state.sound)
+        return any(executor.has_opened for executor in self._state.sound)
 
-    def _retry(self, handle: ProcessHandle, member: Member) -> None:
-        handle.crawls.may_retry(member.crawl)
-        self._spread(member)
+    def _retry(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
+        handle.crawls.may_retry(executor.crawl)
+        self._spread(executor)
 
-    def _spread(self, member: Member) -> None:
-        if member not in self._state.sound:
+    def _spread(self, executor: PoolExecutor) -> None:
+        if executor not in self._state.sound:
             return
-        handles = [handle for handle in self._state.handles if handle.may_open(member.crawl)]
-        if not any(member.crawl in handle.crawls.open for handle in self._state.handles):
-            if any(handle.crawls.is_opening(member.crawl) for handle in self._state.handles):
+        handles = [handle for handle in self._state.handles if handle.may_open(executor.crawl)]
+        if not any(executor.crawl in handle.crawls.open for handle in self._state.handles):
+            if any(handle.crawls.is_opening(executor.crawl) for handle in self._state.handles):
                 return
             handles = sorted(handles, key=lambda handle: handle.open_messages)[:1]
         for handle in handles:
-            setup = self._setup(member)
+            setup = self._setup(executor)
             if setup is not None:
                 if handle.open_crawl(setup):
-                    member.executor.metrics.started += 1
+                    executor.metrics.started += 1
                 self._watchdog.watch()
 
-    def _setup(self, member: Member) -> OpenCrawl | None:
+    def _setup(self, executor: PoolExecutor) -> OpenCrawl | None:
         try:
-            return member.executor.setup()
+            return executor.setup()
         except Exception as error:  # classes of that crawl run their own code there
-            member.break_off(f"a worker cannot be told of the crawl any more: {error!r}")
+            executor.break_off(f"a worker cannot be told of the crawl any more: {error!r}")
             return None
 
 
@@ -153,8 +154,8 @@ class Sharing:
         self._state = state
         self._openings = openings
         #: Of crawls that leave: workers that have yet to close their consumers, and whom to tell.
-        self._awaited: dict[Member, set[ProcessHandle]] = {}
-        self._on_left: dict[Member, Callable[[], None]] = {}
+        self._awaited: dict[PoolExecutor, set[ProcessHandle]] = {}
+        self._on_left: dict[PoolExecutor, Callable[[], None]] = {}
 
     @property
     def is_awaiting(self) -> bool:
@@ -164,18 +165,18 @@ class Sharing:
     # What workers do
 
     def heard(self, handle: ProcessHandle, report: Report) -> None:
-        member = self._state.member(report.crawl)
+        executor = self._state.executor_of(report.crawl)
         if self._state.is_shared:
-            self._state.take_turns(member)
+            self._state.take_turns(executor)
         if isinstance(report, Opened):
-            member.executor.opened(handle, report)
-            self._openings.opened(handle, member)
+            executor.opened(handle, report)
+            self._openings.opened(handle, executor)
         elif isinstance(report, OpenFailed):
-            self._openings.failed(handle, member)
-            member.executor.open_failed(handle, report)
+            self._openings.failed(handle, executor)
+            executor.open_failed(handle, report)
         elif isinstance(report, Closed):
-            member.executor.closed(handle, report)
-            self._is_closed_in(handle, member)
+            executor.closed(handle, report)
+            self._is_closed_in(handle, executor)
 
     def lost(self, handle: ProcessHandle, death: Death) -> bool:
         """Tell the crawls that a worker is gone; return whether one is to blame whose trouble is
@@ -185,35 +186,35 @@ class Sharing:
         # long enough yet, go on.
         is_of_one_task = (death.suspect, death.begun) != (None, None)
         is_ones_own = is_ones_own or (is_of_one_task and len(self._state.sound) > 1)
-        for member in self._state.all_members():
-            member.executor.handle_lost(handle, death)
-            if member.crawl in handle.crawls.open:
-                self._is_closed_in(handle, member)
-            self._leave_behind(handle, member)
+        for executor in self._state.all_executors():
+            executor.handle_lost(handle, death)
+            if executor.crawl in handle.crawls.open:
+                self._is_closed_in(handle, executor)
+            self._leave_behind(handle, executor)
         self._state.loop.call_soon(self._openings.spread)  # when its replacement is there
         return is_ones_own and not self._state.is_ending
 
-    def _is_closed_in(self, handle: ProcessHandle, member: Member) -> None:
-        if handle.closed(member.crawl):
-            member.executor.left(handle)
+    def _is_closed_in(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
+        if handle.closed(executor.crawl):
+            executor.left(handle)
         others = (other for other in self._state.handles if other.slot == handle.slot)
-        if not any(member.crawl in other.crawls.open for other in others):
-            member.executor.not_ready(handle.slot)
-        self._leave_behind(handle, member)
+        if not any(executor.crawl in other.crawls.open for other in others):
+            executor.not_ready(handle.slot)
+        self._leave_behind(handle, executor)
 
     # How a crawl leaves workers that go on for others
 
-    def leave(self, member: Member, timeout: float, on_left: Callable[[], None]) -> None:
+    def leave(self, executor: PoolExecutor, timeout: float, on_left: Callable[[], None]) -> None:
         """Have a crawl's consumers closed; call *on_left* then, or after *timeout* seconds."""
-        crawl = member.crawl
+        crawl = executor.crawl
         handles = [handle for handle in self._state.handles if handle.crawls.has(crawl)]
-        is_open = set() if member.is_hasty else {h for h in handles if crawl in h.crawls.open}
-        self._awaited[member], self._on_left[member] = is_open, on_left
+        is_open = set() if executor.is_hasty else {h for h in handles if crawl in h.crawls.open}
+        self._awaited[executor], self._on_left[executor] = is_open, on_left
         for handle in handles:
             if not handle.is_closing:
                 handle.dismiss(crawl)
-        self._state.later(timeout, partial(self._see_off, member, timeout))
-        self._state.loop.call_soon(partial(self._proceed, member))
+        self._state.later(timeout, partial(self._see_off, executor, timeout))
+        self._state.loop.call_soon(partial(self._proceed, executor))
 
     def kill_abandoned(self) -> None:
         """End workers that are at a task that was given up."""
@@ -225,31 +226,32 @@ class Sharing:
                 )
                 handle.kill_for(KilledFor.ABANDONED)
 
-    def _leave_behind(self, handle: ProcessHandle, member: Member) -> None:
+    def _leave_behind(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
         """Wait for nothing of a leaving crawl in this worker any more."""
-        if member in self._awaited:
-            self._awaited[member].discard(handle)
-            self._proceed(member)
+        if executor in self._awaited:
+            self._awaited[executor].discard(handle)
+            self._proceed(executor)
 
-    def _proceed(self, member: Member) -> None:
-        if not self._awaited.get(member) and member in self._on_left:
-            self._on_left.pop(member)()
+    def _proceed(self, executor: PoolExecutor) -> None:
+        if not self._awaited.get(executor) and executor in self._on_left:
+            self._on_left.pop(executor)()
         is_alive = bool(self._state.present)  # else it ends soon, and all its metrics count
-        if is_alive and not any(handle.crawls.has(member.crawl) for handle in self._state.handles):
-            self._state.leaving.pop(member.crawl, None)
-            self._awaited.pop(member, None)
+        is_there = any(handle.crawls.has(executor.crawl) for handle in self._state.handles)
+        if is_alive and not is_there:
+            self._state.leaving.pop(executor.crawl, None)
+            self._awaited.pop(executor, None)
 
-    def _see_off(self, member: Member, timeout: float) -> None:
+    def _see_off(self, executor: PoolExecutor, timeout: float) -> None:
         """Let a crawl go whose time is up, and look after what it has left until it is gone: a
         worker may be busy with others for long before it gets there."""
-        if member not in self._awaited:
+        if executor not in self._awaited:
             return
-        self._awaited[member].clear()
-        self._proceed(member)
+        self._awaited[executor].clear()
+        self._proceed(executor)
         self.kill_abandoned()
-        waits = [self._seconds_left(one, member.crawl, timeout) for one in self._state.handles]
+        waits = [self._seconds_left(one, executor.crawl, timeout) for one in self._state.handles]
         again = max(min([timeout, *waits]), 0.05)
-        self._state.later(again, partial(self._see_off, member, timeout))
+        self._state.later(again, partial(self._see_off, executor, timeout))
 
     def _seconds_left(self, handle: ProcessHandle, crawl: int, timeout: float) -> float:
         """Return what a worker has left for opening or closing the consumers of *crawl*."""

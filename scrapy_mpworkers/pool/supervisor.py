@@ -11,7 +11,8 @@ from time import monotonic
 from typing import Any
 
 from scrapy_mpworkers.pool.deaths import Deaths
-from scrapy_mpworkers.pool.group_state import SEE_IT, GroupState
+from scrapy_mpworkers.pool.executor import SEE_IT
+from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
 from scrapy_mpworkers.pool.sharing import Openings, Sharing
@@ -247,8 +248,8 @@ class Supervisor:
     def _exhausted(self, history: str, advice: str) -> None:
         """Tell all crawls that there are no workers any more, and why."""
         self._state.end()
-        for member in self._state.sound:
-            member.break_off(history, advice)
+        for executor in self._state.sound:
+            executor.break_off(history, advice)
         self.kill_all()
 
     def _terminate(self) -> None:

@@ -107,10 +107,10 @@ class Watcher:
             return
         state = self._state
         self.reports += 1
-        member = state.present.get(report.crawl) or state.leaving[report.crawl]
+        executor = state.present.get(report.crawl) or state.leaving[report.crawl]
         if state.is_shared:
-            state.take_turns(member)
-        member.executor.on_outcomes(handle, report, size)
+            state.take_turns(executor)
+        executor.on_outcomes(handle, report, size)
         if self._recycles:
             self._on_report(handle, report)
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from scrapy_mpworkers.pool.executor import PoolExecutor
-from scrapy_mpworkers.pool.group_state import GroupState, Member
+from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
-from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.supervisor import Supervisor
 from scrapy_mpworkers.pool.timeouts import TimeLimit
@@ -50,8 +49,7 @@ class LocalWorkerGroup(GroupState):
 
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
         options, others = self.options, len(self.present)
-        troubles = RestartIntensity(options.intensity, options.period)
-        self.present[crawl] = Member(crawl, executor, troubles)
+        self.present[crawl] = executor
         self.is_shared = others > 0
         if others:
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
@@ -61,22 +59,21 @@ class LocalWorkerGroup(GroupState):
         self._supervisor.start_workers()
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
-        member = self.leaving[crawl] = self.present.pop(crawl)
+        executor = self.leaving[crawl] = self.present.pop(crawl)
         others = self.present.values()
         self.is_shared = len(others) > 1
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
-            self._supervisor.sharing.leave(member, timeout, left)
+            self._supervisor.sharing.leave(executor, timeout, left)
             for other in others:
-                other.executor.look_for_room()
+                other.look_for_room()
             return
-        if member.is_hasty:
+        if executor.is_hasty:
             self._supervisor.kill_all()
         logger.info("Stopping workers…")
         self._supervisor.stop(timeout, partial(self._stopped, left))
 
     def kill(self, crawl: int) -> None:
-        self.member(crawl).make_hasty()
         if self.is_shared or self._supervisor.sharing.is_awaiting:
             self._supervisor.sharing.kill_abandoned()
         else:

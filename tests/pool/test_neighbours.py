@@ -24,7 +24,10 @@ def test_consumers_that_cannot_be_opened_are_no_business_of_the_other_crawls(mak
     first = make_bench(method, intensity=1).start()
     pids = first.pids
     broken = make_bench(
-        method, behaviour=lambda bench: Behaviour(open=RaisesAtBoot()), beside=first
+        method,
+        intensity=1,
+        behaviour=lambda bench: Behaviour(open=RaisesAtBoot()),
+        beside=first,
     ).begin()
     waiting = broken.submit(Square(1))
 
@@ -46,7 +49,10 @@ def test_a_crawl_whose_opening_ends_workers_is_broken_and_the_others_go_on(make_
     first = make_bench(method, intensity=3).start()
     ids = first.submit(*(TakeSeconds(0.005) for _ in range(50)))
     deadly = make_bench(
-        method, behaviour=lambda bench: Behaviour(open=ExitsWithCode(5)), beside=first
+        method,
+        intensity=3,
+        behaviour=lambda bench: Behaviour(open=ExitsWithCode(5)),
+        beside=first,
     ).begin()
 
     deadly.until(lambda: bool(deadly.events.errors), "it is broken")

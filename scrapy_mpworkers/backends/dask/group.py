@@ -16,7 +16,7 @@ from scrapy_mpworkers.backends.dask.assignment import next_assignment
 from scrapy_mpworkers.backends.dask.cluster import in_words
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.worker_handle import DaskHandle, HandleState
-from scrapy_mpworkers.errors import PoolBroken, exit_label
+from scrapy_mpworkers.errors import exit_label
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import WorkerTime
@@ -257,11 +257,10 @@ class DaskWorkerGroup:
         self._is_ending = True
         for handle in list(self.handles):
             self._let_go(handle)
-        self.executor.broken(
-            PoolBroken(
-                f"the worker pool is broken: {history}. Look at the logs of the Dask cluster, or "
-                "run in one process to see a pipeline's own error: -s MPWORKERS_WORKERS=0"
-            )
+        self.executor.break_off(
+            history,
+            "Look at the logs of the Dask cluster, or run in one process to see a pipeline's own "
+            "error: -s MPWORKERS_WORKERS=0",
         )
 
     # End

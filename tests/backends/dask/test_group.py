@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
-from scrapy_mpworkers.errors import PoolBroken
 from scrapy_mpworkers.pool.interface import PoolOptions
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.wire.frames import encode_report
@@ -35,7 +34,7 @@ class Executor:
 
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.errors: list[PoolBroken] = []
+        self.errors: list[str] = []
 
     def setup(self) -> OpenCrawl:
         return OpenCrawl(0, (), "", b"")
@@ -43,8 +42,8 @@ class Executor:
     def leases(self, handle: Any) -> Iterator[Any]:
         return iter(())
 
-    def broken(self, error: PoolBroken) -> None:
-        self.errors.append(error)
+    def break_off(self, history: str, advice: str) -> None:
+        self.errors.append(history)
 
     def opened(self, *args: Any) -> None: ...
 
