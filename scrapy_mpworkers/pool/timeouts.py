@@ -154,11 +154,11 @@ class Watchdog:
         if is_done or handle.is_killed:
             return inf
         activity = handle.activity()
-        since = max(handle.asked_at, handle.heard_at, handle.allowed_at or 0.0)
-        if activity is UNKNOWN:
-            since = handle.asked_at
-        elif handle.is_waiting or activity.task_id is not None:
+        if handle.is_waiting or activity.task_id is not None:
             return BOOT_SECONDS  # it must not begin yet, or is at a task of another crawl
-        elif activity.crawl is not None:
+        since = max(handle.asked_at, handle.heard_at, handle.allowed_at or 0.0)
+        if activity.crawl is not None:
             since = max(activity.started, handle.allowed_at or 0.0)
+        elif activity is UNKNOWN:
+            since = handle.asked_at
         return BOOT_SECONDS - self._awake.seconds_since(since)
