@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,6 @@ def next_free(path: Path) -> Path:
     stem, _, number = path.stem.rpartition(".")
     if not stem or not number.isdigit():
         stem, number = path.stem, "1"
-    count = int(number)
-    while True:
-        count += 1
-        free = path.with_name(f"{stem}.{count}{path.suffix}")
-        if not os.path.lexists(free):  # a link to nothing is in the way, too
-            return free
+    others = (path.with_name(f"{stem}.{n}{path.suffix}") for n in count(int(number) + 1))
+    # A link to nothing is in the way, too.
+    return next(one for one in others if not os.path.lexists(one))

@@ -41,7 +41,7 @@ from scrapy_mpworkers.lint.findings import (
 )
 from scrapy_mpworkers.lint.outside import committed_at_close, file_finding, waiting
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
-from scrapy_mpworkers.lint.source import Source
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def inspect(cls: type) -> Report:
 
 def _inspect(cls: type) -> Report:
     origins = Origins(Source(cls))
-    state = State(origins)
+    state = State(origins, ITEM_METHODS, CLOSE_METHODS)
     kinds = state.kinds | dict.fromkeys(committed_at_close(origins), Kind.BUFFER)
     kinds |= kept_by_delegates(origins, state)
     files = file_finding(origins, Kind.BUFFER in state.kinds.values())

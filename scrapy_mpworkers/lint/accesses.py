@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -93,6 +93,9 @@ class Access(NamedTuple):
         made = (ast.List, ast.Dict, ast.Set, ast.Call)
         is_bound = self.kind is AccessKind.ASSIGN and isinstance(self.value, made)
         return self.kind is AccessKind.CLEAR or is_bound
+
+
+Uses = Sequence[Access]
 
 
 def accesses(functions: Iterable[Function], origins: Origins) -> Iterator[Access]:

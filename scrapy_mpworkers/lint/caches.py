@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from scrapy_mpworkers.lint.accesses import Access, AccessKind
+from scrapy_mpworkers.lint.accesses import Access, AccessKind, Uses
 from scrapy_mpworkers.lint.code import GIVEN, Function
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import find, mentions, names_in
@@ -18,7 +18,7 @@ _ASKING = frozenset({AccessKind.MEMBER, AccessKind.LOOK_UP})
 _ALLOWED = _ASKING | {AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.STORE, AccessKind.TAKE}
 
 
-def is_cache(changes: Sequence[Access], items: Sequence[Access]) -> bool:
+def is_cache(changes: Uses, items: Uses) -> bool:
     """Return whether changes only fill in, by key, what was missing and can be computed again."""
     if any(access.kind is not AccessKind.STORE for access in changes):
         return False
@@ -60,7 +60,7 @@ def _is_member(node: ast.expr, function: Function) -> bool:
     return isinstance(root, ast.Name) and root.id in function.own_names
 
 
-def _is_asked_for(change: Access, items: Sequence[Access]) -> bool:
+def _is_asked_for(change: Access, items: Uses) -> bool:
     """Return whether it is filled only where it was looked into before: ``if key not in it``."""
     if change.method == "setdefault":
         return True
@@ -95,13 +95,13 @@ def _resolved(value: ast.expr | None, function: Function) -> ast.expr | None:
     return value
 
 
-def begins_anew(items: Sequence[Access], source: Source) -> bool:
+def begins_anew(items: Uses, source: Source) -> bool:
     """Return whether a method binds the target before anything reads it, and uses the others."""
     users = {access.function for access in items}
     return any(_is_first(function, items, users, source) for function in users)
 
 
-def is_built_as_a_whole(changes: Sequence[Access], items: Sequence[Access]) -> bool:
+def is_built_as_a_whole(changes: Uses, items: Uses) -> bool:
     """Return whether one method, which is given nothing of an item, makes it and fills it."""
     function = changes[0].function
     if any(access.function is not function for access in changes):
@@ -109,16 +109,14 @@ def is_built_as_a_whole(changes: Sequence[Access], items: Sequence[Access]) -> b
     return not set(function.parameters) - GIVEN and _assigns_first(function, items)
 
 
-def _assigns_first(function: Function, items: Sequence[Access]) -> bool:
+def _assigns_first(function: Function, items: Uses) -> bool:
     own = [access for access in items if access.function is function]
     met = {access.node: AccessKind.READ for access in own}
     met |= {access.node: AccessKind.ASSIGN for access in own if access.kind is AccessKind.ASSIGN}
     return _first_of(function.node.body, met) is AccessKind.ASSIGN
 
 
-def _is_first(
-    function: Function, items: Sequence[Access], users: set[Function], source: Source
-) -> bool:
+def _is_first(function: Function, items: Uses, users: set[Function], source: Source) -> bool:
     if not _assigns_first(function, items):
         return False
     if function.owner is None or not users.issubset(source.reachable([function.name])):

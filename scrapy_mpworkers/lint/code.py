@@ -83,8 +83,7 @@ class Module:
     @cached_property
     def scope(self) -> Function:
         """Make a function without names of its own, where names mean what they mean at the top."""
-        node = ast.parse("def top(): pass").body[0]
-        assert isinstance(node, ast.FunctionDef)
+        node: Any = ast.parse("def top(): pass").body[0]
         return Function("", node, self)
 
     def location(self, node: ast.AST) -> str:

@@ -179,9 +179,8 @@ def _of_file(name: str, what: str, finding: Finding, placement: Placement) -> st
         seen = f"keeps a file open for writing in {what}"
     if placement.workers == 1:
         return (
-            f"{name} {seen}. If its worker is replaced, the next one "
-            'opens it anew and empties it. Open it with "a", or keep this pipeline in '
-            "ITEM_PIPELINES."
+            f"{name} {seen}. If its worker is replaced, the next one opens it anew and empties it. "
+            'Open it with "a", or keep this pipeline in ITEM_PIPELINES.'
         )
     fault = "so they overwrite each other" if finding.truncates else "so their lines get mixed"
     return (

@@ -20,14 +20,12 @@ from scrapy_mpworkers.lint.syntax import FunctionNode, find
 
 logger = logging.getLogger(__name__)
 
-_OUTPUTS = frozenset({"capture_output", "stdout"})
 #: The variable that is set in workers, and its value there.
 IN_WORKER, _VALUE = "MPWORKERS_IN_WORKER", "1"
 
 _UNKNOWN = object()  #: a value that only running the code would tell
 #: Names of Python: a settings module is always imported, and never the script.
 _NAMES = {"__name__": "a module", "TYPE_CHECKING": False}
-_DEFERRED = ast.Lambda | FunctionNode
 
 
 class Repeated(NamedTuple):
@@ -113,7 +111,7 @@ class _Reader:
             is_fine = _says(call, "exist_ok") or _is_tried(call, function.module)
             return "" if is_fine else "makes a folder, which fails where it is there already"
         if origin in known().effects:
-            is_question = any(one.arg in _OUTPUTS for one in call.keywords)
+            is_question = any(one.arg in ("capture_output", "stdout") for one in call.keywords)
             return "" if is_question and origin == "subprocess.run()" else known().effects[origin]
         called = origin.rpartition(".")[2].removesuffix("()")
         for method, does in known().effects_of_methods.items():
@@ -158,7 +156,7 @@ class _Guards:
                 return
 
     def _of(self, node: ast.AST) -> Iterator[ast.AST]:
-        if isinstance(node, _DEFERRED):
+        if isinstance(node, (ast.Lambda, FunctionNode)):
             return
         yield node
         if isinstance(node, (ast.If, ast.IfExp, ast.While)):

@@ -6,17 +6,17 @@ Also what it fills for a reader behind the crawl, who would find it empty.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 
-from scrapy_mpworkers.lint.accesses import Access, AccessKind, accesses
+from scrapy_mpworkers.lint.accesses import Access, AccessKind, Uses, accesses
 from scrapy_mpworkers.lint.caches import begins_anew, is_built_as_a_whole, is_cache
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins, first_part
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
-from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source
+from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import FunctionNode, find, mentions, names_in
 
 #: What is one number or text, and may be added to.
@@ -40,12 +40,7 @@ _SILENT = ("__call__", "__contains__", "__getitem__", "__setitem__", "__iadd__")
 class State:
     """Finds the targets that a pipeline's items change."""
 
-    def __init__(
-        self,
-        origins: Origins,
-        at_item: Iterable[str] = ITEM_METHODS,
-        at_close: Iterable[str] = CLOSE_METHODS,
-    ) -> None:
+    def __init__(self, origins: Origins, at_item: Iterable[str], at_close: Iterable[str]) -> None:
         self._origins = origins
         self.kinds: dict[str, Kind] = {}  #: by target; others are left alone
         self.changed: set[str] = set()  #: every target that the source shows being changed by items
@@ -58,7 +53,7 @@ class State:
             closing = [one for one in self.closing if self._is_of(target, one)]
             self._judge(target, list(group), closing)
 
-    def _judge(self, target: str, items: Sequence[Access], closing: Sequence[Access]) -> None:
+    def _judge(self, target: str, items: Uses, closing: Uses) -> None:
         origin = self._origin(items[0])
         closing = [access for access in closing if not access.only_closes]
         is_seen = any(one.kind not in (AccessKind.CLEAR, AccessKind.ASSIGN) for one in closing)
@@ -81,7 +76,7 @@ class State:
         elif _is_lost(target, changes, self._origins):
             self.kinds[target] = Kind.LOST
 
-    def _tells(self, target: str, changes: Sequence[Access], origin: str) -> bool:
+    def _tells(self, target: str, changes: Uses, origin: str) -> bool:
         """Return whether the target has an effect on items other than by a look at it."""
         if any(one.answers for one in changes) or _is_document(origin):
             return True
@@ -112,7 +107,7 @@ class State:
         value = module.values.get(access.target)
         return self._origins.of(value, module.scope) if value is not None else "list()"
 
-    def _is_change(self, access: Access, origin: str, every: Sequence[Access]) -> bool:
+    def _is_change(self, access: Access, origin: str, every: Uses) -> bool:
         if access.kind not in _CHANGES:
             return _is_document(origin) and access.method in known().names["filling"]
         if access.kind is AccessKind.ADVANCE:
@@ -123,7 +118,7 @@ class State:
             return True
         return self._takes_in(access, origin, every)
 
-    def _takes_in(self, access: Access, origin: str, every: Sequence[Access]) -> bool:
+    def _takes_in(self, access: Access, origin: str, every: Uses) -> bool:
         """Return whether the target is a container of this process: a session has ``add``, too."""
         names = known().names
         made_of = names["documents"] + names["indexes"]
@@ -154,14 +149,7 @@ class State:
             return True
         return bool(names_in(value) & access.function.names_of_item(2))
 
-    def _is_held(
-        self,
-        changes: Sequence[Access],
-        looks: Sequence[Access],
-        items: Sequence[Access],
-        closing: Sequence[Access],
-        origin: str,
-    ) -> bool:
+    def _is_held(self, changes: Uses, looks: Uses, items: Uses, closing: Uses, origin: str) -> bool:
         gathers = any(one.kind in _GATHERING for one in changes) or _is_document(origin)
         gathers = gathers or origin in (*known().names["containers"], "str", "bytes", "tuple")
         if not gathers and not any(isinstance(one.value, (ast.List, ast.Tuple)) for one in changes):
@@ -177,7 +165,7 @@ def _is_document(origin: str) -> bool:
     return origin.startswith(known().names["documents"])
 
 
-def _is_lost(target: str, changes: Sequence[Access], origins: Origins) -> bool:
+def _is_lost(target: str, changes: Uses, origins: Origins) -> bool:
     """Return whether somebody else can read, inline, a target that the pipeline only fills."""
     access = changes[0]
     if any(one.kind not in _FILLING for one in changes):

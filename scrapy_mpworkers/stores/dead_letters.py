@@ -184,12 +184,9 @@ class StoredLetters:
             letter = DeadLetter.from_json(line)
         except ValueError as error:
             self.skipped += 1
-            logger.warning(
-                "Line %d of %s is no dead letter and is skipped: %s",
-                number,
-                self._path,
-                ascii_safe(str(error)),
-            )
+            why = ascii_safe(str(error))
+            told = "Line %d of %s is no dead letter and is skipped: %s"
+            logger.warning(told, number, self._path, why)
         else:
             self._places.setdefault(letter.spider, []).append((begin, len(line)))
 

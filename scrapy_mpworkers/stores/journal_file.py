@@ -17,6 +17,7 @@ from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -26,7 +27,7 @@ from scrapy.crawler import Crawler
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.stores.private_files import names, open_private, try_to_lock
 from scrapy_mpworkers.wire.frames import StoredFrame
-from scrapy_mpworkers.wire.texts import ascii_safe
+from scrapy_mpworkers.wire.texts import ascii_safe, named
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ CREATE TABLE entry (
 CREATE TABLE definition (id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 PRAGMA user_version = 2;
 """
+_text_of_hop = lru_cache(json.dumps)  # a crawl has few
 #: What the parts of a broken row raise.
 _BROKEN = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
@@ -80,7 +82,6 @@ class JournalFile:
             self.next_id = _first_free(database, "entry")
             self._next_definition = _first_free(database, "definition")
         self._definitions: dict[int, int] = {}  # by number in frames of this run
-        self._hops: dict[tuple[str, ...], str] = {}  # as JSON
 
     @contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
@@ -131,20 +132,17 @@ class JournalFile:
             except _BROKEN as error:
                 logger.error(
                     "The entry %d of the journal %s is broken and stays there; its item is not "
-                    "resumed (%s: %s)",
+                    "resumed (%s)",
                     row[0],
                     self.path,
-                    type(error).__name__,
-                    ascii_safe(str(error)),
+                    ascii_safe(named(error)),
                 )
 
     def _packed(self, database: sqlite3.Connection, row: JournalRow) -> tuple[Any, ...]:
         frame = row.frame
         numbers = {n: self._define(database, n, blob) for n, blob in frame.definitions.items()}
-        if row.hop not in self._hops:
-            self._hops[row.hop] = json.dumps(row.hop)
         results = json.dumps([b64encode(result).decode() for result in frame.results])
-        return row.id, self._hops[row.hop], frame.data, json.dumps(numbers), results
+        return row.id, _text_of_hop(row.hop), frame.data, json.dumps(numbers), results
 
     def _define(self, database: sqlite3.Connection, number: int, blob: bytes) -> int:
         if number not in self._definitions:
@@ -156,16 +154,12 @@ class JournalFile:
 
 def _unpacked(row: tuple[Any, ...], blobs: dict[int, Any]) -> JournalRow:
     number, hop, frame, numbers, results = row
-    definitions = {int(n): memoryview(blobs[at]) for n, at in json.loads(numbers).items()}
-    return JournalRow(
-        number,
-        tuple(path + "" for path in json.loads(hop)),  # nothing but texts
-        StoredFrame(
-            bytes(memoryview(frame)),  # neither a number nor nothing
-            {n: bytes(blob) for n, blob in definitions.items()},
-            tuple(b64decode(result, validate=True) for result in json.loads(results)),
-        ),
-    )
+    # A blob is neither a number nor nothing, and a path is a text.
+    definitions = {int(n): bytes(memoryview(blobs[at])) for n, at in json.loads(numbers).items()}
+    paths = tuple(path + "" for path in json.loads(hop))
+    data = bytes(memoryview(frame))
+    packed = tuple(b64decode(result, validate=True) for result in json.loads(results))
+    return JournalRow(number, paths, StoredFrame(data, definitions, packed))
 
 
 def _in_parts(
