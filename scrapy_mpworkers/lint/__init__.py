@@ -39,7 +39,7 @@ from scrapy_mpworkers.lint.findings import (
     warnings,
     without_source,
 )
-from scrapy_mpworkers.lint.outside import committed_at_close, file_finding, waiting
+from scrapy_mpworkers.lint.outside import committed_at_close, waiting, written_files
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
 from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
@@ -71,21 +71,15 @@ def _inspect(cls: type) -> Report:
     state = State(origins, ITEM_METHODS, CLOSE_METHODS)
     kinds = state.kinds | dict.fromkeys(committed_at_close(origins), Kind.BUFFER)
     kinds |= kept_by_delegates(origins, state)
-    files = file_finding(origins, Kind.BUFFER in state.kinds.values())
-    held = set() if files is None else set(files.names)
+    files = written_files(origins, Kind.BUFFER in state.kinds.values())
+    held = {name for one in files for name in one.names}
     findings = [
         Finding(kind, names)
         for kind in (Kind.BUFFER, Kind.STATE, Kind.LOST, Kind.CACHE)
         if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
     # What is held back goes out by the batch.
-    waits = None if Kind.BUFFER in kinds.values() else waiting(origins)
-    findings += [one for one in (files, waits) if one is not None]
-    return Report(
-        cls,
-        tuple(findings),
-        frozenset(state.changed | held),
-        capabilities(origins),
-        failures(origins),
-        tuple(origins.source.unread),
-    )
+    waits = [] if Kind.BUFFER in kinds.values() else waiting(origins)
+    found = (*findings, *files, *waits)
+    known, unread = frozenset(state.changed | held), tuple(origins.source.unread)
+    return Report(cls, found, known, capabilities(origins), failures(origins), unread)

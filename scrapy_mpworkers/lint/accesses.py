@@ -135,7 +135,6 @@ class _Finder:
         return getattr(target, "id", "") in self._aliases
 
     def access(self, target: str, node: ast.AST) -> Access:
-        """Describe how *node* is used."""
         parents = self._function.parents
         top, is_keyed, key = node, False, None
         while isinstance(parent := parents.get(top), ast.Subscript) and parent.value is top:

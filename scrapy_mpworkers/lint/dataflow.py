@@ -28,12 +28,9 @@ _OF_SPIDER = ("open_spider", "close_spider", *ITEM_METHODS)
 #: Two ways to the same.
 _SAME = {f"{SPIDER}.crawler": CRAWLER, f"{CRAWLER}.spider": SPIDER, f"{SPIDER}.settings": SETTINGS}
 _DISPLAYS: dict[type[ast.AST], str] = {
-    ast.List: "list()",
-    ast.Set: "set()",
-    ast.Dict: "dict()",
-    ast.ListComp: "list()",
-    ast.SetComp: "set()",
-    ast.DictComp: "dict()",
+    **dict.fromkeys((ast.List, ast.ListComp), "list()"),
+    **dict.fromkeys((ast.Set, ast.SetComp), "set()"),
+    **dict.fromkeys((ast.Dict, ast.DictComp), "dict()"),
 }
 _DEPTH = 12
 

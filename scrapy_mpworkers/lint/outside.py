@@ -40,8 +40,8 @@ class _Opening(NamedTuple):
     function: Function
 
 
-def file_finding(origins: Origins, has_buffer: bool) -> Finding | None:
-    """Find the files that a pipeline writes and other workers write as well.
+def written_files(origins: Origins, has_buffer: bool) -> list[Finding]:
+    """List, in one finding, the files that a pipeline writes and other workers write as well.
 
     Args:
         has_buffer: it holds items until it is closed; the file that they go to is part of that.
@@ -55,10 +55,9 @@ def file_finding(origins: Origins, has_buffer: bool) -> Finding | None:
         if _holder(one, origins) or "a" in one.mode or not _names_item(one)
     ]
     shared = [one for one in openings if not _is_own_of_process(one, origins)]
-    if not shared:
-        return None
     held = sorted({_holder(one, origins) or ast.unparse(one.call) for one in shared})
-    return Finding(Kind.FILE, tuple(held), truncates=any("a" not in one.mode for one in shared))
+    truncates = any("a" not in one.mode for one in shared)
+    return [Finding(Kind.FILE, tuple(held), truncates)] if held else []
 
 
 def _openings(functions: list[Function], origins: Origins) -> list[_Opening]:
@@ -188,7 +187,7 @@ def _calls(functions: list[Function], origins: Origins) -> list[tuple[str, str]]
     ]
 
 
-def waiting(origins: Origins) -> Finding | None:
+def waiting(origins: Origins) -> list[Finding]:
     """Find out whether items mostly wait: talk to the network and do nothing that costs more."""
     calls: dict[Kind, set[str]] = {Kind.WAITS: set(), Kind.STORES: set()}
     is_async = False
@@ -202,14 +201,12 @@ def waiting(origins: Origins) -> Finding | None:
                 around = function.ancestors(call)
                 is_async = is_async or any(isinstance(node, _AWAITING) for node in around)
             elif not _is_light(origin):
-                return None
+                return []
     every = (text_of(node) for function in origins.functions for node in function.nodes)
     if any(text.startswith("sqlite") for text in every):
         calls[Kind.STORES].clear()  # a database that is a file: create_engine("sqlite:///…")
-    for kind, names in calls.items():
-        if names:
-            return Finding(kind, tuple(sorted(names)), is_async=is_async)
-    return None
+    found = ((kind, tuple(sorted(names))) for kind, names in calls.items() if names)
+    return [Finding(kind, names, is_async=is_async) for kind, names in found][:1]
 
 
 def _kind(origin: str) -> Kind | None:

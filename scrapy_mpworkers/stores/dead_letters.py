@@ -84,18 +84,11 @@ class DeadLetter:
 #: What the fields of a line must be.
 _KINDS: dict[str, Any] = {
     "item": object,
-    "frame": str,
     "definitions": dict,
-    "results": list,
-    "hop": list,
-    "reason": str,
-    "error": str,
-    "traceback": str,
-    "deaths": int,
-    "attempts": int,
     "worker": (str, type(None)),
-    "spider": str,
-    "time": str,
+    **dict.fromkeys(("hop", "results"), list),
+    **dict.fromkeys(("deaths", "attempts"), int),
+    **dict.fromkeys(("frame", "reason", "error", "traceback", "spider", "time"), str),
 }
 
 
