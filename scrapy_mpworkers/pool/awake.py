@@ -42,7 +42,7 @@ class Awake:
     def let_go(self, holder: object) -> None:
         self._holders.discard(holder)
         if not self._holders and self._ticker is not None:
-            self._ticker.end()
+            self._ticker.ended.set()
             self._ticker = None
 
     def end(self) -> None:
@@ -54,8 +54,8 @@ class Awake:
     def seconds_since(self, moment: float) -> float:
         """Return how many seconds this process could run since *moment*, ``time.monotonic()``."""
         now = monotonic()
-        if self._ticker is not None:
-            now = self._ticker.known_until(now)
+        if self._ticker is not None and self._ticker.is_alive():
+            now = min(now, self._ticker.ticked_at + 2 * TICK)
         asleep = sum(max(0.0, end - max(begin, moment)) for begin, end in self._gaps)
         return max(0.0, now - moment - asleep)
 
@@ -84,7 +84,7 @@ class Awake:
         self._gaps = (*self._gaps[-_KEPT:], (begin, end))
 
 
-class _Ticker:
+class _Ticker(threading.Thread):
     """Ticks in a thread, and notes when it could not.
 
     It is also late if the machine is busy, or if other code keeps the interpreter to itself. Then
@@ -92,27 +92,21 @@ class _Ticker:
     """
 
     def __init__(self, awake: Awake) -> None:
+        super().__init__(name="mpworkers-awake", daemon=True)
         self._awake = awake
-        self._ticked_at = monotonic()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mpworkers-awake", daemon=True)
-        self._thread.start()
+        self.ticked_at = monotonic()
+        self.ended = threading.Event()
+        self.start()
 
-    def end(self) -> None:
-        self._ended.set()
-
-    def known_until(self, now: float) -> float:
-        return min(now, self._ticked_at + 2 * TICK) if self._thread.is_alive() else now
-
-    def _run(self) -> None:
+    def run(self) -> None:
         cpu, waits = process_time(), _waits()
-        while not self._ended.wait(TICK):
+        while not self.ended.wait(TICK):
             now, cpu_now, waits_now = monotonic(), process_time(), _waits()
             asked = (waits_now - waits) * sys.getswitchinterval()
             ran = max(TICK, cpu_now - cpu, asked)
-            if now - self._ticked_at - ran >= SHORTEST_GAP:
-                self._awake.note(self._ticked_at + ran, now)
-            self._ticked_at, cpu, waits = now, cpu_now, waits_now
+            if now - self.ticked_at - ran >= SHORTEST_GAP:
+                self._awake.note(self.ticked_at + ran, now)
+            self.ticked_at, cpu, waits = now, cpu_now, waits_now
 
 
 def _waits() -> int:

@@ -124,10 +124,6 @@ class WorkerHandle(ABC):
     def open_messages(self) -> int:
         """Return the number of open messages, of all crawls."""
 
-    @property
-    def has_work(self) -> bool:
-        return self.open_messages > 0
-
     @abstractmethod
     def may_work_for(self, crawl: int) -> bool:
         """Return whether it may get tasks of a crawl."""

@@ -77,7 +77,7 @@ class Processes:
         if self._server is not None:
             self._server.retire()
 
-    def start(self, target: Any, args: tuple[Any, ...], name: str) -> BaseProcess:
+    def start(self, target: Any, args: tuple[Any, ...], name: str) -> Any:
         """Start a process, from a daemonic process too.
 
         The last lines are those of ``BaseProcess.start`` (CPython 3.10 to 3.13) without the
@@ -97,7 +97,7 @@ class Processes:
         # BaseProcess drops them as well: they may lead back to the process.
         del process._target, process._args, process._kwargs
         multiprocessing.process._children.add(process)  # type: ignore[attr-defined]
-        return process  # type: ignore[no-any-return]
+        return process
 
     def close(self) -> None:
         """Let the server go, after the last worker."""
@@ -262,8 +262,3 @@ def _preparation_data(name: str) -> dict[str, Any]:
     if chosen is None:
         set_start_method(None, force=True)
     return data
-
-
-def take_for_dead(process: BaseProcess) -> None:
-    """Wait no more for the exit code of a process that has ended, which nobody tells."""
-    process._popen.returncode = UNKNOWN_EXIT  # type: ignore[attr-defined]

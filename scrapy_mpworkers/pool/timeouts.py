@@ -69,7 +69,7 @@ class TimeLimit:
 
     def _look(self, handle: ProcessHandle) -> None:
         self._looks_at.pop(handle, None)
-        if handle.is_killed or not handle.has_work:
+        if handle.is_killed or not handle.open_messages:
             return
         activity = handle.activity()
         running = self._state.task(handle, activity.task_id)

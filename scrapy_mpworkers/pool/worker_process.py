@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
 from scrapy_mpworkers.pool.exits import SERVER_GONE, is_there, signal_group
 from scrapy_mpworkers.pool.shortages import make_lock
-from scrapy_mpworkers.pool.start_methods import Processes, take_for_dead
+from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.worker.channel import WorkerChannel
 from scrapy_mpworkers.worker.main import Inherited, forked_main, main
 
@@ -85,7 +86,7 @@ class WorkerProcess:
                     target = forked_main
                 self._process = processes.start(target, arguments, name)
             undo.pop_all()  # from here on nothing can fail
-        self.pid: int = self._process.pid  # type: ignore[assignment]
+        self.pid: int = self._process.pid
         self._is_reaped = False
         self.exit_handle, self.is_sure_of_exit = self._open_exit_handle(processes.method)
 
@@ -130,13 +131,14 @@ class WorkerProcess:
     @property
     def exitcode(self) -> int | None:
         """The exit code of ``Process``; ``None`` while nobody tells of its end, or its server's."""
-        return self._process.exitcode
+        code: int | None = self._process.exitcode
+        return code
 
     def reap(self, is_certain: bool) -> bool:
         """Collect a killed worker, and return whether it is dead; it is by now if that
         *is_certain*."""
         if is_certain and self.exitcode is None:
-            take_for_dead(self._process)
+            self._process._popen.returncode = UNKNOWN_EXIT  # nobody tells it
         if self.exitcode is None:
             return False
         if self.exitcode == SERVER_GONE and not is_certain and is_there(self.pid):

@@ -261,7 +261,7 @@ def test_messages_of_tasks_that_were_given_up_leave_room(make_bench, method):
     second.gate.open_for()
 
     assert first.run(Square(5)) == [25]
-    first.until(lambda: not first.handles[0].has_work, "no message is open")
+    first.until(lambda: not first.handles[0].open_messages, "no message is open")
 
 
 @rotated()

@@ -89,7 +89,7 @@ class DaskWorkerGroup:
         """Do not wait for the consumers' close; kill the workers that are at work."""
         self._is_ending = True
         for handle in list(self.handles):
-            if handle.has_work and not handle.is_killed:
+            if handle.open_messages and not handle.is_killed:
                 handle.kill_for(KilledFor.STOP)
             self._let_go(handle)
 
