@@ -30,21 +30,18 @@ class ExitNotice:
     there is a handle for the process itself, too; an epoll object joins both.
 
     Attributes:
-        fd: becomes readable.
-        fds: all that there are, to be closed at the end.
+        fds: to be closed at the end. The first one becomes readable; without any the pipe does.
     """
 
     def __init__(self, pid: int, status_r: int) -> None:
         self.pid = pid
         self._status_r = status_r
         self._silent_since: float | None = None
-        handles = _handles(pid, status_r)
-        self.fd = handles[0] if handles else status_r
-        self.fds = tuple(handles)
+        self.fds = _handles(pid, status_r)
 
     def wait(self, timeout: float | None) -> int | None:
         """Wait for the exit code, 0 seconds or until it is there."""
-        while connection.wait([self.fd], timeout):
+        while connection.wait([*self.fds, self._status_r][:1], timeout):
             code = self._code()
             if code is not None or timeout == 0:
                 return code

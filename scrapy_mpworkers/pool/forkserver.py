@@ -12,7 +12,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing import reduction, resource_tracker, util
+from multiprocessing import reduction, util
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool import unshared
@@ -276,10 +276,3 @@ def _last_edit() -> float:
             with contextlib.suppress(OSError):
                 edited.append(os.stat(file).st_mtime)
     return max(edited)
-
-
-def tracker_fd() -> int:
-    """Return the pipe to multiprocessing's resource tracker, which every child is given."""
-    fd = resource_tracker.getfd()
-    assert fd is not None
-    return fd

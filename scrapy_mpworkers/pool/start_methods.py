@@ -25,6 +25,7 @@ from multiprocessing import (
     popen_forkserver,
     popen_spawn_posix,
     reduction,
+    resource_tracker,
     set_start_method,
     spawn,
     util,
@@ -41,7 +42,7 @@ if sys.platform == "win32":
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool import unshared
 from scrapy_mpworkers.pool.exits import ExitNotice
-from scrapy_mpworkers.pool.forkserver import ForkServer, ServerSpec, servers, tracker_fd
+from scrapy_mpworkers.pool.forkserver import ForkServer, ServerSpec, servers
 from scrapy_mpworkers.pool.unshared import Pipes
 from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker.process import run_and_exit
@@ -142,8 +143,10 @@ class _Popen(popen_fork.Popen):
                     self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
-    def _keep(self, pipes: Pipes, *more: int) -> None:
-        fds = (pipes.status_r, pipes.data_w, *more)
+    def _keep(self, pipes: Pipes, *handles: int) -> None:
+        """Have the first of *handles*, or else the pipe, tell of the end; close all behind it."""
+        self.sentinel = handles[0] if handles else pipes.status_r
+        fds = (pipes.status_r, pipes.data_w, *handles)
         self.finalizer = util.Finalize(self, unshared.close, fds)
 
 
@@ -155,7 +158,6 @@ class _ForkPopen(_Popen):
             self.pid = os.fork()
             if self.pid == 0:
                 run_and_exit(lambda: process_obj._bootstrap(parent_sentinel=pipes.data_r))  # type: ignore[attr-defined]
-            self.sentinel = pipes.status_r
             self._keep(pipes)
 
 
@@ -166,12 +168,12 @@ class _ServerPopen(_Popen, popen_forkserver.Popen):
         assert self._server is not None
         data = _pickled(self, process_obj)
         with Pipes() as pipes:
-            self._server.request([pipes.data_r, pipes.status_w, tracker_fd(), *self._fds])
+            tracker: Any = resource_tracker.getfd()
+            self._server.request([pipes.data_r, pipes.status_w, tracker, *self._fds])
             pipes.give()
             self.pid = _told_pid(pipes.status_r)  # first: if it cannot fork, it says why
             pipes.send(data)
             self._exit = ExitNotice(self.pid, pipes.status_r)
-            self.sentinel = self._exit.fd
             self._keep(pipes, *self._exit.fds)
 
     def _poll(self, flag: int) -> int | None:
@@ -185,7 +187,7 @@ class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
 
     def _launch(self, process_obj: BaseProcess) -> None:
         data = _pickled(self, process_obj)
-        tracker = tracker_fd()
+        tracker: Any = resource_tracker.getfd()
         with Pipes() as pipes:
             command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=pipes.data_r)
             inherited = [*self._fds, tracker, pipes.data_r, pipes.status_w]
@@ -199,7 +201,6 @@ class _SpawnPopen(_Popen, popen_spawn_posix.Popen):
                     os.kill(self.pid, signal.SIGKILL)
                     os.waitpid(self.pid, 0)
                 raise
-            self.sentinel = pipes.status_r
             self._keep(pipes)
 
 
@@ -240,7 +241,12 @@ def _told_pid(status_r: int) -> int:
 
 
 def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
-    data = _preparation_data(process_obj.name)
+    chosen: Any = get_start_method(allow_none=True)
+    data = spawn.get_preparation_data(process_obj.name)
+    if chosen is None:
+        # That has settled this process's own in passing (CPython 3.10 to 3.13), and the user could
+        # not choose one any more.
+        set_start_method(None, force=True)
     for key in ("init_main_from_name", "init_main_from_path"):
         data.pop(key, None)
     data["authkey"] = bytes(data["authkey"])  # see Processes.start
@@ -252,13 +258,3 @@ def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
     finally:
         context.set_spawning_popen(None)
     return buffer.getvalue()
-
-
-def _preparation_data(name: str) -> dict[str, Any]:
-    """Return multiprocessing's data, without settling this process's own start method in passing
-    (CPython 3.10 to 3.13): the user could not choose one any more."""
-    chosen: Any = get_start_method(allow_none=True)
-    data = spawn.get_preparation_data(name)
-    if chosen is None:
-        set_start_method(None, force=True)
-    return data
