@@ -41,7 +41,6 @@ IN_THE_LOOP = [
     "pool/metrics.py",
     "pool/task_queue.py",
     "pool/timeouts.py",
-    "pool/served_crawls.py",
     "pool/worker_handle.py",
     "pool/group_state.py",
     "pool/sharing.py",

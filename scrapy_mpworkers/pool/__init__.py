@@ -12,8 +12,7 @@ sharing         which worker opens which crawl's consumers; who     │ thread
 recycling       when a worker has served its time                   │
 timeouts        kills the worker of an item that takes too long     │
 watcher         hears workers: their reports and their ends         │
-worker_handle, served_crawls                                        │
-                one worker: its states, and the crawls it serves    ┘
+worker_handle   one worker: its states, and the crawls it serves    ┘
 starter         a thread that starts workers and discards them, since both can block; its jobs come
                 by mailbox
 worker_process  a started worker: process, channel, scoreboard

@@ -36,7 +36,8 @@ class Deaths:
         is_oom = is_unexplained_kill and self._oom.any_since_last_look()
         in_words = exit_in_words(exitcode, is_oom)
         activity = handle.activity()
-        if not handle.is_closing or not (handle.crawls.is_empty or is_explained):
+        has_consumers = bool(handle.open_crawls) or handle.is_opening
+        if not handle.is_closing or (has_consumers and not is_explained):
             for metrics in self._state.all_metrics():
                 metrics.deaths[exit_label(None if is_server_gone else exitcode)] += 1
             late = ", since it was not ready in time" if handle.is_hung else ""

@@ -14,9 +14,8 @@ from time import monotonic
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
-from scrapy_mpworkers.pool.served_crawls import CrawlState
 from scrapy_mpworkers.pool.timeouts import Watchdog
-from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import CrawlState, KilledFor, ProcessHandle
 from scrapy_mpworkers.wire.messages import Closed, OpenCrawl, Opened, OpenFailed, Report
 
 logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class Openings:
     def failed(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
         """Have it tried again where it could not be opened: a worker without any crawl exits."""
         handle.answered(executor.crawl, CrawlState.REFUSED)
-        if handle.crawls.is_empty and not handle.is_ready:
+        if not handle.open_crawls and not handle.is_opening and not handle.is_ready:
             self._make_pause()
         elif executor.may_fail():
             self._state.loop.call_later(RETRY_SECONDS, lambda: self._retry(handle, executor))
@@ -78,7 +77,7 @@ class Openings:
 
     def blames(self, handle: ProcessHandle, exit_in_words: str) -> bool:
         """Return whether one crawl is to blame for the end of a worker, and the others are not."""
-        if handle.is_opening_first and handle.crawls.any_opening:
+        if handle.is_opening_first and handle.is_opening:
             self._make_pause()
         crawl = handle.was_at_consumers_of()
         if crawl is None:
@@ -86,7 +85,7 @@ class Openings:
         executor = self._state.present.get(crawl)
         if executor is None or executor.is_broken:
             return True  # it has left since, or is about to
-        if not handle.crawls.is_opening(crawl) or self._state.sound == [executor]:
+        if not handle.has_to_open(crawl) or self._state.sound == [executor]:
             return False
         if handle.is_hung or not executor.may_fail():
             executor.break_off(f"a worker died of its pipelines' opening: {exit_in_words}")
@@ -121,15 +120,15 @@ class Openings:
         return any(executor.has_opened for executor in self._state.sound)
 
     def _retry(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
-        handle.crawls.may_retry(executor.crawl)
+        handle.may_retry(executor.crawl)
         self._spread(executor)
 
     def _spread(self, executor: PoolExecutor) -> None:
         if executor not in self._state.sound:
             return
         handles = [handle for handle in self._state.handles if handle.may_open(executor.crawl)]
-        if not any(executor.crawl in handle.crawls.open for handle in self._state.handles):
-            if any(handle.crawls.is_opening(executor.crawl) for handle in self._state.handles):
+        if not any(executor.crawl in handle.open_crawls for handle in self._state.handles):
+            if any(handle.has_to_open(executor.crawl) for handle in self._state.handles):
                 return
             handles = sorted(handles, key=lambda handle: handle.open_messages)[:1]
         for handle in handles:
@@ -188,7 +187,7 @@ class Sharing:
         is_ones_own = is_ones_own or (is_of_one_task and len(self._state.sound) > 1)
         for executor in self._state.all_executors():
             executor.handle_lost(handle, death)
-            if executor.crawl in handle.crawls.open:
+            if executor.crawl in handle.open_crawls:
                 self._is_closed_in(handle, executor)
             self._leave_behind(handle, executor)
         self._state.loop.call_soon(self._openings.spread)  # when its replacement is there
@@ -198,7 +197,7 @@ class Sharing:
         if handle.closed(executor.crawl):
             executor.left(handle)
         others = (other for other in self._state.handles if other.slot == handle.slot)
-        if not any(executor.crawl in other.crawls.open for other in others):
+        if not any(executor.crawl in other.open_crawls for other in others):
             executor.not_ready(handle.slot)
         self._leave_behind(handle, executor)
 
@@ -207,8 +206,8 @@ class Sharing:
     def leave(self, executor: PoolExecutor, timeout: float, on_left: Callable[[], None]) -> None:
         """Have a crawl's consumers closed; call *on_left* then, or after *timeout* seconds."""
         crawl = executor.crawl
-        handles = [handle for handle in self._state.handles if handle.crawls.has(crawl)]
-        is_open = set() if executor.is_hasty else {h for h in handles if crawl in h.crawls.open}
+        handles = [handle for handle in self._state.handles if handle.serves(crawl)]
+        is_open = set() if executor.is_hasty else {h for h in handles if crawl in h.open_crawls}
         self._awaited[executor], self._on_left[executor] = is_open, on_left
         for handle in handles:
             if not handle.is_closing:
@@ -236,7 +235,7 @@ class Sharing:
         if not self._awaited.get(executor) and executor in self._on_left:
             self._on_left.pop(executor)()
         is_alive = bool(self._state.present)  # else it ends soon, and all its metrics count
-        is_there = any(handle.crawls.has(executor.crawl) for handle in self._state.handles)
+        is_there = any(handle.serves(executor.crawl) for handle in self._state.handles)
         if is_alive and not is_there:
             self._state.leaving.pop(executor.crawl, None)
             self._awaited.pop(executor, None)

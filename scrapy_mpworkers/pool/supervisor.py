@@ -81,7 +81,7 @@ class Supervisor:
                 self._recycle(handle, why)
             return
         self.sharing.heard(handle, report)
-        if not handle.is_ready and handle.crawls.open and not handle.crawls.any_opening:
+        if not handle.is_ready and handle.open_crawls and not handle.is_opening:
             replaced = handle.become_ready()
             if replaced in self._state.handles and not replaced.is_closing:
                 replaced.close()

@@ -150,7 +150,7 @@ class Watchdog:
 
     def _left_to_open(self, handle: ProcessHandle) -> float:
         """Return the seconds in which a worker has to open what it was told to."""
-        is_done = handle.is_ready and not handle.crawls.any_opening
+        is_done = handle.is_ready and not handle.is_opening
         if is_done or handle.is_killed:
             return inf
         activity = handle.activity()

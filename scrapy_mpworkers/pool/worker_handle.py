@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
 from scrapy_mpworkers.pool.interface import WorkerHandle
-from scrapy_mpworkers.pool.served_crawls import CrawlState, ServedCrawls
 from scrapy_mpworkers.pool.start_methods import Processes
+from scrapy_mpworkers.pool.task_queue import Message
 from scrapy_mpworkers.pool.worker_process import UNKNOWN, Activity, WorkerProcess
 from scrapy_mpworkers.wire.messages import POISON_PILL, Boot, CloseCrawl, Command, OpenCrawl
 
@@ -44,6 +45,27 @@ class KilledFor(Enum):
     STOP = 5  #: the pool stops, or has no use for it
 
 
+class CrawlState(Enum):
+    """The state of a crawl's consumers in one worker."""
+
+    OPENING = 0
+    OPEN = 1
+    REFUSED = 2  #: they could not be opened, a moment ago
+    CLOSED = 3
+
+
+@dataclass(slots=True)
+class _Served:
+    """A crawl that the worker was told of by a message. It may be dismissed in each state."""
+
+    message: Message
+    state: CrawlState = CrawlState.OPENING
+    is_dismissed: bool = False
+
+
+_NEVER = _Served(Message(0), CrawlState.CLOSED)
+
+
 class ProcessHandle(WorkerHandle):
     """The worker of a slot, from before its start until it is discarded. A worker that it
     *replaces* is to retire as soon as this one is ready."""
@@ -59,7 +81,8 @@ class ProcessHandle(WorkerHandle):
         self.killed_for = KilledFor.NONE
         self.asked_at = monotonic()  #: when it was last told to open consumers
         self.allowed_at: float | None = None  #: when it was allowed to open its first ones
-        self.crawls = ServedCrawls()
+        self.open_crawls: set[int] = set()  #: whose consumers are open
+        self._served: dict[int, _Served] = {}  # all that it was ever told of
         self._process: WorkerProcess | None = None
 
     @property
@@ -80,7 +103,7 @@ class ProcessHandle(WorkerHandle):
     # What it is told
 
     def may_work_for(self, crawl: int) -> bool:
-        return crawl in self.crawls.open and self.departure is not Departure.CLOSING
+        return crawl in self.open_crawls and self.departure is not Departure.CLOSING
 
     def send(self, command: Command) -> None:
         self.process.commands.put(command)
@@ -101,19 +124,20 @@ class ProcessHandle(WorkerHandle):
 
     def open_crawl(self, setup: OpenCrawl) -> bool:
         """Tell it of a crawl that has joined, and return whether it hears of that at first."""
-        is_first = setup.crawl not in self.crawls
+        is_first = setup.crawl not in self._served
         self._will_open([setup])
         self.send(setup)
         return is_first
 
     def _will_open(self, setups: Sequence[OpenCrawl]) -> None:
         self.asked_at = monotonic()
-        self.crawls.begin(setup.crawl for setup in setups)
+        message = Message(len(setups))
         for setup in setups:
+            self._served[setup.crawl] = _Served(message)
             self.known.update(definition.number for definition in setup.definitions)
 
     def dismiss(self, crawl: int) -> None:
-        self.crawls.dismiss(crawl)
+        self._served[crawl].is_dismissed = True
         self.send(CloseCrawl(crawl))
 
     # What it tells
@@ -122,19 +146,53 @@ class ProcessHandle(WorkerHandle):
         self.heard_at = monotonic()
 
     def answered(self, crawl: int, state: CrawlState) -> None:
-        if self.crawls.answered(crawl, state):
+        """Note whether it has opened the consumers of a crawl."""
+        served = self._served[crawl]
+        served.state = state
+        if state is CrawlState.OPEN:
+            self.open_crawls.add(crawl)
+        served.message.unsettled -= 1
+        if not served.message.unsettled:
             self.process.commands.task_done()
 
     def closed(self, crawl: int) -> bool:
         """Note that a crawl's consumers are closed, and return whether it lives on for others."""
-        was_dismissed = self.crawls.closed(crawl)
+        served = self._served[crawl]
+        was_dismissed, served.is_dismissed = served.is_dismissed, False
+        served.state = CrawlState.CLOSED
+        self.open_crawls.discard(crawl)
         if was_dismissed:
             self.process.commands.task_done()
         return was_dismissed
 
+    # The crawls that it serves
+
     def may_open(self, crawl: int) -> bool:
+        """Return whether it may be told of a crawl that has joined."""
         is_there = self.state is not WorkerState.STARTING and not self.is_closing
-        return is_there and self.crawls.may_open(crawl)
+        served = self._served.get(crawl, _NEVER)
+        return is_there and served.state is CrawlState.CLOSED and not served.is_dismissed
+
+    def may_retry(self, crawl: int) -> None:
+        """Let it be told again of a crawl that it has refused."""
+        if self._served[crawl].state is CrawlState.REFUSED:
+            self._served[crawl].state = CrawlState.CLOSED
+
+    def has_to_open(self, crawl: int) -> bool:
+        return self._served.get(crawl, _NEVER).state is CrawlState.OPENING
+
+    def is_due(self, crawl: int) -> bool:
+        """Return whether a crawl's consumers have yet to be opened, or to be closed."""
+        return self.has_to_open(crawl) or self._served.get(crawl, _NEVER).is_dismissed
+
+    def serves(self, crawl: int) -> bool:
+        """Return whether a crawl's consumers are open, or are yet to be opened or closed."""
+        return crawl in self.open_crawls or self.is_due(crawl)
+
+    @property
+    def is_opening(self) -> bool:
+        """Return whether it has yet to open something that it was told to."""
+        return any(map(self.has_to_open, self._served))
 
     # How far it has come
 
@@ -198,7 +256,7 @@ class ProcessHandle(WorkerHandle):
         if activity.crawl is not None:
             return activity.crawl
         crawl = activity.begun_for
-        return crawl if crawl is not None and self.crawls.is_due(crawl) else None
+        return crawl if crawl is not None and self.is_due(crawl) else None
 
     # Its end
 
