@@ -200,7 +200,7 @@ class PoolExecutor(Executor):
     def leases(self, handle: WorkerHandle) -> Iterator[Task]:
         return self._dispatcher.queue_of(handle).leases(handle)
 
-    def task(self, handle: WorkerHandle, task_id: int) -> Task | None:
+    def task(self, handle: WorkerHandle, task_id: int | None) -> Task | None:
         return self._dispatcher.queue_of(handle).task(handle, task_id)
 
     def opened(self, handle: WorkerHandle, report: Opened) -> None:

@@ -70,7 +70,8 @@ class GroupState:
             yield from executor.leases(handle)
 
     def task(self, handle: ProcessHandle, task_id: int | None) -> Task | None:
-        return next((task for task in self.leases(handle) if task.id == task_id), None)
+        found = (executor.task(handle, task_id) for executor in self.all_executors())
+        return next(filter(None, found), None)
 
     def all_metrics(self) -> list[Metrics]:
         return [executor.metrics for executor in self.all_executors()]

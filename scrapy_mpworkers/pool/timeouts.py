@@ -139,8 +139,8 @@ class Watchdog:
 
     def _left_to_begin(self, handle: ProcessHandle) -> float:
         """Return the seconds in which a worker has to take up its oldest lease."""
-        by_age = attrgetter("leased_at")
-        oldest = min(self._state.leases(handle), key=by_age, default=None)
+        firsts = [next(one.leases(handle), None) for one in self._state.all_executors()]
+        oldest = min(filter(None, firsts), key=attrgetter("leased_at"), default=None)
         if oldest is None or handle.is_killed:
             return inf
         activity = handle.activity()
