@@ -38,10 +38,11 @@ class ExitNotice:
         self._status_r = status_r
         self._silent_since: float | None = None
         self.fds = _handles(pid, status_r)
+        self._first = self.fds[:1] or [status_r]
 
     def wait(self, timeout: float | None) -> int | None:
         """Wait for the exit code, 0 seconds or until it is there."""
-        while connection.wait([*self.fds, self._status_r][:1], timeout):
+        while connection.wait(self._first, timeout):
             code = self._code()
             if code is not None or timeout == 0:
                 return code
