@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, process_time
 
@@ -15,8 +14,6 @@ from time import monotonic, process_time
 TICK = 0.25
 #: Seconds that count as a gap, at least. A busy machine may let a thread wait for less.
 SHORTEST_GAP = 0.5
-#: Seconds after which to look again whether enough time has passed.
-_BLINK = 0.01
 _KEPT = 100  # gaps
 
 
@@ -58,26 +55,6 @@ class Awake:
             now = min(now, self._ticker.ticked_at + 2 * TICK)
         asleep = sum(max(0.0, end - max(begin, moment)) for begin, end in self._gaps)
         return max(0.0, now - moment - asleep)
-
-    def later(
-        self,
-        seconds: float,
-        function: Callable[[], None],
-        call_later: Callable[[float, Callable[[], None]], object],
-    ) -> None:
-        """Have *call_later* call *function* when this process could run for so many seconds."""
-        begun, holder = monotonic(), object()
-
-        def look() -> None:
-            left = seconds - self.seconds_since(begun)
-            if left > 0:
-                call_later(max(left, _BLINK), look)
-            else:
-                self.let_go(holder)
-                function()
-
-        self.hold(holder)
-        call_later(seconds, look)
 
     def note(self, begin: float, end: float) -> None:
         """Leave out the time from *begin* to *end*, ``time.monotonic()``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 
 from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.executor import PoolExecutor
@@ -10,6 +11,9 @@ from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+
+#: Seconds after which to look again whether enough time has passed.
+_BLINK = 0.01
 
 
 class GroupState:
@@ -40,7 +44,18 @@ class GroupState:
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call *function* when this process could run for so many seconds."""
-        self.awake.later(seconds, function, self.loop.call_later)
+        begun, holder = monotonic(), object()
+
+        def look() -> None:
+            left = seconds - self.awake.seconds_since(begun)
+            if left > 0:
+                self.loop.call_later(max(left, _BLINK), look)
+            else:
+                self.awake.let_go(holder)
+                function()
+
+        self.awake.hold(holder)
+        self.loop.call_later(seconds, look)
 
     def all_executors(self) -> list[PoolExecutor]:
         return [*self.present.values(), *self.leaving.values()]

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from unittest.mock import Mock
 
-from scrapy_mpworkers.pool.awake import TICK, Awake
+from scrapy_mpworkers.pool.awake import TICK
+from scrapy_mpworkers.pool.group_state import GroupState
+from scrapy_mpworkers.pool.interface import PoolOptions
 
 #: Does one thing after the other, and tells of each how long it took and how long it was awake.
 SCRIPT = """
@@ -73,14 +76,16 @@ def test_the_thread_is_there_while_anybody_counts_and_not_longer() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
-    awake, called = Awake(), []
+    loop, called = Mock(call_later=lambda _, look: look()), []
+    state = GroupState(PoolOptions(1, 0, 0, 1.0), loop)
+    awake = state.awake
     awake.hold("one")
     awake.hold("two")
     awake.let_go("one")
     assert ticks()
     awake.let_go("two")
     end()
-    awake.later(0.0, lambda: called.append(True), lambda _, look: look())
+    state.later(0.0, lambda: called.append(True))
     assert called == [True]
     end()
     awake.hold("one")
