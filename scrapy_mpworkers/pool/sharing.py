@@ -16,7 +16,7 @@ from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.worker_handle import CrawlState, KilledFor, ProcessHandle
-from scrapy_mpworkers.wire.messages import Closed, OpenCrawl, Opened, OpenFailed, Report
+from scrapy_mpworkers.wire.messages import Closed, OpenCrawl, Opened, OpenFailed, Outcomes, Report
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,10 @@ class Sharing:
         # long enough yet, go on.
         is_of_one_task = (death.suspect, death.begun) != (None, None)
         is_ones_own = is_ones_own or (is_of_one_task and len(self._state.sound) > 1)
+        left = handle.process.left()
         for executor in self._state.all_executors():
+            if left is not None and left.crawl == executor.crawl:
+                _take_left(handle, executor, left)
             executor.handle_lost(handle, death)
             if executor.crawl in handle.open_crawls:
                 self._is_closed_in(handle, executor)
@@ -263,3 +266,10 @@ class Sharing:
         logger.warning("Worker %s did not close in time and is killed", handle.title)
         handle.kill_for(KilledFor.STOP)
         return inf
+
+
+def _take_left(handle: ProcessHandle, executor: PoolExecutor, left: Outcomes) -> None:
+    """Settle the tasks of which a dead worker has left outcomes that it has not reported."""
+    rows = tuple(row for row in left.rows if executor.task(handle, row[0]) is not None)
+    if rows:
+        executor.on_outcomes(handle, Outcomes(left.crawl, rows), 0)

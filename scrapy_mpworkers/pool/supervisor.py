@@ -106,9 +106,10 @@ class Supervisor:
             return
         self._state.handles.remove(handle)
         death = self._deaths.note(handle, exitcode, is_stopping=self._stopped is not None)
+        # Before what it has left is taken: workers of which each dies after one item are no good.
+        is_futile = not (handle.settled or death.is_explained)
         is_ones_own = self.sharing.lost(handle, death)
         self._starter.do(handle.process.discard)
-        is_futile = not (handle.settled or death.is_explained)
         is_fruitless = (handle.is_hung or is_futile) and not is_ones_own
         self._replace(handle, is_fruitless, death.begun if death.suspect is None else death.suspect)
 

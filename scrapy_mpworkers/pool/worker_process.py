@@ -17,6 +17,9 @@ from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
 from scrapy_mpworkers.pool.exits import SERVER_GONE, is_there, signal_group
 from scrapy_mpworkers.pool.shortages import make_lock
 from scrapy_mpworkers.pool.start_methods import Processes
+from scrapy_mpworkers.wire.messages import Outcomes
+from scrapy_mpworkers.wire.outbox import make_outbox
+from scrapy_mpworkers.wire.shared_memory import SharedMemory
 from scrapy_mpworkers.worker.channel import WorkerChannel
 from scrapy_mpworkers.worker.main import Inherited, forked_main, main
 
@@ -77,8 +80,18 @@ class WorkerProcess:
                 given_away.callback(reports_w.close)
                 self.reports = ReportReader(reports)
                 self._scoreboard = processes.context.RawArray("d", [0.0, -1.0, 0.0, -1.0])
-                queue, arena = self.commands.queue, self.commands.arena
-                channel = WorkerChannel(queue, arena, reports_w, self._scoreboard, self.start_lock)
+                self._outbox = make_outbox()
+                if self._outbox is not None:
+                    undo.callback(self._outbox.close)
+                    given_away.callback(self._outbox.close_fd)
+                channel = WorkerChannel(
+                    self.commands.queue,
+                    self.commands.arena,
+                    self._outbox,
+                    reports_w,
+                    self._scoreboard,
+                    self.start_lock,
+                )
                 arguments: tuple[Any, ...] = (channel, processes.config)
                 target: Any = main
                 if processes.method == "fork":
@@ -91,12 +104,15 @@ class WorkerProcess:
         self.exit_handle, self.is_sure_of_exit = self._open_exit_handle(processes.method)
 
     def _inherited(self, siblings: Iterable[WorkerProcess]) -> Inherited:
-        connections, arenas = [], []
-        for one in (self, *siblings):
-            connections += [one.commands.writer, one.reports.connection]
-            arenas += [one.commands.arena] if one.commands.arena is not None else []
-        own = arenas.pop(0).fd if self.commands.arena is not None else None
-        return Inherited(connections, own, arenas)
+        everyone = [self, *siblings]
+        connections = [one.commands.writer for one in everyone]
+        connections += [one.reports.connection for one in everyone]
+        memories = [memory for one in everyone[1:] for memory in one._memories()]
+        return Inherited(connections, [memory.fd for memory in self._memories()], memories)
+
+    def _memories(self) -> list[SharedMemory]:
+        """What it shares with the worker."""
+        return [memory for memory in (self.commands.arena, self._outbox) if memory is not None]
 
     def _open_exit_handle(self, method: str) -> tuple[int, bool]:
         """Return the exit handle, and whether it is certain to tell.
@@ -151,7 +167,13 @@ class WorkerProcess:
     def join(self) -> None:
         self._process.join(_END_SECONDS)
 
+    def left(self) -> Outcomes | None:
+        """Return the outcomes that a dead worker has left, those too that it had reported."""
+        return None if self._outbox is None else self._outbox.left()
+
     def discard(self) -> None:
         self.commands.discard()
+        if self._outbox is not None:
+            self._outbox.close()
         self.reports.connection.close()
         self._process.close()

@@ -5,6 +5,7 @@ Nothing outside of it imports pickle.
 messages         what crosses: tasks and batches down, outcomes and reports up
 frames           how messages, and the frames in them, become bytes
 arena            shared memory where large frames cross
+outbox           shared memory where outcomes are kept until they are sent
 codec            Scrapy's side: dumps and loads items and the parts of a crawl
 worker_codec     a worker's side
 pickling         picklers with a say in what travels; the error that names the field

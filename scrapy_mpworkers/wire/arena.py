@@ -2,63 +2,37 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections import deque
 from collections.abc import Sequence
-from multiprocessing import reduction
-from typing import Any
+
+from scrapy_mpworkers.wire.shared_memory import SharedMemory, make_shared
 
 #: Bytes that the frames of the messages to a worker can take; only what they ever took is memory.
 #: What does not fit goes through the pipe: 10 MB are written there by a thread, where to copy them
 #: here would keep the loop for milliseconds.
 ARENA_BYTES = 1 << 23
-_MARGIN = 64  # in front of the frames: how many messages the reader has done with
+MARGIN = 64  #: in front of the frames: how many messages the reader has done with
 
 
-class Arena:
+class Arena(SharedMemory):
     """One process puts the frames of its messages here, and another reads them in that order.
 
     Neither of them ever waits.
 
-    The memory is not in /dev/shm, which is small in containers and kills whoever writes more than
-    it holds.
-
     Args:
-        size: bytes that it holds.
-        fd: of the memory; without one it is made.
-
-    Raises:
-        OSError: there is no such memory here.
+        size: bytes of frames that it holds, and of the margin in front of them.
     """
 
-    def __init__(self, size: int = ARENA_BYTES, fd: int = -1) -> None:
-        self.fd = os.memfd_create("mpworkers-frames") if fd < 0 else fd
-        try:
-            os.ftruncate(self.fd, _MARGIN + size)
-            self._memory = mmap.mmap(self.fd, _MARGIN + size)
-        except BaseException:
-            self.close_fd()
-            raise
-        self._size = size
-        self._done = memoryview(self._memory)[:8].cast("Q")
-        self._frames = memoryview(self._memory)[_MARGIN:]
+    def __init__(self, size: int = MARGIN + ARENA_BYTES, fd: int = -1) -> None:
+        super().__init__(size, fd)
+        self._done = memoryview(self.memory)[:8].cast("Q")
+        self._frames = memoryview(self.memory)[MARGIN:]
         # Of the writer: where the frames of messages are that the reader may not have done with,
         # and how many messages it had done with at the last look.
         self._taken: deque[tuple[int, int]] = deque()
         self._seen = 0
         # Of the reader: messages that it has read.
         self._read = 0
-
-    def __reduce__(self) -> Any:
-        # Only while a process is being started.
-        return _received, (self._size, reduction.DupFd(self.fd))
-
-    def close_fd(self) -> None:
-        """Close the descriptor: the other process has been started, or never will be."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
 
     def put(self, pieces: Sequence[bytes], size: int) -> int | None:
         """Write the frames of a message, *size* bytes together, one behind the other.
@@ -70,7 +44,7 @@ class Arena:
             self._seen += 1
             self._taken.popleft()
         begin = offset = self._lowest_gap(size)
-        if begin + size > self._size:
+        if begin + size > len(self._frames):
             return None
         self._taken.append((begin, begin + size))
         for piece in pieces:
@@ -98,22 +72,11 @@ class Arena:
 
     def close(self) -> None:
         """Free the memory for this process."""
-        self.close_fd()
         self._done.release()
         self._frames.release()
-        self._memory.close()
-
-
-def _received(size: int, duplicate: Any) -> Arena:
-    """Map, in the process that is started, the memory of the one that starts it."""
-    arena = Arena(size, duplicate.detach())
-    arena.close_fd()
-    return arena
+        super().close()
 
 
 def make_arena() -> Arena | None:
-    """Return an arena where there can be one: on Linux."""
-    try:
-        return Arena() if hasattr(os, "memfd_create") else None
-    except OSError:  # refused, by a sandbox for one
-        return None
+    """Return an arena where there can be one."""
+    return make_shared(Arena, MARGIN + ARENA_BYTES)

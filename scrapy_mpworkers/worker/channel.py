@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.frames import decode_command, encode_report, parse_prefix
 from scrapy_mpworkers.wire.messages import Command, Outcome, Outcomes, Report
+from scrapy_mpworkers.wire.outbox import Outbox
 from scrapy_mpworkers.worker.process import end_group
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
@@ -58,6 +59,7 @@ class WorkerChannel(NamedTuple):
 
     commands: JoinableQueue[Any]
     arena: Arena | None
+    outbox: Outbox | None
     reports: Connection
     scoreboard: Scoreboard
     start_lock: Lock
@@ -168,15 +170,22 @@ class CommandReader:
 class Reporter:
     """Sends reports: a batch as a whole when it is done.
 
-    Should one of its items take long, a thread sends what is ready: it would reach the crawl late,
-    or be done again if the worker dies of that item.
+    Should one of its items take long, a thread sends what is ready: it would reach the crawl late.
 
     Args:
         reports: the pipe. A worker that cannot send ends: no outcome may be lost in silence.
         batch_seconds: that a batch takes, about.
+        outbox: keeps outcomes until they are sent, if there is one.
     """
 
-    def __init__(self, reports: Connection, scoreboard: Scoreboard, batch_seconds: float) -> None:
+    def __init__(
+        self,
+        reports: Connection,
+        scoreboard: Scoreboard,
+        batch_seconds: float,
+        outbox: Outbox | None = None,
+    ) -> None:
+        self._outbox = outbox
         self._flush_after = PATIENCE * batch_seconds
         self._reports = reports
         self._end = OwnEnd(reports.fileno())
@@ -191,6 +200,8 @@ class Reporter:
     def begin(self, crawl: int) -> None:
         """Take the outcomes that follow as those of *crawl*; all before them have been flushed."""
         self._crawl = crawl
+        if self._outbox is not None:
+            self._outbox.begin(crawl)
 
     def send(self, report: Report) -> None:
         """Send a report, behind all outcomes that are ready."""
@@ -200,6 +211,10 @@ class Reporter:
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome that may wait for the rest of its batch."""
+        if not self._keep(outcome):
+            self.flush(outcome)
+            self.begin(self._crawl)
+            return
         if not self._finished:
             self._since = time.monotonic()
         self._finished.append(outcome)
@@ -213,11 +228,16 @@ class Reporter:
 
     def flush(self, *last: Outcome) -> None:
         """Send the outcomes that are ready, and *last* with them."""
+        for outcome in last:
+            self._keep(outcome)
         with self._sending:
             self._finished.extend(last)
             ready = [self._finished.popleft() for _ in range(len(self._finished))]
             if ready:
                 self._send(Outcomes.of(self._crawl, ready))
+
+    def _keep(self, outcome: Outcome) -> bool:
+        return self._outbox is None or self._outbox.put(outcome)
 
     def _send(self, report: Report) -> None:
         try:

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NamedTuple
 
-from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
     Batch,
@@ -24,6 +23,7 @@ from scrapy_mpworkers.wire.messages import (
     Report,
     WorkerConfig,
 )
+from scrapy_mpworkers.wire.shared_memory import SharedMemory
 from scrapy_mpworkers.worker import prelude
 from scrapy_mpworkers.worker.channel import (
     CommandReader,
@@ -64,8 +64,8 @@ class Inherited(NamedTuple):
     """Things that a worker forked from Scrapy's process has no use for."""
 
     connections: list[Connection]  #: the parent's ends of all workers
-    own_arena: int | None  #: the descriptor of it
-    arenas: list[Arena]  #: of others
+    own_fds: list[int]  #: of memory that it shares with the parent
+    memories: list[SharedMemory]  #: of others
 
 
 def forked_main(inherited: Inherited, channel: WorkerChannel, config: WorkerConfig) -> None:
@@ -78,11 +78,11 @@ def forked_main(inherited: Inherited, channel: WorkerChannel, config: WorkerConf
     logging.root.handlers.clear()
     for end in inherited.connections:
         end.close()
-    for arena in inherited.arenas:
-        arena.close()
-    if inherited.own_arena is not None:
+    for memory in inherited.memories:
+        memory.close()
+    for fd in inherited.own_fds:
         with suppress(OSError):
-            os.close(inherited.own_arena)
+            os.close(fd)
     main(channel, config)
 
 
@@ -104,7 +104,7 @@ class Worker:
         self._commands = CommandReader(channel.commands, channel.arena)
         self._scoreboard = channel.scoreboard
         self._reporter: Reporter | NoReporter = Reporter(
-            channel.reports, channel.scoreboard, batch_seconds
+            channel.reports, channel.scoreboard, batch_seconds, channel.outbox
         )
         os.register_at_fork(after_in_child=self._is_forked)
         self._start_lock = channel.start_lock

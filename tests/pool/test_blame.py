@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 import pytest
 
@@ -34,13 +36,16 @@ from .vandals import (
 )
 from .work import Square
 
-#: What a task does, and whether it is given up for it: else its outcome is with the parent before
-#: the worker ends.
+#: Where there is none, an outcome that cannot be reported is lost.
+HAS_OUTBOX = hasattr(os, "memfd_create")
+
+#: What a task does, and whether its outcome may not be with the parent before the worker ends: then
+#: it runs again, and may be given up.
 VANDALS = {
     "closes all files": (ClosesAllFiles(), True),
-    "closes the pipe for reports": (ClosesReports(), True),
-    "closes it before a slow one": (ClosesReportsAndIsSlow(), True),
-    "replaces it": (SendsReportsNowhere(), True),
+    "closes the pipe for reports": (ClosesReports(), not HAS_OUTBOX),
+    "closes it before a slow one": (ClosesReportsAndIsSlow(), not HAS_OUTBOX),
+    "replaces it": (SendsReportsNowhere(), not HAS_OUTBOX),
     "writes text into it": (WritesIntoReports(b"a line of a log\n"), True),
     "begins a report in it": (WritesIntoReports(ENDLESS_REPORT), True),
     "writes one byte into it": (WritesIntoReports(b"\0"), True),
@@ -75,17 +80,18 @@ def test_task_that_breaks_its_worker_runs_three_times_at_most_and_costs_no_other
     make_bench, method, vandal, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(timeouts, "STUCK_SECONDS", 0.6)
-    deed, is_given_up = VANDALS[vandal]
+    deed, may_run_again = VANDALS[vandal]
     runs = tmp_path / "runs"
     bench = make_bench(method, redeliver_times=2, intensity=3).start()
 
     guilty, others = run_among_others(bench, Counted(str(runs), deed))
 
     assert [bench.result(n) for n in others] == 2 * [n**2 for n in range(60)]
-    assert runs.stat().st_size == (3 if is_given_up else 1)
-    if is_given_up:
+    assert runs.stat().st_size in ((1, 2, 3) if may_run_again else (1,))
+    if isinstance(bench.result(guilty), Exception):
+        assert may_run_again
         assert isinstance(bench.error(guilty), WorkerDied)
-        assert bench.error(guilty).deaths == 3
+        assert bench.error(guilty).deaths == runs.stat().st_size == 3
     assert bench.events.errors == []
     bench.until_manned().stop().assert_books()
 
@@ -142,13 +148,16 @@ def test_crawl_that_shares_the_workers_of_a_vandal_is_not_broken(make_bench, met
     vandal = make_bench(method, redeliver_times=2).start()
     neighbour = make_bench(method, beside=vandal, redeliver_times=2).join()
 
-    guilty = vandal.submit(*[Counted(str(tmp_path / "runs"), ClosesAllFiles())] * 4)
+    guilty = vandal.submit(*[Counted(str(tmp_path / "runs"), ClosesReports())] * 4)
     ids = neighbour.submit(*(Square(n) for n in range(200)))
     vandal.until_settled()
     neighbour.until_settled()
 
-    assert all(vandal.error(n).deaths == 3 for n in guilty)
-    assert (tmp_path / "runs").stat().st_size == 12
+    if HAS_OUTBOX:
+        assert [vandal.result(n) for n in guilty] == [None] * 4
+    else:
+        assert all(vandal.error(n).deaths == 3 for n in guilty)
+    assert (tmp_path / "runs").stat().st_size == (4 if HAS_OUTBOX else 12)
     assert [neighbour.result(n) for n in ids] == [n**2 for n in range(200)]
     assert vandal.events.errors == neighbour.events.errors == []
     vandal.stop()

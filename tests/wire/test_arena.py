@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from scrapy_mpworkers.wire import arena as module
-from scrapy_mpworkers.wire.arena import Arena, make_arena
+from scrapy_mpworkers.wire import shared_memory as module
+from scrapy_mpworkers.wire.arena import MARGIN, Arena, make_arena
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "memfd_create"), reason="there is such memory on Linux only"
 )
 
-SIZE = 1000
+SIZE = 1000  # of the frames
 
 
 @pytest.fixture
 def arena() -> Iterator[Arena]:
     """Writer and reader in one: they share nothing but the memory."""
-    arena = Arena(SIZE)
+    arena = Arena(MARGIN + SIZE)
     yield arena
     arena.close()
 

@@ -9,6 +9,7 @@ import signal
 import pytest
 from pool.harness import every_method, rotated
 from pool.saboteurs import DiesAfterItsReport, KillsItself, KillsSiblings
+from pool.vandals import Counted
 from pool.work import Bytes, Carry, InTurn, Square, TakeSeconds
 
 from scrapy_mpworkers.errors import WorkerDied
@@ -49,6 +50,31 @@ def test_all_workers_killed_with_1000_items_waiting_lose_none(make_bench, method
     assert [bench.result(n) for n in waiting] == [n**2 for n in range(1_000)]
     assert all(isinstance(bench.result(n), int) for n in held)
     assert bench.metrics.deaths == {"SIGKILL": 4}
+    bench.stop().assert_books()
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="outcomes are kept on Linux only")
+@pytest.mark.parametrize(
+    ("tasks", "kills"), [(1000, 5), pytest.param(5000, 20, marks=pytest.mark.full)]
+)
+@every_method
+def test_a_death_runs_again_only_what_was_running(make_bench, method, tasks, kills, tmp_path):
+    runs = tmp_path / "runs"
+    bench = make_bench(method).start()
+    bench.submit(*[Counted(str(runs), TakeSeconds(0.001))] * tasks)
+
+    for number in range(kills):
+        settled = (number + 1) * tasks // (kills + 2)
+        bench.until(
+            lambda least=settled: bench.metrics.tasks_settled >= least, f"{settled} settled"
+        )
+        bench.until_manned()
+        os.kill(bench.pids[number % 2], signal.SIGKILL)
+    bench.until_settled()
+
+    assert runs.stat().st_size <= tasks + kills
+    assert sum(bench.metrics.deaths.values()) == kills
+    assert bench.metrics.items.settled == [tasks, 0, 0, 0]
     bench.stop().assert_books()
 
 

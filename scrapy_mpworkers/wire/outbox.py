@@ -1,0 +1,85 @@
+"""Shared memory keeps finished outcomes until they are sent, so that they outlive their worker.
+
+The outcomes of a batch travel together. Those that wait for the rest of it would die with their
+worker, and their tasks would run a second time. So each is also written here, which takes no system
+call, and the parent reads what is here when the worker is dead.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from zlib import crc32
+
+from scrapy_mpworkers.wire.messages import LARGE, Outcome, Outcomes
+from scrapy_mpworkers.wire.shared_memory import SharedMemory, make_shared
+
+#: Bytes of the outcomes of one batch; those that do not fit are sent sooner.
+OUTBOX_BYTES = 1 << 20
+#: In front of all records: where they end, and the crawl whose outcomes they are.
+_HEAD_BYTES = 16
+#: In front of each: the size of what follows, its checksum, and the task.
+_RECORD = struct.Struct("<IIQ")
+
+
+class Outbox(SharedMemory):
+    """The worker writes records, one behind the other; its parent reads them after its death.
+
+    A record is complete before the end of all moves behind it, which is one store. A process that
+    is killed ends between two instructions, so no part of a record is ever read, and by then all
+    that it has stored can be seen.
+    """
+
+    def __init__(self, size: int, fd: int = -1) -> None:
+        super().__init__(size, fd)
+        self._head = memoryview(self.memory)[:_HEAD_BYTES].cast("Q")
+        self._end = _HEAD_BYTES  # the worker's
+
+    def begin(self, crawl: int) -> None:
+        """Drop all that is here, which has been sent; what follows are outcomes of *crawl*."""
+        self._end = _HEAD_BYTES
+        self._head[0] = 0
+        self._head[1] = crawl
+
+    def put(self, outcome: Outcome) -> bool:
+        """Keep an outcome, unless it is larger than ``LARGE``: that one may be lost.
+
+        Returns:
+            whether there was room. If not, all outcomes should be sent at once.
+        """
+        body = pickle.dumps(outcome[1:], protocol=5)
+        if len(body) > LARGE:
+            return True
+        begin, end = self._end + _RECORD.size, self._end + _RECORD.size + len(body)
+        if end > self.size:
+            return False
+        _RECORD.pack_into(self.memory, self._end, len(body), crc32(body), outcome.task_id)
+        self.memory[begin:end] = body
+        self._end = end
+        self._head[0] = end
+        return True
+
+    def left(self) -> Outcomes:
+        """Return the outcomes that a dead worker has left here; it may have sent some of them."""
+        end, crawl = self._head
+        rows = []
+        offset = _HEAD_BYTES
+        while offset + _RECORD.size <= min(end, self.size):
+            size, checksum, task_id = _RECORD.unpack_from(self.memory, offset)
+            offset += _RECORD.size
+            body = self.memory[offset : offset + size]
+            if crc32(body) != checksum:
+                break  # a pipeline has written into memory that is not its own
+            rows.append((task_id, *pickle.loads(body)))
+            offset += size
+        return Outcomes(crawl, tuple(rows))
+
+    def close(self) -> None:
+        """Free the memory for this process."""
+        self._head.release()
+        super().close()
+
+
+def make_outbox() -> Outbox | None:
+    """Return an outbox where there can be one."""
+    return make_shared(Outbox, OUTBOX_BYTES)
