@@ -17,11 +17,10 @@ import select
 import sys
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import psutil
 import pytest
@@ -53,15 +52,18 @@ DEADLINE = 15.0  # seconds; only a failing test ever waits so long
 PRELOAD = ("scrapy_mpworkers.worker.main", consumers.__name__, work.__name__)
 
 
-def rotated(*methods: str) -> Callable[[Callable[..., None]], Any]:
-    """Parametrizes *method*: one of them in a plain run, which the test's name draws; all in the
-    full."""
-    methods = methods or METHODS
+#: Whose turn it is in the plain run, by price: a spawned worker imports everything again.
+IN_TURN = ("fork", "forkserver", "spawn", "fork", "forkserver", "fork")
+_turns: defaultdict[str, Iterator[str]] = defaultdict(lambda: itertools.cycle(IN_TURN))
+
+
+def rotated() -> Callable[[Callable[..., None]], Any]:
+    """Parametrizes *method*: in a plain run the one whose turn it is among the module's tests, all
+    of them in the full."""
 
     def mark(test: Callable[..., None]) -> Any:
-        drawn = methods[crc32(test.__name__.encode()) % len(methods)]
-        slower = [pytest.param(one, marks=() if one == drawn else FULL) for one in methods]
-        return pytest.mark.parametrize("method", slower)(test)
+        drawn = next(_turns[test.__module__])
+        return quick(drawn, *(method for method in METHODS if method != drawn))(test)
 
     return mark
 
@@ -70,9 +72,6 @@ def quick(first: str, *others: str) -> pytest.MarkDecorator:
     """Parametrizes *method*: the first one in a plain run, all of them in the full."""
     slower = [pytest.param(method, marks=FULL) for method in others]
     return pytest.mark.parametrize("method", [first, *slower])
-
-
-every_method = pytest.mark.parametrize("method", METHODS)
 
 
 class Unawaited:

@@ -13,7 +13,6 @@ from .harness import (
     Bench,
     children,
     comes_true,
-    every_method,
     is_alive,
     rotated,
 )
@@ -119,7 +118,7 @@ def test_worker_that_ends_soon_after_a_task_costs_no_task(make_bench, method, tm
     bench.stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_process_that_a_task_has_forked_does_not_work_on_as_a_second_worker(
     make_bench, method, tmp_path
 ):

@@ -13,7 +13,7 @@ import pytest
 from scrapy_mpworkers.errors import WorkerDied
 from scrapy_mpworkers.pool import watcher
 
-from .harness import comes_true, every_method, quick
+from .harness import comes_true, quick, rotated
 from .saboteurs import KillsItself, dies_beside_its_child
 from .work import Square
 
@@ -75,7 +75,7 @@ def refuse_handles(monkeypatch, refusal):
 
 
 @pytest.mark.full
-@every_method
+@rotated()
 def test_without_handles_and_without_exit_codes_a_worker_is_missed_all_the_same(
     ignored, make_bench, monkeypatch, method
 ):

@@ -13,7 +13,7 @@ import pytest
 from scrapy_mpworkers.errors import PoolBroken, WorkerDied
 
 from .consumers import Behaviour
-from .harness import METHODS, await_end, comes_true, every_method, own_threads, rotated
+from .harness import METHODS, await_end, comes_true, own_threads, rotated
 from .saboteurs import (
     Aborts,
     DiesInItsDestructor,
@@ -67,7 +67,7 @@ def test_poison_task_is_given_up_and_all_others_are_done(make_bench, way, method
     bench.until_manned().stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_task_whose_worker_died_once_is_redelivered_and_done(make_bench, method, tmp_path):
     bench = make_bench(method).start()
 
@@ -92,7 +92,7 @@ def test_without_redelivery_the_first_death_is_the_last(make_bench, method):
     assert bench.metrics.redelivered == 0
 
 
-@every_method
+@rotated()
 def test_idle_worker_that_is_killed_takes_nothing_along(make_bench, method):
     bench = make_bench(method).start()
 
@@ -125,7 +125,7 @@ def test_all_workers_killed_at_once_are_all_replaced(make_bench, method):
     bench.stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_large_frames_come_as_they_were_while_workers_are_killed(make_bench, method):
     bench = make_bench(method, redeliver_times=100).start()
     chance = random.Random(1)
@@ -188,7 +188,7 @@ def test_results_written_before_a_death_count(make_bench, method):
     bench.assert_books()
 
 
-@every_method
+@rotated()
 def test_half_a_report_is_discarded_and_its_task_runs_again(make_bench, method, tmp_path):
     bench = make_bench(method, redeliver_times=0).start()
     half = HalfReport(signal.SIGKILL, 20_000_000)
@@ -203,7 +203,7 @@ def test_half_a_report_is_discarded_and_its_task_runs_again(make_bench, method, 
     bench.stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_subprocess_of_a_worker_dies_with_it(make_bench, method):
     bench = make_bench(method, redeliver_times=0).start()
 
@@ -214,7 +214,7 @@ def test_subprocess_of_a_worker_dies_with_it(make_bench, method):
     await_end([child])
 
 
-@every_method
+@rotated()
 def test_worker_is_missed_although_its_own_forked_child_lives_on(make_bench, method):
     bench = make_bench(method, redeliver_times=0).start()
 
@@ -238,7 +238,7 @@ def test_feeder_blocked_by_a_full_pipe_ends_with_its_worker(make_bench, method):
     assert comes_true(lambda: "mpworkers-feeder" not in own_threads())
 
 
-@every_method
+@rotated()
 def test_exit_code_is_told_to_everyone_who_asks_at_once(make_bench, method):
     # Whenever somebody starts a process, multiprocessing asks all others for their exit codes.
     processes = make_bench(method).processes

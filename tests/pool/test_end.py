@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from .consumers import Behaviour
-from .harness import NamedPipe, await_end, children, every_method, is_alive, rotated
+from .harness import NamedPipe, await_end, children, is_alive, rotated
 from .saboteurs import HangsInBuild, HoldsTheInterpreter, ImmuneToPolitenessAndStuck
 from .work import InTurn, StartSleep
 
@@ -40,7 +40,7 @@ def lines_of(voice, count):
     return [line.split() for line in lines]
 
 
-@every_method
+@rotated()
 def test_worker_that_is_being_opened_at_stop_is_closed_too(make_bench, method):
     def behaviour(bench):
         return Behaviour(open=bench.say_and_wait("opening"), close=bench.say("closed"))
@@ -58,7 +58,7 @@ def test_worker_that_is_being_opened_at_stop_is_closed_too(make_bench, method):
     assert bench.metrics.deaths == {}
 
 
-@every_method
+@rotated()
 def test_worker_that_does_not_come_to_its_opening_is_not_waited_for(make_bench, method, tmp_path):
     gate = tmp_path / "hang"
     bench = make_bench(
@@ -117,7 +117,7 @@ def test_kill_ends_busy_workers_and_their_subprocesses_at_once(make_bench, metho
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this death")
 @pytest.mark.parametrize("work", HARD_TO_END)
-@every_method
+@rotated()
 def test_no_worker_outlives_a_parent_that_is_killed(start_script, voice, method, work):
     script = start_script(
         f"bench.submit(*[{HARD_TO_END[work]}] * 2)\n"
@@ -133,7 +133,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(start_script, voice, method,
     await_end(pids)
 
 
-@every_method
+@rotated()
 def test_idle_workers_and_their_server_do_not_outlive_a_parent_that_is_killed(
     start_script, voice, method
 ):
@@ -165,7 +165,7 @@ FORKS = {
     "fork",
     ["os.fork", pytest.param("multiprocessing", marks=pytest.mark.full), "native code"],
 )
-@every_method
+@rotated()
 def test_no_worker_outlives_a_killed_parent_whose_child_lives_on(start_script, voice, method, fork):
     script = start_script(
         "import multiprocessing; multiprocessing.set_start_method('fork')\n"
@@ -189,7 +189,7 @@ def test_no_worker_outlives_a_killed_parent_whose_child_lives_on(start_script, v
         script.communicate()
 
 
-@every_method
+@rotated()
 def test_exit_without_a_stop_waits_for_no_busy_worker(start_script, voice, method):
     script = start_script(
         "bench.submit(*[saboteurs.ImmuneToPolitenessAndStuck(bench.voice.path)] * 2)\n"
@@ -204,7 +204,7 @@ def test_exit_without_a_stop_waits_for_no_busy_worker(start_script, voice, metho
     assert b"Traceback" not in stderr
 
 
-@every_method
+@rotated()
 def test_exit_waits_for_no_feeder_that_is_blocked(start_script, voice, method):
     script = start_script(
         "bench.submit(*[saboteurs.ImmuneToPolitenessAndStuck(bench.voice.path)] * 2)\n"
@@ -221,7 +221,7 @@ def test_exit_waits_for_no_feeder_that_is_blocked(start_script, voice, method):
     assert b"Traceback" not in stderr
 
 
-@every_method
+@rotated()
 def test_workers_never_run_the_main_module_of_their_parent(tmp_path, start_script, voice, method):
     script = start_script("bench.run(work.Square(2)); bench.close()", method, voice.path)
 

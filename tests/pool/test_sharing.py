@@ -12,7 +12,7 @@ from scrapy_mpworkers.errors import PoolClosed, WorkerDied
 from scrapy_mpworkers.pool.interface import because_stopped
 
 from .consumers import Behaviour
-from .harness import every_method, rotated
+from .harness import rotated
 from .work import Pid, Say, Square, TakeSeconds
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SayWhenFreed:
         Say(self.path, "freed")()
 
 
-@every_method
+@rotated()
 def test_crawls_at_the_same_time_have_the_same_workers_and_books_of_their_own(make_bench, method):
     first = make_bench(method).start()
     second = make_bench(method, beside=first).begin()

@@ -21,7 +21,7 @@ from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import unforkable
-from .harness import DEADLINE, PRELOAD, children, comes_true, every_method, open_fds
+from .harness import DEADLINE, PRELOAD, children, comes_true, open_fds, rotated
 
 WANTED = ServerSpec((), PRELOAD, (), WorkerConfig(0, (), None))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")
@@ -88,7 +88,7 @@ def descriptors(spare: int) -> Iterator[None]:
             os.close(fd)
 
 
-@every_method
+@rotated()
 def test_start_that_lacks_descriptors_leaves_none(make_processes, method):
     processes = make_processes(method)
     if method == "forkserver":

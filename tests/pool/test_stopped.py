@@ -11,7 +11,7 @@ from scrapy_mpworkers.errors import WorkerDied
 from scrapy_mpworkers.pool import timeouts
 
 from .consumers import Behaviour
-from .harness import await_end, comes_true, every_method, is_stopped, rotated
+from .harness import await_end, comes_true, is_stopped, rotated
 from .saboteurs import ExitsWithCode, HalfReport, Segfaults
 from .work import FirstTime, InTurn, Square, TakeSeconds
 
@@ -21,7 +21,7 @@ def stuck_after(monkeypatch):
     return lambda seconds: monkeypatch.setattr(timeouts, "STUCK_SECONDS", seconds)
 
 
-@every_method
+@rotated()
 def test_stopped_idle_worker_is_killed_and_nothing_is_charged(make_bench, method, stuck_after):
     stuck_after(0.6)
     bench = make_bench(method, redeliver_times=0).start()
@@ -66,7 +66,7 @@ def test_worker_that_comes_to_a_task_late_is_not_taken_for_stuck(make_bench, met
     assert bench.metrics.deaths == {}
 
 
-@every_method
+@rotated()
 def test_worker_stopped_in_the_middle_of_a_report_stalls_no_other_handle(make_bench, method):
     bench = make_bench(method).start()
     (large,) = bench.submit(InTurn((bench.say("running"), HalfReport(signal.SIGSTOP, 50_000_000))))

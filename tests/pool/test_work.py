@@ -7,12 +7,12 @@ import pytest
 from scrapy_mpworkers.errors import PoolClosed
 
 from .consumers import Behaviour
-from .harness import every_method, rotated
+from .harness import rotated
 from .saboteurs import RaisesAtBoot, ReturnsUnpicklable
 from .work import Bytes, Carry, Fail, InTurn, Pid, Square, TurnsOfMyTask
 
 
-@every_method
+@rotated()
 def test_every_task_is_settled_once_with_its_own_result(make_bench, method):
     bench = make_bench(method).start()
 

@@ -7,7 +7,7 @@ import random
 import signal
 
 import pytest
-from pool.harness import every_method, rotated
+from pool.harness import rotated
 from pool.saboteurs import DiesAfterItsReport, KillsItself, KillsSiblings
 from pool.vandals import Counted
 from pool.work import Bytes, Carry, InTurn, Square, TakeSeconds
@@ -15,7 +15,7 @@ from pool.work import Bytes, Carry, InTurn, Square, TakeSeconds
 from scrapy_mpworkers.errors import WorkerDied
 
 
-@every_method
+@rotated()
 def test_poison_among_500_costs_itself_after_exactly_its_redeliveries(make_bench, method):
     bench = make_bench(method, redeliver_times=2).start()
 
@@ -34,7 +34,7 @@ def test_poison_among_500_costs_itself_after_exactly_its_redeliveries(make_bench
     bench.stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_all_workers_killed_with_1000_items_waiting_lose_none(make_bench, method):
     bench = make_bench(method, workers=4).start()
     held = bench.submit(*[bench.say_and_wait()] * 4)
@@ -81,7 +81,7 @@ def test_a_death_runs_again_only_what_was_running(make_bench, method, tasks, kil
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 10))]
 )
-@every_method
+@rotated()
 def test_kill_while_100_mb_cross_in_both_directions(make_bench, method, seed):
     chance = random.Random(seed)
     bench = make_bench(method, redeliver_times=20).start()
@@ -101,7 +101,7 @@ def test_kill_while_100_mb_cross_in_both_directions(make_bench, method, seed):
     bench.stop().assert_books()
 
 
-@every_method
+@rotated()
 def test_kill_between_a_report_and_the_next_task_charges_nobody(make_bench, method):
     bench = make_bench(method, workers=1, redeliver_times=0).start()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pool.harness import every_method
+from pool.harness import rotated
 from pool.saboteurs import Grows
 from pool.work import Square
 
@@ -39,7 +39,7 @@ def small_cgroup() -> Iterator[Path]:
     pytest.skip("needs a memory cgroup, and the right to make one")
 
 
-@every_method
+@rotated()
 def test_kill_for_want_of_memory_is_named_as_such(make_bench, method, small_cgroup):
     bench = make_bench(method, workers=1, redeliver_times=0).start()
     (small_cgroup / "cgroup.procs").write_text(str(bench.pids[0]))
@@ -54,7 +54,7 @@ def test_kill_for_want_of_memory_is_named_as_such(make_bench, method, small_cgro
     assert bench.until_manned().run(Square(3)) == [9]
 
 
-@every_method
+@rotated()
 def test_kill_by_anyone_else_is_not_called_so(make_bench, method):
     bench = make_bench(method, workers=1, redeliver_times=0).start()
     (held,) = bench.submit(bench.say_and_wait())

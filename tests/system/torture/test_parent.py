@@ -16,7 +16,7 @@ from time import monotonic
 
 import psutil
 import pytest
-from pool.harness import METHODS, NamedPipe, await_end, comes_true, every_method, open_fds
+from pool.harness import METHODS, NamedPipe, await_end, comes_true, open_fds, rotated
 from pool.work import Square
 
 #: Rounds, in which the parent is killed, of a plain run and of the full one.
@@ -108,7 +108,7 @@ def semaphores() -> set[Path]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the wake-ups of each thread")
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(10.0, marks=pytest.mark.full)])
-@every_method
+@rotated()
 def test_idle_pool_sleeps(make_bench, method, seconds):
     bench = make_bench(method).start()
     bench.run(*(Square(n) for n in range(20)))

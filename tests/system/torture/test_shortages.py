@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 from pool import refusing
-from pool.harness import PRELOAD, every_method
+from pool.harness import PRELOAD, rotated
 from pool.shortage import Forks, no_descriptors
 from pool.work import Square, TakeSeconds
 
@@ -23,7 +23,7 @@ def forks(monkeypatch, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("what", ["no descriptors", "no forks"])
-@every_method
+@rotated()
 def test_workers_come_back_after_seconds_of_shortage(make_bench, method, what, forks):
     preload = [*PRELOAD, refusing.__name__]
     bench = make_bench(method, workers=WORKERS, preload=preload, redeliver_times=9).start()
@@ -51,7 +51,7 @@ def test_workers_come_back_after_seconds_of_shortage(make_bench, method, what, f
 
 @pytest.mark.full
 @pytest.mark.parametrize("way", ["ignored", "reaper"])
-@every_method
+@rotated()
 def test_every_death_is_noticed_while_somebody_else_collects(request, make_bench, method, way):
     request.getfixturevalue(way)
     bench = make_bench(method, workers=WORKERS, redeliver_times=50, intensity=99).start()
