@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 RUN = """
 import sys
@@ -24,12 +26,14 @@ def run(*folders: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.full
 def test_a_run_has_figures() -> None:
     ran = run()
 
     assert ran.stdout == "True\n", ran.stderr[-4000:]
 
 
+@pytest.mark.full
 def test_a_revision_is_measured_with_its_own_code(tmp_path: Path) -> None:
     package = tmp_path / "scrapy_mpworkers"
     package.mkdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain import plain_first
 from scrapy import Spider
 from scrapy.settings import Settings
 from system.crawls.harness import PROJECT, Ended, Launcher, World
@@ -70,13 +71,19 @@ def test_warnings_alone_do_not_fail(launch: Launcher) -> None:
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [
-        ("pipelines.UsesEngine", "crawler.engine.download: only Scrapy's own process has it"),
-        ("pipelines.Files", "downloads through the crawl's engine"),
-        ("unimportable.X", "ModuleNotFoundError"),
-        ("teaching.Missing", "crawled.teaching.Missing"),
-        ("teaching.HearsOfItems", "signals.item_scraped: this signal is never sent in a worker"),
-    ],
+    plain_first(
+        [
+            ("pipelines.UsesEngine", "crawler.engine.download: only Scrapy's own process has it"),
+            ("pipelines.Files", "downloads through the crawl's engine"),
+            ("unimportable.X", "ModuleNotFoundError"),
+            ("teaching.Missing", "crawled.teaching.Missing"),
+            (
+                "teaching.HearsOfItems",
+                "signals.item_scraped: this signal is never sent in a worker",
+            ),
+        ],
+        2,
+    ),
 )
 def test_what_would_fail_is_named_and_exits_with_1(launch: Launcher, name: str, part: str) -> None:
     ended = check(launch, **listed("Computes", name))
@@ -141,7 +148,9 @@ def test_the_only_spider_need_not_be_named(launch: Launcher) -> None:
     assert "Checked: the settings of the spider taught" in ended.out
 
 
-@pytest.mark.parametrize("arguments", [("nobody",), ("one", "two")])
+@pytest.mark.parametrize(
+    "arguments", [("nobody",), pytest.param(("one", "two"), marks=pytest.mark.full)]
+)
 def test_wrong_use_exits_with_2(launch: Launcher, arguments: tuple[str, ...]) -> None:
     assert check(launch, *arguments).exit_code == 2
 

@@ -57,11 +57,13 @@ IN_TURN = ("fork", "forkserver", "spawn", "fork", "forkserver", "fork")
 _turns: defaultdict[str, Iterator[str]] = defaultdict(lambda: itertools.cycle(IN_TURN))
 
 
-def rotated() -> Callable[[Callable[..., None]], Any]:
+def rotated(plain: bool = True) -> Callable[[Callable[..., None]], Any]:
     """Parametrizes *method*: in a plain run the one whose turn it is among the module's tests, all
-    of them in the full."""
+    of them in the full. If not *plain*, only the full run has the test."""
 
     def mark(test: Callable[..., None]) -> Any:
+        if not plain:
+            return FULL(pytest.mark.parametrize("method", METHODS)(test))
         drawn = next(_turns[test.__module__])
         return quick(drawn, *(method for method in METHODS if method != drawn))(test)
 

@@ -22,8 +22,9 @@ from scrapy_mpworkers.pool.awake import TICK, Awake
 awake = Awake()
 awake.hold("this script")
 
+time.sleep(2 * TICK)  # so that a tick has come before the first deed
+
 def measure(deed):
-    time.sleep(2 * TICK)  # so that a tick has come since the deed before
     begun = time.monotonic()
     deed()
     took = time.monotonic() - begun

@@ -71,7 +71,7 @@ def test_worker_that_does_not_come_to_its_opening_is_not_waited_for(make_bench, 
     bench.stop(1000)
 
 
-@rotated()
+@rotated(plain=False)
 def test_worker_that_does_not_end_is_killed_by_the_grace_ladder(make_bench, method):
     bench = make_bench(method, workers=2).start()
     stuck = bench.submit(*[ImmuneToPolitenessAndStuck(bench.voice.path)] * 2)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from plain import plain_first
 from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.settings import Settings
@@ -65,6 +66,7 @@ def test_the_next_pool_has_the_server_of_the_last(make_bench):
     second.stop()
 
 
+@pytest.mark.full
 def test_pools_at_the_same_time_have_a_server_each(make_bench):
     first, second = make_bench("forkserver").start(), make_bench("forkserver").start()
 
@@ -82,6 +84,7 @@ def test_a_server_that_lacks_modules_is_not_taken(make_bench):
     assert old in server_pids()
 
 
+@pytest.mark.full
 def test_a_server_that_has_more_is_as_good(make_bench):
     servers.prepare([wanted("wsgiref", also=("fractions",))])
     servers.prepare([wanted(also=("colorsys",))])
@@ -196,6 +199,7 @@ def test_a_kept_server_that_has_died_is_not_taken(make_bench):
     bench.stop()
 
 
+@pytest.mark.full
 def test_the_server_of_a_broken_pool_is_not_kept(make_bench):
     bench = make_bench(
         "forkserver", intensity=1, behaviour=lambda bench: Behaviour(open=ExitsWithCode(5))
@@ -207,7 +211,7 @@ def test_the_server_of_a_broken_pool_is_not_kept(make_bench):
     assert server_pids() == []
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("method", plain_first(["forkserver", "spawn"]))
 def test_the_user_may_still_choose_a_start_method_for_processes_of_his_own(make_bench, method):
     multiprocessing.set_start_method(None, force=True)
 

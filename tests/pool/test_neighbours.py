@@ -65,7 +65,7 @@ def test_a_crawl_whose_opening_ends_workers_is_broken_and_the_others_go_on(make_
     first.stop().assert_books()
 
 
-@rotated()
+@rotated(plain=False)
 def test_a_crawl_whose_opening_hangs_is_broken_and_the_others_go_on(
     make_bench, method, monkeypatch
 ):
@@ -155,7 +155,7 @@ def test_a_close_that_hangs_is_ended_also_if_the_worker_comes_to_it_late(make_be
     assert first.run(Square(5)) == [25]
 
 
-@rotated()
+@rotated(plain=False)
 def test_a_task_that_was_given_up_is_ended_also_if_the_worker_comes_to_it_late(make_bench, method):
     first = make_bench(method, workers=1).start()
     second = make_bench(method, workers=1, beside=first).join()
@@ -225,7 +225,7 @@ def test_a_passing_trouble_with_opening_passes(make_bench, method, tmp_path):
     assert len(second.events.boot_failures) == 1
 
 
-@rotated()
+@rotated(plain=False)
 def test_opening_that_ends_all_workers_but_one_breaks_no_idle_neighbour(
     make_bench, method, tmp_path
 ):
@@ -270,7 +270,7 @@ def test_poison_of_one_breaks_no_idle_neighbour(make_bench, method):
     assert first.run(Square(3)) == [9]
 
 
-@rotated()
+@rotated(plain=False)
 def test_a_crawl_that_joins_does_not_shorten_the_items_of_others(make_bench, method, monkeypatch):
     first = make_bench(method).start()
     monkeypatch.setattr(timeouts, "BOOT_SECONDS", 0.4)
@@ -284,7 +284,7 @@ def test_a_crawl_that_joins_does_not_shorten_the_items_of_others(make_bench, met
     assert first.metrics.deaths == {}
 
 
-@rotated()
+@rotated(plain=False)
 def test_each_crawl_has_all_the_time_for_opening(make_bench, method, monkeypatch):
     monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.5)
 
@@ -315,6 +315,7 @@ def test_a_crawl_that_joins_a_pool_that_is_about_to_break_is_served(make_bench, 
     assert [second.result(n) for n in ids] == [n**2 for n in range(10)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["forkserver"])
 def test_all_crawls_outlive_the_end_of_their_server(make_bench, method):
     first = make_bench(method).start()
@@ -349,9 +350,9 @@ POOLS = {
 @pytest.mark.parametrize(
     ("method", "pool", "rounds"),
     [
-        pytest.param("forkserver", "plain", 8),
-        pytest.param("spawn", "keyed", 3),
         pytest.param("fork", "batched", 8),
+        pytest.param("forkserver", "plain", 8, marks=pytest.mark.full),
+        pytest.param("spawn", "keyed", 3, marks=pytest.mark.full),
         *(
             pytest.param(method, pool, 60, marks=pytest.mark.full)
             for method in ("forkserver", "fork")

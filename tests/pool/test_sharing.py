@@ -224,7 +224,7 @@ def test_a_crawl_that_joins_is_opened_in_one_worker_first(make_bench, method):
     second.until(lambda: len(second.events.firsts) == 2, "both have opened")
 
 
-@rotated()
+@rotated(plain=False)
 def test_a_crawl_may_join_while_the_only_worker_is_being_replaced(make_bench, method):
     first = make_bench(method, workers=1).start()
 

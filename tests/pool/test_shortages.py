@@ -36,6 +36,7 @@ def complaints(caplog):
     return [r.getMessage() for r in caplog.records if "could not be started" in r.getMessage()]
 
 
+@pytest.mark.full
 @quick("forkserver", "spawn", "fork")
 def test_pool_with_a_living_worker_goes_on_while_no_file_can_be_opened(make_bench, method, caplog):
     bench = make_bench(method).start()
@@ -145,6 +146,7 @@ def test_stop_while_a_place_waits_for_its_next_start_ends_all(make_bench, method
     bench.assert_books()
 
 
+@pytest.mark.full
 @quick("fork", "spawn")
 def test_worker_whose_relief_cannot_be_started_works_on(make_bench, method):
     bench = make_bench(method, workers=1, max_items=5).start()

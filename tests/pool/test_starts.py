@@ -111,6 +111,7 @@ def test_start_that_lacks_descriptors_leaves_none(make_processes, method):
     assert set(outcomes) == {errno.EMFILE, 0}
 
 
+@pytest.mark.full
 def test_server_that_lacks_descriptors_at_its_launch_leaves_none(kept_by_multiprocessing):
     server, before, failures = ForkServer(WANTED), open_fds(), 0
 

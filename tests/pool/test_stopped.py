@@ -11,7 +11,7 @@ from scrapy_mpworkers.errors import WorkerDied
 from scrapy_mpworkers.pool import timeouts
 
 from .consumers import Behaviour
-from .harness import await_end, comes_true, is_stopped, rotated
+from .harness import await_end, comes_true, is_stopped, quick, rotated
 from .saboteurs import ExitsWithCode, HalfReport, Segfaults
 from .work import FirstTime, InTurn, Square, TakeSeconds
 
@@ -48,7 +48,7 @@ def test_busy_worker_is_never_taken_for_stuck(make_bench, method, stuck_after):
     assert bench.metrics.deaths == {}
 
 
-@rotated()
+@rotated(plain=False)
 def test_worker_that_comes_to_a_task_late_is_not_taken_for_stuck(make_bench, method, stuck_after):
     # The second message waits behind a long task; then its definition takes a while to load. At
     # that moment the dial is idle and the lease is old, but the worker is at work.
@@ -102,7 +102,7 @@ def test_worker_stopped_in_the_middle_of_a_report_is_killed_and_its_task_runs_ag
     bench.stop().assert_books()
 
 
-@rotated()
+@quick("forkserver", "spawn", "fork")
 def test_polite_signals_to_everyone_change_nothing(make_bench, method):
     bench = make_bench(method).start()
     pids = bench.pids
@@ -118,6 +118,7 @@ def test_polite_signals_to_everyone_change_nothing(make_bench, method):
     assert bench.metrics.deaths == {}
 
 
+@pytest.mark.full
 def test_fork_server_survives_polite_signals(make_bench):
     bench = make_bench("forkserver").start()
     server = bench.server.pid
@@ -149,6 +150,7 @@ def test_fork_server_that_is_killed_is_replaced_with_all_handles(make_bench):
     bench.stop().assert_books()
 
 
+@pytest.mark.full
 def test_fork_server_that_dies_often_never_breaks_the_pool(make_bench):
     bench = make_bench("forkserver", intensity=1).start()
 
@@ -161,6 +163,7 @@ def test_fork_server_that_dies_often_never_breaks_the_pool(make_bench):
     assert bench.run(Square(6)) == [36]
 
 
+@pytest.mark.full
 def test_fork_server_and_workers_killed_together_are_replaced(make_bench):
     bench = make_bench("forkserver").start()
 
@@ -171,6 +174,7 @@ def test_fork_server_and_workers_killed_together_are_replaced(make_bench):
     assert bench.until_manned().run(Square(7)) == [49]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has a handle of a process")
 def test_death_is_noticed_and_told_while_the_server_is_stopped(make_bench):
     bench = make_bench("forkserver", workers=2).start()

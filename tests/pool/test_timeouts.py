@@ -9,6 +9,7 @@ from ctypes import PyDLL
 from time import monotonic
 
 import pytest
+from plain import plain_first
 
 from scrapy_mpworkers.errors import ItemTimeout, PoolBroken
 from scrapy_mpworkers.pool import recycling, timeouts
@@ -54,7 +55,7 @@ def test_item_over_its_time_is_given_up_and_no_other(make_bench, method, hang):
 BLOCKS = {"sleeps": time.sleep, "keeps the interpreter": lambda s: PyDLL(None).usleep(int(s * 1e6))}
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", plain_first(BLOCKS))
 @rotated()
 def test_callback_that_blocks_the_loop_moves_no_limit(make_bench, method, block):
     bench = make_bench(method, item_timeout=1.5).start()
@@ -69,7 +70,7 @@ def test_callback_that_blocks_the_loop_moves_no_limit(make_bench, method, block)
     assert monotonic() - begun < 2.2
 
 
-@rotated()
+@rotated(plain=False)
 def test_processes_of_an_item_over_its_time_die_with_it(make_bench, method):
     bench = make_bench(method, item_timeout=0.5).start()
 
@@ -226,7 +227,7 @@ def test_baseline_above_the_memory_limit_is_warned_of_once_and_recycles_nobody(
 @rotated()
 def test_workers_that_hang_while_booting_break_the_pool(make_bench, method, monkeypatch):
     monkeypatch.setattr(timeouts, "BOOT_SECONDS", 1.0)
-    bench = make_bench(method, behaviour=lambda bench: Behaviour(open=NeverOpens()))
+    bench = make_bench(method, intensity=3, behaviour=lambda bench: Behaviour(open=NeverOpens()))
     bench.begin()
     waiting = bench.submit(Square(1), Square(2))
 
@@ -254,7 +255,7 @@ def test_server_that_hangs_while_importing_breaks_the_pool(make_bench, monkeypat
     bench.stop().assert_books()
 
 
-@rotated()
+@rotated(plain=False)
 def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
     make_bench, method, monkeypatch, tmp_path
 ):
@@ -274,7 +275,7 @@ def test_replacement_that_hangs_while_booting_does_not_stop_the_others(
     assert bench.events.errors == []
 
 
-@rotated()
+@rotated(plain=False)
 def test_first_worker_that_hangs_while_opening_hands_its_turn_on(
     make_bench, method, monkeypatch, tmp_path
 ):

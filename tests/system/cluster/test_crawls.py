@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain import plain_first
 from projects import make_project
 
 from system.crawls.harness import MODES, Crawl, Ended, Launcher
@@ -43,7 +44,7 @@ def scheduler_address(cluster: Cluster) -> dict[str, str]:
     return {"MPWORKERS_DASK_ADDRESS": cluster.address}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", plain_first(MODES))
 def test_a_crawl_without_an_address_has_a_cluster_of_its_own(crawl: Start, mode: str) -> None:
     ended = crawl("Mark", mode=mode, MPWORKERS_WORKERS=2, ITEMS=200, SECONDS=0.02).finish()
 
@@ -54,6 +55,7 @@ def test_a_crawl_without_an_address_has_a_cluster_of_its_own(crawl: Start, mode:
     assert ended.exit_code == 0
 
 
+@pytest.mark.full
 def test_a_script_is_not_run_again_and_its_classes_cross_by_value(crawl: Start) -> None:
     ended = crawl(DOUBLES=True, MPWORKERS_WORKERS=2, ITEMS=20).finish()
 
@@ -63,6 +65,7 @@ def test_a_script_is_not_run_again_and_its_classes_cross_by_value(crawl: Start) 
     assert ended.log.count("Connecting to") == 1
 
 
+@pytest.mark.full
 def test_tasks_on_the_dashboard_are_named_by_their_hop(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -76,6 +79,7 @@ def test_tasks_on_the_dashboard_are_named_by_their_hop(
     assert "Mark+Logs" in found.stdout.split()
 
 
+@pytest.mark.full
 def test_the_address_may_be_in_a_scheduler_file(crawl: Start, make_cluster: MakeCluster) -> None:
     cluster = make_cluster(workers=1)
 
@@ -84,6 +88,7 @@ def test_the_address_may_be_in_a_scheduler_file(crawl: Start, make_cluster: Make
     assert ended.numbers == numbers(20)
 
 
+@pytest.mark.full
 def test_records_are_the_crawls_and_the_clusters_log_stays_as_it_is(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -100,6 +105,7 @@ def test_records_are_the_crawls_and_the_clusters_log_stays_as_it_is(
     cluster.await_log("Remove client")
 
 
+@pytest.mark.full
 def test_one_seat_of_a_process_works_at_a_time_whatever_threads_it_has(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -120,6 +126,7 @@ def test_one_seat_of_a_process_works_at_a_time_whatever_threads_it_has(
     assert ended.stats["mpworkers/two/items/done"] == 100
 
 
+@pytest.mark.full
 def test_a_level_of_one_worker_has_one_in_a_cluster_of_two(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -132,6 +139,7 @@ def test_a_level_of_one_worker_has_one_in_a_cluster_of_two(
     assert len({item["pid"] for item in ended.items}) == 1
 
 
+@pytest.mark.full
 def test_a_package_is_uploaded(
     crawl: Start, make_cluster: MakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +166,7 @@ def test_a_package_is_uploaded(
     assert all("scrapy-mpworkers-upload-" in item["file"] for item in ended.items)
 
 
+@pytest.mark.full
 def test_a_pipeline_that_cannot_be_opened_ends_the_crawl_with_its_error(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -170,6 +179,7 @@ def test_a_pipeline_that_cannot_be_opened_ends_the_crawl_with_its_error(
     assert not ended.told("yielded")
 
 
+@pytest.mark.full
 def test_no_scheduler_is_a_clear_error(crawl: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
 
@@ -179,6 +189,7 @@ def test_no_scheduler_is_a_clear_error(crawl: Start, monkeypatch: pytest.MonkeyP
     assert "there is no connection to the Dask cluster (tcp://127.0.0.1:9: OSError" in ended.log
 
 
+@pytest.mark.full
 def test_consumers_are_closed_when_scrapy_is_killed(
     crawl: Start, make_cluster: MakeCluster, tmp_path: Path
 ) -> None:
@@ -194,6 +205,7 @@ def test_consumers_are_closed_when_scrapy_is_killed(
     cluster.await_log("@closed", 2)
 
 
+@pytest.mark.full
 def test_a_worker_that_comes_during_the_crawl_works_for_it(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -209,6 +221,7 @@ def test_a_worker_that_comes_during_the_crawl_works_for_it(
     assert_nothing_lost(ended, 1500)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGINT twice"])
 def test_a_cluster_of_its_own_ends_with_scrapy(crawl: Start, tmp_path: Path, end: str) -> None:
     with (tmp_path / "gate").open("w") as gate:
@@ -226,6 +239,7 @@ def test_a_cluster_of_its_own_ends_with_scrapy(crawl: Start, tmp_path: Path, end
         running.finish(grace=15)
 
 
+@pytest.mark.full
 def test_items_of_30_mb_cross(crawl: Start, make_cluster: MakeCluster) -> None:
     cluster = make_cluster(workers=1)
 
@@ -235,6 +249,7 @@ def test_items_of_30_mb_cross(crawl: Start, make_cluster: MakeCluster) -> None:
     assert "UserWarning" not in ended.log
 
 
+@pytest.mark.full
 def test_functions_are_called_on_the_cluster(crawl: Start, make_cluster: MakeCluster) -> None:
     cluster = make_cluster(workers=1)
 
@@ -287,6 +302,7 @@ PRELUDE = {
 }
 
 
+@pytest.mark.full
 def test_settings_and_initializer_run_once_in_each_worker_process(
     launch: Launcher, tmp_path: Path
 ) -> None:
@@ -301,6 +317,7 @@ def test_settings_and_initializer_run_once_in_each_worker_process(
     assert {item["pid"] for item in ended.items} <= set(begun)
 
 
+@pytest.mark.full
 def test_an_initializer_that_fails_ends_the_crawl(
     launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_killed_worker_process_with_1000_items_in_flight_costs_none(
     assert ended.stats["mpworkers/workers/deaths"] == 1
 
 
+@pytest.mark.full
 def test_keys_of_a_killed_worker_move_to_another_and_keep_their_order(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -88,6 +89,7 @@ def test_keys_of_a_killed_worker_move_to_another_and_keep_their_order(
         assert came == sorted(came)
 
 
+@pytest.mark.full
 def test_one_poison_item_among_500_is_one_dead_letter(
     crawl: Start, make_cluster: MakeCluster, tmp_path: Path
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_killed_scheduler_is_a_clear_error_and_dead_letters(
     assert 200 <= lost == ended.stats["mpworkers/items/submitted"] == len(dead_letters(letters))
 
 
+@pytest.mark.full
 def test_a_killed_cluster_of_its_own_leaves_no_worker_behind(crawl: Start, tmp_path: Path) -> None:
     with (tmp_path / "gate").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -156,6 +159,7 @@ def test_a_killed_cluster_of_its_own_leaves_no_worker_behind(crawl: Start, tmp_p
     assert "'finish_reason': 'mpworkers_broken'" in ended.log
 
 
+@pytest.mark.full
 def test_a_worker_that_retires_during_the_crawl_takes_no_item_along(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
@@ -173,6 +177,7 @@ def test_a_worker_that_retires_during_the_crawl_takes_no_item_along(
     assert ended.stats["mpworkers/workers/deaths"] == 0
 
 
+@pytest.mark.full
 def test_workers_of_an_adaptive_cluster_come_and_go(crawl: Start, tmp_path: Path) -> None:
     adaptive = subprocess.Popen(
         [sys.executable, "-m", "system.cluster.adaptive"],
@@ -195,6 +200,7 @@ def test_workers_of_an_adaptive_cluster_come_and_go(crawl: Start, tmp_path: Path
         adaptive.communicate("", timeout=30)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("way", ["Hangs", "HangsInC"])
 def test_an_item_over_its_limit_is_a_dead_letter(
     crawl: Start, make_cluster: MakeCluster, way: str

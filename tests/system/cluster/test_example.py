@@ -69,6 +69,7 @@ def crawl(site: str, index: Path, *settings: str) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.full
 def test_the_example_runs_on_a_cluster_by_settings_alone(
     site: str, make_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:

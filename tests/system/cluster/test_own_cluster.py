@@ -38,6 +38,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.full
 def test_nobody_without_the_certificate_gets_in(
     crawl: Callable[..., Crawl], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

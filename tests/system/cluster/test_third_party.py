@@ -31,6 +31,7 @@ def install(folder: Path) -> str:
     return str(code)
 
 
+@pytest.mark.full
 def test_a_third_party_has_a_backend_of_forty_lines(
     crawl: Callable[..., Crawl],
     make_cluster: Callable[..., Cluster],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -69,40 +70,57 @@ class World:
             pytest.importorskip("aiohttp" if aiohttp_handler else "httpx")
 
 
-PLAIN_ORDER = (
-    *(("asyncio", "forkserver"), ("default", "spawn"), ("none", "fork")),
-    *(("default", "forkserver"), ("none", "spawn"), ("asyncio", "fork")),
-    *(("none", "forkserver"), ("asyncio", "spawn"), ("default", "fork")),
+WORLDS = (
+    *(World("asyncio", "fork"), World("default", "forkserver"), World("none", "spawn")),
+    *(World("default", "fork"), World("none", "forkserver"), World("asyncio", "spawn")),
+    *(World("none", "fork"), World("asyncio", "forkserver"), World("default", "spawn")),
 )
-"""All combinations; any three neighbours of a row hold each mode and each method once."""
+"""All combinations; any three neighbours, and the first after the last, hold each mode and method
+once."""
 
 
-#: How often the plain run draws each start method, by its price: a crawl with spawned workers takes
-#: three times the CPU of one that forks them.
-_SHARES = {"forkserver": 2, "spawn": 1, "fork": 3}
+def _in_turn(start: int) -> Iterator[World]:
+    """Whose turn it is in the plain run, from a row of ``WORLDS`` on.
+
+    By price: a crawl with spawned workers takes three times the CPU of one that forks them.
+    """
+    for row in itertools.count(start):
+        fork, forkserver, spawn = (WORLDS[(3 * row + n) % len(WORLDS)] for n in range(3))
+        yield from (fork, forkserver, spawn)
+        yield from (World(spawn.mode, "fork"), World(fork.mode, "forkserver"))
 
 
-def worlds(plain: int = 1) -> Callable[[Callable[..., None]], Any]:
-    """Run a test in every world; in the plain run in `plain` of them, which its name chooses."""
-    drawn = [n for n, (_, method) in enumerate(PLAIN_ORDER) for _ in range(_SHARES[method])]
+_turns: dict[str, Iterator[World]] = {}
+
+
+def worlds(plain: bool = True) -> Callable[[Callable[..., None]], Any]:
+    """Run a test in every world.
+
+    The plain run has the one whose turn it is among the module's tests, so that any of a few meets
+    each method and each mode; if not `plain`, it does not have the test.
+    """
 
     def mark(test: Callable[..., None]) -> Any:
-        first = drawn[crc32(test.__name__.encode()) % len(drawn)]
-        row = first // 3 * 3
-        chosen = [PLAIN_ORDER[row + (first + n) % 3] for n in range(plain)]
-        cases = [_case([World(*names)], names, names in chosen) for names in PLAIN_ORDER]
+        drawn = None
+        if plain:
+            start = crc32(test.__module__.encode()) % 3
+            drawn = next(_turns.setdefault(test.__module__, _in_turn(start)))
+        cases = [_case([world], (world.mode, world.method), world == drawn) for world in WORLDS]
         return pytest.mark.parametrize("world", cases)(test)
 
     return mark
 
 
-def rotated(name: str, values: Sequence[Any], start: int = 0) -> pytest.MarkDecorator:
-    """Run each value in every world; in the plain run in one, the next one for each value."""
+def rotated(
+    name: str, values: Sequence[Any], start: int = 0, plain: int = 1
+) -> pytest.MarkDecorator:
+    """Run each value in every world; in the plain run the first, or the first few, in one each."""
     cases = []
     for n, value in enumerate(values):
-        plain = PLAIN_ORDER[(start + n) % len(PLAIN_ORDER)]
-        for names in PLAIN_ORDER:
-            cases.append(_case([value, World(*names)], (str(value), *names), names == plain))
+        drawn = WORLDS[(start + n) % len(WORLDS)]
+        for world in WORLDS:
+            names = (str(value), world.mode, world.method)
+            cases.append(_case([value, world], names, n < plain and world == drawn))
     return pytest.mark.parametrize(f"{name}, world", cases)
 
 

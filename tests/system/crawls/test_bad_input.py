@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 
 from .harness import Launcher, World, inline, offload, path, rotated, worlds
 
@@ -32,7 +33,7 @@ def test_item_that_cannot_be_pickled_fails_alone_and_names_its_field(
     assert ended.stats["mpworkers/items/failed"] == 2
 
 
-@worlds(2)
+@worlds()
 def test_item_may_carry_its_response_its_spider_and_soup(launch: Launcher, world: World) -> None:
     ended = launch.crawl("luggage", world, FEEDS={}, **offload("Unpacks")).finish()
 
@@ -112,7 +113,7 @@ def test_route_that_leads_nowhere_stops_the_crawl(launch: Launcher, world: World
 CAUSES = ("no_module_of_this_name", "no open_spider today", "no from_crawler today", "Missing")
 
 
-@pytest.mark.parametrize("mode", ["asyncio", "default", "none"])
+@pytest.mark.parametrize("mode", plain_first(["none", "asyncio", "default"]))
 def test_refused_setting_ends_the_command_with_exit_code_1(launch: Launcher, mode: str) -> None:
     world = World(mode, "forkserver")
     crawl = launch.scrapy("crawl", "pages", "-s", "MPWORKERS_WORKERS=-1", world=world)

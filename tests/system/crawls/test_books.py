@@ -31,7 +31,13 @@ def test_item_that_closes_the_files_of_its_worker_is_one_dead_letter(
     assert ended.stats["mpworkers/workers/deaths"] == 3
 
 
-@pytest.mark.parametrize("early", [False, True], ids=["open_spider", "__init__"])
+@pytest.mark.parametrize(
+    "early",
+    [
+        pytest.param(False, id="open_spider"),
+        pytest.param(True, id="__init__", marks=pytest.mark.full),
+    ],
+)
 @worlds()
 def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
     launch: Launcher, world: World, tmp_path: Path, early: bool
@@ -49,7 +55,7 @@ def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
     assert "could not open" not in ended.log
 
 
-@worlds()
+@worlds(plain=False)
 def test_worker_that_cannot_open_is_tried_again_while_another_works(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -88,7 +94,7 @@ def test_what_workers_count_when_they_close_adds_up_and_what_they_set_is_of_one(
     assert ended.stats["writer/opened"] == 1
 
 
-@worlds()
+@worlds(plain=False)
 def test_time_in_which_all_processes_were_frozen_is_over_no_limit(
     launch: Launcher, world: World
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import scrapy
+from plain import plain_first
 
 from .harness import inline, offload, rotated, worlds
 
@@ -30,7 +31,7 @@ def test_first_ctrl_c_finishes_what_was_yielded(launch: Launcher, world: World) 
     assert "Spider closed (shutdown)" in ended.log
 
 
-@worlds()
+@worlds(plain=False)
 def test_sigterm_to_the_group_is_like_the_first_ctrl_c(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -42,7 +43,7 @@ def test_sigterm_to_the_group_is_like_the_first_ctrl_c(launch: Launcher, world: 
     assert_everything_finished(crawl.finish())
 
 
-@worlds()
+@worlds(plain=False)
 def test_sigterm_to_each_process_is_like_the_first_ctrl_c(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=20", held=True, **offload("Gate"))
     crawl.wait_told("busy", 2)
@@ -119,6 +120,7 @@ def test_close_with_items_of_start_in_flight_ends_soon(
     assert_start_items_end_soon(launch, close, world)
 
 
+@pytest.mark.full
 @rotated("close", ["idle", "CloseSpider", "SIGINT"], start=5)
 def test_close_waits_for_a_slow_handler_of_start_items(
     launch: Launcher, close: str, world: World
@@ -155,7 +157,7 @@ def close_by(close: str, crawl: Crawl) -> None:
         crawl.wait_for("Closing spider")
 
 
-@rotated("close", ["CloseSpider", "SIGINT"], start=2)
+@rotated("close", ["CloseSpider", "SIGINT"], start=1)
 def test_close_while_start_waits_for_room_finishes_what_was_yielded(
     launch: Launcher, close: str, world: World
 ) -> None:
@@ -201,7 +203,7 @@ def beside(bystander: str, order: int) -> dict[str, Any]:
 
 
 @rotated("order", [BEFORE, AFTER], start=1)
-@pytest.mark.parametrize("bystander", ["FailsToClose", "FailsToCloseAsync"])
+@pytest.mark.parametrize("bystander", plain_first(["FailsToClose", "FailsToCloseAsync"]))
 def test_failing_close_of_another_pipeline_leaves_ours_right(
     launch: Launcher, bystander: str, order: int, world: World
 ) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 
 from .harness import rotated, worlds
 
@@ -62,7 +63,9 @@ def test_whatever_can_be_called_is_a_pipeline(launch: Launcher, world: World) ->
     assert sorted(item["counts"] for item in ended.items) in ([3, 3, 6, 6], [3, 6, 9, 12])
 
 
-@pytest.mark.parametrize("settings", [IN_PROCESS, {"MPWORKERS_ENABLED": False}], ids=str)
+@pytest.mark.parametrize(
+    "settings", plain_first([IN_PROCESS, {"MPWORKERS_ENABLED": False}]), ids=str
+)
 @worlds()
 def test_they_are_without_workers_as_well(
     launch: Launcher, settings: dict[str, Any], world: World
@@ -125,7 +128,7 @@ def test_a_spider_that_cannot_cross_comes_as_far_as_it_can(launch: Launcher, wor
     assert max(Counter(uses).values()) <= len(HAVE)
 
 
-@worlds()
+@worlds(plain=False)
 def test_a_spider_at_the_top_of_a_script_keeps_its_bases_though_none_of_them_can_cross(
     launch: Launcher, world: World
 ) -> None:
@@ -184,7 +187,7 @@ def assert_errors_name_what_is_missing(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize("who", ["pipelines", "callbacks", "ctrl_c"])
-@worlds()
+@worlds(plain=False)
 def test_a_spider_that_is_asked_to_close_again_and_again_closes_once(
     launch: Launcher, who: str, world: World
 ) -> None:
@@ -221,7 +224,7 @@ def assert_nothing_is_left_over(ended: Ended) -> None:
 # Levels
 
 
-@worlds()
+@worlds(plain=False)
 def test_what_one_level_makes_small_is_small_for_the_next(launch: Launcher, world: World) -> None:
     inline = launch.script("shrinking.py", world=world, INLINE=True).finish()
     ended = launch.script("shrinking.py", world=world).finish()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 
 from .harness import World, path, worlds
 
@@ -72,7 +73,7 @@ def test_item_that_was_given_up_is_in_the_file_with_every_field(
     assert ended.numbers == [1, 2, 4, 5, 6]
 
 
-@worlds()
+@worlds(plain=False)
 def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World) -> None:
     ended = launch.crawl("pages", world, **poisoned()).finish()
 
@@ -82,7 +83,7 @@ def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World
     assert '{"n": 3}' in line
 
 
-@worlds()
+@worlds(plain=False)
 def test_in_a_log_file_nothing_of_an_item_is_lost_or_forges_a_line(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -110,7 +111,7 @@ def test_in_a_log_file_nothing_of_an_item_is_lost_or_forges_a_line(
     assert "Traceback" in log[log.index("ERROR: Failed at") :]
 
 
-@worlds()
+@worlds(plain=False)
 def test_drops_and_exceptions_are_no_dead_letters(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -123,7 +124,7 @@ def test_drops_and_exceptions_are_no_dead_letters(
     assert "Dead letter" not in ended.log
 
 
-@worlds()
+@worlds(plain=False)
 def test_letters_that_cannot_be_written_are_in_the_log(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -171,7 +172,7 @@ def summary(ended: Ended) -> str:
     return ended.out.splitlines()[-1]
 
 
-@worlds()
+@worlds(plain=False)
 def test_replay_of_what_still_kills_goes_to_a_new_file(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -187,7 +188,7 @@ def test_replay_of_what_still_kills_goes_to_a_new_file(
     assert dead.read_text() == before
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_that_fails_behind_its_hop_goes_to_the_new_file(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -212,7 +213,7 @@ def rename_hop(dead: Path, old: str, new: str) -> None:
     dead.write_text(dead.read_text().replace(old, new))
 
 
-@worlds()
+@worlds(plain=False)
 def test_replayed_item_may_be_dropped(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -227,7 +228,7 @@ def test_replayed_item_may_be_dropped(
     assert summary(ended) == "Replayed 1 dead letters: 0 done, 1 dropped, 0 again"
 
 
-@worlds()
+@worlds(plain=False)
 def test_letter_of_a_second_hop_goes_on_there(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -244,7 +245,7 @@ def test_letter_of_a_second_hop_goes_on_there(
     assert ended.stats["mpworkers/items/submitted"] == 1
 
 
-@worlds()
+@worlds(plain=False)
 def test_replayed_item_goes_on_through_every_hop_of_a_later_route(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -269,7 +270,7 @@ def test_replayed_item_goes_on_through_every_hop_of_a_later_route(
     assert ended.stats["mpworkers/second/items/done"] == 1
 
 
-@worlds()
+@worlds(plain=False)
 def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -285,7 +286,7 @@ def test_letter_of_a_pipeline_that_is_no_longer_listed_is_kept(
     assert ended.exit_code == 1
 
 
-@worlds()
+@worlds(plain=False)
 def test_letters_are_kept_where_nothing_is_offloaded_any_more(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -299,7 +300,7 @@ def test_letters_are_kept_where_nothing_is_offloaded_any_more(
     assert ended.told("requested") == []
 
 
-@worlds()
+@worlds(plain=False)
 def test_letters_are_kept_when_the_replay_cannot_start(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -313,7 +314,7 @@ def test_letters_are_kept_when_the_replay_cannot_start(
     assert ended.exit_code == 1
 
 
-@worlds()
+@worlds(plain=False)
 def test_letters_of_two_spiders_get_a_crawl_each(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:
@@ -329,7 +330,7 @@ def test_letters_of_two_spiders_get_a_crawl_each(
     assert summary(ended) == "Replayed 2 dead letters: 2 done, 0 dropped, 0 again"
 
 
-@worlds()
+@worlds(plain=False)
 def test_replay_takes_settings_arguments_and_feeds_as_crawl_does(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:
@@ -346,7 +347,7 @@ def test_replay_takes_settings_arguments_and_feeds_as_crawl_does(
     assert [json.loads(line)["n"] for line in feed.read_text().splitlines()] == [3]
 
 
-@worlds()
+@worlds(plain=False)
 def test_replay_leaves_the_requests_of_a_paused_crawl_alone(
     launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
 ) -> None:
@@ -361,7 +362,7 @@ def test_replay_leaves_the_requests_of_a_paused_crawl_alone(
     assert sorted((tmp_path / "job").rglob("*")) == files
 
 
-@worlds()
+@worlds(plain=False)
 def test_half_a_line_does_not_stop_a_replay(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -378,7 +379,7 @@ def test_half_a_line_does_not_stop_a_replay(
     assert ended.exit_code == 0
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_class_of_a_script_is_read_in_a_project(
     launch: Launcher, world: World, dead: Path
 ) -> None:
@@ -393,7 +394,7 @@ def test_item_class_of_a_script_is_read_in_a_project(
     assert ended.exit_code == 0
 
 
-@worlds()
+@worlds(plain=False)
 def test_letters_that_come_while_a_replay_runs_are_said_not_to_be_among_its_own(
     launch: Launcher, world: World, dead: Path, repaired: Any
 ) -> None:
@@ -424,7 +425,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
+@pytest.mark.parametrize("case", plain_first(REFUSALS))
 def test_file_without_letters_is_refused(launch: Launcher, dead: Path, case: str) -> None:
     text, reason = REFUSALS[case]
     if text is not None:
@@ -454,6 +455,7 @@ def written(launch: Launcher, dead: Path) -> Path:
     return dead
 
 
+@pytest.mark.full
 def test_replay_refuses_a_file_of_another_user(launch: Launcher, written: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can give a file away")
@@ -462,12 +464,14 @@ def test_replay_refuses_a_file_of_another_user(launch: Launcher, written: Path) 
     assert_refused(replay(launch, written, **poisoned()), "belongs to another user")
 
 
+@pytest.mark.full
 def test_replay_refuses_a_file_that_others_can_write(launch: Launcher, written: Path) -> None:
     written.chmod(0o622)
 
     assert_refused(replay(launch, written, **poisoned()), "can be written by other users")
 
 
+@pytest.mark.full
 def test_replay_refuses_a_spider_that_the_project_does_not_have(
     launch: Launcher, written: Path
 ) -> None:
@@ -479,6 +483,7 @@ def test_replay_refuses_a_spider_that_the_project_does_not_have(
     assert "pages" in refusal(ended)
 
 
+@pytest.mark.full
 def test_replay_outside_of_a_project_is_refused(
     launch: Launcher, written: Path, tmp_path: Path
 ) -> None:
@@ -488,7 +493,12 @@ def test_replay_outside_of_a_project_is_refused(
     assert_refused(ended, "inside the Scrapy project")
 
 
-@pytest.mark.parametrize("words", [(), ("replay",), ("reply", "file"), ("replay", "a", "b")])
+OTHER_WORDS = [("replay",), ("reply", "file"), ("replay", "a", "b")]
+
+
+@pytest.mark.parametrize(
+    "words", [(), *(pytest.param(words, marks=pytest.mark.full) for words in OTHER_WORDS)]
+)
 def test_other_words_get_the_usage(launch: Launcher, words: tuple[str, ...]) -> None:
     ended = launch.scrapy("mpworkers", *words, world=HERE).finish()
 
@@ -504,7 +514,7 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize("case", plain_first(UNUSABLE))
 def test_file_that_cannot_be_used_stops_the_crawl_at_its_start(
     launch: Launcher, dead: Path, case: str
 ) -> None:

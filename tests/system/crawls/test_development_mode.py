@@ -24,7 +24,7 @@ def complaints(ended: Ended) -> list[str]:
     return [line.text for line in ended.lines if COMPLAINT.search(line.text)]
 
 
-@worlds()
+@worlds(plain=False)
 def test_development_mode_complains_of_nothing_that_it_would_not_complain_of_inline(
     launch: Launcher, world: World
 ) -> None:

@@ -31,7 +31,7 @@ def values(ended: Ended, *names: str) -> set[int]:
     return {item[name] for item in ended.items for name in names}
 
 
-@worlds(2)
+@worlds()
 def test_all_workers_agree_and_the_programs_that_they_start_are_left_alone(
     launch: Launcher, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,7 +40,7 @@ def test_all_workers_agree_and_the_programs_that_they_start_are_left_alone(
     assert_workers_agree(crawl(launch, world), None)
 
 
-@worlds(0)
+@worlds(plain=False)
 def test_so_do_they_where_the_user_wants_hashes_to_be_random(
     launch: Launcher, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +58,7 @@ def assert_workers_agree(ended: Ended, users: str | None) -> None:
     assert len({of_program for _, of_program, _ in opened} - {common}) >= 2
 
 
-@worlds()
+@worlds(plain=False)
 def test_where_the_user_has_set_a_seed_workers_agree_with_the_crawl(
     launch: Launcher, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from exits import await_exits
+from plain import plain_first
 
 from .harness import DEADLINE, METHODS, PROJECT, SCRIPTS, World, offload, rotated
 
@@ -69,6 +70,7 @@ def test_daemon_that_is_ended_in_mid_crawl_leaves_nothing(
     assert (ended.stats["mpworkers/items/done"] >= 6) == is_polite
 
 
+@pytest.mark.full
 def test_daemon_ends_its_crawl_when_its_parent_exits(launch: Launcher) -> None:
     world = World("asyncio", "forkserver")
     crawl = launch.script("hosted.py", "fork", world=world, held=True, **offload("Gate"))
@@ -100,6 +102,7 @@ def start_celery(launch: Launcher, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return start
 
 
+@pytest.mark.full
 def test_celery_task_of_the_documentation_crawls(start_celery: Callable[..., Crawl]) -> None:
     crawl = start_celery("documented_task", "forkserver", cwd=PROJECT, **offload("Mark"))
     crawl.wait_for("succeeded in")
@@ -137,7 +140,7 @@ def test_celery_task_killed_by_its_time_limit_leaves_nothing(
     crawl.finish()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", plain_first(METHODS))
 def test_killed_crawl_leaves_nothing_in_a_folder_with_a_long_path(
     launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 
 from .harness import DEADLINE, World, offload, path, worlds
 
@@ -84,7 +85,7 @@ def test_items_at_the_gate_outlive_a_kill_of_the_crawl(
     assert hops_in(job) == []
 
 
-@worlds()
+@worlds(plain=False)
 def test_more_items_than_may_be_pending_outlive_it(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -116,7 +117,7 @@ def test_resumed_items_come_before_those_of_start(
     assert ended.told("busy")[0][0] in (1, 2, 3)
 
 
-@worlds()
+@worlds(plain=False)
 def test_items_that_are_killed_twice_outlive_that_too(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -133,7 +134,7 @@ def test_items_that_are_killed_twice_outlive_that_too(
     assert hops_in(job) == []
 
 
-@worlds()
+@worlds(plain=False)
 def test_items_at_the_gate_outlive_a_second_ctrl_c(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_items_at_the_gate_outlive_a_second_ctrl_c(
     assert hops_in(job) == []
 
 
+@pytest.mark.full
 def test_where_nothing_is_offloaded_no_journal_is_touched(launch: Launcher, job: Path) -> None:
     settings = journaled(job, MPWORKERS_ENABLED=False)
     ended = launch.crawl("start", HERE, "items=3", **settings).finish()
@@ -160,7 +162,7 @@ def test_where_nothing_is_offloaded_no_journal_is_touched(launch: Launcher, job:
     assert not (job / "mpworkers-journal.sqlite").exists()
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job: Path) -> None:
     pipelines = {path("Mark"): 200, "crawled.kept.SecondGate": 300}
     settings = journaled(
@@ -180,7 +182,7 @@ def test_item_of_a_second_hop_goes_on_there(launch: Launcher, world: World, job:
     assert ended.stats["mpworkers/items/submitted"] == 2
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_of_a_first_hop_meets_all_that_follows(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -198,7 +200,7 @@ def test_item_of_a_first_hop_meets_all_that_follows(
     assert ended.stats["mpworkers/items/submitted"] == 8
 
 
-@worlds()
+@worlds(plain=False)
 def test_clean_run_leaves_an_empty_journal(launch: Launcher, world: World, job: Path) -> None:
     ended = launch.crawl("pages", world, "items=200", **journaled(job)).finish()
 
@@ -221,7 +223,7 @@ def test_drops_failures_and_dead_letters_leave_the_journal(
     assert hops_in(job) == []
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_whose_hop_is_no_longer_listed_stays_in_the_journal(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -239,7 +241,7 @@ def test_item_whose_hop_is_no_longer_listed_stays_in_the_journal(
     assert last.numbers == [1, 2, 3]
 
 
-@worlds()
+@worlds(plain=False)
 def test_entries_stay_where_the_spider_middleware_is_missing(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -253,7 +255,7 @@ def test_entries_stay_where_the_spider_middleware_is_missing(
     assert len(hops_in(job)) == 3
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_class_of_a_script_is_the_scripts_own_when_it_runs_again(
     launch: Launcher, world: World, job: Path
 ) -> None:
@@ -347,6 +349,7 @@ def assert_stops_at_start(launch: Launcher, job: Path, reason: str) -> None:
     assert not ended.told("requested")
 
 
+@pytest.mark.full
 def test_journal_of_an_unknown_version_is_refused(launch: Launcher, job: Path) -> None:
     job.mkdir()
     with contextlib.closing(sqlite3.connect(job / "mpworkers-journal.sqlite")) as database:
@@ -362,7 +365,9 @@ def test_file_that_is_no_journal_is_refused(launch: Launcher, job: Path) -> None
     assert_stops_at_start(launch, job, "not a database")
 
 
-@pytest.mark.parametrize("name", ["mpworkers-journal.sqlite", "mpworkers-journal.sqlite-wal"])
+@pytest.mark.parametrize(
+    "name", plain_first(["mpworkers-journal.sqlite", "mpworkers-journal.sqlite-wal"])
+)
 def test_journal_that_others_can_write_is_refused(launch: Launcher, job: Path, name: str) -> None:
     job.mkdir()
     (job / name).touch()
@@ -371,6 +376,7 @@ def test_journal_that_others_can_write_is_refused(launch: Launcher, job: Path, n
     assert_stops_at_start(launch, job, "can be written by other users")
 
 
+@pytest.mark.full
 def test_journal_of_another_user_is_refused(launch: Launcher, job: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can give a file away")

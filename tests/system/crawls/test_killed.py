@@ -49,7 +49,7 @@ def test_item_of_a_busy_worker_killed_is_redelivered(launch: Launcher, world: Wo
     assert ended.stats["mpworkers/items/done"] == 6
 
 
-@worlds()
+@worlds(plain=False)
 def test_every_worker_killed_at_once_loses_no_item(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, held=True, **offload("Gate"))
     victims = {pid for _, pid in crawl.wait_told("busy", 2)}
@@ -111,7 +111,7 @@ def test_no_worker_stuck_in_c_code_survives_the_crawls_process(
     assert ended.exit_code == -signal.SIGKILL
 
 
-@worlds()
+@worlds(plain=False)
 def test_no_idle_worker_survives_the_crawls_process(
     launch: Launcher, site: Site, world: World
 ) -> None:

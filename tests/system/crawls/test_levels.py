@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 
 from .harness import path, worlds
 from .test_journal import hops_in, wait_for_entries
@@ -59,7 +60,7 @@ def words(ended: Ended, *wanted: str) -> list[str]:
     return re.findall(rf"@({'|'.join(wanted)}) ", ended.log)
 
 
-@pytest.mark.parametrize("spider", ["pages", "start"])
+@pytest.mark.parametrize("spider", plain_first(["pages", "start"]))
 @worlds()
 def test_never_more_than_may_be_pending_are_not_stored(
     launch: Launcher, world: World, spider: str
@@ -81,7 +82,7 @@ def test_never_more_than_may_be_pending_are_not_stored(
 
 
 @pytest.mark.parametrize("where", ["start", pytest.param("parse", marks=pytest.mark.full)])
-@worlds()
+@worlds(plain=False)
 def test_memory_is_bounded_however_slow_the_store(
     launch: Launcher, world: World, where: str
 ) -> None:
@@ -96,7 +97,13 @@ def test_memory_is_bounded_however_slow_the_store(
     assert ended.stats["mpworkers/store/items/done"] == 2_000
 
 
-@pytest.mark.parametrize("arguments", [(), ("stop=had_enough",)], ids=["idle", "CloseSpider"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((), id="idle"),
+        pytest.param(("stop=had_enough",), id="CloseSpider", marks=pytest.mark.full),
+    ],
+)
 @worlds()
 def test_close_waits_until_all_is_stored(
     launch: Launcher, world: World, arguments: tuple[str, ...]
@@ -126,7 +133,7 @@ def test_ctrl_c_waits_until_all_is_stored(launch: Launcher, site: Site, world: W
     assert_all_stored(crawl.finish(), 80)
 
 
-@worlds()
+@worlds(plain=False)
 def test_ctrl_c_waits_for_a_close_that_has_begun(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("pages", world, "items=40", held=True, **store())
     crawl.wait_for(r"Closing spider \(finished\)")
@@ -138,7 +145,7 @@ def test_ctrl_c_waits_for_a_close_that_has_begun(launch: Launcher, world: World)
     assert_all_stored(crawl.finish())
 
 
-@worlds()
+@worlds(plain=False)
 def test_store_that_hangs_is_given_up_and_its_items_are_kept(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -204,7 +211,7 @@ def test_what_fails_there_is_in_stats_log_and_dead_letters(
 # Inside a batch
 
 
-@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("wait", plain_first([True, False]))
 @worlds()
 def test_item_that_kills_its_workers_costs_its_batch_nothing(
     launch: Launcher, world: World, wait: bool
@@ -219,8 +226,8 @@ def test_item_that_kills_its_workers_costs_its_batch_nothing(
         assert (number, error) == (7, "WorkerDied")
 
 
-@pytest.mark.parametrize("wait", [True, False])
-@worlds()
+@pytest.mark.parametrize("wait", plain_first([True, False]))
+@worlds(plain=False)
 def test_item_over_its_time_costs_its_batch_nothing(
     launch: Launcher, world: World, wait: bool
 ) -> None:
@@ -247,7 +254,7 @@ def assert_only_seven_is_lost(ended: Ended) -> None:
 KEYED = {"workers": 2, "key": "crawled.levels.parity"}
 
 
-@worlds()
+@worlds(plain=False)
 def test_items_of_a_key_wait_for_the_one_whose_worker_died(launch: Launcher, world: World) -> None:
     settings = level("TellsInTurn", **KEYED)
     crawl = launch.crawl("pages", world, "items=40", held=True, **settings)
@@ -263,7 +270,7 @@ def test_items_of_a_key_wait_for_the_one_whose_worker_died(launch: Launcher, wor
     assert ended.stats["mpworkers/workers/deaths"] == 1
 
 
-@worlds()
+@worlds(plain=False)
 def test_items_of_a_key_go_on_behind_one_that_was_given_up(launch: Launcher, world: World) -> None:
     settings = level("DiesInTurn", **KEYED)
     ended = launch.crawl("pages", world, "items=40", **settings).finish()

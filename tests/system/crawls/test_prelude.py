@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 from projects import make_project
 
 from .harness import METHODS, World, inline, worlds
@@ -89,6 +90,7 @@ def test_what_settings_set_up_is_there_in_workers(
     expect_as_inline(launch, tmp_path, world)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_what_settings_set_up_is_there_by_every_start_method(
     launch: Launcher, tmp_path: Path, method: str
@@ -165,6 +167,7 @@ def test_settings_with_a_thread_and_a_file_run_in_each_worker(
     assert ended.exit_code == 0
 
 
+@pytest.mark.full
 def test_settings_with_a_thread_come_before_what_a_server_would_preload(
     launch: Launcher, tmp_path: Path
 ) -> None:
@@ -213,12 +216,14 @@ TELLS = {
 
 @pytest.mark.parametrize(
     ("variable", "arguments"),
-    [
-        (None, ()),  # a dict, in the folder of a project
-        ("shop.settings", ()),  # the variable is there, and nobody has used it
-        (None, ("shop.other",)),  # setmodule()
-        ("__main__", ("__main__",)),
-    ],
+    plain_first(
+        [
+            (None, ()),  # a dict, in the folder of a project
+            ("shop.settings", ()),  # the variable is there, and nobody has used it
+            (None, ("shop.other",)),  # setmodule()
+            ("__main__", ("__main__",)),
+        ]
+    ),
     ids=["dict", "unused", "setmodule", "main"],
 )
 def test_no_module_is_imported_that_scrapys_process_has_not_from_the_variable(
@@ -241,6 +246,7 @@ def test_no_module_is_imported_that_scrapys_process_has_not_from_the_variable(
     assert len(ended.told("other")) == len([one for one in arguments if one == "shop.other"])
 
 
+@pytest.mark.full
 def test_each_worker_imports_the_module_of_the_variable(launch: Launcher, tmp_path: Path) -> None:
     ended = crawl(launch, tmp_path / "project", TELLS, SPAWN)
 
@@ -279,7 +285,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", plain_first(["fork", "forkserver", "spawn"]))
 def test_a_replacement_neither_empties_a_log_nor_deletes_nor_binds(
     launch: Launcher, tmp_path: Path, method: str
 ) -> None:
@@ -377,6 +383,7 @@ def test_the_initializer_runs_once_in_each_worker_and_never_in_a_server(
     assert ended.numbers == list(range(8))
 
 
+@pytest.mark.full
 def test_without_workers_the_initializer_runs_once_in_scrapys_process(
     launch: Launcher, tmp_path: Path
 ) -> None:
@@ -400,6 +407,7 @@ def test_without_workers_the_initializer_runs_once_in_scrapys_process(
     assert ended.numbers == list(range(8))
 
 
+@pytest.mark.full
 def test_switched_off_nothing_is_initialized(launch: Launcher, tmp_path: Path) -> None:
     files = INITIALIZES | {"shop/pipelines.py": "class Price:\n    pass\n"}
 
@@ -409,7 +417,7 @@ def test_switched_off_nothing_is_initialized(launch: Launcher, tmp_path: Path) -
     assert ended.numbers == list(range(8))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", plain_first([1, 0]))
 def test_an_initializer_that_fails_at_the_start_ends_the_crawl(
     launch: Launcher, tmp_path: Path, workers: int
 ) -> None:
@@ -421,6 +429,7 @@ def test_an_initializer_that_fails_at_the_start_ends_the_crawl(
     assert ended.items == []
 
 
+@pytest.mark.full
 def test_an_initializer_that_fails_in_a_replacement_is_a_failed_start(
     launch: Launcher, tmp_path: Path
 ) -> None:
@@ -436,12 +445,17 @@ def test_an_initializer_that_fails_in_a_replacement_is_a_failed_start(
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [
-        ("shop.begin.nothing", "AttributeError: module 'shop.begin' has no attribute 'nothing'"),
-        ("shop.missing.begin", "ModuleNotFoundError: No module named 'shop.missing'"),
-        ("asyncio.sleep", "missing 1 required positional argument: 'delay'"),
-        ("shop.begin.later", "an initializer is a plain function"),
-    ],
+    plain_first(
+        [
+            (
+                "shop.begin.nothing",
+                "AttributeError: module 'shop.begin' has no attribute 'nothing'",
+            ),
+            ("shop.missing.begin", "ModuleNotFoundError: No module named 'shop.missing'"),
+            ("asyncio.sleep", "missing 1 required positional argument: 'delay'"),
+            ("shop.begin.later", "an initializer is a plain function"),
+        ]
+    ),
 )
 def test_what_cannot_be_an_initializer_is_named(
     launch: Launcher, tmp_path: Path, path: str, words: str
@@ -475,7 +489,7 @@ TWO_CRAWLS = """
 """
 
 
-@pytest.mark.parametrize("method", ["forkserver", "fork"])
+@pytest.mark.parametrize("method", plain_first(["forkserver", "fork"]))
 def test_crawls_with_different_initializers_share_no_workers(
     launch: Launcher, tmp_path: Path, method: str
 ) -> None:
@@ -525,6 +539,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", METHODS)
 def test_module_state_of_a_script_is_warned_of_unless_workers_have_it(
     launch: Launcher, tmp_path: Path, method: str

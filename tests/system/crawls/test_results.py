@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain import plain_first
 
 from .harness import MODES, World
 
@@ -26,7 +27,7 @@ def both(launch: Launcher, mode: str, *kinds: str, **settings: Any) -> tuple[Any
     return told["workers"], told.get("plain")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", plain_first(MODES))
 def test_results_of_a_response_have_scrapys_limit_order_and_outcome(
     launch: Launcher, mode: str
 ) -> None:
@@ -43,7 +44,7 @@ def test_results_of_a_response_have_scrapys_limit_order_and_outcome(
     assert ours["reason"] == plain["reason"] == "finished"
 
 
-@pytest.mark.parametrize("mode", ["asyncio", "none"])
+@pytest.mark.parametrize("mode", plain_first(["none", "asyncio"]))
 def test_a_result_is_asked_for_when_there_is_room_for_it(launch: Launcher, mode: str) -> None:
     ours, plain = both(launch, mode, "many", "coming")
 
@@ -51,6 +52,7 @@ def test_a_result_is_asked_for_when_there_is_room_for_it(launch: Launcher, mode:
     assert plain["ahead"]["many"] > LIMIT
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mode", ["asyncio", "none"])
 def test_response_that_closes_the_spider_ends_with_what_it_has_yielded(
     launch: Launcher, mode: str
@@ -62,7 +64,8 @@ def test_response_that_closes_the_spider_ends_with_what_it_has_yielded(
     assert sorted(ours["scraped"]["closes"]) == sorted(plain["scraped"]["closes"])
 
 
-@pytest.mark.parametrize("mode", ["asyncio", "none"])
+@pytest.mark.full
+@pytest.mark.parametrize("mode", ["none", "asyncio"])
 def test_call_that_raises_ends_neither_its_response_nor_another(
     launch: Launcher, mode: str
 ) -> None:

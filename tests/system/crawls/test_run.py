@@ -53,7 +53,7 @@ def test_calls_share_the_workers_of_the_pipelines(launch: Launcher, world: World
     assert item["pid"] != ended.told("parent")[0]
 
 
-@worlds()
+@worlds(plain=False)
 def test_calls_have_workers_of_their_own_beside_levels_that_cannot_take_them(
     launch: Launcher, world: World
 ) -> None:
@@ -66,7 +66,7 @@ def test_calls_have_workers_of_their_own_beside_levels_that_cannot_take_them(
     assert ended.stats["mpworkers/calls/calls/done"] == 8
 
 
-@worlds()
+@worlds(plain=False)
 def test_middlewares_and_pipelines_call_too(launch: Launcher, world: World) -> None:
     ended = calling(
         launch,
@@ -137,7 +137,7 @@ def test_calls_whose_worker_dies_run_again(launch: Launcher, world: World, calls
 
 
 @pytest.mark.parametrize("does", ["nothing", "kinds"])
-@worlds()
+@worlds(plain=False)
 def test_no_worker_starts_behind_the_end_and_a_close_from_within_does_not_wait_for_itself(
     launch: Launcher, world: World, does: str
 ) -> None:
@@ -150,7 +150,7 @@ def test_no_worker_starts_behind_the_end_and_a_close_from_within_does_not_wait_f
     assert ended.exit_code == 0
 
 
-@worlds()
+@worlds(plain=False)
 def test_without_any_worker_a_late_call_starts_none(launch: Launcher, world: World) -> None:
     closing = {"EXTENSIONS": {"crawled.calling.CallsWhenClosed": 500}}
     ended = calling(launch, world, "nothing", **closing)

@@ -22,21 +22,21 @@ def test_unguarded_script_runs_once(launch: Launcher, world: World) -> None:
     assert_ran_once_in_workers(ended)
 
 
-@worlds()
+@worlds(plain=False)
 def test_pipeline_of_a_script_may_be_listed_by_its_path(launch: Launcher, world: World) -> None:
     ended = launch.script("unguarded.py", "by_path", world=world).finish()
 
     assert_ran_once_in_workers(ended)
 
 
-@worlds()
+@worlds(plain=False)
 def test_classes_may_be_local_to_a_function(launch: Launcher, world: World) -> None:
     ended = launch.script("local_classes.py", world=world).finish()
 
     assert_ran_once_in_workers(ended)
 
 
-@worlds(2)
+@worlds()
 def test_runspider_takes_a_file_with_item_class_and_pipeline(
     launch: Launcher, world: World, tmp_path: Path
 ) -> None:
@@ -52,8 +52,14 @@ def test_runspider_takes_a_file_with_item_class_and_pipeline(
     assert ended.exit_code == 0
 
 
-@pytest.mark.parametrize("turn", [(), ("in_turn",)], ids=["at_once", "in_turn"])
-@worlds(2)
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param((), id="at_once"),
+        pytest.param(("in_turn",), id="in_turn", marks=pytest.mark.full),
+    ],
+)
+@worlds()
 def test_two_spiders_share_a_process(launch: Launcher, turn: tuple[str], world: World) -> None:
     ended = launch.script("two_spiders.py", *turn, world=world).finish()
 
@@ -146,14 +152,14 @@ def test_shell_evaluates_and_ends(launch: Launcher, page: str, world: World) -> 
     assert ended.out == "hellohello\n"
 
 
-@worlds()
+@worlds(plain=False)
 def test_fetch_prints_the_page(launch: Launcher, page: str, world: World) -> None:
     ended = run(launch, world, "fetch", page)
 
     assert ended.out == "hello\n"
 
 
-@worlds()
+@worlds(plain=False)
 def test_parse_shows_items_as_the_pipelines_left_them(
     launch: Launcher, page: str, world: World
 ) -> None:

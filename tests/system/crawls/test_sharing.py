@@ -74,7 +74,7 @@ def test_a_crawl_that_begins_while_the_last_one_stops_its_workers_has_new_ones(
 
 @pytest.mark.parametrize("broken", ["cannot_open", "dies_while_opening", "dies_of_items"])
 @pytest.mark.parametrize("order", ["first", "last"])
-@worlds()
+@worlds(plain=False)
 def test_a_broken_pipeline_of_one_spider_does_not_hurt_the_others(
     launch: Launcher, world: World, order: str, broken: str
 ) -> None:

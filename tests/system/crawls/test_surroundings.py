@@ -35,6 +35,7 @@ def assert_poison_is_given_up(ended: Ended) -> None:
     assert ended.stats["mpworkers/workers/deaths"] == 3
 
 
+@pytest.mark.full
 @methods("fork")
 @pytest.mark.parametrize("what", ["no_handles", "reaper"])
 def test_deaths_are_noticed_without_process_handles_and_without_exit_codes(
@@ -43,6 +44,7 @@ def test_deaths_are_noticed_without_process_handles_and_without_exit_codes(
     assert_poison_is_given_up(crawl(launch, what, method, 30, "Poisoned"))
 
 
+@pytest.mark.full
 @methods("forkserver")
 def test_gevent_patches_before_scrapy_change_nothing(launch: Launcher, method: str) -> None:
     pytest.importorskip("gevent", reason="gevent is not installed")
@@ -50,6 +52,7 @@ def test_gevent_patches_before_scrapy_change_nothing(launch: Launcher, method: s
     assert_poison_is_given_up(crawl(launch, "gevent", method, 30, "Poisoned"))
 
 
+@pytest.mark.full
 @methods("spawn")
 def test_too_few_files_end_the_crawl_with_a_sentence_that_names_the_limit(
     launch: Launcher, method: str
@@ -86,6 +89,7 @@ def test_a_system_without_semaphores_ends_the_crawl_with_cause_and_remedy(
     assert ended.numbers == []
 
 
+@pytest.mark.full
 @methods("forkserver")
 def test_pipeline_that_kills_every_worker_breaks_the_pool_early_and_says_why(
     launch: Launcher, method: str

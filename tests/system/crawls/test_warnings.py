@@ -30,7 +30,11 @@ def warnings(ended: Ended) -> list[str]:
     ("name", "part"),
     [
         ("Duplicates", "remembers in self.seen"),
-        ("RemembersByAHelper", "has added to self.seen with the first 20 items"),
+        pytest.param(
+            "RemembersByAHelper",
+            "has added to self.seen with the first 20 items",
+            marks=pytest.mark.full,
+        ),
         ("Sleeps", "the first 50 items took"),
     ],
 )
@@ -49,6 +53,7 @@ def test_a_stateless_crawl_warns_of_nothing(launch: Launcher) -> None:
     assert ended.stats["computed"] == 120
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("own", [{"workers": 1}, {"workers": 2, "key": "n"}], ids=str)
 @pytest.mark.parametrize("name", ["Duplicates", "RemembersByAHelper"])
 def test_a_level_that_keeps_a_memory_right_is_not_warned_of(
@@ -59,6 +64,7 @@ def test_a_level_that_keeps_a_memory_right_is_not_warned_of(
     assert warnings(crawl(launch, name, MPWORKERS_LEVELS=[level])) == []
 
 
+@pytest.mark.full
 def test_in_this_process_nothing_is_warned_of(launch: Launcher) -> None:
     assert warnings(crawl(launch, "Duplicates", MPWORKERS_WORKERS=0)) == []
 
@@ -66,6 +72,7 @@ def test_in_this_process_nothing_is_warned_of(launch: Launcher) -> None:
 FAILING = ("StoresByTwisted", "Calls", "AsksItsResponse", "HearsOfItems")
 
 
+@pytest.mark.full
 def test_a_crawl_warns_once_of_all_that_the_check_says_would_fail(launch: Launcher) -> None:
     pipelines = {f"crawled.teaching.{name}": 300 + n for n, name in enumerate(FAILING)}
     words = ("mpworkers", "check", "start")
@@ -85,6 +92,7 @@ def test_a_crawl_warns_once_of_all_that_the_check_says_would_fail(launch: Launch
     assert ended.exit_code == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_the_script_would_read_is_warned_of_with_one_worker_too(
     launch: Launcher, workers: int
@@ -105,6 +113,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("method", "told"), [("spawn", 1), ("fork", 0)])
 def test_lines_of_the_settings_module_that_workers_run_again_are_warned_of(
     launch: Launcher, tmp_path: Path, method: str, told: int

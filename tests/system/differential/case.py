@@ -32,7 +32,7 @@ class Case:
         reactor_pipelines: ``ITEM_PIPELINES``.
         submitted: how many items cross into workers, each hop counted; by default every item once.
         feed_lines: by default one for each scraped item.
-        once: whether the plain run is content with one combination.
+        alike: whether it is one of many that differ only in their combination of the same parts.
         excluded: loop modes in which the case cannot run *inline*, each with the reason.
         not_compared: aspects of an outcome (``compare.ASPECTS``) that no rule fixes in this case,
             each with the reason.
@@ -49,7 +49,7 @@ class Case:
     workers: int = 2
     submitted: int | None = None
     feed_lines: int | None = None
-    once: bool = False
+    alike: bool = False
     excluded: Mapping[str, str] = field(default_factory=dict)
     not_compared: Mapping[str, str] = field(default_factory=dict)
 

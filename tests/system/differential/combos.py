@@ -10,10 +10,13 @@ from .case import Case
 #: The asyncio reactor; the platform's own reactor (``TWISTED_REACTOR = None``); no reactor at all.
 MODES = ("asyncio", "default", "none")
 METHODS = ("forkserver", "spawn", "fork")
-#: Spawned workers import everything again.
-METHODS_IN_TURN = ("forkserver", "fork", "forkserver", "fork", "spawn")
-#: One case in so many meets each start method in the plain run.
-EVERY_METHOD = 12
+#: Of cases that are alike, one in so many is in the plain run.
+EVERY = 15
+#: By price: spawned workers import everything again.
+METHODS_IN_TURN = (
+    *("fork", "fork", "fork", "forkserver", "fork", "fork", "spawn", "fork", "fork", "fork"),
+    *("forkserver", "fork", "fork", "fork", "fork", "fork", "fork", "forkserver", "fork", "fork"),
+)
 
 
 class Combo(NamedTuple):
@@ -32,13 +35,9 @@ def combos_of(case: Case) -> Iterator[Combo]:
 
 
 def is_plain(index: int, case: Case, combo: Combo) -> bool:
-    """Say whether the plain run takes the case in this combination: one for each case, by turns.
-
-    One case in twelve meets every start method there, which ``METHODS_IN_TURN`` has by its price.
-    """
-    modes = [mode for mode in MODES if mode not in case.excluded]
-    if combo.mode != modes[index % len(modes)]:
+    """Say whether the plain run takes the case in this combination: each case in one, by turns."""
+    if case.alike and index % EVERY:
         return False
-    if index % EVERY_METHOD == 0 and not case.once:
-        return True
-    return combo.method == METHODS_IN_TURN[index % len(METHODS_IN_TURN)]
+    modes = [mode for mode in MODES if mode not in case.excluded]
+    drawn = (modes[index % len(modes)], METHODS_IN_TURN[index % len(METHODS_IN_TURN)])
+    return combo == drawn

@@ -58,6 +58,7 @@ def test_code_of_a_recipe_compiles(recipe: str) -> None:
         compile(text, path, "exec")
 
 
+@pytest.mark.full
 def test_exact_copies_are_dropped_as_inline(cook: Any) -> None:
     _, ended = cook("Drop exact copies", pages(30))
     _, inline = cook("Drop exact copies", pages(30), "inline", **INLINE)
@@ -66,6 +67,7 @@ def test_exact_copies_are_dropped_as_inline(cook: Any) -> None:
     assert ended.stats["item_dropped_count"] == inline.stats["item_dropped_count"] == 27
 
 
+@pytest.mark.full
 def test_near_copies_are_dropped_as_inline(cook: Any) -> None:
     items = [{**page, "text": " ".join([page["text"]] * 30)} for page in pages(12)]
     items[4]["text"] += " b"
@@ -81,6 +83,7 @@ def texts(ended: Any) -> list[str]:
     return sorted(item["text"] for item in ended.items)
 
 
+@pytest.mark.full
 def test_postgres_has_every_row_once(cook: Any, dsn: str) -> None:
     items = pages(1_200) + pages(100)
 
@@ -93,6 +96,7 @@ def test_postgres_has_every_row_once(cook: Any, dsn: str) -> None:
     assert len(ended.items) == 1_300
 
 
+@pytest.mark.full
 def test_bad_row_is_the_only_one_that_postgres_does_not_have(cook: Any, dsn: str) -> None:
     items = pages(600)
     items[77]["words"] = "many"
@@ -120,6 +124,7 @@ class CutOff(SaveToPostgres):
 """
 
 
+@pytest.mark.full
 def test_lost_connection_is_made_again(cook: Any, dsn: str) -> None:
     level = {
         "name": "store",
@@ -158,6 +163,7 @@ def test_sqlite_has_every_row_once(cook: Any) -> None:
     assert ended.stats["mpworkers/items/failed"] == 1
 
 
+@pytest.mark.full
 def test_files_are_those_of_an_inline_crawl(cook: Any) -> None:
     recipe, items = "Write one file: CSV, JSON Lines", pages(330)
 
@@ -248,6 +254,7 @@ class LocalSpider(PagesSpider):
 """
 
 
+@pytest.mark.full
 def test_heavy_parse_runs_in_workers_and_its_links_are_followed(
     launch: Launcher, site: Site, tmp_path: Path
 ) -> None:
@@ -319,6 +326,7 @@ def stored(project: Path) -> list[str]:
         return sorted(url for (url,) in connection.execute("select url from pages_page"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("sets_up", ["settings", "manage.py"])
 def test_items_are_stored_in_django_models(launch: Launcher, tmp_path: Path, sets_up: str) -> None:
     pytest.importorskip("django")
@@ -354,6 +362,7 @@ class Counts:
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "method",
     [

@@ -46,6 +46,7 @@ def settings(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     return {"SPIDER_MODULES": ["crawled.stores"], "STORE_DSN": dsn, "MPWORKERS_LEVELS": [level]}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("workers", "rows", "every", "kills"), SIZES)
 def test_killed_workers_lose_no_row_and_double_none(
     launch: Launcher,

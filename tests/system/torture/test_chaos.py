@@ -22,7 +22,8 @@ LONG = {"forkserver": 0.05, "spawn": 2.0, "fork": 0.05}
 def storms() -> Iterator[ParameterSet]:
     for seed, (method, every) in enumerate(SHORT.items()):
         storm = Storm(1_000, every, seed)
-        yield pytest.param(method, storm, id=f"{method}-short")
+        marks = [] if method == "fork" else [pytest.mark.full]
+        yield pytest.param(method, storm, marks=marks, id=f"{method}-short")
     for method, every in LONG.items():
         for seed in range(20):
             storm = Storm(10_000, every, seed)

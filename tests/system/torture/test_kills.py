@@ -15,7 +15,7 @@ from pool.work import Bytes, Carry, InTurn, Square, TakeSeconds
 from scrapy_mpworkers.errors import WorkerDied
 
 
-@rotated()
+@rotated(plain=False)
 def test_poison_among_500_costs_itself_after_exactly_its_redeliveries(make_bench, method):
     bench = make_bench(method, redeliver_times=2).start()
 
@@ -57,7 +57,7 @@ def test_all_workers_killed_with_1000_items_waiting_lose_none(make_bench, method
 @pytest.mark.parametrize(
     ("tasks", "kills"), [(1000, 5), pytest.param(5000, 20, marks=pytest.mark.full)]
 )
-@every_method
+@rotated()
 def test_a_death_runs_again_only_what_was_running(make_bench, method, tasks, kills, tmp_path):
     runs = tmp_path / "runs"
     bench = make_bench(method).start()
@@ -78,10 +78,8 @@ def test_a_death_runs_again_only_what_was_running(make_bench, method, tasks, kil
     bench.stop().assert_books()
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 10))]
-)
-@rotated()
+@pytest.mark.parametrize("seed", range(10))
+@rotated(plain=False)
 def test_kill_while_100_mb_cross_in_both_directions(make_bench, method, seed):
     chance = random.Random(seed)
     bench = make_bench(method, redeliver_times=20).start()
@@ -119,7 +117,7 @@ def test_kill_between_a_report_and_the_next_task_charges_nobody(make_bench, meth
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5, 13])
-@rotated()
+@rotated(plain=False)
 def test_workers_that_kill_each_other_settle_every_item(make_bench, method, workers):
     bench = make_bench(method, workers=workers, redeliver_times=50, intensity=200).start()
 

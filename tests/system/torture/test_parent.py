@@ -19,13 +19,14 @@ import pytest
 from pool.harness import METHODS, NamedPipe, await_end, comes_true, open_fds, rotated
 from pool.work import Square
 
-#: Rounds, in which the parent is killed, of a plain run and of the full one.
-ROUNDS = [10, pytest.param(100, marks=pytest.mark.full)]
+#: Rounds, in which the parent is killed.
+ROUNDS = [10, 100]
 BUSY = "bench.submit(*[saboteurs.HoldsTheInterpreter(said)] * 2)\n"
 IDLE = "for pid in bench.pids: print(f'idle {pid}', file=open(said, 'w'))\n"
 WAIT = "bench.until(lambda: False, 'never', seconds=60)"
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this death")
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("what", ["busy in C code", "idle"])
@@ -62,7 +63,8 @@ def said(voice, count):
 @pytest.mark.parametrize(
     ("method", "restarts"),
     [
-        *((method, 20) for method in METHODS),
+        ("fork", 20),
+        *(pytest.param(method, 20, marks=pytest.mark.full) for method in ("forkserver", "spawn")),
         *(pytest.param(method, 300, marks=pytest.mark.full) for method in METHODS),
     ],
 )

@@ -58,6 +58,7 @@ def test_bombs_of_every_kind_cost_their_own_items_and_no_other(
     assert ended.exit_code == 0
 
 
+@pytest.mark.full
 @quick("fork", "forkserver", "spawn")  # each 14 crawls
 def test_pipelines_that_break_while_opened_or_closed(launch: Launcher, method: str) -> None:
     world = World("asyncio", method)
@@ -89,7 +90,8 @@ def expect_close(way: str, outcome: dict[str, Any]) -> None:
     assert outcome["stats"]["log_count/ERROR"] >= 1
 
 
-@rotated("kind", ["item", "result"], start=2)
+@pytest.mark.full
+@rotated("kind", ["item", "result"], start=6)
 def test_100_that_cannot_be_pickled_cost_nothing_of_the_100_behind_them(
     launch: Launcher, kind: str, world: World
 ) -> None:
@@ -106,7 +108,7 @@ def test_100_that_cannot_be_pickled_cost_nothing_of_the_100_behind_them(
 # Time
 
 
-@worlds()
+@worlds(plain=False)
 def test_item_over_its_time_is_given_up_and_the_crawl_goes_on(
     launch: Launcher, world: World
 ) -> None:
@@ -119,6 +121,18 @@ def test_item_over_its_time_is_given_up_and_the_crawl_goes_on(
     assert "MPWORKERS_ITEM_TIMEOUT" in text
     assert ended.numbers == [n for n in range(1, 13) if n != 7]
     assert ended.stats["mpworkers/items/dead_lettered"] == 1
+
+
+@worlds()
+def test_close_waits_as_long_as_something_moves(launch: Launcher, world: World) -> None:
+    # Twelve items of 0.3 s each on two workers: longer than the deadline, but never without
+    # progress for so long.
+    ended = launch.crawl(
+        "pages", world, "items=12", "stop=enough", **offload("Slow"), MPWORKERS_CLOSE_TIMEOUT=1
+    ).finish()
+
+    assert ended.numbers == list(range(1, 13))
+    assert ended.stats["mpworkers/items/dead_lettered"] == 0
 
 
 @worlds()
@@ -138,6 +152,7 @@ def test_close_gives_up_what_does_not_move_and_lists_it(launch: Launcher, world:
     assert ended.exit_code == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mode", MODES)
 def test_close_gives_up_what_does_not_move_in_one_process(launch: Launcher, mode: str) -> None:
     ended = launch.crawl(
@@ -157,6 +172,7 @@ def test_close_gives_up_what_does_not_move_in_one_process(launch: Launcher, mode
     assert [text for n, _, text in ended.told("failed") if n == 3 and "at this process" in text]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("mode", MODES)
 def test_item_that_comes_after_the_rest_was_given_up_is_given_up_too(
@@ -177,18 +193,6 @@ def test_item_that_comes_after_the_rest_was_given_up_is_given_up_too(
     assert {error for error, _ in failed.values()} == {"CloseTimeout"}
     assert "still waiting" in failed[1][1]
     assert ended.exit_code == 0
-
-
-@worlds()
-def test_close_waits_as_long_as_something_moves(launch: Launcher, world: World) -> None:
-    # Twelve items of 0.3 s each on two workers: longer than the deadline, but never without
-    # progress for so long.
-    ended = launch.crawl(
-        "pages", world, "items=12", "stop=enough", **offload("Slow"), MPWORKERS_CLOSE_TIMEOUT=1
-    ).finish()
-
-    assert ended.numbers == list(range(1, 13))
-    assert ended.stats["mpworkers/items/dead_lettered"] == 0
 
 
 # A broken pool
@@ -218,7 +222,7 @@ def test_broken_pool_fails_what_waits_and_closes_the_spider(launch: Launcher, wo
 # Buffers
 
 
-@worlds()
+@worlds(plain=False)
 def test_pipeline_that_holds_items_until_close_is_named_once_at_start(
     launch: Launcher, world: World
 ) -> None:
@@ -230,7 +234,7 @@ def test_pipeline_that_holds_items_until_close_is_named_once_at_start(
     assert ended.log.index(warning) < ended.log.index("@yielded")
 
 
-@worlds()
+@worlds(plain=False)
 def test_recycled_worker_closes_its_pipelines_before_it_goes(
     launch: Launcher, world: World
 ) -> None:
@@ -249,7 +253,7 @@ def test_recycled_worker_closes_its_pipelines_before_it_goes(
 # Floods
 
 
-@rotated("where", ["start", "callback"], start=6)
+@rotated("where", ["start", "callback"], start=3)
 def test_flood_of_items_stays_within_its_bounds(launch: Launcher, where: str, world: World) -> None:
     # 100 kB each, made as fast as Python can, processed at 2 ms each: 2,000 of them are 200 MB.
     ended = launch.crawl(

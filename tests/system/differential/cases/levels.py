@@ -98,7 +98,7 @@ def order_case(places: Sequence[str]) -> Case:
         levels=[{"name": side, "pipelines": found[side]} for side in SIDES[1:] if found[side]],
         submitted=submitted,
         workers=1,
-        once=True,
+        alike=True,
     )
 
 
