@@ -1,43 +1,114 @@
-"""A run of one shard after the other runs every test, and none twice."""
+"""A run of one shard after the other runs every test, and none twice; the plain run has some of each kind."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from shards import Shard, shard
-from system.crawls.harness import METHODS, MODES
+from pool.harness import METHODS
+from shards import Shard, pytest_collection_modifyitems, shard
+from system.crawls.harness import WORLDS
 
 ROOT = Path(__file__).parents[1]
+[SHARDS] = map(int, re.findall(r"^SHARDS=(\d+)$", (ROOT / ".ci/common").read_text(), re.MULTILINE))
+
+COLLECT = """
+import json, sys, pytest
+
+class Tell:
+    def pytest_collection_finish(self, session):
+        found = {item.nodeid: bool(item.get_closest_marker("full")) for item in session.items}
+        print("collected", json.dumps(found), flush=True)
+
+options = ["--collect-only", "-q", "-n0", "-p", "no:cacheprovider", "-m", "full or not full"]
+sys.exit(pytest.main(options, plugins=[Tell()]))
+"""
 
 
-def collected(*options: str, of: str = "tests/pool/test_deaths.py") -> list[str]:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0"]
-    command += [*options, of]
+@pytest.fixture(scope="module")
+def collected() -> dict[str, bool]:
+    """Every test that there is, and whether only the full run has it."""
+    command = [sys.executable, "-c", COLLECT]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if "::" in line]
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("collected ")]
+    return dict(json.loads(line.partition(" ")[2]))
 
 
-def test_each_full_test_is_in_exactly_one_shard() -> None:
-    full = collected("-m", "full")
+@pytest.fixture
+def plain(collected: dict[str, bool]) -> list[str]:
+    return [nodeid for nodeid, is_full in collected.items() if not is_full]
 
-    parts = [collected("-m", "full", "--shard", f"{number}/3") for number in (1, 2, 3)]
+
+def test_each_full_test_is_in_exactly_one_shard(collected: dict[str, bool]) -> None:
+    full = [nodeid for nodeid, is_full in collected.items() if is_full]
+
+    parts = [run_of(Shard(number, SHARDS), full) for number in range(1, SHARDS + 1)]
 
     assert sorted(nodeid for part in parts for nodeid in part) == sorted(full)
     assert all(parts)
 
 
-def test_the_plain_run_has_crawls_in_each_loop_mode_by_each_start_method() -> None:
-    plain = collected(of="tests/system/crawls")
+def run_of(chosen: Shard, nodeids: list[str]) -> list[str]:
+    """What a run of this shard keeps of the tests."""
+    items = [SimpleNamespace(nodeid=nodeid) for nodeid in nodeids]
+    left_out: list[SimpleNamespace] = []
+    config = SimpleNamespace(
+        getoption={"shard": chosen}.get,
+        hook=SimpleNamespace(pytest_deselected=lambda items: left_out.extend(items)),
+    )
+    pytest_collection_modifyitems(config, items)  # type: ignore[arg-type]
+    assert len(items) + len(left_out) == len(nodeids)
+    return [item.nodeid for item in items]
 
-    worlds = {f"{mode}-{method}" for mode in MODES for method in METHODS}
-    assert {world for world in worlds if any(world in name for name in plain)} == worlds
-    every = collected("-m", "full or not full", of="tests/system/crawls/test_run.py")
-    tests = Counter(name.partition("[")[0] for name in every)
-    assert all(count % len(worlds) == 0 for count in tests.values())
+
+def test_the_plain_run_has_crawls_in_each_loop_mode_by_each_start_method(
+    collected: dict[str, bool], plain: list[str]
+) -> None:
+    worlds = {f"{world.mode}-{world.method}" for world in WORLDS}
+    for folder in ("tests/system/crawls/", "tests/system/differential/"):
+        names = [name for name in plain if name.startswith(folder)]
+        assert {world for world in worlds if any(world in name for name in names)} == worlds
+    every = defaultdict(set)
+    for name in collected:
+        if name.startswith("tests/system/crawls/test_run.py"):
+            test, _, case = name.partition("[")
+            every[test] |= {world for world in worlds if world in case}
+    assert all(found == worlds for found in every.values())
+
+
+def test_the_plain_run_has_each_start_method_where_tests_of_the_pool_take_turns(
+    collected: dict[str, bool], plain: list[str]
+) -> None:
+    methods = defaultdict(set)  # of each test
+    for name in collected:
+        test, _, case = name.partition("[")
+        if test.startswith("tests/pool/"):
+            methods[test] |= set(METHODS) & set(re.split(r"[-\]]", case))
+    files = defaultdict(set)
+    for test, found in methods.items():
+        if found == set(METHODS):
+            files[test.partition("::")[0]].add(test)
+    several = {file for file, tests in files.items() if len(tests) > 3}
+
+    assert len(several) > 5
+    for file in several:
+        cases = [name.partition("[")[2] for name in plain if name.startswith(f"{file}::")]
+        assert {word for case in cases for word in re.split(r"[-\]]", case)} >= set(METHODS), file
+
+
+def test_the_plain_run_has_tests_of_each_folder(
+    collected: dict[str, bool], plain: list[str]
+) -> None:
+    def folders(names: list[str]) -> set[str]:
+        return {name.partition("::")[0].rpartition("/")[0] for name in names}
+
+    assert folders(plain) == folders([*collected])
 
 
 def test_shards_are_about_as_large_as_each_other() -> None:

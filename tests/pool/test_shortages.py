@@ -13,7 +13,7 @@ from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import refusing
-from .harness import PRELOAD, open_fds, quick, rotated
+from .harness import PRELOAD, open_fds, quick
 from .shortage import Forks, no_descriptors
 from .work import Square, TakeSeconds
 
@@ -57,7 +57,7 @@ def test_pool_with_a_living_worker_goes_on_while_no_file_can_be_opened(make_benc
     bench.stop().assert_books()
 
 
-@rotated()
+@quick("forkserver", "spawn", "fork")
 def test_pool_with_a_living_worker_goes_on_while_nothing_can_be_forked(
     make_bench, method, forks, caplog
 ):
