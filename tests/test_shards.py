@@ -1,4 +1,4 @@
-"""A run of one shard after the other runs every test, and none twice; the plain run has some of each kind."""
+"""Shards together have every test, and none twice; the plain run has some of each kind."""
 
 from __future__ import annotations
 

@@ -323,8 +323,11 @@ class Bench:
 
     def close(self) -> None:
         if self._started and not self._stopped:
-            self.pool.kill()
-            self.stop()
+            if self.pool.pending or self.processes.method != "forkserver":
+                self.pool.kill()
+            # (Workers of a killed server are orphans, and whoever inherits those may take seconds
+            # to collect them: process 1 in a container.)
+            self.stop(timeout=1.0)
         servers.close()
         for pipe in (self.voice, self.gate, *([] if self._is_guest else [self.calls])):
             pipe.close()
