@@ -157,7 +157,7 @@ def close_by(close: str, crawl: Crawl) -> None:
         crawl.wait_for("Closing spider")
 
 
-@rotated("close", ["CloseSpider", "SIGINT"], start=1)
+@rotated("close", ["CloseSpider", "SIGINT"], start=0)
 def test_close_while_start_waits_for_room_finishes_what_was_yielded(
     launch: Launcher, close: str, world: World
 ) -> None:

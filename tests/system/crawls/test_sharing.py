@@ -57,7 +57,7 @@ def test_five_spiders_in_turn_have_two_workers_each_and_leave_none(
     assert ended.exit_code == 0
 
 
-@worlds()
+@worlds(plain=False)
 def test_a_crawl_that_begins_while_the_last_one_stops_its_workers_has_new_ones(
     launch: Launcher, world: World
 ) -> None:
