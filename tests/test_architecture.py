@@ -122,6 +122,19 @@ def test_scrapys_other_commands_load_hardly_anything_of_ours() -> None:
     }
 
 
+def test_what_only_some_crawls_need_is_imported_by_those() -> None:
+    """itemadapter imports pydantic, which takes longer than all of ours together."""
+    modules = ("extension", "pipelines", "spidermiddlewares", "pool.worker_group", "worker.main")
+    names = [f"scrapy_mpworkers.{module}" for module in modules]
+    code = f"import sys, {', '.join(names)}\nprint(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+
+    assert not {"itemadapter", "pydantic", "psutil", "distributed"} & set(loaded)
+
+
 #: ``scrapy_mpworkers.folder.module``, ``….Class`` and ``…:function``.
 NAME = re.compile(r"\bscrapy_mpworkers(?:\.\w+)+(?::\w+)?")
 #: ``folder/module.py``, as the docs name modules.

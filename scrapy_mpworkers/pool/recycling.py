@@ -6,8 +6,6 @@ import logging
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-import psutil
-
 from scrapy_mpworkers.pool.interface import PoolOptions
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
@@ -54,6 +52,8 @@ class Recycling:
 
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process, 0 if it is gone."""
+    import psutil  # late: few crawls limit memory
+
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except (psutil.Error, OSError):  # this process may have no file descriptor left

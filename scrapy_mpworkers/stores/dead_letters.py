@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from itemadapter import ItemAdapter
-
 from scrapy_mpworkers.stores.private_files import opened_alone, read_private, size_at_rest
 from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted, text_of
@@ -231,6 +229,8 @@ def _alone(value: Any) -> Any:
 
 
 def _fields_or_text(value: Any) -> Any:
+    from itemadapter import ItemAdapter  # late, as in changes.py
+
     return ItemAdapter(value).asdict() if _is_nested_item(value) else _as_text(value)
 
 
@@ -242,6 +242,8 @@ def _guarded(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _is_nested_item(value: Any) -> bool:
+    from itemadapter import ItemAdapter
+
     return not isinstance(value, dict) and ItemAdapter.is_item(value)
 
 
