@@ -30,6 +30,8 @@ def crawl(launch: Launcher, tmp_path: Path) -> Callable[..., Crawl]:
     """Starts the script with a pipeline of ``system.cluster.work`` and some settings."""
 
     def start(*names: str, mode: str = "asyncio", **settings: Any) -> Crawl:
+        if "GATE" in settings:  # as for held crawls of one machine
+            settings = {"MPWORKERS_MAX_PENDING": 256} | settings
         pipelines = {f"system.cluster.work.{name}": 300 + n for n, name in enumerate(names)}
         own = {"MPWORKERS_PIPELINES": pipelines} if names else {}
         world: Any = Mode(mode)
