@@ -135,6 +135,30 @@ def test_what_only_some_crawls_need_is_imported_by_those() -> None:
     assert not {"itemadapter", "pydantic", "psutil", "distributed"} & set(loaded)
 
 
+def test_files_and_functions_stay_short() -> None:
+    long = [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().split("\n")) > 301]
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                long += [f"{path.name}: {node.name}"] * (lines > 36)
+
+    assert long == []
+
+
+def test_few_functions_are_handed_to_constructors() -> None:
+    handed = [
+        f"{path.name}: {argument.arg}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        for argument in node.args.args + node.args.kwonlyargs
+        if argument.annotation is not None and "Callable" in ast.unparse(argument.annotation)
+    ]
+
+    assert len(handed) <= 12, handed
+
+
 #: ``scrapy_mpworkers.folder.module``, ``….Class`` and ``…:function``.
 NAME = re.compile(r"\bscrapy_mpworkers(?:\.\w+)+(?::\w+)?")
 #: ``folder/module.py``, as the docs name modules.

@@ -92,16 +92,23 @@ class WorkerProcess:
                     self._scoreboard,
                     self.start_lock,
                 )
-                arguments: tuple[Any, ...] = (channel, processes.config)
-                target: Any = main
-                if processes.method == "fork":
-                    arguments = (self._inherited(siblings), *arguments)
-                    target = forked_main
-                self._process = processes.start(target, arguments, name)
+                self._process = self._start(processes, name, channel, siblings)
             undo.pop_all()  # from here on nothing can fail
         self.pid: int = self._process.pid
         self._is_reaped = False
         self.exit_handle, self.is_sure_of_exit = self._open_exit_handle(processes.method)
+
+    def _start(
+        self,
+        processes: Processes,
+        name: str,
+        channel: WorkerChannel,
+        siblings: Iterable[WorkerProcess],
+    ) -> Any:
+        if processes.method != "fork":
+            return processes.start(main, (channel, processes.config), name)
+        arguments = (self._inherited(siblings), channel, processes.config)
+        return processes.start(forked_main, arguments, name)
 
     def _inherited(self, siblings: Iterable[WorkerProcess]) -> Inherited:
         everyone = [self, *siblings]
