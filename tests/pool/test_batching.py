@@ -19,11 +19,11 @@ class TestBatching:
         assert batch_size(None, 2) == batch_size(0.05, 2) == 1
 
     def test_a_batch_is_a_few_milliseconds_of_work(self) -> None:
-        assert batch_size(0.0005, 2) == 20
+        assert batch_size(0.0005, 2) == 40
         assert batch_size(0.0, 2) == LARGEST
 
     def test_a_loop_with_many_handles_sends_fewer_messages(self) -> None:
-        assert [batch_size(0.01, handles) for handles in (1, 20, 40, 64)] == [1, 1, 2, 3]
+        assert [batch_size(0.01, handles) for handles in (1, 20, 60, 80)] == [2, 2, 3, 4]
 
     def test_idle_handles_come_first(self) -> None:
         assert plan(2, [1, 0, 0], 0.05) == [(1, 1), (2, 1)]
