@@ -49,13 +49,11 @@ class Brake:
             door, pending = level.backpressure, level.backpressure.count
             items = level.executor.metrics.items.submitted
             to_come = self._under_way * (items / pages if pages else 1.0)
-            # What may be pending is a second of work.
-            meanwhile = self._seconds / pages if pages else _SOME_TIME
-            may_be = door.max_count * (1.0 + meanwhile)
+            meanwhile = door.per_second * (self._seconds / pages if pages else _SOME_TIME)
             level_is_full = (
                 pending >= door.max_count
                 or door.bytes >= door.max_bytes
-                or (to_come > 0 and pending + to_come >= may_be)
+                or (to_come > 0 and pending + to_come >= door.max_count + meanwhile)
             )
             if level_is_full != door.has_braked:
                 door.brake(level_is_full)

@@ -13,6 +13,7 @@ from scrapy_mpworkers.crawl.events import CrawlEvents, EffectsSink
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.eventloop import EventLoop, Staggered
+from scrapy_mpworkers.pool.batching import Room
 from scrapy_mpworkers.pool.interface import DeadLettered, Executor, resolve
 from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.settings import LevelSettings
@@ -38,6 +39,7 @@ class Backpressure:
     Attributes:
         count, bytes: what is inside.
         has_braked: Scrapy has been told to wait with downloads.
+        per_second: items that the workers do, as far as that is known.
         busy_since: when the first of those inside came, ``time.monotonic()``.
     """
 
@@ -52,6 +54,7 @@ class Backpressure:
         self._waiting: deque[tuple[int, Future]] = deque()
         self._when_drained: list[Callable[[], None]] = []
         self.has_braked = False
+        self.per_second = float(max_count)
 
     @property
     def pending(self) -> int:
@@ -97,9 +100,9 @@ class Backpressure:
         """Note whether Scrapy waits with downloads until it is told of room."""
         self.has_braked = is_on
 
-    def resize(self, max_count: int) -> None:
+    def resize(self, max_count: int, per_second: float) -> None:
         """Let so many items in at once. Those who are in already stay."""
-        self.max_count = max_count
+        self.max_count, self.per_second = max_count, per_second
         self._let_in()
         if self.has_braked:
             self._release_brake()
@@ -290,7 +293,7 @@ class Level(CrawlEvents):
 
     # What the workers tell
 
-    def has_room(self, items: int) -> None:
+    def has_room(self, room: Room) -> None:
         """Let so many items be pending, unless the user has set a bound."""
-        if self.settings.pool.max_pending is None:
-            self.backpressure.resize(items)
+        items = self.settings.pool.max_pending or room.items
+        self.backpressure.resize(items, room.per_second)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
-from scrapy_mpworkers.pool.batching import NEAR, Batched, Pace
+from scrapy_mpworkers.pool.batching import NEAR, Batched, Pace, Room
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.wire.messages import Batch, FrameData, Outcome
@@ -204,7 +204,7 @@ class PoolEvents:
         """A task has its outcome, which is the result of its future."""
         resolve(task.future, outcome)
 
-    def has_room(self, items: int) -> None:
+    def has_room(self, room: Room) -> None:
         """So many items may be pending, as the workers do them now, if nobody has set a bound."""
 
     def broken(self, error: PoolBroken) -> None:

@@ -198,7 +198,7 @@ def test_more_room_lets_scrapy_go_on_and_lets_in_who_waits() -> None:
         door = Door(max_count=1)
         await door.come("a", "b")
         door.backpressure.brake(True)
-        door.backpressure.resize(3)
+        door.backpressure.resize(3, 3.0)
         await turns()
         return [door.inside, door.emptied]
 
@@ -209,7 +209,7 @@ def test_less_room_sends_nobody_away() -> None:
     async def work() -> list[Any]:
         door = Door(max_count=3)
         await door.come("a", "b", "c")
-        door.backpressure.resize(2)
+        door.backpressure.resize(2, 2.0)
         await door.go()
         await door.come("d")
         before = list(door.inside)

@@ -49,21 +49,31 @@ class TestBatching:
 def room_for(seconds: float, workers: int) -> int:
     service = ServiceTime()
     service.add(seconds)
-    return room([service], workers)
+    return room([service], workers).items
 
 
 class TestRoom:
     def test_while_nothing_is_known_workers_have_their_messages_and_no_more(self) -> None:
-        assert room([ServiceTime()], 2) == 2 * PREFETCH
+        assert room([ServiceTime()], 2).items == 2 * PREFETCH
 
     def test_a_second_of_work_may_be_pending(self) -> None:
         assert [room_for(seconds, 2) for seconds in (0.05, 0.1, 0.3)] == [40, 20, 7]
 
-    def test_slow_items_fill_the_messages_of_all_workers(self) -> None:
-        assert room_for(5.0, 2) == room_for(5.0, 1) * 2 == 2 * PREFETCH
+    def test_slow_items_fill_the_messages_of_all_workers_and_one_waits_for_each(self) -> None:
+        assert room_for(5.0, 2) == room_for(5.0, 1) * 2 == 2 * (PREFETCH + 1)
 
     def test_quick_items_are_bounded_by_their_number(self) -> None:
-        assert [room_for(0.0, workers) for workers in (1, 2, 4, 16)] == [256, 256, 256, 1024]
+        assert [room_for(0.005, workers) for workers in (1, 2, 4, 16)] == [64, 64, 64, 256]
+
+    def test_items_of_no_time_fill_the_messages_of_all_workers(self) -> None:
+        assert room_for(0.0, 2) == 2 * (PREFETCH + 1) * LARGEST
 
     def test_as_many_gather_to_run_as_one_as_are_under_way(self) -> None:
-        assert room([], 2, batched=Batched(500, 1.0)) == 4 * 500 * 2
+        assert room([], 2, batched=Batched(500, 1.0)).items == 4 * 500 * 2
+
+    def test_workers_do_so_many_in_a_second(self) -> None:
+        service = ServiceTime()
+        service.add(0.01)
+
+        assert room([service], 4).per_second == 400
+        assert room([], 2).per_second == room([], 2).items
