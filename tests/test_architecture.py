@@ -20,6 +20,7 @@ PACKAGE = ROOT / "scrapy_mpworkers"
 IN_THE_LOOP = [
     "crawl/brake.py",
     "crawl/closing.py",
+    "crawl/collector.py",
     "backends/dask/backend.py",
     "backends/dask/worker_handle.py",
     "backends/dask/group.py",

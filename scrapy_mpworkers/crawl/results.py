@@ -13,11 +13,13 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, TypeAlias
 
+from scrapy import signals
 from scrapy.core.scraper import Scraper
 from scrapy.crawler import Crawler
 from scrapy.utils.asyncio import is_asyncio_available
 from scrapy.utils.defer import aiter_errback, iter_errback
 
+from scrapy_mpworkers.crawl.collector import PageCollector
 from scrapy_mpworkers.crawl.patches import engine_of
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,10 @@ def take_results_on_demand(crawler: Crawler) -> None:
     if theirs is None or getattr(type(scraper), "handle_spider_output_async", None) is not theirs:
         logger.debug("Scrapy's scraper has changed: how it takes results is left to it")
         return
-    OnDemand(scraper).look_at_the_first()
+    on_demand = OnDemand(scraper)
+    on_demand.look_at_the_first()
+    # Strongly: a receiver is referred to weakly, and nobody else keeps this one.
+    crawler.signals.connect(on_demand.spider_closed, signals.spider_closed, weak=False)
 
 
 class OnDemand:
@@ -47,6 +52,7 @@ class OnDemand:
 
     def __init__(self, scraper: Any) -> None:
         self._scraper = scraper
+        self._collector = PageCollector()
 
     def look_at_the_first(self) -> None:
         """Let Scrapy have the first response, and decide by the number of tasks that it starts."""
@@ -61,6 +67,10 @@ class OnDemand:
     def _decide(self, before: set[asyncio.Task[Any]]) -> None:
         if len(asyncio.all_tasks() - before) > self._scraper.concurrent_items:
             self._scraper.handle_spider_output_async = self._one_by_one
+            self._collector.begin()
+
+    def spider_closed(self) -> None:
+        self._collector.end()
 
     async def _one_by_one(self, results: Results, request: Any, response: Any) -> None:
         scraper, tasks = self._scraper, _Tasks()
@@ -75,6 +85,7 @@ class OnDemand:
                 tasks.begin(work(result, response))
                 await tasks.fewer_than(limit)
         await tasks.fewer_than(1)
+        self._collector.response_is_done()
 
 
 class _Tasks:

@@ -27,8 +27,8 @@ MOST_BYTES = 1 << 20
 #: Seconds of work for all workers that may be pending. A crawl that is to close has to wait for it.
 PENDING_SECONDS = 1.0
 #: Tasks for each worker that may be pending at most, beside the messages of all; it counts for so
-#: many workers at least. (Pages wait with their items: a crawl of pages of 20 KB that takes 3 ms for
-#: each was as fast with 32 for both workers as with 256, and 40 MB larger with 64, 80 with 256.)
+#: many workers at least. (Pages wait with their items: a crawl of pages of 20 KB that takes 3 ms
+#: for each was as fast with 32 for both workers as with 256, and 25 MB smaller than with that.)
 MOST_PENDING, _FEWEST = 16, 4
 #: Messages at a worker at once: the one that is worked on and one ahead, so that a worker never
 #: waits for the parent between two.

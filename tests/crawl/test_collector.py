@@ -1,0 +1,89 @@
+"""The garbage of pages does not wait for long, and the application's collector stays its own."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from scrapy_mpworkers.crawl.collector import PageCollector
+
+
+class Page:
+    """Refers to itself, as a response does with its selector."""
+
+    def __init__(self) -> None:
+        self.selector = self
+
+
+@pytest.fixture(autouse=True)
+def _collector_is_as_it_was() -> Iterator[None]:
+    gc.unfreeze()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+def pages_left(count: int) -> int:
+    collector = PageCollector()
+    collector.begin()
+    pages: weakref.WeakSet[Page] = weakref.WeakSet()
+    for _ in range(count):
+        pages.add(Page())
+        collector.response_is_done()
+    collector.end()
+    return len(pages)
+
+
+def test_pages_are_collected_soon() -> None:
+    assert pages_left(1000) < 100
+
+
+def test_a_collector_that_is_switched_off_stays_so() -> None:
+    gc.disable()
+
+    assert pages_left(200) == 200
+    assert not gc.isenabled()
+
+
+def test_what_was_there_is_spared_until_the_crawl_ends() -> None:
+    collector = PageCollector()
+
+    collector.begin()
+    frozen = gc.get_freeze_count()
+    collector.end()
+
+    assert frozen > 1000
+    assert gc.get_freeze_count() == 0
+
+
+def test_one_crawl_at_a_time_spares_it() -> None:
+    first, second = PageCollector(), PageCollector()
+    first.begin()
+    frozen = gc.get_freeze_count()
+
+    second.begin()
+    second.end()
+    between = gc.get_freeze_count()
+    first.end()
+
+    assert frozen - 100 < between <= frozen  # a few have ended meanwhile
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_application_has_frozen_stays_frozen() -> None:
+    gc.freeze()
+    before = PageCollector()
+    before.begin()
+    before.end()
+    assert gc.get_freeze_count() > 0
+
+    gc.unfreeze()
+    meanwhile = PageCollector()
+    meanwhile.begin()
+    kept = [[] for _ in range(1000)]
+    gc.freeze()
+    meanwhile.end()
+    assert gc.get_freeze_count() > len(kept)
