@@ -131,7 +131,7 @@ def write(outbox: Outbox) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+@pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_worker_that_is_killed_leaves_its_outcomes(method: str) -> None:
     context: Any = get_context(method)
     outbox = make_outbox()
