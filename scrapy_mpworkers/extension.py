@@ -19,23 +19,13 @@ from twisted.internet.defer import Deferred
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import EffectsSink
-from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.router import Router
-from scrapy_mpworkers.errors import (
-    CallTimeout,
-    ItemTimeout,
-    MPWorkersError,
-    UnpicklableError,
-    UnreadableError,
-)
+from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
-from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
-from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.messages import CALL, TaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +42,6 @@ class WorkerExtension:
         self.manager = LevelManager(crawler, options, hops)
         self._loop: EventLoop | None = None
         self._router: Router | None = None
-        self._codec: ParentCodec | None = None
-        self._effects: EffectsSink | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -94,7 +82,7 @@ class WorkerExtension:
             Exception: what a worker raised while it built or opened its pipelines.
             WorkerStartError: none became ready.
         """
-        self._begin()
+        router = self._begin()
         try:
             await self.manager.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
@@ -104,8 +92,7 @@ class WorkerExtension:
             except Exception:
                 logger.debug("Stopping after a failed start", exc_info=True)
             raise
-        assert self._router is not None
-        return self._router
+        return router
 
     async def run(
         self, func: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
@@ -131,44 +118,9 @@ class WorkerExtension:
         """
         if timeout is not None and timeout <= 0:
             raise ValueError(f"timeout is {timeout!r}, but it must be above 0, or None")
-        self.manager.expect_open()
-        self._begin()
-        await self.manager.start([self.manager.calls_at])
-        return await self._call(func, args, kwargs, timeout)
-
-    async def _call(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        timeout: float | None,
-    ) -> Any:
-        assert self._codec is not None and self._effects is not None
-        level = self.manager.levels[self.manager.calls_at]
-        try:
-            call = ShippedItem((function, args, kwargs), self._codec, is_call=True)
-        except UnpicklableError:
-            level.executor.metrics.refused(CALL)
-            raise
-        outcome = await level.submit_call(call, timeout)
-        if isinstance(outcome, DeadLettered):
-            if isinstance(outcome.error, ItemTimeout):
-                name = getattr(function, "__qualname__", type(function).__qualname__)
-                raise CallTimeout(name, outcome.error.worker, outcome.error.limit)
-            raise outcome.error
-        if outcome.effects is not None:
-            self._effects.take(outcome.effects)
-        try:
-            if outcome.status != TaskStatus.DONE:
-                error = call.error(outcome)
-            else:
-                if outcome.result:
-                    call.passed(outcome.result)
-                return call.returned()
-        except UnreadableError:
-            level.executor.metrics.unreadable(CALL, outcome.status)
-            raise
-        raise error
+        router, level = self._begin(), self.manager.calls_at
+        await self.manager.start([level])
+        return await router.call(level, (func, args, kwargs), timeout)
 
     async def map(
         self,
@@ -223,19 +175,32 @@ class WorkerExtension:
             if self._loop is not None:
                 self._loop.close()
 
-    def _begin(self) -> None:
-        if self._loop is not None:
-            return
+    def _begin(self) -> Router:
+        """Make what needs the spider, once, and return the router.
+
+        Raises:
+            PoolClosed: the crawl has stopped its workers, or an earlier call has failed.
+        """
+        self.manager.expect_open()
+        if self._router is not None:
+            return self._router
         if self._crawler.spider is None:
             raise MPWorkersError("there are no workers before the crawl has its spider")
-        self._loop = current_loop()
+        try:
+            self._router = self._assembled(current_loop())
+        except BaseException:
+            # A second call would find half of the parts there, and make them twice.
+            self.manager.kill()
+            raise
+        return self._router
+
+    def _assembled(self, loop: EventLoop) -> Router:
+        self._loop = loop
         context = CrawlContext(self._crawler, self.manager.settings, self._hops)
-        self._codec = codec = context.codec
-        self._effects = effects = EffectsSink(self._crawler, codec)
-        self.persistence.start(self._loop)
-        self.manager.assemble(context, effects, self._loop)
-        levels = self.manager.levels
-        self._router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
+        codec, effects = context.codec, EffectsSink(self._crawler, context.codec)
+        self.persistence.start(loop)
+        levels = self.manager.assemble(context, effects, loop)
+        return Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
 
 
 async def _in_order(

@@ -9,7 +9,8 @@ import itertools
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from scrapy import Spider
@@ -111,7 +112,7 @@ class CrawlContext:
     def _sendable(self, entry: PipelineEntry) -> bytes:
         """*entry*, or the class or function that it names where workers cannot import from."""
         found = entry
-        if isinstance(entry, str) and self.codec.is_foreign(entry.rpartition(".")[0]):
+        if isinstance(entry, str) and self.codec.importing.is_foreign(entry.rpartition(".")[0]):
             found = load_object(entry)
         try:
             return self._carrier.must_carry(found)
@@ -159,21 +160,24 @@ class Carrier:
         self._classes: dict[type, ClassState] = {}
         self._numbers = itertools.count()
 
-    def must_carry(self, value: Any) -> bytes:
-        """A part that is needed.
+    def must_carry(self, value: Any, is_member: bool = False) -> bytes:
+        """A part that is needed. One that *is_member* belongs to a class that is shared.
 
         Raises:
             Exception: it cannot be pickled.
         """
-        return self._noted(self._codec.dump_part(value))
+        codec = self._codec
+        frame = codec.dump_member(value) if is_member else codec.dump_part(value)
+        self.needs.update(dict.fromkeys(frame.needs))
+        return bytes(frame.data)
 
-    def carry(self, value: Any) -> Carried:
+    def carry(self, value: Any, is_member: bool = False) -> Carried:
         """A part that is perhaps never touched."""
         try:
-            return Carried(self.must_carry(value))
+            return Carried(self.must_carry(value, is_member))
         # Classes of the user run their own code here. SystemExit would end the crawl.
         except BaseException as error:
-            return _stays(error)
+            return Carried(None, named(error if error.__cause__ is None else error.__cause__))
 
     def spider(self, spider: Spider) -> SpiderState:
         """The spider, without what a worker's own crawler gives it."""
@@ -194,31 +198,17 @@ class Carrier:
         state = ClassState(whole, f"class {next(self._numbers)} of the spider", *names)
         if cls is object or cls.__module__.partition(".")[0] == "scrapy":
             return state
-        carry = self.carry
+        carry: Callable[[Any], Carried] = self.carry
         if whole.frame is None:
             # Their functions may refer to the class, which is what could not be pickled.
             self._codec.share(**{state.token: cls})
-            carry = self._carry_member
-        elif self._codec.imports(cls):
+            carry = partial(self.carry, is_member=True)
+        elif self._codec.importing.finds(cls):
             carry = _stays_in_module
         # Before the attributes, whose functions may refer to the bases.
         bases = tuple(map(self._class, cls.__bases__))
         own = {name: value for name, value in vars(cls).items() if name not in _NOT_CARRIED}
         return state._replace(own={name: carry(one) for name, one in own.items()}, bases=bases)
-
-    def _carry_member(self, value: Any) -> Carried:
-        try:
-            return Carried(self._noted(self._codec.dump_member(value)))
-        except BaseException as error:  # as in carry()
-            return _stays(error)
-
-    def _noted(self, frame: Frame) -> bytes:
-        self.needs.update(dict.fromkeys(frame.needs))
-        return bytes(frame.data)
-
-
-def _stays(error: BaseException) -> Carried:
-    return Carried(None, named(error if error.__cause__ is None else error.__cause__))
 
 
 def _stays_in_module(value: Any) -> Carried:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
+from typing import Any
 
 from scrapy.crawler import Crawler
+from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.crawl.patches import SpiderCloser
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.pool.interface import PoolEvents
+from scrapy_mpworkers.stores.dead_letters import readable, shown
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
 from scrapy_mpworkers.wire.exceptions import unpack_exception
-from scrapy_mpworkers.wire.texts import named, writable
+from scrapy_mpworkers.wire.texts import ascii_safe, formatted, named, text_of, writable
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,30 @@ class EffectsSink:
             return
         if came.close_reason is not None:
             self.closer.ask(came.close_reason)
+
+    def tell_of(self, error: Exception, of_level: str, content: Any) -> None:
+        """Log what was raised for an item that the crawl does not wait for, with its fields."""
+        is_drop = isinstance(error, DropItem)
+        trace = "" if is_drop else formatted(error)
+        # A handler that writes UTF-8 would lose a record with a traceback that is none.
+        is_writable = trace == writable(trace)
+        logger.log(
+            self._level_of_drop(error) if is_drop else logging.ERROR,
+            "%s at%s, which the crawl does not wait for: %s\n%s%s",
+            "Dropped" if is_drop else "Failed",
+            of_level.removeprefix(" of"),
+            ascii_safe(text_of(error)),
+            shown(readable(content)),
+            "" if is_writable else f"\n{writable(trace)}",
+            exc_info=error if trace and is_writable else None,
+            extra={"spider": self._crawler.spider},
+        )
+
+    def _level_of_drop(self, error: Exception) -> int:
+        named = getattr(error, "log_level", None)
+        if named is None:
+            named = self._crawler.settings["DEFAULT_DROPITEM_LOG_LEVEL"]
+        return named if isinstance(named, int) else logging.getLevelName(named)
 
     def _log(self, record: logging.LogRecord) -> None:
         at_import = record.__dict__.pop("at_import", None)

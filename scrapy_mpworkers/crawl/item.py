@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.wire.changes import Snapshot, copy_of_fields, unpack
+from scrapy_mpworkers.wire.changes import Snapshot, copy_of_fields, replay_changes, unpack
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.frames import StoredFrame
@@ -63,11 +63,8 @@ class ShippedItem(Snapshot):
             return self.unchanged()
         try:
             load = partial(self._codec.load, handles=self.frame.handles)
-            first, *others = self.results
-            item = self.outcome(unpack(first, load))
-            for result in others:
-                item = Snapshot(item).outcome(unpack(result, load))
-            return item
+            item = self.outcome(unpack(self.results[0], load))
+            return replay_changes(item, self.results[1:], load)
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unreadable(error) from error

@@ -63,7 +63,9 @@ class LevelManager:
         if self._backend is not None:
             self._backend.prepare()
 
-    def assemble(self, context: CrawlContext, effects: EffectsSink, loop: EventLoop) -> None:
+    def assemble(
+        self, context: CrawlContext, effects: EffectsSink, loop: EventLoop
+    ) -> Sequence[Level]:
         """Make the levels. None of them is started yet."""
         wakeup = ScraperWakeup(self._crawler, loop, self._awaited)
         self.levels = [
@@ -77,33 +79,24 @@ class LevelManager:
         brake_downloads(self._crawler, Brake(self._crawler, self.levels).is_on)
         self._warn_of_changed_state()
         self._report_progress_later(loop)
+        return self.levels
 
     async def start(self, numbers: Iterable[int]) -> None:
         """Start the workers of these levels, unless they are, and wait until one of each is ready.
 
         Raises:
             Exception: what a worker raised while it built or opened its pipelines.
-            WorkerStartError: none became ready.
-            PoolClosed: the crawl has stopped its workers.
+            WorkerStartError: none became ready, or the user's initializer has failed here.
         """
-        self.expect_open()
         wanted = [self.levels[number] for number in numbers]
-        self._initialize_here(wanted)
+        is_here = self._options.enabled and any(not one.settings.pool.workers for one in wanted)
+        if is_here and not self._is_initialized:  # this process does a worker's job
+            initialize(self._options.initializer)
+            self._is_initialized = True
         for level in wanted:
             level.start()
         for level in wanted:
             await level.started.wait()
-
-    def _initialize_here(self, wanted: Iterable[Level]) -> None:
-        """Run the user's initializer, once, if this process does a worker's job.
-
-        Raises:
-            WorkerStartError: the initializer failed.
-        """
-        is_needed = self._options.enabled and any(not one.settings.pool.workers for one in wanted)
-        if is_needed and not self._is_initialized:
-            initialize(self._options.initializer)
-            self._is_initialized = True
 
     def expect_open(self) -> None:
         """Nobody would stop workers that are started behind the stop.
@@ -115,7 +108,8 @@ class LevelManager:
             raise because_stopped(None)
 
     def kill(self) -> None:
-        """The start has failed: end all workers at once."""
+        """The start has failed: end all workers at once, and start no others."""
+        self._is_over = True
         for level in self._started():
             level.executor.kill()
             level.close_failures.clear()
@@ -199,8 +193,7 @@ class LevelManager:
         for level, settled in zip(self.levels, before, strict=True):
             if level.has_started:
                 per_minute = (level.executor.metrics.tasks_settled - settled) * 60 / interval
-                state = level.executor.metrics, level.executor.workers(), level.backpressure.pending
-                self._log(reporting.progress(level.of_level, *state, per_minute))
+                self._log(reporting.progress(level, per_minute))
         self._report_progress_later(loop)
 
     def _log(self, text: str) -> None:

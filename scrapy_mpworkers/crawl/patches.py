@@ -5,24 +5,18 @@ Written for Scrapy 2.15 to 2.19.
 
 from __future__ import annotations
 
-import copy
 import logging
-from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
-from typing import Any, TypeAlias
+from typing import Any
 
 import scrapy
 from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
-from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 
 logger = logging.getLogger(__name__)
-
-ProcessItem: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 _LOOK_AGAIN = 0.1  # seconds
 
@@ -182,60 +176,3 @@ class ScraperWakeup:
             # item_scraped; no outcome of ours will make us look again.
             self._looks_again = True
             self._loop.call_later(_LOOK_AGAIN, self._look_again)
-
-
-class PipelinesFrom(ABC):
-    """Lets some items begin at a later pipeline."""
-
-    def __init__(self, crawler: Crawler) -> None:
-        self._crawler = crawler
-        self._plain: Any = None
-        self._from_route: dict[int, Any] = {}
-
-    @abstractmethod
-    async def process_item(self, item: Any, from_the_first: ProcessItem) -> Any:
-        """Take every item, from the first time that a route was asked for, in place of Scrapy's
-        own function *from_the_first*."""
-
-    def from_route(self, number: int) -> ProcessItem:
-        """A function that runs an item through the pipelines from this route on.
-
-        Raises:
-            MPWorkersError: this Scrapy has nothing to do that with.
-        """
-        try:
-            if self._plain is None:
-                self._wrap()
-            if number not in self._from_route:
-                self._from_route[number] = self._shortened(number)
-        except (AttributeError, KeyError, StopIteration) as error:
-            raise MPWorkersError(
-                f"the item pipeline manager is not as in Scrapy 2.15 to 2.19 ({error!r}), and so "
-                "no item can begin in the middle"
-            ) from error
-        return self._from_route[number].process_item_async  # type: ignore[no-any-return]
-
-    def _wrap(self) -> None:
-        engine = engine_of(self._crawler)
-        manager = engine.scraper.itemproc
-        plain = copy.copy(manager)  # without the wrapper, which stands on the instance
-        whole = plain.process_item_async
-
-        @wraps(whole)
-        async def process_item_async(item: Any) -> Any:
-            return await self.process_item(item, whole)
-
-        manager.process_item_async = process_item_async
-        self._plain = plain
-
-    def _shortened(self, number: int) -> Any:
-        methods = list(self._plain.methods["process_item"])
-        begin = next(n for n, method in enumerate(methods) if _route_number(method) == number)
-        shortened = copy.copy(self._plain)
-        shortened.methods = copy.copy(self._plain.methods)
-        shortened.methods["process_item"] = deque(methods[begin:])
-        return shortened
-
-
-def _route_number(method: Any) -> Any:
-    return getattr(getattr(method, "__self__", None), "route_number", None)

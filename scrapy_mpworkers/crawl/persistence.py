@@ -43,23 +43,21 @@ class Persistence:
         self._crawler = crawler
         # Without hops there is nothing to keep, and no file of an earlier run to touch.
         self._file = _checked(options) if hops else None
-        has_journal = options.journal and bool(hops)
-        self._journal = self._own_journal() if has_journal else None
+        self._journal: Journal | None = None
+        if options.journal and hops:
+            self._journal = Journal(Path(crawler.settings["JOBDIR"]), crawler)
         self._loop: EventLoop | None = None
         self._written = 0
         self._letter_errors: WeakSet[BaseException] = WeakSet()
         self.kept: Iterable[StoredItem] = ()  #: items of an earlier run, to go on in this one
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
-    def _own_journal(self) -> Journal:
-        return Journal(Path(self._crawler.settings["JOBDIR"]), self._crawler)
-
     def start(self, loop: EventLoop) -> None:
         """Begin with the crawl, whose items are kept from now on."""
-        self._loop = loop
         if self._journal is not None:
             self._journal.start(loop.call_from_thread)
             self.kept = _left(self._journal)
+        self._loop = loop  # behind the start: closing a journal that was not started would hang
 
     def replay(self, letters: Iterable[StoredItem]) -> None:
         """Send *letters* instead of running ``start()``."""
@@ -72,15 +70,13 @@ class Persistence:
         return self._journal is not None
 
     def take(self, hop: Hop, shipped: ShippedItem, kept: StoredItem | None) -> JournaledTask | None:
-        """An item has come to *hop*. ``None`` where there is no journal to keep it."""
-        if self._journal is None:
-            return None
-        if isinstance(kept, JournalEntry):
-            return JournaledTask(self._journal, kept.number, None)
+        """An item has come to *hop*. ``None`` where no journal keeps it, or that has failed."""
+        if self._journal is None or isinstance(kept, JournalEntry):
+            return kept if isinstance(kept, JournalEntry) else None
         assert self._loop is not None
         committed = self._loop.create_future()
         number = self._journal.add(hop.paths, shipped.stored(), partial(resolve, committed))
-        return JournaledTask(self._journal, number, committed)
+        return None if number is None else JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:
         """The crawl has ended."""
@@ -157,37 +153,34 @@ class Persistence:
 
 
 class JournaledTask:
-    """An item at a hop, from its arrival to its outcome; without an entry if the journal failed.
+    """An item at a hop, which is in the journal from its arrival to its outcome.
 
-    ``committed`` is to be awaited before it is submitted: then a crash cannot lose it.
+    ``committed``, if there is any, is to be awaited before it is submitted: then a crash cannot
+    lose it.
     """
 
     def __init__(
-        self, journal: Journal, number: int | None, committed: Awaitable[None] | None
+        self, journal: Journal, number: int, committed: Awaitable[None] | None = None
     ) -> None:
         self._journal = journal
         self._number = number
-        self.committed = committed if number is not None else None
+        self.committed = committed
 
-    def settled(self) -> None:
-        """Its outcome is known, and its dead letter is written."""
-        if self._number is not None:
-            self._journal.remove(self._number)
+    def ended(self, error: Exception | None) -> None:
+        """Its outcome is known, and its dead letter is written; or it never got to the hop: its
+        fields can no longer be pickled, for one."""
+        self._journal.remove(self._number)
 
 
-class JournalEntry(StoredItem):
+class JournalEntry(JournaledTask, StoredItem):
     """An item that was at a hop when an earlier run was killed.
 
     Its entry stays until it has an outcome in this run; if it cannot go on, for the next run.
     """
 
-    def __init__(self, journal: Journal, entry: JournalRow) -> None:
-        self.number, self.hop, self.frame = entry.id, entry.hop, entry.frame
-        self._journal = journal
-
-    def ended(self, error: Exception | None) -> None:
-        """Also where it never got to the hop: its fields can no longer be pickled, for one."""
-        self._journal.remove(self.number)
+    def __init__(self, journal: Journal, row: JournalRow) -> None:
+        super().__init__(journal, row.id)
+        self.hop, self.frame = row.hop, row.frame
 
 
 def _left(journal: Journal) -> Iterator[JournalEntry]:

@@ -240,22 +240,31 @@ class Level(CrawlEvents):
         shipped: ShippedItem,
         key: object = None,
         committed: Awaitable[None] | None = None,
+        limit: float | None = None,
     ) -> Task:
-        """Send an item to a worker as :meth:`submit` does, and wait for room only."""
-        await self._enter(shipped.size, committed)
-        data, needs, _ = shipped.frame
-        return self.executor.submit(hop, data, needs, shipped.results, shipped.size, key)
-
-    async def submit_call(self, call: ShippedItem, limit: float | None) -> Outcome | DeadLettered:
-        """Send a call to a worker, and wait for what becomes of it. If the wait is cancelled its
-        place is free, and it is not begun unless a worker has it already.
+        """Send an item to a worker as :meth:`submit` does, and wait for room only.
 
         Args:
             limit: seconds that it may take, if not those of the level.
         """
-        await self._enter(call.size)
-        data, needs, _ = call.frame
-        task = self.executor.submit(CALL, data, needs, (), call.size, limit=limit)
+        size = shipped.size
+        if not self.backpressure.enter_at_once(size):
+            # Those inside might wait for others to go with, and none can come in any more.
+            self.executor.flush()
+            await self.backpressure.enter(size)
+        try:
+            if committed is not None:
+                await committed
+        except BaseException:
+            self.backpressure.leave(size)
+            raise
+        data, needs, _ = shipped.frame
+        return self.executor.submit(hop, data, needs, shipped.results, size, key, limit)
+
+    async def submit_call(self, call: ShippedItem, limit: float | None) -> Outcome | DeadLettered:
+        """Send a call to a worker, and wait for what becomes of it. If the wait is cancelled its
+        place is free, and it is not begun unless a worker has it already."""
+        task = await self.submit_detached(CALL, call, limit=limit)
         try:
             return await task.future  # type: ignore[no-any-return]
         except BaseException:
@@ -278,18 +287,6 @@ class Level(CrawlEvents):
             future.set_result(outcome)
         if task.row[1] != CALL:
             self.backpressure.leave(task.size)
-
-    async def _enter(self, size: int, committed: Awaitable[None] | None = None) -> None:
-        if not self.backpressure.enter_at_once(size):
-            # Those inside might wait for others to go with, and none can come in any more.
-            self.executor.flush()
-            await self.backpressure.enter(size)
-        try:
-            if committed is not None:
-                await committed
-        except BaseException:
-            self.backpressure.leave(size)
-            raise
 
     # What the workers tell
 

@@ -57,15 +57,13 @@ def _counts(kind: str, tally: TaskCounts) -> dict[str, int]:
     return {f"{kind}/submitted": tally.submitted, **statuses}
 
 
-def progress(
-    of_level: str, metrics: Metrics, workers: tuple[int, int], pending: int, per_minute: float
-) -> str:
-    """One line while the crawl runs; *workers*: how many are busy, of how many."""
-    busy, ready = workers
-    done = metrics.items.settled[TaskStatus.DONE]
-    waiting = max(0, pending - busy)
+def progress(level: Level, per_minute: float) -> str:
+    """One line while the crawl runs; *per_minute*: items that were settled of late."""
+    busy, ready = level.executor.workers()
+    done = level.executor.metrics.items.settled[TaskStatus.DONE]
+    waiting = max(0, level.backpressure.pending - busy)
     return (
-        f"Workers{of_level}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
+        f"Workers{level.of_level}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
         f"({per_minute:.0f} items/min)"
     )
 

@@ -1,14 +1,20 @@
-"""Items that an earlier run has kept go on: behind the pipelines that they had already passed."""
+"""Items that an earlier run has kept go on: behind the pipelines that they had already passed.
+
+Written for Scrapy 2.15 to 2.19, whose pipeline manager knows no item that begins in the middle.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, TypeAlias
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.crawl.patches import PipelinesFrom, ProcessItem
+from scrapy_mpworkers.crawl.patches import engine_of
 from scrapy_mpworkers.errors import HopGoneError, MPWorkersError
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -16,6 +22,8 @@ from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, text_of
 
 logger = logging.getLogger(__name__)
+
+ProcessItem: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
 class StoredItem:
@@ -32,14 +40,14 @@ class StoredItem:
 
 
 class Resumed(NamedTuple):
-    """An item made of a kept one. ``hop``: the number of the hop that it goes on with."""
+    """An item made of a kept one. ``hop``: that it goes on with."""
 
     item: Any
     kept: StoredItem
-    hop: int
+    hop: Hop
 
 
-class Resumption(PipelinesFrom):
+class Resumption:
     """Makes kept items of an earlier run into items of ``start()``.
 
     Args:
@@ -52,14 +60,15 @@ class Resumption(PipelinesFrom):
     def __init__(
         self, crawler: Crawler, hops: Sequence[Hop], levels: Sequence[bool], codec: ParentCodec
     ) -> None:
-        super().__init__(crawler)
+        self._crawler = crawler
         self._hops = hops
         self._levels = levels
         self._codec = codec
         # By id, with the items themselves: an id is unique only while its object lives.
-        self._on_the_way: dict[int, tuple[Resumed, ProcessItem]] = {}
+        self._on_the_way: dict[int, Resumed] = {}
         self._at_its_route: dict[int, Resumed] = {}
-        self.has_begun = False  #: whether any item was resumed
+        self._manager: Any = None  #: of Scrapy's pipelines, without our wrapper
+        self._shortened: dict[int, Any] = {}  #: managers that begin at a route, by its number
 
     def items(self, kept: Iterable[StoredItem]) -> Iterator[Resumed]:
         """The items, made one at a time. Those that the crawl waits for are to be yielded by
@@ -67,22 +76,20 @@ class Resumption(PipelinesFrom):
         for one in kept:
             try:
                 hop = self._hop_of(one)
-                waits = self._levels[hop.level]
-                process_item = self.from_route(hop.route) if waits else None
-                resumed = Resumed(self._codec.open(one.frame), one, hop.number)
+                if self._levels[hop.level]:
+                    self._prepare(hop.route)
+                resumed = Resumed(self._codec.open(one.frame), one, hop)
             except MPWorkersError as error:
                 logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.cannot_go_on(error)
             else:
-                if process_item is not None:
-                    self.has_begun = True
-                    self._on_the_way[id(resumed.item)] = (resumed, process_item)
+                if self._levels[hop.level]:
+                    self._on_the_way[id(resumed.item)] = resumed
                 yield resumed
 
-    def arrived(self, item: Any) -> tuple[StoredItem | None, int | None]:
-        """The kept item that *item* was made of and its hop, if it is new at its route."""
-        resumed = self._at_its_route.pop(id(item), None)
-        return (None, None) if resumed is None else (resumed.kept, resumed.hop)
+    def arrived(self, item: Any) -> Resumed | None:
+        """What is known of *item*, if it was made of a kept one and is new at its route."""
+        return self._at_its_route.pop(id(item), None)
 
     def _hop_of(self, kept: StoredItem) -> Hop:
         for path in kept.hop:
@@ -94,14 +101,41 @@ class Resumption(PipelinesFrom):
             "any of them now; list the one that it shall go on with"
         )
 
-    async def process_item(self, item: Any, from_the_first: ProcessItem) -> Any:
-        found = self._on_the_way.pop(id(item), None)
-        if found is None:
+    def _prepare(self, route: int) -> None:
+        """Make a manager that runs an item through the pipelines from this route on.
+
+        Raises:
+            MPWorkersError: this Scrapy has nothing to do that with.
+        """
+        try:
+            if self._manager is None:
+                self._wrap(engine_of(self._crawler).scraper.itemproc)
+            if route not in self._shortened:
+                self._shortened[route] = _shortened(self._manager, route)
+        except (AttributeError, KeyError, StopIteration) as error:
+            raise MPWorkersError(
+                f"the item pipeline manager is not as in Scrapy 2.15 to 2.19 ({error!r}), and so "
+                "no item can begin in the middle"
+            ) from error
+
+    def _wrap(self, manager: Any) -> None:
+        plain = copy.copy(manager)  # without the wrapper, which stands on the instance
+        whole = plain.process_item_async
+
+        @wraps(whole)
+        async def process_item_async(item: Any) -> Any:
+            return await self._process(item, whole)
+
+        manager.process_item_async = process_item_async
+        self._manager = plain
+
+    async def _process(self, item: Any, from_the_first: ProcessItem) -> Any:
+        resumed = self._on_the_way.pop(id(item), None)
+        if resumed is None:
             return await from_the_first(item)
-        resumed, process_item = found
         self._at_its_route[id(item)] = resumed
         try:
-            returned = await process_item(item)
+            returned = await self._shortened[resumed.hop.route].process_item_async(item)
         except Exception as error:
             resumed.kept.ended(error)
             raise
@@ -109,3 +143,17 @@ class Resumption(PipelinesFrom):
             self._at_its_route.pop(id(item), None)
         resumed.kept.ended(None)
         return returned
+
+
+def _shortened(manager: Any, route: int) -> Any:
+    """A copy of *manager* without the pipelines before *route*."""
+    methods = list(manager.methods["process_item"])
+    begin = next(n for n, method in enumerate(methods) if _route_number(method) == route)
+    shortened = copy.copy(manager)
+    shortened.methods = copy.copy(manager.methods)
+    shortened.methods["process_item"] = deque(methods[begin:])
+    return shortened
+
+
+def _route_number(method: Any) -> Any:
+    return getattr(getattr(method, "__self__", None), "route_number", None)

@@ -1,4 +1,4 @@
-"""Takes items along their routes: from hop to hop, and back into the crawl."""
+"""Takes items along their routes, from hop to hop and back into the crawl; and calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from scrapy.crawler import Crawler
-from scrapy.exceptions import DropItem
 from scrapy.utils.defer import deferred_from_coro
 from twisted.internet.defer import CancelledError
 
@@ -16,14 +15,19 @@ from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.resume import Resumption, StoredItem
-from scrapy_mpworkers.errors import SettingError, UnpicklableError, UnreadableError
+from scrapy_mpworkers.errors import (
+    CallTimeout,
+    ItemTimeout,
+    SettingError,
+    UnpicklableError,
+    UnreadableError,
+)
 from scrapy_mpworkers.hops import Hop, keyed, routes_of
 from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.pool.task_queue import Future
-from scrapy_mpworkers.stores.dead_letters import readable, shown
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.messages import Outcome, TaskStatus
-from scrapy_mpworkers.wire.texts import ascii_safe, formatted, named, text_of, writable
+from scrapy_mpworkers.wire.messages import CALL, Outcome, TaskStatus
+from scrapy_mpworkers.wire.texts import ascii_safe, named, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ _DONE = int(TaskStatus.DONE)  # outcomes have plain numbers, and those compare f
 
 
 class Router:
-    """Takes the items of one crawl along their routes.
+    """Takes the items of one crawl along their routes, and its calls to a hop of their own.
 
     Args:
         codec: pickles the items.
@@ -119,7 +123,7 @@ class Router:
                 if not level.waits:
                     await self._leave(hop, shipped, key)
                     continue
-                if journaled is None and self._persistence.has_journal:
+                if journaled is None:
                     journaled = self._persistence.take(hop, shipped, kept)
                 committed = None if journaled is None else journaled.committed
                 outcome = self._settled(
@@ -134,18 +138,17 @@ class Router:
             # Only what has an end leaves the journal: not when the loop is torn down (asyncio's
             # CancelledError and GeneratorExit are no Exceptions), nor when the wait is cancelled.
             if journaled is not None and not isinstance(error, CancelledError):
-                journaled.settled()
+                journaled.ended(error)
             raise
         if journaled is not None:
-            journaled.settled()
+            journaled.ended(None)
         return returned
 
     def _hops_before(self, route: int, item: Any) -> tuple[Sequence[Hop], StoredItem | None]:
         """The hops that *item* has before it, and the kept item that it was made of."""
-        if self._resumption.has_begun:
-            kept, begin = self._resumption.arrived(item)
-            if begin is not None and self._hops[begin].route == route:
-                return self._rest(self._hops[begin]), kept
+        resumed = self._resumption.arrived(item)
+        if resumed is not None and resumed.hop.route == route:
+            return self._rest(resumed.hop), resumed.kept
         return self._routes[route], None
 
     def _settled(
@@ -182,30 +185,50 @@ class Router:
         try:
             return shipped.returned()
         except UnreadableError:
-            if last is not None and shipped.results:
-                self._unreadable(*last)
+            assert last is not None
+            self._unreadable(*last)
             raise
 
     def _unreadable(self, hop: Hop, outcome: Outcome) -> None:
         """Count an item whose outcome cannot be loaded: it has failed at *hop* after all."""
         self._levels[hop.level].executor.metrics.unreadable(hop.number, outcome.status)
 
+    async def call(self, level: int, call: tuple[Any, ...], limit: float | None) -> Any:
+        """Have a worker of *level* make a call, and return what it returned.
+
+        Args:
+            call: function, positional arguments, keyword arguments.
+            limit: seconds that it may take, if not those of the level.
+
+        Raises:
+            Exception: what it raised, or why it was given up.
+        """
+        hop = Hop(CALL, -1, level, ())
+        shipped = self._ship(call, hop, is_call=True)
+        outcome = await self._levels[level].submit_call(shipped, limit)
+        if not isinstance(outcome, DeadLettered):
+            return self._back(shipped, (hop, self._settled(hop, shipped, outcome)))
+        error = outcome.error
+        if isinstance(error, ItemTimeout):
+            name = getattr(call[0], "__qualname__", type(call[0]).__qualname__)
+            raise CallTimeout(name, error.worker, error.limit)
+        raise error
+
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, as far as the crawl has to wait for them."""
         for one in self._resumption.items(self._persistence.kept):
-            hop = self._hops[one.hop]
-            if self._levels[hop.level].waits:
+            if self._levels[one.hop.level].waits:
                 yield one.item
                 continue
             # It went on in that run, and shall not go on again.
             try:
-                shipped = self._ship(one.item, hop)
-                key = self._keys(one.item, hop).get(hop.number)
+                shipped = self._ship(one.item, one.hop)
+                key = self._keys(one.item, one.hop).get(one.hop.number)
             except Exception as error:  # its classes and a key function run code of their own
                 logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.kept.cannot_go_on(error)
             else:
-                await self._leave(hop, shipped, key, one.kept)
+                await self._leave(one.hop, shipped, key, one.kept)
 
     async def _leave(
         self, hop: Hop, shipped: ShippedItem, key: Any, kept: StoredItem | None = None
@@ -234,42 +257,18 @@ class Router:
             except Exception as error:
                 failure = error
                 if not isinstance(outcome, DeadLettered):
-                    self._tell_of(error, self._levels[hop.level], shipped)
-            if journaled is not None:
-                journaled.settled()
-            if kept is not None:
-                kept.ended(failure)
+                    self._effects.tell_of(error, self._levels[hop.level].of_level, shipped.content)
+            for one in (journaled, kept):
+                if one is not None:
+                    one.ended(failure)
         # Code of the user may run here: a handler of its log, for one.
         except BaseException:
             logger.exception("Settling a task failed")
 
-    def _tell_of(self, error: Exception, level: Level, shipped: ShippedItem) -> None:
-        is_drop = isinstance(error, DropItem)
-        trace = "" if is_drop else formatted(error)
-        # A handler that writes UTF-8 would lose a record with a traceback that is none.
-        is_writable = trace == writable(trace)
-        logger.log(
-            self._level_of_drop(error) if is_drop else logging.ERROR,
-            "%s at the level %s, which the crawl does not wait for: %s\n%s%s",
-            "Dropped" if is_drop else "Failed",
-            level.settings.name,
-            ascii_safe(text_of(error)),
-            shown(readable(shipped.content)),
-            "" if is_writable else f"\n{writable(trace)}",
-            exc_info=error if trace and is_writable else None,
-            extra={"spider": self._crawler.spider},
-        )
-
-    def _level_of_drop(self, error: Exception) -> int:
-        named = getattr(error, "log_level", None)
-        if named is None:
-            named = self._crawler.settings["DEFAULT_DROPITEM_LOG_LEVEL"]
-        return named if isinstance(named, int) else logging.getLevelName(named)
-
-    def _ship(self, item: Any, hop: Hop) -> ShippedItem:
+    def _ship(self, item: Any, hop: Hop, is_call: bool = False) -> ShippedItem:
         """Pickle *item*, at once: the spider may change it the next moment."""
         try:
-            return ShippedItem(item, self._codec)
+            return ShippedItem(item, self._codec, is_call)
         # UnpicklableError; or a class of the user that raises where its fields are looked at, and
         # SystemExit would end the crawl.
         except BaseException as error:

@@ -41,12 +41,15 @@ class ParentCodec(Codec[Frame]):
     Args:
         shared: as for :class:`Codec`.
         folders: where workers look for modules beside ``sys.path``.
+
+    Attributes:
+        importing: knows what a worker can import.
     """
 
     def __init__(self, shared: Mapping[str, Any], folders: Iterable[str] = ()) -> None:
         super().__init__(shared)
-        self._importing = Importing(folders)
-        self.definitions = Definitions(self._importing)
+        self.importing = Importing(folders)
+        self.definitions = Definitions(self.importing)
         self._pickler = partial(_ParentPickler, self.definitions, self._names)
         self._call_pickler = partial(_CallPickler, self.definitions, self._names)
         self._reopened: dict[bytes, Any] = {}
@@ -76,16 +79,8 @@ class ParentCodec(Codec[Frame]):
         Raises:
             Exception: it cannot be pickled.
         """
-        with Luggage(self._importing) as luggage:
+        with Luggage(self.importing) as luggage:
             return _MemberPickler(self.definitions, self._names, luggage).pickled(obj)
-
-    def is_foreign(self, module: str) -> bool:
-        """Return whether *module* is known here, and no worker can import it."""
-        return self._importing.is_foreign(module)
-
-    def imports(self, obj: Definable) -> bool:
-        """Return whether a worker finds *obj* under its own name."""
-        return self._importing.finds(obj)
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
