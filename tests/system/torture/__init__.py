@@ -9,6 +9,7 @@ test_journal_kills.py
                    the whole crawl is killed at random moments, and resumed
 test_saboteurs.py  crawls whose items, pipelines and processes break in every way
 
-A plain run does each once, most for each start method, and the long ones in small; ``pytest -m
-full`` runs the others. docs/torture.md reports the numbers of both.
+A plain run does one of each kind, by one start method, and here only what no test of the pool or of
+crawls shows in small; ``pytest -m full`` runs the others. docs/torture.md reports the numbers of
+both.
 """
