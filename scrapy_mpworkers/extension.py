@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
@@ -17,15 +17,15 @@ from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import Deferred
 
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
-from scrapy_mpworkers.crawl.context import CrawlContext
-from scrapy_mpworkers.crawl.events import EffectsSink
-from scrapy_mpworkers.crawl.manager import LevelManager
-from scrapy_mpworkers.crawl.persistence import Persistence
-from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.crawl.manager import LevelManager
+    from scrapy_mpworkers.crawl.persistence import Persistence
+    from scrapy_mpworkers.crawl.router import Router
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +33,16 @@ _ADDON = "scrapy_mpworkers.addon"  # by name, as it imports this module
 
 
 class WorkerExtension:
-    """The workers of a crawl, for its hops and for whoever gets it from the crawler."""
+    """The workers of a crawl, for its hops and for whoever gets it from the crawler.
+
+    What it needs for them is imported when somebody does: a crawl with workers switched off, and
+    without calls, starts as fast as without the add-on.
+    """
 
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
+        self._options = options
         self._hops = hops
-        self.persistence = Persistence(crawler, options, hops)
-        self.manager = LevelManager(crawler, options, hops)
         self._loop: EventLoop | None = None
         self._router: Router | None = None
 
@@ -58,7 +61,8 @@ class WorkerExtension:
         hops = hops_of(crawler.settings, options) if options.enabled else ()
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
-        extension.manager.prepare()
+        if options.enabled:
+            extension.manager.prepare()
         module = settings_module_to_import_again(options, hops)
         if module is not None:
             # Late: a fork server imports beside us meanwhile.
@@ -66,6 +70,20 @@ class WorkerExtension:
 
             warn_of_settings_module(module)
         return extension
+
+    @cached_property
+    def manager(self) -> LevelManager:
+        """The levels of this crawl."""
+        from scrapy_mpworkers.crawl.manager import LevelManager
+
+        return LevelManager(self._crawler, self._options, self._hops)
+
+    @cached_property
+    def persistence(self) -> Persistence:
+        """What keeps items of this crawl beyond its process."""
+        from scrapy_mpworkers.crawl.persistence import Persistence
+
+        return Persistence(self._crawler, self._options, self._hops)
 
     @property
     def has_hops(self) -> bool:
@@ -167,6 +185,8 @@ class WorkerExtension:
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
+        if not self._options.enabled and self._router is None:
+            return
         try:
             await self.stop()
         finally:
@@ -195,6 +215,10 @@ class WorkerExtension:
         return self._router
 
     def _assembled(self, loop: EventLoop) -> Router:
+        from scrapy_mpworkers.crawl.context import CrawlContext
+        from scrapy_mpworkers.crawl.events import EffectsSink
+        from scrapy_mpworkers.crawl.router import Router
+
         self._loop = loop
         context = CrawlContext(self._crawler, self.manager.settings, self._hops)
         codec, effects = context.codec, EffectsSink(self._crawler, context.codec)

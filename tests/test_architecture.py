@@ -136,6 +136,17 @@ def test_what_only_some_crawls_need_is_imported_by_those() -> None:
     assert not {"itemadapter", "pydantic", "psutil", "distributed"} & set(loaded)
 
 
+def test_with_workers_switched_off_nothing_of_a_crawl_is_imported() -> None:
+    code = "import sys, scrapy_mpworkers.addon, scrapy_mpworkers.extension\nprint(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+
+    assert not [name for name in loaded if name.startswith("scrapy_mpworkers.crawl.")]
+    assert not {"cloudpickle", "multiprocessing.synchronize"} & set(loaded)
+
+
 def test_files_and_functions_stay_short() -> None:
     long = [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().split("\n")) > 301]
     for path in PACKAGE.rglob("*.py"):

@@ -10,7 +10,7 @@ import pytest
 import scrapy
 from scrapy.utils.test import get_crawler
 
-from scrapy_mpworkers import extension as module
+from scrapy_mpworkers.crawl import events as module
 from scrapy_mpworkers.errors import PoolClosed
 from scrapy_mpworkers.extension import WorkerExtension
 
