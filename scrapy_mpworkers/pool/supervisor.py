@@ -115,7 +115,6 @@ class Supervisor:
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
-        self._state.end()
         self._stopped = stopped
         for handle in self._state.handles:
             handle.close()

@@ -68,6 +68,8 @@ class LocalWorkerGroup(GroupState):
             for other in others:
                 other.look_for_room()
             return
+        # First of all: a handler of the log may start the next crawl, and that would join.
+        self.end()
         if executor.is_hasty:
             self._supervisor.kill_all()
         logger.info("Stopping workers…")
