@@ -59,6 +59,8 @@ class WorkerSpiderMiddleware:
         """
         try:
             for level in self._extension.manager.levels:
+                level.backpressure.of_start += 1
+            for level in self._extension.manager.levels:
                 if not level.backpressure.has_room:
                     await level.backpressure.wait_for_room()
         except CancelledError:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
+from typing import Any
 
+from scrapy import signals
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.pool import Level
 
 #: Seconds that a download takes, as long as none has ended.
 _SOME_TIME = 1.0
+#: What a page counts when the next one is done: about five tell how many items a page brings. With
+#: all of the crawl, pages without items would come one by one for long behind those with many.
+_KEPT = 0.8
 
 
 class Brake:
@@ -18,44 +23,92 @@ class Brake:
 
     Inline, the blocked reactor keeps Scrapy from taking in more pages than the pipelines can work
     on; all that has been taken in has to be worked on before the spider closes. Here, a level has
-    what it may have for two reasons: its items are as many as may be pending, or they will be when
-    the pages come that are under way. These may be as many more as the workers do in the meantime.
+    what it may have when its items are as many as may be pending, those included that the pages
+    under way will bring. They may be as many more as the workers do while a page is downloaded: a
+    download that begins when they are almost done comes too late.
 
     """
 
     def __init__(self, crawler: Crawler, levels: Sequence[Level]) -> None:
-        self._crawler = crawler
-        self._levels = levels
-        self._asked_at = monotonic()
+        self._harvests = [(level, _Harvest()) for level in levels]
+        self._looked_at = monotonic()
         self._under_way = 0
         self._seconds = 0.0  # that all downloads have taken so far
+        self._seconds_of_a_page = _SOME_TIME
+        self._pages = 0
+        # Not the crawl's stats: they may be switched off.
+        crawler.signals.connect(self._received, signals.response_received)
 
-    def is_on(self, scrapy_waits: Callable[[], bool], downloads: Collection[object]) -> bool:
+    def is_on(
+        self,
+        scrapy_waits: Callable[[], bool],
+        downloads: Collection[object],
+        *scraped: Collection[object],
+    ) -> bool:
         """Return whether to wait.
 
         Args:
             scrapy_waits: returns whether Scrapy has a reason of its own.
             downloads: that are under way.
+            scraped: pages that Scrapy has, and that are not done.
         """
-        now, before = monotonic(), self._under_way
+        self._take_time()
         self._under_way = len(downloads)
-        # As many seconds as there were downloads pass in each second.
-        self._seconds += before * (now - self._asked_at)
-        self._asked_at = now
-        assert self._crawler.stats is not None
-        pages = self._crawler.stats.get_value("response_received_count", 0)
+        done = self._pages - sum(map(len, scraped))
         is_full = False
-        for level in self._levels:
-            door, pending = level.backpressure, level.backpressure.count
-            items = level.executor.metrics.items.submitted
-            to_come = self._under_way * (items / pages if pages else 1.0)
-            meanwhile = door.per_second * (self._seconds / pages if pages else _SOME_TIME)
-            level_is_full = (
-                pending >= door.max_count
-                or door.bytes >= door.max_bytes
-                or (to_come > 0 and pending + to_come >= door.max_count + meanwhile)
-            )
-            if level_is_full != door.has_braked:
-                door.brake(level_is_full)
+        for level, harvest in self._harvests:
+            to_come = self._under_way * harvest.of_a_page(done, level)
+            level_is_full = self._is_full(level, to_come)
+            if level_is_full and level.settings.batch_size and not downloads:
+                # None comes to fill a batch: those inside would wait for it until their time is up.
+                level.executor.flush()
+            level.backpressure.has_braked = level_is_full
             is_full = is_full or level_is_full
         return is_full or scrapy_waits()
+
+    def _is_full(self, level: Level, to_come: float) -> bool:
+        door = level.backpressure
+        if door.bytes >= door.max_bytes:
+            return True
+        items = door.count + len(door.waiting) - door.guests + to_come
+        most = int(door.max_count + door.per_second * self._seconds_of_a_page)
+        # Items of start() take each room as soon as there is any; a page is not to wait for the
+        # last of them.
+        return 0 < items >= most + door.guests
+
+    def _take_time(self) -> None:
+        """As many seconds as there are downloads pass in each second."""
+        now = monotonic()
+        self._seconds += self._under_way * (now - self._looked_at)
+        self._looked_at = now
+
+    def _received(self, **_: Any) -> None:
+        self._take_time()
+        self._under_way = max(0, self._under_way - 1)
+        self._pages += 1
+        # The others have taken their time as well: the first page does not account for all of it.
+        self._seconds_of_a_page = self._seconds / (self._pages + self._under_way)
+
+
+class _Harvest:
+    """Knows how many items a page brings to a level, by the last ones."""
+
+    def __init__(self) -> None:
+        self._pages = self._items = 0.0
+        self._pages_so_far = self._items_so_far = 0
+
+    def of_a_page(self, pages: int, level: Level) -> float:
+        """Return the items of a page, when so many are done."""
+        new_pages = pages - self._pages_so_far
+        if new_pages > 0:
+            counts = level.executor.metrics.items
+            # A page is done when its items are settled; but where nobody waits for that, when all
+            # of them have come in.
+            items = sum(counts.settled) if level.waits else counts.submitted
+            new_items = max(0, items - level.backpressure.of_start - self._items_so_far)
+            kept = _KEPT**new_pages
+            self._pages = kept * self._pages + new_pages
+            self._items = kept * self._items + new_items
+            self._pages_so_far += new_pages
+            self._items_so_far += new_items
+        return self._items / self._pages if self._pages else 1.0

@@ -115,21 +115,22 @@ def count_items_of_start(crawler: Crawler) -> None:
     slot.is_idle = lambda: is_idle() and not slot.itemproc_size
 
 
-def brake_downloads(
-    crawler: Crawler, is_on: Callable[[Callable[[], bool], Collection[object]], bool]
-) -> None:
+def brake_downloads(crawler: Crawler, is_on: Callable[..., bool]) -> None:
     """Let Scrapy begin no download while *is_on* says so, as while callbacks hold 5 MB of pages.
 
     Args:
-        is_on: is given Scrapy's own answer, as a function, and the downloads that are under way.
+        is_on: is given Scrapy's own answer, as a function, the downloads that are under way, and in
+            two parts the pages that the scraper has.
     """
     engine = engine_of(crawler)
     slot: Any = getattr(getattr(engine, "scraper", None), "slot", None)
     downloads = getattr(getattr(engine, "downloader", None), "active", None)
-    if not hasattr(slot, "needs_backout") or not isinstance(downloads, Collection):
+    pages = [getattr(slot, name, None) for name in ("queue", "active")]
+    are_there = all(isinstance(some, Collection) for some in (downloads, *pages))
+    if not hasattr(slot, "needs_backout") or not are_there:
         logger.debug("Scrapy's scraper has changed: pages are downloaded that nobody has time for")
         return
-    slot.needs_backout = partial(is_on, slot.needs_backout, downloads)
+    slot.needs_backout = partial(is_on, slot.needs_backout, downloads, *pages)
 
 
 class ScraperWakeup:
@@ -148,8 +149,6 @@ class ScraperWakeup:
     def look(self) -> None:
         """Look whether Scrapy has missed the end of the last item; in a turn of its own, as that
         item still counts while it is settled."""
-        if self._looks_again:
-            return
         engine = engine_of(self._crawler)
         try:
             self._nudge(engine._slot, engine.scraper, engine.scraper.slot)
@@ -171,7 +170,7 @@ class ScraperWakeup:
                 return
         elif engine_slot.closing is None:
             engine_slot.nextcall.schedule()
-        if slot.itemproc_size and not self._pending():
+        if slot.itemproc_size and not self._pending() and not self._looks_again:
             # An item is behind the hop still, in a later pipeline or an async handler of
             # item_scraped; no outcome of ours will make us look again.
             self._looks_again = True

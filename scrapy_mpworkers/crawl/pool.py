@@ -40,6 +40,8 @@ class Backpressure:
         count, bytes: what is inside.
         has_braked: Scrapy has been told to wait with downloads.
         per_second: items that the workers do, as far as that is known.
+        waiting: who is at the door; of these, ``guests`` want no room for an item, as start().
+        of_start: items that start() has made.
         busy_since: when the first of those inside came, ``time.monotonic()``.
     """
 
@@ -51,19 +53,19 @@ class Backpressure:
         self.max_count, self.max_bytes = max_count, max_bytes
         self.count = self.bytes = 0
         self.busy_since = 0.0
-        self._waiting: deque[tuple[int, Future]] = deque()
+        self.waiting: deque[tuple[int, Future]] = deque()
         self._when_drained: list[Callable[[], None]] = []
-        self.has_braked = False
-        self.per_second = float(max_count)
+        self.per_second, self.has_braked = float(max_count), False
+        self.of_start = self.guests = 0
 
     @property
     def pending(self) -> int:
         """Items inside, and those that wait at the door."""
-        return self.count + len(self._waiting)
+        return self.count + len(self.waiting)
 
     def enter_at_once(self, size: int) -> bool:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
-        return not self._waiting and self._take(size)
+        return not self.waiting and self._take(size)
 
     async def enter(self, size: int) -> None:
         """Wait for room for a frame of *size* bytes, and take it."""
@@ -74,7 +76,7 @@ class Backpressure:
         """Give back the room of an item, which has its outcome."""
         self.count -= 1
         self.bytes -= size
-        if self._waiting:
+        if self.waiting:
             self._let_in()
         if self.has_braked:
             self._release_brake()
@@ -89,16 +91,12 @@ class Backpressure:
     def has_room(self) -> bool:
         """Return whether one more item would be let in at once."""
         is_there = self.count < self.max_count and self.bytes <= self.max_bytes
-        return not self._waiting and (is_there or not self.count)
+        return not self.waiting and (is_there or not self.count)
 
     async def wait_for_room(self) -> None:
         """Wait until one more item would be let in, without taking its place."""
         await self._wait_in_line(0)
         self.leave(0)
-
-    def brake(self, is_on: bool) -> None:
-        """Note whether Scrapy waits with downloads until it is told of room."""
-        self.has_braked = is_on
 
     def resize(self, max_count: int, per_second: float) -> None:
         """Let so many items in at once. Those who are in already stay."""
@@ -115,13 +113,13 @@ class Backpressure:
             callback()
 
     def _release_brake(self) -> None:
-        if self.has_room:
-            self.has_braked = False
-            self._loop.call_soon(self._wakeup.look)
+        """Let Scrapy ask again, once for all that leave in a turn."""
+        self.has_braked = False
+        self._loop.call_soon(self._wakeup.look)
 
     def _let_in(self) -> None:
-        while self._waiting and self._take(self._waiting[0][0]):
-            _, future = self._waiting.popleft()
+        while self.waiting and self._take(self.waiting[0][0]):
+            _, future = self.waiting.popleft()
             resolve(future)
 
     def _take(self, size: int) -> bool:
@@ -135,17 +133,20 @@ class Backpressure:
 
     async def _wait_in_line(self, size: int) -> None:
         ticket = (size, self._loop.create_future())
-        self._waiting.append(ticket)
+        self.waiting.append(ticket)
+        self.guests += not size
         try:
             await ticket[1]
         except BaseException:
             # Scrapy cancels start(), which waits for room here, when the spider is to close.
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
+            if ticket in self.waiting:
+                self.waiting.remove(ticket)
                 self._let_in()
             else:
                 self.leave(size)  # let in already
             raise
+        finally:
+            self.guests -= not size
 
 
 class Level(CrawlEvents):

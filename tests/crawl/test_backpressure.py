@@ -180,24 +180,26 @@ def test_drained_is_told_at_once_where_nothing_is_pending() -> None:
     assert told_when_drained(lambda door: door.come()) == [0]
 
 
-def test_scrapy_is_told_to_go_on_once_there_is_room() -> None:
+def test_scrapy_asks_again_once_for_all_that_leave_in_a_turn() -> None:
     async def work() -> list[Any]:
-        door = Door(max_count=2)
-        await door.come("a", "b", "c")
-        door.backpressure.brake(True)
+        door = Door(max_count=3)
+        await door.come("a", "b", "c", "d")
+        door.backpressure.has_braked = True
+        door.backpressure.leave(1)
+        door.backpressure.leave(1)
+        await turns()
+        once = door.emptied
         await door.go()
-        still_full = door.emptied
-        await door.go()
-        return [still_full, door.emptied]
+        return [once, door.emptied]
 
-    assert run(work()) == [0, 1]
+    assert run(work()) == [1, 1]
 
 
 def test_more_room_lets_scrapy_go_on_and_lets_in_who_waits() -> None:
     async def work() -> list[Any]:
         door = Door(max_count=1)
         await door.come("a", "b")
-        door.backpressure.brake(True)
+        door.backpressure.has_braked = True
         door.backpressure.resize(3, 3.0)
         await turns()
         return [door.inside, door.emptied]

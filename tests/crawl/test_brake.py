@@ -15,6 +15,7 @@ from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Backpressure, Level
 from scrapy_mpworkers.eventloop import current_loop
+from scrapy_mpworkers.pool.metrics import TaskCounts
 
 
 def run(work: Callable[[], Any]) -> Any:
@@ -33,18 +34,33 @@ class Crawl:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, bound: int, levels: int = 1) -> None:
         self.now = 100.0
         monkeypatch.setattr(brake_module, "monotonic", lambda: self.now)
-        self.pages = 0
         self.levels = [self._level(bound) for _ in range(levels)]
-        stats = SimpleNamespace(get_value=lambda name, default: self.pages)
-        crawler = cast(Any, SimpleNamespace(stats=stats))
+        self.flushes = 0
+        # It counts pages itself: stats may be switched off.
+        signals = SimpleNamespace(connect=self._connect)
+        crawler = cast(Any, SimpleNamespace(signals=signals, stats=None))
         self.brake = Brake(crawler, cast("list[Level]", self.levels))
+
+    def _connect(self, receiver: Callable[..., None], signal: object) -> None:
+        self._received = receiver
 
     def _level(self, bound: int) -> Any:
         wakeup = cast(ScraperWakeup, SimpleNamespace(look=lambda: None))
         return SimpleNamespace(
             backpressure=Backpressure(current_loop(), bound, 1000, wakeup),
-            executor=SimpleNamespace(metrics=SimpleNamespace(items=SimpleNamespace(submitted=0))),
+            executor=SimpleNamespace(
+                metrics=SimpleNamespace(items=TaskCounts()), flush=self._flush
+            ),
+            settings=SimpleNamespace(batch_size=10),
+            waits=True,
         )
+
+    def _flush(self) -> None:
+        self.flushes += 1
+
+    def gets(self, pages: int) -> None:
+        for _ in range(pages):
+            self._received()
 
     def takes_in(self, items: int, size: int = 1, level: int = 0) -> None:
         self.levels[level].executor.metrics.items.submitted += items
@@ -52,16 +68,18 @@ class Crawl:
             assert self.levels[level].backpressure.enter_at_once(size)
 
     def has_done(self, items: int) -> None:
+        self.levels[0].executor.metrics.items.settled[0] += items
         for _ in range(items):
             self.levels[0].backpressure.leave(1)
 
-    def waits(self, downloads: int = 0, scrapy: bool = False) -> bool:
-        return self.brake.is_on(lambda: scrapy, range(downloads))
+    def waits(self, downloads: int = 0, scrapy: bool = False, scraped: int = 0) -> bool:
+        return self.brake.is_on(lambda: scrapy, range(downloads), range(scraped))
 
 
 def test_level_that_has_all_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> list[bool]:
         crawl = Crawl(monkeypatch, bound=4, levels=2)
+        crawl.gets(1)
         before = crawl.waits()
         crawl.takes_in(4, level=1)
         return [before, crawl.waits(), crawl.levels[1].backpressure.has_braked]
@@ -87,7 +105,7 @@ def test_pages_under_way_count_as_the_items_that_they_will_bring(
 ) -> None:
     def work() -> list[bool]:
         crawl = Crawl(monkeypatch, bound=4)
-        crawl.pages = 2
+        crawl.gets(2)
         crawl.takes_in(4)
         crawl.has_done(4)
         return [crawl.waits(downloads=count) for count in (1, 2, 3)]
@@ -99,7 +117,7 @@ def test_pages_under_way_count_as_the_items_that_they_will_bring(
 def test_pages_without_items_are_downloaded_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> bool:
         crawl = Crawl(monkeypatch, bound=4)
-        crawl.pages = 100
+        crawl.gets(100)
         return crawl.waits(downloads=16)
 
     assert not run(work)
@@ -110,7 +128,7 @@ def test_slow_downloads_begin_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         crawl = Crawl(monkeypatch, bound=4)
         crawl.waits(downloads=2)
         crawl.now += 3.0
-        crawl.pages = 2
+        crawl.gets(2)
         crawl.takes_in(2)
         crawl.has_done(2)
         # Each took 3 seconds, in which the workers would do 12 items beside the 4 that may wait.
@@ -125,3 +143,140 @@ def test_before_the_first_page_a_few_may_come(monkeypatch: pytest.MonkeyPatch) -
         return [crawl.waits(downloads=count) for count in (0, 7, 8)]
 
     assert run(work) == [False, False, True]
+
+
+def test_first_page_does_not_count_the_time_of_all_that_are_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.waits(downloads=8)
+        crawl.now += 1.0
+        crawl.gets(1)
+        crawl.takes_in(1)
+        crawl.has_done(1)
+        return [crawl.waits(downloads=7), crawl.waits(downloads=8)]
+
+    assert run(work) == [False, True]
+
+
+def test_slow_downloads_begin_before_the_last_items_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.waits(downloads=1)
+        crawl.now += 2.0
+        crawl.gets(1)
+        crawl.takes_in(4)
+        return [crawl.waits(scraped=1, downloads=count) for count in (0, 7, 8)]
+
+    # While a page takes its 2 seconds, the workers do 8 items.
+    assert run(work) == [False, False, True]
+
+
+def test_items_that_wait_for_room_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.waits(downloads=1)
+        crawl.now += 1.0
+        crawl.gets(1)
+        crawl.takes_in(4)
+        before = crawl.waits(scraped=1)
+        door = crawl.levels[0].backpressure
+        waiting = [asyncio.ensure_future(door.enter(1)) for _ in range(4)]
+        await asyncio.sleep(0)
+        after = crawl.waits(scraped=1)
+        for task in waiting:
+            task.cancel()
+        return [before, after]
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asyncio.run, work()).result(20) == [False, True]
+
+
+def test_items_of_start_are_not_what_pages_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> bool:
+        crawl = Crawl(monkeypatch, bound=100)
+        crawl.takes_in(100)
+        crawl.has_done(100)
+        crawl.levels[0].backpressure.of_start = 100
+        crawl.gets(1)
+        crawl.takes_in(1)
+        crawl.has_done(1)
+        return crawl.waits(downloads=16)
+
+    assert not run(work)
+
+
+def test_pages_get_their_turn_while_start_makes_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.gets(1)
+        crawl.takes_in(1)
+        crawl.has_done(1)
+        crawl.takes_in(4)
+        before = crawl.waits()
+        start = asyncio.ensure_future(crawl.levels[0].backpressure.wait_for_room())
+        await asyncio.sleep(0)
+        meanwhile = [crawl.waits(), crawl.waits(downloads=1)]
+        start.cancel()
+        return [before, *meanwhile]
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asyncio.run, work()).result(20) == [True, False, True]
+
+
+def test_pages_without_items_behind_those_with_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        for _ in range(100):
+            crawl.gets(1)
+            crawl.takes_in(4)
+            crawl.has_done(4)
+            crawl.waits()
+        before = crawl.waits(downloads=16)
+        crawl.gets(20)
+        return [before, crawl.waits(downloads=16)]
+
+    assert run(work) == [True, False]
+
+
+def test_pages_that_are_not_done_do_not_count_as_pages_without_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.gets(1)
+        crawl.takes_in(4)
+        crawl.has_done(4)
+        crawl.waits()
+        crawl.gets(16)  # and their callbacks have not had a turn yet
+        return [crawl.waits(scraped=16, downloads=count) for count in (0, 1)]
+
+    assert run(work) == [False, True]
+
+
+def test_level_without_room_for_anything_and_nothing_to_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> bool:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.gets(1)
+        crawl.levels[0].backpressure.resize(0, 0.0)  # a cluster without workers
+        return crawl.waits()
+
+    assert not run(work)
+
+
+def test_batch_that_nothing_comes_to_fill_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[int]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.gets(1)
+        crawl.takes_in(4)
+        crawl.waits(downloads=1, scraped=1)
+        before = crawl.flushes
+        crawl.waits(scraped=1)
+        return [before, crawl.flushes]
+
+    assert run(work) == [0, 1]
