@@ -26,7 +26,6 @@ class Brake:
     what it may have when its items are as many as may be pending, those included that the pages
     under way will bring. They may be as many more as the workers do while a page is downloaded: a
     download that begins when they are almost done comes too late.
-
     """
 
     def __init__(self, crawler: Crawler, levels: Sequence[Level]) -> None:
@@ -62,7 +61,8 @@ class Brake:
             if level_is_full and level.settings.batch_size and not downloads:
                 # None comes to fill a batch: those inside would wait for it until their time is up.
                 level.executor.flush()
-            level.backpressure.has_braked = level_is_full
+            if level_is_full != level.backpressure.has_braked:
+                level.backpressure.brake(level_is_full)
             is_full = is_full or level_is_full
         return is_full or scrapy_waits()
 

@@ -98,6 +98,10 @@ class Backpressure:
         await self._wait_in_line(0)
         self.leave(0)
 
+    def brake(self, is_on: bool) -> None:
+        """Note whether Scrapy waits with downloads until it is told of room."""
+        self.has_braked = is_on
+
     def resize(self, max_count: int, per_second: float) -> None:
         """Let so many items in at once. Those who are in already stay."""
         self.max_count, self.per_second = max_count, per_second
@@ -113,8 +117,7 @@ class Backpressure:
             callback()
 
     def _release_brake(self) -> None:
-        """Let Scrapy ask again, once for all that leave in a turn."""
-        self.has_braked = False
+        self.has_braked = False  # so that Scrapy asks once for all that leave in a turn
         self._loop.call_soon(self._wakeup.look)
 
     def _let_in(self) -> None:
