@@ -62,6 +62,7 @@ class WorkerExtension:
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         if options.enabled:
+            _ = extension.persistence  # refuses a file that cannot be used before anything begins
             extension.manager.prepare()
         module = settings_module_to_import_again(options, hops)
         if module is not None:
