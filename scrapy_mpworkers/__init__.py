@@ -8,7 +8,7 @@
                                                                    ║            │
                                                                    ║      worker/consumer
                                                                    ║            │
-                                                   pool/watcher ◀═ pipe ═══ a report
+                                                   pool/report_listener ◀ pipe ══ a report
                                                          │         ║
  item ◀─ pipelines ◀─ crawl/router ◀─── Future ◀─── pool/executor  ║
 

@@ -45,14 +45,14 @@ IN_THE_LOOP = [
     "pool/worker_handle.py",
     "pool/group_state.py",
     "pool/sharing.py",
-    "pool/deaths.py",
+    "pool/postmortem.py",
     "pool/channel.py",
     "pool/worker_group.py",
     "pool/recycling.py",
     "pool/restarts.py",
     "pool/supervisor.py",
     "pool/executor.py",
-    "pool/watcher.py",
+    "pool/report_listener.py",
 ]
 #: Methods and functions that wait for a process, a thread, a lock or the clock.
 BLOCKING = {

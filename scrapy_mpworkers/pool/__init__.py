@@ -6,20 +6,21 @@ dispatcher      gives waiting tasks to workers                      │
 worker_group    the workers, for one crawl or for several           │
 group_state     what its parts share: crawls, workers, clock        │
 supervisor      keeps every slot filled                             │ live in the
-deaths          why workers have died                               │ event loop's
+postmortem      why a worker has died                               │ event loop's
 sharing         which worker opens which crawl's consumers; who     │ thread
                 hears a report; how a crawl leaves                  │
 recycling       when a worker has served its time                   │
 timeouts        kills the worker of an item that takes too long     │
-watcher         hears workers: their reports and their ends         │
+report_listener hears workers: their reports and their ends         │
 worker_handle   one worker: its states, and the crawls it serves    ┘
-starter         a thread that starts workers and discards them, since both can block; its jobs come
+starter_thread  starts workers and discards them, since both can block; its jobs come
                 by mailbox
 worker_process  a started worker: process, channel, scoreboard
 channel         the ends of its queue and its report pipe that are ours; none ever waits
 start_methods, forkserver
                 how a worker process comes to be: forkserver, spawn, fork
-exits           signals to a worker and what it has started; ways to learn of its end
+exits           ways to learn of a worker's end
+killing         signals to a worker and what it has started
 shortages       why a start has failed, in words, and whether it may succeed later
 unshared        what a process forked from this one must not keep open
 awake           how long this process could run

@@ -1,8 +1,7 @@
-"""Ends the processes of workers, and learns of their ends."""
+"""Learns of the ends of worker processes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from multiprocessing import connection, forkserver
@@ -89,32 +88,6 @@ def _code_of_zombie(pid: int) -> int:
     except OSError:
         return UNKNOWN_EXIT  # collected, by a server that could not tell us any more
     return os.waitstatus_to_exitcode(int(fields[49])) if fields[0] == b"Z" else UNKNOWN_EXIT
-
-
-def signal_group(pid: int, signum: int, has_ended: bool) -> None:
-    """Signal a worker and all that it has started; it *has_ended* if somebody has collected it."""
-    if has_ended and is_there(pid):
-        return  # its number is another's by now
-    # By pid: Process.kill does nothing when the fork server is gone. The group does not exist
-    # until the worker has made it, and lives on with what the worker has started: that long nobody
-    # else can get its number.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        try:
-            os.killpg(pid, signum)
-        except ProcessLookupError:
-            if not has_ended:
-                os.kill(pid, signum)
-
-
-def is_there(pid: int) -> bool:
-    """Return whether a process has this number, dead and uncollected ones included."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # of another user
-        pass
-    return True
 
 
 class OutOfMemoryKills:

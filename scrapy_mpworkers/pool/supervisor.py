@@ -10,17 +10,17 @@ from multiprocessing import util
 from time import monotonic
 from typing import Any
 
-from scrapy_mpworkers.pool.deaths import Deaths
 from scrapy_mpworkers.pool.executor import SEE_IT
 from scrapy_mpworkers.pool.group_state import GroupState
+from scrapy_mpworkers.pool.postmortem import PostMortem
 from scrapy_mpworkers.pool.recycling import Recycling
+from scrapy_mpworkers.pool.report_listener import ReportListener
 from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
 from scrapy_mpworkers.pool.sharing import Openings, Sharing
 from scrapy_mpworkers.pool.shortages import in_words, is_shortage, remedy
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.starter import Starter
+from scrapy_mpworkers.pool.starter_thread import Starter
 from scrapy_mpworkers.pool.timeouts import Watchdog
-from scrapy_mpworkers.pool.watcher import Watcher
 from scrapy_mpworkers.pool.worker_handle import Departure, KilledFor, ProcessHandle
 from scrapy_mpworkers.wire.messages import Outcomes, Report
 
@@ -50,8 +50,8 @@ class Supervisor:
         options = state.options
         self._state = state
         self._processes = processes
-        self._watcher = Watcher(state, self._heard, self._ended)
-        self.watchdog = Watchdog(state, self._watcher, processes)
+        self._listener = ReportListener(state, self._heard, self._ended)
+        self.watchdog = Watchdog(state, self._listener, processes)
         self.openings = Openings(state, self.watchdog)
         self.sharing = Sharing(state, self.openings)
         self._recycling = Recycling(options)
@@ -60,7 +60,7 @@ class Supervisor:
         self._failed_starts = FailedStarts(options.period)
         #: By vacant slot: the worker that the next one there is to replace.
         self._vacant: dict[int, ProcessHandle | None] = {}
-        self._deaths = Deaths(state, processes)
+        self._deaths = PostMortem(state, processes)
         self._generations: Counter[int] = Counter()
         self._stopped: Callable[[], None] | None = None
         self._exiting = self._releasing = False
@@ -184,7 +184,7 @@ class Supervisor:
             return
         if self._failed_starts.succeeded():
             logger.info("Workers can be started again.")
-        self._watcher.add(handle)
+        self._listener.add(handle)
         if handle.is_killed:
             handle.kill()  # its time was up before it had a number
         elif self._state.is_ending:
@@ -231,7 +231,7 @@ class Supervisor:
             return
         elif is_fruitless and handle.is_hung and not self._may_become_ready():
             self._exhausted(f"no worker became ready; the last: {self._deaths.last}", SEE_IT)
-        elif not is_fruitless or self._restarts.allows(monotonic(), task, self._watcher.reports):
+        elif not is_fruitless or self._restarts.allows(monotonic(), task, self._listener.reports):
             self._start(handle.slot, replaces=handle.replaces)
         else:
             self._exhausted(f"{self._restarts.history}; the last: {self._deaths.last}", SEE_IT)

@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import WorkerHandle
+from scrapy_mpworkers.pool.report_listener import ReportListener, while_it_lives
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.task_queue import Task
-from scrapy_mpworkers.pool.watcher import Watcher, while_it_lives
 from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
 from scrapy_mpworkers.pool.worker_process import UNKNOWN
 from scrapy_mpworkers.wire.messages import CALL
@@ -87,10 +87,10 @@ class Watchdog:
     """Kills workers that are stuck: that do not take up their lease while they are idle (SIGSTOP,
     for one), or take too long to start or to open the consumers of a crawl."""
 
-    def __init__(self, state: GroupState, watcher: Watcher, processes: Processes) -> None:
+    def __init__(self, state: GroupState, listener: ReportListener, processes: Processes) -> None:
         self._state = state
         self._awake = state.awake
-        self._watcher = watcher
+        self._listener = listener
         self._processes = processes
         self._looks_at = inf  # when the first timer runs out
 
@@ -124,7 +124,7 @@ class Watchdog:
         left = min(self._left_to_begin(handle), self._left_to_open(handle))
         if left > 0:
             return left
-        self._watcher.hear(handle)
+        self._listener.hear(handle)
         if self._left_to_begin(handle) <= 0:
             logger.warning("Worker %s does not take up its work and is killed", handle.name)
             handle.kill_for(KilledFor.STUCK)

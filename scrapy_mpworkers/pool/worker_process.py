@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool.channel import CommandWriter, ReportReader
-from scrapy_mpworkers.pool.exits import SERVER_GONE, is_there, signal_group
+from scrapy_mpworkers.pool.exits import SERVER_GONE
+from scrapy_mpworkers.pool.killing import is_there, signal_group
 from scrapy_mpworkers.pool.shortages import make_lock
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.wire.messages import Outcomes
@@ -67,7 +68,7 @@ class WorkerProcess:
     ) -> None:
         with ExitStack() as undo:
             # The worker's ends, closed at once: with a copy of them here, a feeder blocked in the
-            # full pipe of a killed worker would never get its EPIPE, nor the watcher its EOF.
+            # full pipe of a killed worker would never get its EPIPE, nor the listener its EOF.
             with ExitStack() as given_away:
                 # (The first semaphore of all, so that it is the one that cannot be made.)
                 self.start_lock = make_lock(processes.context)

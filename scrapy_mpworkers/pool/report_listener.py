@@ -31,7 +31,7 @@ _DUMB = 5.0
 _LOOK_AGAIN = 1.0
 
 
-class Watcher:
+class ReportListener:
     """Gives crawls the outcomes that workers report, and tells what else they say and how they end.
 
     Args:

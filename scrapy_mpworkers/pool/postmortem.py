@@ -15,7 +15,7 @@ from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
 logger = logging.getLogger(__name__)
 
 
-class Deaths:
+class PostMortem:
     """Reads the ends of workers; ``last`` is the last one in words."""
 
     def __init__(self, state: GroupState, processes: Processes) -> None:
