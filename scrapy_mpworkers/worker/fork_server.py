@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.worker import hash_seed, prelude
+from scrapy_mpworkers.worker.names import name_process
 from scrapy_mpworkers.worker.process import adopt_orphans, run_and_exit
 
 #: Descriptors in one request, at most: SCM_MAX_FD of Linux.
@@ -45,6 +46,7 @@ def main(
         own: modules of this package; the others are the user's.
     """
     hash_seed.restore()
+    name_process("fork server", "mpw fork server")
     gc.disable()  # imports leave hardly any garbage; a worker turns it on again
     _ignore_polite_signals()
     if modules and _leaves_something_open(lambda: prelude.begin(settings_module)):

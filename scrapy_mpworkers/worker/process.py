@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.wire.messages import WorkerConfig
 from scrapy_mpworkers.worker import hash_seed
+from scrapy_mpworkers.worker.names import name_worker
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
@@ -29,6 +30,7 @@ _POLITE = (signal.SIGINT, signal.SIGTERM)
 def init_worker(config: WorkerConfig) -> None:
     """Make this process a worker, before any code of the user runs."""
     hash_seed.restore()
+    name_worker()
     gc.enable()  # off in the fork server
     os.environ.update(config.environment)
     sys.path += [path for path in config.paths if path not in sys.path]

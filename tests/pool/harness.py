@@ -361,8 +361,7 @@ class Bench:
 
     @property
     def server(self) -> psutil.Process:
-        own = [process for process in children() if process.ppid() == os.getpid()]
-        (server,) = [p for p in own if "scrapy_mpworkers.worker.fork_server" in str(p.cmdline())]
+        (server,) = [p for p in children() if p.ppid() == os.getpid() and is_fork_server(p)]
         return server
 
     def result(self, task_id: int) -> Any:
@@ -400,6 +399,12 @@ def children() -> list[psutil.Process]:
             if "resource_tracker" not in str(process.cmdline()):
                 found.append(process)
     return found
+
+
+def is_fork_server(process: psutil.Process) -> bool:
+    """Whether a process is a fork server of ours, which has its title as soon as it runs."""
+    command = " ".join(process.cmdline())
+    return "mpworkers: fork server" in command or "worker.fork_server" in command
 
 
 def is_stopped(pid: int) -> bool:

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from .consumers import Behaviour
-from .harness import NamedPipe, await_end, children, is_alive, rotated
+from .harness import NamedPipe, await_end, children, is_alive, is_fork_server, rotated
 from .saboteurs import HangsInBuild, HoldsTheInterpreter, ImmuneToPolitenessAndStuck
 from .work import InTurn, StartSleep
 
@@ -178,7 +178,7 @@ def test_no_worker_outlives_a_killed_parent_whose_child_lives_on(start_script, v
     said = lines_of(voice, 3)
     (heir,) = [int(pid) for word, pid in said if word == "heir"]
     busy = [int(pid) for word, pid in said if word != "heir"]
-    server = [p.pid for p in children() if "worker.fork_server" in str(p.cmdline())]
+    server = [p.pid for p in children() if is_fork_server(p)]
 
     script.kill()
     try:

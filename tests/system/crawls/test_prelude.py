@@ -101,8 +101,11 @@ def test_what_settings_set_up_is_there_by_every_start_method(
 def expect_as_inline(launch: Launcher, tmp_path: Path, world: World) -> None:
     alone = crawl(launch, tmp_path / "alone", SETS_UP, world, **inline(**OFFLOADED))
 
-    ended = crawl(launch, tmp_path / "workers", SETS_UP, world)
+    settings = {"LOG_FORMAT": "%(processName)s - [%(name)s] %(levelname)s: %(message)s"}
+    ended = crawl(launch, tmp_path / "workers", SETS_UP, world, **settings)
 
+    seen_by = {line.text.split()[0] for line in ended.lines if ": <price of" in line.text}
+    assert seen_by and seen_by <= {"worker-1", "worker-2"}
     assert said(ended, "shop.prices", "py.warnings") == said(alone, "shop.prices", "py.warnings")
     assert ended.exit_code == 0
     assert by_number(ended) == by_number(alone)

@@ -124,7 +124,8 @@ def workers():
             command = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        is_server = "worker.fork_server" in command and process.ppid() == os.getpid()
+        is_titled = "fork server" in command or "worker.fork_server" in command
+        is_server = is_titled and process.ppid() == os.getpid()
         if is_server:
             servers.add(process.pid)
         if "resource_tracker" not in command and not is_server:
