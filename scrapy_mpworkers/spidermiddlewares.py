@@ -1,6 +1,6 @@
-"""Items of ``start()``: those that an earlier run has kept come first, and all with backpressure.
+"""Gives the items of ``start()`` backpressure, and puts those that an earlier run has kept first.
 
-Scrapy has none for them, and would make all at once.
+Scrapy has no backpressure for items of ``start()``: it would make all of them at once.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from scrapy_mpworkers.crawl.pool import Level
 
 #: Seconds that a download takes, as long as none has ended.
 _SOME_TIME = 1.0
-#: What a page counts when the next one is done: about five tell how many items a page brings. With
-#: all of the crawl, pages without items would come one by one for long behind those with many.
+#: Each new page lowers the weight of earlier ones to this share, so about five pages count. If all
+#: counted alike, pages without items would come one by one for long behind pages with many.
 _KEPT = 0.8
 
 
@@ -22,10 +22,10 @@ class Brake:
     """Tells Scrapy when to wait with further downloads.
 
     Inline, the blocked reactor keeps Scrapy from taking in more pages than the pipelines can work
-    on; all that has been taken in has to be worked on before the spider closes. Here, a level has
-    what it may have when its items are as many as may be pending, those included that the pages
-    under way will bring. They may be as many more as the workers do while a page is downloaded: a
-    download that begins when they are almost done comes too late.
+    on; all that has been taken in has to be worked on before the spider closes. With workers, a
+    level is full when its items, and those that the pages under way will bring, reach its bound.
+    The bound is raised by the items that the workers do while a page is downloaded: a download that
+    begins only when the workers have almost nothing left comes too late.
     """
 
     def __init__(self, crawler: Crawler, levels: Sequence[Level]) -> None:

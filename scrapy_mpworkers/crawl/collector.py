@@ -1,9 +1,9 @@
-"""The garbage of pages is collected soon, and what was there before is spared.
+"""Python's garbage collector frees pages soon, and skips objects that are older than the crawl.
 
 A response refers to its selector, which refers to the response, so a page with its parsed tree
-lives until the garbage collector finds it. That runs after so many new objects. Scrapy's idle
-tasks, of which ``crawl/results.py`` spares a crawl the most, made enough of them; without, a
-thousand pages lay in memory that nobody needed: 80 MB of 20 KB pages.
+lives until the collector runs, which it does after enough new objects. Scrapy's idle tasks were
+enough of them. ``crawl/results.py`` avoids most of these tasks, and then a thousand pages lay in
+memory that nobody needed: 80 MB of 20 KB pages.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from scrapy_mpworkers.wire.crawl import (
 from scrapy_mpworkers.wire.entries import PipelineEntry, import_path
 from scrapy_mpworkers.wire.texts import named
 
-#: Of a class: what it has without being told, and what would work on the stand-in itself.
+#: Attributes that every class has by itself, and hooks that would act on the rebuilt class.
 _NOT_CARRIED = frozenset(
     {
         *("__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "__doc__"),
@@ -142,7 +142,7 @@ def _log_levels() -> LogLevels:
 
 
 def _least_taken(logger: logging.Logger, without: int = sys.maxsize) -> int:
-    """The lowest level that a handler of *logger* itself takes; *without* any: that."""
+    """Return the lowest level that a handler of *logger* takes, or *without* if it has none."""
     # Libraries give their loggers a NullHandler, which takes all and does nothing.
     real = [one for one in logger.handlers if not isinstance(one, logging.NullHandler)]
     return min((handler.level for handler in real), default=without)

@@ -167,8 +167,8 @@ class JournaledTask:
         self.committed = committed
 
     def ended(self, error: Exception | None) -> None:
-        """Its outcome is known, and its dead letter is written; or it never got to the hop: its
-        fields can no longer be pickled, for one."""
+        """Remove the entry, because the item has its outcome (a dead letter is written by now), or
+        because it never got to the hop, such as an item that can no longer be pickled."""
         self._journal.remove(self._number)
 
 

@@ -40,7 +40,7 @@ class StoredItem:
 
 
 class Resumed(NamedTuple):
-    """An item made of a kept one. ``hop``: that it goes on with."""
+    """An item that was made from a kept one, and the ``hop`` from which it goes on."""
 
     item: Any
     kept: StoredItem

@@ -1,4 +1,4 @@
-"""Tells from a memory what is none, though items change it: caches, and what each begins anew."""
+"""Recognizes what items change but is no memory: caches, and targets that each item begins anew."""
 
 from __future__ import annotations
 

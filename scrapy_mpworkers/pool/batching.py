@@ -58,7 +58,7 @@ NEAR = Pace()
 
 
 class Batched(NamedTuple):
-    """Tasks run as one: so many, and none waits longer than so many seconds for more."""
+    """Tasks run together, at most *size* of them; none waits longer than *seconds* for others."""
 
     size: int
     seconds: float

@@ -123,7 +123,7 @@ class Definitions:
 
 
 class _Imported:
-    """Pickles as what a worker imports, if it can, and makes by value otherwise."""
+    """Unpickles in a worker to an object that it imports, or, if it cannot, makes from *blob*."""
 
     def __init__(self, obj: Any, binding: Binding, blob: bytes | None) -> None:
         self._wire = (*binding, obj.__qualname__, blob, fingerprint(obj))

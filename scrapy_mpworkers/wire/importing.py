@@ -116,15 +116,15 @@ def imported(
     mark: str | None = None,
     load: Callable[[bytes], Any] = pickle.loads,
 ) -> Any:
-    """Return what is bound to *name* there, if it is the one; else what *blob* defines by value.
+    """Import *name* from *module* if it is the wanted object; else make the object from *blob*.
 
     Args:
-        qualname: its qualified name, which all that one function makes have in common.
-        mark: its fingerprint; ``None``: whatever has that name by now is the one.
+        qualname: the object's qualified name, which all objects that one function makes share.
+        mark: the object's fingerprint; ``None``: the name alone decides.
         load: opens the blob.
 
     Raises:
-        Exception: it is not there, or another is, and there is no blob.
+        Exception: the module lacks the object, or has another of that name, and there is no blob.
     """
     try:
         found = attrgetter(name)(import_module(module))
