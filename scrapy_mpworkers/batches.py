@@ -42,11 +42,11 @@ class BatchMixin:
 
 
 async def ends_of(pipeline: Any, items: Sequence[Any]) -> list[Any]:
-    """Return what ``process_batch`` says of each item.
+    """Return what ``process_batch`` returned for each item.
 
     Raises:
-        BatchError: it does not say it of each.
-        Exception: what it raised.
+        BatchError: ``process_batch`` did not return one result for each item.
+        Exception: what ``process_batch`` raised.
     """
     returned = pipeline.process_batch(list(items))
     if not isinstance(returned, list):

@@ -52,7 +52,7 @@ def current_loop() -> EventLoop:
 
 
 def is_closed(native: Any) -> bool:
-    """Return whether an asyncio loop will never run again; of a reactor nobody knows."""
+    """Return whether *native* is an asyncio loop that is closed for good; a reactor never tells."""
     return isinstance(native, asyncio.AbstractEventLoop) and native.is_closed()
 
 
@@ -90,8 +90,8 @@ class Latch:
         try:
             raise value
         finally:
-            # Whoever has opened the latch may be handling an error of somebody else, which this one
-            # would keep alive with the crawl: Twisted tells of a crawl's failure when it is freed.
+            # Raised while another error is handled, the value would keep that error alive with the
+            # crawl, and Twisted tells of a crawl's failure only when the failure is freed.
             value.__context__ = None
 
 
@@ -100,7 +100,7 @@ class Staggered:
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self.due: deque[Callable[[], None]] = deque()  #: that wait, and the one that is called
+        self.due: deque[Callable[[], None]] = deque()  #: that wait, behind the one being called
 
     def call(self, function: Callable[[], None]) -> None:
         """Call *function* in an iteration to come."""
@@ -121,7 +121,7 @@ class _AsyncioLoop(EventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.native = asyncio.get_event_loop()
-        # As its create_future(), of which there is one for each item, without the frame.
+        # This does what the loop's create_future() does, one call shorter: each item needs one.
         self.create_future = partial(asyncio.Future, loop=self.native)
         self.call_soon = self.native.call_soon
         self._start_timer = self.native.call_later
@@ -184,7 +184,7 @@ class _Reader:
         self._function()
 
     def connectionLost(self, reason: Any) -> None:
-        """The other end of a pipe is closed, which epoll tells in this way; or the reactor ends."""
+        """Read what is left: epoll calls this when the other end closes, a reactor when it ends."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         if poll.poll(0):

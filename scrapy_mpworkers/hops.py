@@ -22,7 +22,7 @@ from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.settings import LevelSettings, WorkerSettings
 from scrapy_mpworkers.wire.entries import PipelineEntry, import_path
 
-#: What stands for a route, as ``pipelines`` names it.
+#: Import paths of the classes in ``pipelines`` that stand for a route.
 _ROUTE = re.compile(r"scrapy_mpworkers\.(pipelines\.)?(WorkerPipeline|Route[1-9][0-9]*)")
 
 
@@ -62,7 +62,7 @@ def add_component(settings: BaseSettings, setting: str, name: str, order: int) -
     """Add a component of ours by its name in this package, unless the user has listed it, if only
     to switch it off.
 
-    As a path, not as a class: settings are pickled for the workers, which would import it.
+    The setting gets a path and not the class, which workers would import: settings are pickled.
     """
     components = settings.getdict(setting)
     if not any(is_component(entry, name) for entry in components):
@@ -77,7 +77,7 @@ def is_component(entry: Any, name: str) -> bool:
         return f"{entry.__module__}.{getattr(entry, '__qualname__', '')}" == path
     if entry in (path, f"{__package__}.{cls}"):
         return True
-    # Elsewhere it may be imported from here; only then is it loaded.
+    # A module of the user may import our class and so give it another path: look at the object.
     return entry.endswith(f".{cls}") and is_component(load_object(entry), name)
 
 
@@ -105,7 +105,7 @@ def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
 
 
 def on_the_reactor(settings: BaseSettings) -> list[tuple[Any, Any]]:
-    """Return (entry, order) of what runs in Scrapy's process, without what stands for routes."""
+    """Return (entry, order) of the pipelines in Scrapy's process, without entries of routes."""
     placed = _reactor_pipelines(settings).items()
     return [(entry, order) for entry, order in placed if not _is_route(entry)]
 
@@ -116,9 +116,9 @@ def routes_of(hops: Iterable[Hop]) -> dict[int, Sequence[Hop]]:
 
 
 def keyed(hops: Iterable[Hop], levels: Sequence[LevelSettings]) -> list[Hop]:
-    """Return the hops that want a key of an item as it is when it comes to the first of *hops*.
+    """Return the hops whose key can be computed from an item before it enters the first of *hops*.
 
-    The item stays so until a level has been waited for.
+    No level changes the item before the first one that the crawl waits for, which ends the list.
     """
     found: list[Hop] = []
     for hop in hops:

@@ -1,4 +1,4 @@
-"""One item: process_item ships it and awaits its outcome: the item, DropItem or the error."""
+"""WorkerPipeline ships an item to workers and awaits its outcome: the item, a drop or an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkerPipeline:
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Any:
-        """The pipeline of this route.
+        """Make the pipeline of this route.
 
         Raises:
             NotConfigured: there is nothing to do for it.
@@ -58,7 +58,7 @@ class WorkerPipeline:
     # pipelines before it awaits any of them, and never awaits the others if one raises right away.
     @coroutine
     def open_spider(self) -> Generator[Any, Any, None]:
-        """Wait until a worker is ready. What keeps it from that stops the crawl here."""
+        """Wait until a worker is ready. If none can become ready, the error stops the crawl."""
         router = yield from self._extension.ensure_started().__await__()
         router.expect_route(self.route_number)
         self._router = router

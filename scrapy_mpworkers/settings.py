@@ -55,7 +55,7 @@ class PoolSettings:
     """The settings of a level's pool. Times are in seconds.
 
     Attributes:
-        workers_is_auto: nobody has asked for this number of workers: a backend may know better.
+        workers_is_auto: the user has asked for no number of workers, so a backend may choose one.
         max_pending: ``None``: it follows the time that items take.
     """
 
@@ -74,14 +74,14 @@ class PoolSettings:
 
 @dataclass(frozen=True)
 class LevelSettings:
-    """Consumers that share a pool.
+    """The settings of a level, whose pipelines share a pool.
 
     Attributes:
         name: empty for the one level that ``MPWORKERS_PIPELINES`` stands for.
         pipelines: (entry, order) in order, without those that are disabled by ``None``.
         key: a field's name, or a function or its import path: equal keys meet the same worker.
         batch_size: items that go through the pipelines together, at most; 0: each alone.
-        batch_seconds: that an item waits for its batch to fill, at most.
+        batch_seconds: seconds that an item waits for its batch to fill, at most.
         wait: whether an item goes on only when this level has done with it.
     """
 
@@ -103,7 +103,7 @@ class LevelSettings:
 class WorkerSettings:
     """The settings of one crawl, checked. Times are in seconds.
 
-    ``pool``: what holds for a level that does not say otherwise.
+    ``pool``: the settings of a level's pool, as far as the level does not set its own.
     """
 
     pool: PoolSettings
@@ -124,7 +124,7 @@ class WorkerSettings:
 
 
 def read_settings(settings: BaseSettings) -> WorkerSettings:
-    """Read and check all settings, those too that a backend declares which is not the chosen one.
+    """Read and check all settings, those included that backends declare which are not in use.
 
     Raises:
         SettingError: in one sentence: the setting, its value, what is accepted.
@@ -162,8 +162,8 @@ def levels_with_calls(
 ) -> tuple[tuple[LevelSettings, ...], int]:
     """Return the levels of a crawl, and the index of the one that takes calls of functions.
 
-    A level of the user's takes them, if any is fit for it; else another one behind these, which
-    nobody starts before the first call. With workers switched off it is this process.
+    The user's first level that is fit for calls takes them. If none is, one more level does, which
+    starts with the first call; if workers are switched off, it has none and runs calls right here.
     """
     levels = options.levels if has_hops else ()
     for number, level in enumerate(levels):
@@ -252,7 +252,7 @@ def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, 
 
 
 def _level_of(name: str, pipelines: Pipelines, pool: PoolSettings) -> LevelSettings:
-    """Return a level with the defaults of all that only MPWORKERS_LEVELS can say."""
+    """Return a level in which all settings that only MPWORKERS_LEVELS has are at their defaults."""
     own = {one: setting.default for one, setting in _OF_A_LEVEL.items()}
     return LevelSettings(name=name, pool=pool, **own | {"pipelines": pipelines})
 

@@ -24,7 +24,7 @@ class WorkerSpiderMiddleware:
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerSpiderMiddleware:
-        """The middleware.
+        """Make the middleware.
 
         Raises:
             NotConfigured: no pipeline is offloaded.
@@ -43,7 +43,7 @@ class WorkerSpiderMiddleware:
                 if not await self._room():
                     return
         except CancelledError:
-            return  # while an item waited that the crawl need not see; as in _room()
+            return  # while a kept item waited for a level that nobody waits for; see _room()
         if kept.replaces_start:
             return
         async for item_or_request in start:
@@ -54,7 +54,7 @@ class WorkerSpiderMiddleware:
     async def _room(self) -> bool:
         """Wait until one more item would be let in; ``False`` if the spider is to close instead.
 
-        Behind an item and not before it: Scrapy cancels whoever waits here when the spider is to
+        The spider waits after an item, not before it: Scrapy cancels the wait when the spider is to
         close, and an item that was made already would be lost.
         """
         try:
@@ -64,7 +64,7 @@ class WorkerSpiderMiddleware:
                 if not level.backpressure.has_room:
                     await level.backpressure.wait_for_room()
         except CancelledError:
-            # Twisted's is an Exception, unlike asyncio's, which goes on its way: Scrapy (2.15 to
-            # 2.19) would log it as an error of the spider.
+            # Twisted's CancelledError is an Exception, which Scrapy (2.15 to 2.19) would log as an
+            # error of the spider; asyncio's is none, and passes through.
             return False
         return True

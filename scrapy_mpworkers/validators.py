@@ -22,7 +22,7 @@ from scrapy.settings import BaseSettings
 
 from scrapy_mpworkers.wire.entries import MAINS, Pipelines, import_path, is_named
 
-#: What stats under ``mpworkers/`` begin with, and a level may not be called.
+#: Words with which stats under ``mpworkers/`` begin, so that no level may have such a name.
 _TAKEN = frozenset({"items", "calls", "workers", "bytes", "time", "pool"})
 
 

@@ -1,4 +1,4 @@
-"""While the spider closes: says what is left, and gives it up when nothing moves any more."""
+"""While the spider closes, logs how many items are left, and gives them up if none settles."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _REPORT_AFTER = 1.0  # seconds; most crawls have closed by then
 
 
 class CloseDeadline:
-    """A deadline that counts time without progress, from the moment the engine begins to close, but
-    no time in which this process was frozen.
+    """A deadline that counts seconds in which no item settles, once the engine begins to close.
+    Seconds in which this process was frozen do not count.
 
     Args:
         levels: whose items are waited for.
@@ -36,7 +36,7 @@ class CloseDeadline:
         self._report_at = 0.0
 
     def begin(self) -> None:
-        """The engine begins to close. A second call does nothing."""
+        """Begin to count, when the engine begins to close. A second call does nothing."""
         if self._since is None:
             self._since = monotonic()
             self._awake.hold(self)
@@ -46,7 +46,7 @@ class CloseDeadline:
             self._watch(self._since)
 
     def end(self) -> None:
-        """There is nothing left that could be late."""
+        """Stop noticing when this process is frozen: nothing is left that could be late."""
         self._awake.end()
 
     def _watch(self, since: float) -> None:

@@ -1,6 +1,6 @@
-"""Workers are told of a crawl its settings, spider, stats, pipelines and log levels.
+"""Makes the state of a crawl for workers: settings, spider, stats, pipelines and log levels.
 
-Each part is pickled by itself, so that one which cannot be pickled keeps no other at home.
+Each part is pickled by itself, so that a part that cannot be pickled keeps no other one back.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NOT_CARRIED = frozenset(
 
 
 class CrawlContext:
-    """Makes what workers are told of one crawl, and has the codec of its items.
+    """Makes the state of one crawl for workers, and has the codec of its items.
 
     Args:
         levels: the settings of the crawl's levels.
@@ -68,7 +68,7 @@ class CrawlContext:
         self._settings: dict[str, tuple[Carried, int]] | None = None
 
     def state(self, level: int) -> Frame:
-        """Return what a worker of *level* is told when it opens the crawl, as things stand now.
+        """Return the present state of the crawl, with which a worker of *level* opens it.
 
         Raises:
             UnpicklableError: a pipeline or a key function cannot cross.
@@ -91,13 +91,13 @@ class CrawlContext:
     def _settings_state(self) -> dict[str, tuple[Carried, int]]:
         if self._settings is None:  # they are frozen: once is enough
             carry = self._carrier.carry
-            # The attributes themselves: get() warns of names that are deprecated.
+            # Read the attributes, since get() warns of deprecated names.
             settings = self._crawler.settings.attributes
             self._settings = {k: (carry(one.value), one.priority) for k, one in settings.items()}
         return self._settings
 
     def _placement(self, level: int) -> Placement | None:
-        # Replacements are silent, and have no time for it.
+        # Only the first workers inspect pipelines: a replacement would delay items.
         self._made[level] += 1
         settings = self._levels[level]
         is_first = self._made[level] <= settings.pool.workers
@@ -110,7 +110,7 @@ class CrawlContext:
         return HopState(tuple(map(self._sendable, hop.entries)), keys, bool(behind))
 
     def _sendable(self, entry: PipelineEntry) -> bytes:
-        """*entry*, or the class or function that it names where workers cannot import from."""
+        """Pickle *entry*, or the object at its path if workers cannot import that module."""
         found = entry
         if isinstance(entry, str) and self.codec.importing.is_foreign(entry.rpartition(".")[0]):
             found = load_object(entry)
@@ -149,9 +149,9 @@ def _least_taken(logger: logging.Logger, without: int = sys.maxsize) -> int:
 
 
 class Carrier:
-    """Pickles the parts of what workers are told of a crawl.
+    """Pickles the parts of a crawl's state.
 
-    ``needs``: the definitions that their frames refer to.
+    ``needs``: the definitions to which their frames refer.
     """
 
     def __init__(self, codec: ParentCodec) -> None:
@@ -161,7 +161,7 @@ class Carrier:
         self._numbers = itertools.count()
 
     def must_carry(self, value: Any, is_member: bool = False) -> bytes:
-        """A part that is needed. One that *is_member* belongs to a class that is shared.
+        """Pickle a part that workers need; *is_member*: an attribute of a class that is shared.
 
         Raises:
             Exception: it cannot be pickled.
@@ -172,7 +172,7 @@ class Carrier:
         return bytes(frame.data)
 
     def carry(self, value: Any, is_member: bool = False) -> Carried:
-        """A part that is perhaps never touched."""
+        """Pickle a part that pipelines may never touch, or note why it cannot be pickled."""
         try:
             return Carried(self.must_carry(value, is_member))
         # Classes of the user run their own code here. SystemExit would end the crawl.
@@ -180,7 +180,7 @@ class Carrier:
             return Carried(None, named(error if error.__cause__ is None else error.__cause__))
 
     def spider(self, spider: Spider) -> SpiderState:
-        """The spider, without what a worker's own crawler gives it."""
+        """Return the spider's state, without the attributes that a worker's crawler sets."""
         attributes = {
             name: self.carry(value)
             for name, value in spider.__dict__.items()
@@ -200,7 +200,7 @@ class Carrier:
             return state
         carry: Callable[[Any], Carried] = self.carry
         if whole.frame is None:
-            # Their functions may refer to the class, which is what could not be pickled.
+            # Functions among the attributes may refer to the class, which cannot be pickled.
             self._codec.share(**{state.token: cls})
             carry = partial(self.carry, is_member=True)
         elif self._codec.importing.finds(cls):

@@ -28,7 +28,7 @@ class ShippedItem(Snapshot):
     results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
 
     def __init__(self, item: Any, codec: ParentCodec, is_call: bool = False) -> None:
-        # As a Snapshot, without the call.
+        # This is what Snapshot.__init__ does, one call shorter.
         self.item, self.fields = item, copy_of_fields(item)
         self._codec = codec
         self.frame = frame = codec.dump_call(item) if is_call else codec.dump(item)
@@ -40,7 +40,7 @@ class ShippedItem(Snapshot):
         return self.item if self.fields is None else self.fields
 
     def passed(self, result: bytes) -> None:
-        """A hop has changed it."""
+        """Note that a hop has changed the item."""
         self.results = (*self.results, result)
         self.size += len(result)
 
@@ -70,8 +70,8 @@ class ShippedItem(Snapshot):
             raise unreadable(error) from error
 
     def error(self, outcome: Outcome, is_elsewhere: bool = False) -> Exception:
-        """Return what a hop raised. Handlers see what it and the hops before had done to the item,
-        unless that went on long ago and *is_elsewhere* by now.
+        """Return what a hop raised. Handlers then see what this hop and those before have changed
+        in the item, unless the crawl has gone on with the item (*is_elsewhere*).
 
         Raises:
             UnreadableError: it cannot be loaded here.
@@ -89,7 +89,7 @@ class ShippedItem(Snapshot):
 
 
 def unreadable(error: BaseException) -> UnreadableError:
-    """The error of an item whose classes raised *error* where they were loaded or looked at."""
+    """Return the error of an item whose classes raised *error* when it was loaded or changed."""
     return UnreadableError(
         "what the pipelines made of the item cannot be loaded in Scrapy's process: "
         f"{named(error)}. Look at __setstate__, __reduce__ and __init__ "

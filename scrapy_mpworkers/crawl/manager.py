@@ -1,4 +1,4 @@
-"""The workers of all levels of one crawl: made, started, watched, drained, stopped."""
+"""Makes, starts, watches, drains and stops the workers of all levels of one crawl."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from scrapy_mpworkers.worker.prelude import initialize
 
 logger = logging.getLogger(__name__)
 
-#: Seconds without any item, after which a second close no longer waits for the stop that the first
-#: one should bring on; and between two looks.
+#: A second close waits for the stop that the first one brings, but not longer than so many seconds
+#: without any item. It looks again after so many.
 _PATIENCE, _LOOK_AGAIN = 2.0, 0.1
 
 
@@ -99,7 +99,7 @@ class LevelManager:
             await level.started.wait()
 
     def expect_open(self) -> None:
-        """Nobody would stop workers that are started behind the stop.
+        """Refuse to start workers after the stop, as nobody would stop them.
 
         Raises:
             PoolClosed: the crawl has stopped its workers.
@@ -108,7 +108,7 @@ class LevelManager:
             raise because_stopped(None)
 
     def kill(self) -> None:
-        """The start has failed: end all workers at once, and start no others."""
+        """End all workers at once, and start no others, because the start has failed."""
         self._is_over = True
         for level in self._started():
             level.executor.kill()
@@ -136,7 +136,7 @@ class LevelManager:
                 raise level.close_failures.pop(0)
 
     def sum_up(self) -> None:
-        """The last stats, and a table for each level in the log."""
+        """Publish the last stats, and log a table for each level."""
         started, now = self._started(), monotonic()
         if not any(level.executor.metrics.started for level in started):
             return
@@ -175,7 +175,7 @@ class LevelManager:
         return [level for level in self.levels if level.has_started]
 
     def _awaited(self) -> int:
-        """Items that the crawl waits for."""
+        """Return how many items the crawl waits for."""
         return sum(level.backpressure.pending for level in self.levels if level.waits)
 
     # While it runs
@@ -202,7 +202,7 @@ class LevelManager:
     # End
 
     async def _await_end(self) -> None:
-        """Wait for the stop that a close brings on, but not for ever for one that does not come."""
+        """Wait for the stop that a close brings, but not for ever: it may never come."""
         loop = current_loop()  # not the crawl's, whose timers end when the spider has closed
         patience = _PATIENCE
         while patience > 0:

@@ -1,4 +1,4 @@
-"""Six places where Scrapy has no door. Each is guarded: without it a crawl works, less well.
+"""Patches six places where Scrapy has no hook. Each is guarded: without it a crawl works less well.
 
 Written for Scrapy 2.15 to 2.19.
 """
@@ -23,7 +23,7 @@ _LOOK_AGAIN = 0.1  # seconds
 
 #: Seconds that a second close waits for the rest of the first one, behind the end of the workers.
 _REST_OF_CLOSE = 2.0
-# When a first Ctrl-C comes while the spider closes, Scrapy takes it for closed and ends its loop:
+# When a first Ctrl-C comes while the spider closes, Scrapy takes it as closed and ends its loop:
 # what a level that nobody waits for still has would be lost. So the close of an engine that stops
 # waits for the end of the workers, and then for the first close, with a limit: it may come from
 # within, from a handler of spider_closed that stops the crawler. Any other second close, of a
@@ -34,14 +34,14 @@ def engine_of(crawler: Crawler) -> Any:
     """The engine of *crawler*; ``None`` before it has one."""
     try:
         return crawler.engine
-    except RuntimeError:  # Scrapy 2.19 does not say None
+    except RuntimeError:  # Scrapy 2.19 raises it where others return None
         return None
 
 
 class SpiderCloser:
     """Asks the engine to close the spider: once, and not when it closes already.
 
-    To the engine a second wish is a second close, which is still pending when the loop ends.
+    The engine takes a second wish as a second close, which is still pending when the loop ends.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -49,7 +49,7 @@ class SpiderCloser:
         self._has_asked = False
 
     def ask(self, reason: str) -> None:
-        """Let the spider close with *reason*, unless another one was first."""
+        """Close the spider with *reason*, unless somebody has asked before."""
         if not self._has_asked:
             self._has_asked = True
             deferred_from_coro(self._close(reason))
@@ -67,7 +67,7 @@ class SpiderCloser:
 def watch_closing(
     crawler: Crawler, begins: Callable[[], None], end: Callable[[], Awaitable[None]]
 ) -> None:
-    """Call *begins* when the engine begins to close the spider; let a second close wait for it.
+    """Call *begins* when the engine begins to close the spider; make a second close wait for *end*.
 
     Scrapy calls ``close_spider`` of pipelines, and sends ``spider_closed``, only after every item
     is settled: a deadline that began there would never begin for an item that is stuck.
@@ -116,11 +116,11 @@ def count_items_of_start(crawler: Crawler) -> None:
 
 
 def brake_downloads(crawler: Crawler, is_on: Callable[..., bool]) -> None:
-    """Let Scrapy begin no download while *is_on* says so, as while callbacks hold 5 MB of pages.
+    """Keep Scrapy from beginning downloads while *is_on* says so, as it does at 5 MB of pages.
 
     Args:
-        is_on: is given Scrapy's own answer, as a function, the downloads that are under way, and in
-            two parts the pages that the scraper has.
+        is_on: gets a function that returns Scrapy's own answer, then the downloads under way, and
+            then the scraper's pages, in two collections.
     """
     engine = engine_of(crawler)
     slot: Any = getattr(getattr(engine, "scraper", None), "slot", None)
@@ -147,8 +147,8 @@ class ScraperWakeup:
         self._looks_again = False
 
     def look(self) -> None:
-        """Look whether Scrapy has missed the end of the last item; in a turn of its own, as that
-        item still counts while it is settled."""
+        """Look whether Scrapy has missed the end of the last item. Call this in a later turn of the
+        loop, since an item still counts while it is settled."""
         engine = engine_of(self._crawler)
         try:
             self._nudge(engine._slot, engine.scraper, engine.scraper.slot)

@@ -1,4 +1,4 @@
-"""Dead letters and the journal of pending items outlive the process; here items meet them."""
+"""Hands a crawl's items to the stores that outlive the process: dead letters and the journal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Persistence:
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
     def start(self, loop: EventLoop) -> None:
-        """Begin with the crawl, whose items are kept from now on."""
+        """Begin to keep the items of the crawl."""
         if self._journal is not None:
             self._journal.start(loop.call_from_thread)
             self.kept = _left(self._journal)
@@ -70,7 +70,7 @@ class Persistence:
         return self._journal is not None
 
     def take(self, hop: Hop, shipped: ShippedItem, kept: StoredItem | None) -> JournaledTask | None:
-        """An item has come to *hop*. ``None`` where no journal keeps it, or that has failed."""
+        """Return the journal's task for an item at *hop*; ``None`` if no working journal has it."""
         if self._journal is None or isinstance(kept, JournalEntry):
             return kept if isinstance(kept, JournalEntry) else None
         assert self._loop is not None
@@ -79,7 +79,7 @@ class Persistence:
         return None if number is None else JournaledTask(self._journal, number, committed)
 
     async def close(self) -> None:
-        """The crawl has ended."""
+        """Close the journal at the end of the crawl, and log how many dead letters there are."""
         if self._journal is not None:
             if self._loop is not None:
                 await self._close_journal(self._journal, self._loop)
@@ -111,7 +111,7 @@ class Persistence:
         """Keep an item that was given up. Whatever fails here, its content is in the log."""
         assert self._crawler.spider is not None
         letter = DeadLetter(
-            # Not from the frame: what kills a worker as it is loaded must not be loaded here.
+            # Not from the frame, because loading it may be what kills workers.
             item=readable(shipped.content),
             frame=shipped.stored(),
             hop=hop.paths,
@@ -155,8 +155,8 @@ class Persistence:
 class JournaledTask:
     """An item at a hop, which is in the journal from its arrival to its outcome.
 
-    ``committed``, if there is any, is to be awaited before it is submitted: then a crash cannot
-    lose it.
+    Await ``committed``, if there is one, before you submit the item: then a crash cannot lose the
+    item.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class JournaledTask:
 class JournalEntry(JournaledTask, StoredItem):
     """An item that was at a hop when an earlier run was killed.
 
-    Its entry stays until it has an outcome in this run; if it cannot go on, for the next run.
+    The entry stays until the item has an outcome; if it cannot go on now, it stays for a later run.
     """
 
     def __init__(self, journal: Journal, row: JournalRow) -> None:

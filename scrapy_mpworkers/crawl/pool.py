@@ -20,15 +20,15 @@ from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.entries import key_function
 from scrapy_mpworkers.wire.messages import CALL, Outcome
 
-#: Bytes of an item for which the loop has a turn of its own when it is settled: in its place the
-#: crawl makes and pickles another one, which takes milliseconds. (10 MB: lag p99 19 ms, not 31.)
+#: A larger item (bytes) is settled in a turn of the loop of its own, since the crawl then makes and
+#: pickles the next one, which takes milliseconds. (10 MB: lag p99 19 ms instead of 31.)
 LONG = 1 << 20
 
 
 class Backpressure:
     """Bounds what is pending: items that are shipped, or wait to be, and have no outcome yet.
 
-    Items come in one after the other, in the order in which they came.
+    Items that wait are let in one after the other, in the order in which they came.
 
     Args:
         loop: the crawl's; everything here runs in its thread.
@@ -40,7 +40,7 @@ class Backpressure:
         count, bytes: what is inside.
         has_braked: Scrapy has been told to wait with downloads.
         per_second: items that the workers do, as far as that is known.
-        waiting: who is at the door; of these, ``guests`` want no room for an item, as start().
+        waiting: all that wait for room; ``guests`` of them want none for an item, such as start().
         of_start: items that start() has made.
         busy_since: when the first of those inside came, ``time.monotonic()``.
     """
@@ -215,9 +215,9 @@ class Level(CrawlEvents):
         key: object = None,
         committed: Awaitable[None] | None = None,
     ) -> Awaitable[Outcome | DeadLettered]:
-        """Send an item to a worker; to be awaited: what becomes of it.
+        """Send an item to a worker, and return an awaitable for its outcome.
 
-        Should the wait be cancelled, the item goes on all the same, as it would inline.
+        If the wait is cancelled, the item goes on all the same, as it would inline.
 
         Args:
             hop: where it goes.
@@ -226,7 +226,7 @@ class Level(CrawlEvents):
         """
         if committed is not None or not self.backpressure.enter_at_once(shipped.size):
             return self._submit_later(hop, shipped, key, committed)
-        # The way of nearly every item, so without a coroutine of its own.
+        # Nearly every item comes this way, so it costs no coroutine of its own.
         frame = shipped.frame
         return self.executor.submit(
             hop, frame[0], frame[1], shipped.results, shipped.size, key
@@ -253,7 +253,7 @@ class Level(CrawlEvents):
         """
         size = shipped.size
         if not self.backpressure.enter_at_once(size):
-            # Those inside might wait for others to go with, and none can come in any more.
+            # Items inside may wait for others to fill their batch, but no more can come in.
             self.executor.flush()
             await self.backpressure.enter(size)
         try:
@@ -266,8 +266,8 @@ class Level(CrawlEvents):
         return self.executor.submit(hop, data, needs, shipped.results, size, key, limit)
 
     async def submit_call(self, call: ShippedItem, limit: float | None) -> Outcome | DeadLettered:
-        """Send a call to a worker, and wait for what becomes of it. If the wait is cancelled its
-        place is free, and it is not begun unless a worker has it already."""
+        """Send a call to a worker, and wait for its outcome. If the wait is cancelled, the call
+        gives up its room, and does not begin unless a worker has it already."""
         task = await self.submit_detached(CALL, call, limit=limit)
         try:
             return await task.future  # type: ignore[no-any-return]
@@ -279,7 +279,7 @@ class Level(CrawlEvents):
 
     def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
         """A task has its outcome: whoever waits for it goes on."""
-        # None overtakes another one: those behind a large one have a turn each, too.
+        # Tasks behind a large one get a turn each as well, so that none overtakes another.
         if task.size > LONG or self._staggered.due:
             self._staggered.call(partial(self._go_on, task, outcome))
         else:

@@ -43,7 +43,7 @@ def take_results_on_demand(crawler: Crawler) -> None:
         return
     on_demand = OnDemand(scraper)
     on_demand.look_at_the_first()
-    # Strongly: a receiver is referred to weakly, and nobody else keeps this one.
+    # Not weakly, as receivers are by default: nobody else keeps this one alive.
     crawler.signals.connect(on_demand.spider_closed, signals.spider_closed, weak=False)
 
 
@@ -60,7 +60,7 @@ class OnDemand:
 
     async def _observed(self, results: Results, request: Any, response: Any) -> None:
         del self._scraper.handle_spider_output_async  # one look is enough
-        # Called before any task that Scrapy starts now has its first turn, and so may have ended.
+        # _decide() comes before the first turn of any task that Scrapy starts now: none has ended.
         asyncio.get_running_loop().call_soon(self._decide, asyncio.all_tasks())
         await self._scraper.handle_spider_output_async(results, request, response)
 

@@ -52,9 +52,9 @@ class Resumption:
 
     Args:
         hops: the hops of this crawl.
-        levels: for each of its levels, whether the crawl waits for it. If not, the item had gone on
-            already.
-        codec: makes an item of a frame.
+        levels: for each level, whether the crawl waits for it. If it does not, the items there have
+            gone on in the earlier run.
+        codec: makes an item from a frame.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Resumption:
         self._shortened: dict[int, Any] = {}  #: managers that begin at a route, by its number
 
     def items(self, kept: Iterable[StoredItem]) -> Iterator[Resumed]:
-        """The items, made one at a time. Those that the crawl waits for are to be yielded by
-        ``start()``; the others go nowhere but to their hop."""
+        """Make the items, one at a time. ``start()`` must yield those that the crawl waits for; the
+        others go nowhere but to their hop."""
         for one in kept:
             try:
                 hop = self._hop_of(one)
@@ -88,7 +88,7 @@ class Resumption:
                 yield resumed
 
     def arrived(self, item: Any) -> Resumed | None:
-        """What is known of *item*, if it was made of a kept one and is new at its route."""
+        """Return what *item* was made from, if that is a kept item and has just come to its hop."""
         return self._at_its_route.pop(id(item), None)
 
     def _hop_of(self, kept: StoredItem) -> Hop:
@@ -105,7 +105,7 @@ class Resumption:
         """Make a manager that runs an item through the pipelines from this route on.
 
         Raises:
-            MPWorkersError: this Scrapy has nothing to do that with.
+            MPWorkersError: this version of Scrapy does not allow that.
         """
         try:
             if self._manager is None:
@@ -146,7 +146,7 @@ class Resumption:
 
 
 def _shortened(manager: Any, route: int) -> Any:
-    """A copy of *manager* without the pipelines before *route*."""
+    """Return a copy of *manager* without the pipelines before *route*."""
     methods = list(manager.methods["process_item"])
     begin = next(n for n, method in enumerate(methods) if _route_number(method) == route)
     shortened = copy.copy(manager)

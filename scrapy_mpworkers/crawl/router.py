@@ -1,4 +1,4 @@
-"""Takes items along their routes, from hop to hop and back into the crawl; and calls."""
+"""Takes items along their routes, from hop to hop and back into the crawl, and calls to workers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Router:
         self._routes = routes_of(hops)
         self._levels = levels
         settings = [level.settings for level in levels]
-        #: the hops that want a key of an item as it comes to this one, and as it leaves it
+        #: for each hop, those that want a key of an item as it comes to the hop, and as it leaves
         self._keyed_from = [keyed(self._rest(hop), settings) for hop in hops]
         self._keyed_behind = [keyed(self._rest(hop)[1:], settings) for hop in hops]
         self._plain_hops = {
@@ -96,8 +96,8 @@ class Router:
         hop = self._plain_hops.get(route)
         if hop is None:
             return await self._along(route, item)
-        # The only hop of a route, with nothing to remember on the way: as _along() does it, with
-        # two thirds of the work.
+        # The route has one hop, with nothing to remember on the way. These lines do what _along()
+        # does, with two thirds of the work.
         shipped = self._ship(item, hop)
         outcome = self._settled(
             hop, shipped, await self._levels[hop.level].submit(hop.number, shipped)
@@ -135,8 +135,8 @@ class Router:
                     keys = dict(zip(wanting, outcome.keys, strict=True))
             returned = self._back(shipped, last)
         except Exception as error:
-            # Only what has an end leaves the journal: not when the loop is torn down (asyncio's
-            # CancelledError and GeneratorExit are no Exceptions), nor when the wait is cancelled.
+            # Only an item with an outcome leaves the journal. It has none if the loop is torn down
+            # (asyncio's CancelledError and GeneratorExit are no Exceptions), or the wait cancelled.
             if journaled is not None and not isinstance(error, CancelledError):
                 journaled.ended(error)
             raise
@@ -145,7 +145,7 @@ class Router:
         return returned
 
     def _hops_before(self, route: int, item: Any) -> tuple[Sequence[Hop], StoredItem | None]:
-        """The hops that *item* has before it, and the kept item that it was made of."""
+        """Return the hops that *item* has yet to pass, and the kept item that it was made from."""
         resumed = self._resumption.arrived(item)
         if resumed is not None and resumed.hop.route == route:
             return self._rest(resumed.hop), resumed.kept
@@ -158,8 +158,8 @@ class Router:
         outcome: Outcome | DeadLettered,
         is_elsewhere: bool = False,
     ) -> Outcome:
-        """Take in what the workers of *hop* have made of an item, without a touch of it if it
-        *is_elsewhere* by now.
+        """Take in what the workers of *hop* have made of an item; an item that *is_elsewhere* by
+        now is not touched.
 
         Raises:
             Exception: what they raised, or why the item was given up.
@@ -215,12 +215,12 @@ class Router:
         raise error
 
     async def resumed(self) -> AsyncIterator[Any]:
-        """The items that an earlier run has kept, as far as the crawl has to wait for them."""
+        """Yield the kept items that the crawl waits for, and send the others to their level."""
         for one in self._resumption.items(self._persistence.kept):
             if self._levels[one.hop.level].waits:
                 yield one.item
                 continue
-            # It went on in that run, and shall not go on again.
+            # The crawl went on with this item in the earlier run, and shall not do so again.
             try:
                 shipped = self._ship(one.item, one.hop)
                 key = self._keys(one.item, one.hop).get(one.hop.number)
@@ -248,7 +248,7 @@ class Router:
         journaled: JournaledTask | None,
         kept: StoredItem | None,
     ) -> None:
-        """Wait for the end of an item that nobody else waits for: the log says what was raised."""
+        """Wait for the outcome of an item that nobody else waits for, and log what was raised."""
         outcome = await future
         try:
             failure = None
@@ -281,7 +281,7 @@ class Router:
         self._levels[hop.level].executor.metrics.refused(hop.number)
 
     def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
-        """The keys of *item* as it comes to *first*, by the number of the hop that wants it."""
+        """Compute the keys of *item* as it comes to *first*, by the numbers of their hops."""
         keys = {}
         for hop in self._keyed_from[first.number]:
             level = self._levels[hop.level]
@@ -294,5 +294,5 @@ class Router:
         return keys
 
     def _rest(self, hop: Hop) -> Sequence[Hop]:
-        """*hop* and what follows it on its route."""
+        """Return *hop* and the hops behind it on its route."""
         return [one for one in self._hops[hop.number :] if one.route == hop.route]
