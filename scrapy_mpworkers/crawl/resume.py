@@ -88,7 +88,7 @@ class Resumption:
                 yield resumed
 
     def arrived(self, item: Any) -> Resumed | None:
-        """Return what *item* was made from, if that is a kept item and has just come to its hop."""
+        """Return how *item* was resumed, if it was, when it comes to its route."""
         return self._at_its_route.pop(id(item), None)
 
     def _hop_of(self, kept: StoredItem) -> Hop:

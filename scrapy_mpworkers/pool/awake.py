@@ -1,4 +1,4 @@
-"""Counts how long this process could have run: time in which it was frozen is nobody's time.
+"""Counts how long this process could run: time in which it was frozen does not count.
 
 (While a computer sleeps, ``time.monotonic()`` stands still on Linux and macOS.)
 """
@@ -32,7 +32,7 @@ class Awake:
         if not self._has_ended:
             self._holders.add(holder)
             if self._ticker is None:
-                # Without a thread, if there is none to be had, no gap is noticed.
+                # If the system gives no thread, no gap is noticed.
                 with suppress(RuntimeError):
                     self._ticker = _Ticker(self)
 
@@ -64,8 +64,8 @@ class Awake:
 class _Ticker(threading.Thread):
     """Ticks in a thread, and notes when it could not.
 
-    It is also late if the machine is busy, or if other code keeps the interpreter to itself. Then
-    this process uses the CPU, or at least this thread wakes up again and again to ask for it.
+    A tick is also late if the machine is busy, or if other code keeps the interpreter to itself:
+    then this process uses the CPU, or this thread wakes up often to ask for the interpreter.
     """
 
     def __init__(self, awake: Awake) -> None:
@@ -87,8 +87,8 @@ class _Ticker(threading.Thread):
 
 
 def _waits() -> int:
-    """Return how often this thread has gone to sleep, where the system tells (Linux): while it
-    waits for the interpreter each ``sys.getswitchinterval()`` (CPython 3.10 to 3.13)."""
+    """Return how often this thread has gone to sleep, 0 if the system hides that. It does so each
+    ``sys.getswitchinterval()`` while it waits for the interpreter (CPython 3.10 to 3.13)."""
     try:
         import resource
 

@@ -21,13 +21,13 @@ TARGET = 0.020
 TARGET_OF_A_WORKER = 0.0005
 #: Tasks in one message, at most.
 LARGEST = 64
-#: Bytes of frames in one message, unless a single one has more: to take and to give much at once
-#: would keep the crawl's loop from all else. (1 MB items: lag p99 48 ms without, 5 ms with it.)
+#: Bytes of frames in one message, unless a single frame has more: larger messages would keep the
+#: crawl's loop from all else. (1 MB items: lag p99 48 ms without this bound, 5 ms with it.)
 MOST_BYTES = 1 << 20
 #: Seconds of work for all workers that may be pending. A crawl that is to close has to wait for it.
 PENDING_SECONDS = 1.0
-#: Tasks for each worker that may be pending at most, beside the messages of all; it counts for so
-#: many workers at least. (Pages wait with their items: a crawl of pages of 20 KB that takes 3 ms
+#: Tasks that may be pending for each worker, unless its messages hold more; a pool counts as having
+#: so many workers at least. (Pages wait with their items: a crawl of pages of 20 KB that takes 3 ms
 #: for each was as fast with 32 for both workers as with 256, and 25 MB smaller than with that.)
 MOST_PENDING, _FEWEST = 16, 4
 #: Messages at a worker at once: the one that is worked on and one ahead, so that a worker never
@@ -39,11 +39,11 @@ class Pace(NamedTuple):
     """Bounds messages, and how many are under way.
 
     Attributes:
-        seconds: of work that one carries at least.
-        largest: tasks in it at most.
+        seconds: work that a message carries, at least.
+        largest: tasks in a message, at most.
         ahead: messages at a worker at once.
-        pending: tasks for each worker that may be pending at most.
-        bytes: of frames in one message, unless a single one has more.
+        pending: tasks that may be pending for each worker, at most.
+        bytes: frames in a message, at most, unless a single frame has more.
     """
 
     seconds: float = TARGET
@@ -53,7 +53,7 @@ class Pace(NamedTuple):
     bytes: float = MOST_BYTES
 
 
-#: Between processes of one machine.
+#: The pace between processes of one machine.
 NEAR = Pace()
 
 
@@ -71,7 +71,7 @@ class ServiceTime:
         self.seconds: float | None = None
 
     def add(self, seconds: float, tasks: int = 1) -> None:
-        """Some more tasks are done, in so many *seconds* each."""
+        """Take in that *tasks* more are done, in *seconds* each."""
         if self.seconds is None:
             self.seconds = seconds
         else:
@@ -79,12 +79,12 @@ class ServiceTime:
 
 
 def target(handles: int, pace: Pace = NEAR) -> float:
-    """Seconds of work that one message of a pool with so many workers should carry."""
+    """Return the seconds of work that one message should carry in a pool of so many workers."""
     return max(pace.seconds, TARGET_OF_A_WORKER * handles)
 
 
 def batch_size(service: float | None, handles: int, pace: Pace = NEAR) -> int:
-    """Tasks that fill a message; one while nothing is known, and for slow items."""
+    """Return how many tasks fill a message: one while nothing is known, and for slow items."""
     if service is None:
         return 1
     return max(1, min(pace.largest, int(target(handles, pace) / max(service, 1e-6))))
@@ -106,8 +106,8 @@ def room(
 ) -> Room:
     """Return how many tasks may be pending.
 
-    They are a second of work, since whoever stops the crawl waits for them, but not less than the
-    messages that workers have at once, and one for each; few while nothing is known.
+    That is a second of work, since a crawl that stops waits for it, but at least one message more
+    for each worker than it has at once; while nothing is known, a few.
 
     Args:
         services: how long the tasks of each queue take.
@@ -167,8 +167,8 @@ def plan_batched(
 
     Args:
         waiting, loads: as for :func:`plan`.
-        rest_is_due: whether what does not fill a message goes, too. Only to an idle worker: behind
-            another message it may as well wait for more.
+        rest_is_due: whether tasks that fill no message go, too, but only to an idle worker: behind
+            another message they may as well wait for more.
         pace: how many are under way.
     """
     now = list(loads)

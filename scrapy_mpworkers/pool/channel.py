@@ -119,9 +119,9 @@ class _Feeder:
     def feed(self, message: list[bytes]) -> None:
         self._messages.put(message)
         if not self._has_thread:
-            # There may be none to be had for the moment. The next message tries it again; until
-            # then the worker does not take up its work, which is noticed as that of any other.
-            # A daemon: the interpreter must not wait for one that is blocked by a stuck worker.
+            # If the system gives no thread now, the next message tries again; until then the worker
+            # does not take up its work, and counts as stuck like any other worker that does not.
+            # A daemon: the interpreter must not wait for a thread that a stuck worker blocks.
             with contextlib.suppress(RuntimeError):
                 threading.Thread(target=self._run, name="mpworkers-feeder", daemon=True).start()
                 self._has_thread = True
@@ -155,7 +155,7 @@ class ReportReader:
         widen(self.fd)
 
     def read(self) -> int:
-        """Take what is there, up to ``READ_BYTES``, and return how many: fewer were all."""
+        """Take up to ``READ_BYTES`` that are there; return how many. If fewer, none are left."""
         if self.at_end:
             return 0
         try:
@@ -189,7 +189,7 @@ class ReportReader:
         start, size = prefix
         first = buffer[start : start + len(REPORT_PREFIX)]
         if size < len(REPORT_PREFIX) or first != REPORT_PREFIX[: len(first)]:
-            # Before all of it is here: its size may be any, and would never be reached.
+            # Do not wait for the rest: what is no report has no true size.
             raise NotAReportError(f"it begins with {bytes(buffer[:16])!r}")
         return slice(start, start + size) if len(buffer) >= start + size else None
 

@@ -38,7 +38,7 @@ def thread_variables(workers: int, environment: Mapping[str, str]) -> dict[str, 
 
 
 class _Mount(NamedTuple):
-    """A hierarchy of groups: the group that is the top of what is mounted, and its place."""
+    """A mounted hierarchy of control groups: its topmost group, and the folder of that group."""
 
     version: int
     group: str
@@ -89,9 +89,9 @@ def _group(root: Path, version: int) -> str:
 
 
 def _folders(mount: _Mount, group: str) -> Iterator[Path]:
-    """Yield the folder of *group* and those above it, as far as they are mounted. A group
-    outside of them is named from outside of a namespace: of what can be seen, the top is
-    nearest."""
+    """Yield the folder of *group* and those above it, as far as they are mounted. If the group is
+    not below the mounted top, its name comes from outside of our namespace, and the top is the
+    nearest that can be seen."""
     top = mount.group.rstrip("/")
     parts = group[len(top) :].split("/") if f"{group}/".startswith(f"{top}/") else []
     parts = [] if ".." in parts else [part for part in parts if part]

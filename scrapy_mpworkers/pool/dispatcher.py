@@ -31,7 +31,7 @@ class Dispatcher:
     def __init__(
         self, crawl: int, options: PoolOptions, blobs: Mapping[int, bytes], loop: Loop
     ) -> None:
-        # Nobody could tell which task of a message was running: it may be any of them.
+        # In these cases nobody can tell which task of a message was running.
         as_one = options.batched is not None or options.blind
         self._keyed = options.keyed
         self._queues = [
@@ -50,7 +50,7 @@ class Dispatcher:
         self.workers_changed(options.workers)
         self._is_due = False
         self._looks_at = inf  # when the first timer runs out
-        self._flushed: set[TaskQueue] = set()  # whose rest goes, though it fills no message
+        self._flushed: set[TaskQueue] = set()  # queues whose rest goes, though it fills no message
 
     def start(self, group: WorkerGroup) -> None:
         self._group = group
@@ -62,7 +62,7 @@ class Dispatcher:
         return sum(queue.pending for queue in self._queues)
 
     def add(self, task: Task, key: Any) -> None:
-        # In a tuple: the hash of an int is itself, and even ones would meet at one of two slots.
+        # In a tuple, since the hash of an int is that int: even keys would share one of two slots.
         slot = hash((key,)) % len(self._queues) if self._keyed else 0
         self._queues[slot].add(task)
         if task.limit:
@@ -103,19 +103,19 @@ class Dispatcher:
     def settle(
         self, handle: WorkerHandle, task_ids: Sequence[int], seconds: float
     ) -> tuple[list[Task | None], int]:
-        """Settle tasks that have taken so many *seconds* together, as the queue does it."""
+        """Settle tasks as :meth:`TaskQueue.settle` does; all of them together took *seconds*."""
         queue = self.queue_of(handle)
         self._services[queue].add(seconds / len(task_ids), len(task_ids))
         self.room = room(self._services.values(), self._size, self._pace, self._batched)
         return queue.settle(handle, task_ids)
 
     def workers_changed(self, count: int) -> None:
-        """Take notice that there are so many workers, with room for their tasks."""
+        """Note that there are *count* workers, which changes how many tasks may be pending."""
         self._size = count
         self.room = room(self._services.values(), count, self._pace, self._batched)
 
     def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
-        """Return whether the first that waits has waited long enough; look again when it has."""
+        """Return whether the first task has waited long enough; if not, look again when it has."""
         since = queue.waiting_since
         if since is None:
             return False
@@ -164,8 +164,8 @@ class Dispatcher:
                 self._send(chosen[index], tasks, group)
 
     def _with_room(self, loads: dict[WorkerHandle, int]) -> dict[WorkerHandle, int]:
-        """Return those workers that may take a message beside those of other crawls: no worker gets
-        one ahead if it has enough of theirs. Those with the fewest messages come first."""
+        """Return the workers that may take a message, those with the fewest first. A worker that
+        has enough messages in all may not, unless they are all of this crawl."""
         room = [
             handle
             for handle, own in loads.items()
@@ -185,7 +185,7 @@ class Dispatcher:
     def _dispatch_quarantined(
         self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup
     ) -> None:
-        """Give a task that is likely to kill its worker to an idle one, where nothing waits."""
+        """Give tasks that may kill their worker to workers that have no other task of the crawl."""
         for handle in handles:
             if queue.quarantined and not queue.open_messages(handle):
                 self._send(handle, queue.lease_quarantined(handle, monotonic()), group)

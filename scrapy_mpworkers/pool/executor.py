@@ -107,7 +107,7 @@ class PoolExecutor(Executor):
     # For the crawl
 
     def start(self) -> None:
-        # None of a later worker's should fail if the first can be made.
+        # Made before anything starts: if the first setup can be made, no later one should fail.
         self._first_setup = self._make_setup(self.crawl)
         self._joined = group = self._find_group()
         self._task_ids = group.task_ids
@@ -218,7 +218,7 @@ class PoolExecutor(Executor):
         self._events.boot_failed(handle.name, report.failure)
 
     def closed(self, handle: WorkerHandle, report: Closed) -> None:
-        # A recycled worker is silent: it is not the crawl that closes.
+        # The end of a recycled worker does not speak for the crawl, which goes on.
         is_first = self._stopping and not self._closed
         self._closed = self._closed or is_first
         self._events.closed(handle.name, report.effects, report.failure, is_first)
@@ -248,7 +248,7 @@ class PoolExecutor(Executor):
         """Queue the tasks of a lost worker again, and give up one that has cost too many."""
         queue, suspect = self._dispatcher.queue_of(handle), death.suspect
         if self._options.batched and queue.suspects(handle, handle.overdue):
-            suspect = handle.overdue  # which of those that ran as one took too long?
+            suspect = handle.overdue  # any of those that ran as one may have taken too long
         elif handle.overdue is not None:
             # If the item made it in time after all, its outcome has come, and stands.
             [late], _ = queue.settle(handle, [handle.overdue])
@@ -271,15 +271,15 @@ class PoolExecutor(Executor):
         self.metrics.workers[slot].not_ready(monotonic())
 
     def may_fail(self) -> bool:
-        """Return whether to try again what could not be opened somewhere."""
+        """Return whether to try again after a worker could not open the crawl's consumers."""
         return self._troubles.allows(monotonic(), reports=self.metrics.reports)
 
     def break_off(self, history: str, advice: str = SEE_IT) -> None:
-        """Give up all tasks, as workers die, or cannot open the crawl's consumers."""
+        """Give up all tasks, because workers die or cannot open the crawl's consumers."""
         self.is_broken = True
         error = PoolBroken(f"the worker pool is broken: {history}. {advice}")
         logger.error("%s", error)
-        # One for each task: raised again and again, an error would gather their tracebacks.
+        # Each task gets its own error: one that is raised again and again gathers tracebacks.
         self.give_up(lambda worker: PoolBroken(*error.args))
         self._events.broken(error)
 

@@ -71,7 +71,7 @@ def _handles(pid: int, status_r: int) -> list[int]:
         with select.epoll() as both:
             both.register(made[0], select.EPOLLIN)
             both.register(status_r, select.EPOLLIN)
-            # The object would close its number once more in a forked process that has closed it.
+            # A duplicate: a forked process closes this one, and the object would close it again.
             made.insert(0, unshared.keep(os.dup(both.fileno())))
     except (AttributeError, OSError):  # not Linux; an old kernel, a sandbox, too many open files
         unshared.close(*made)

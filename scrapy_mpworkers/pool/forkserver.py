@@ -33,7 +33,7 @@ class ServerSpec(NamedTuple):
     """The imports of a fork server, and how its workers live.
 
     ``own``: modules of this package. A server must have the user's modules in ``preload``, or each
-    worker takes seconds to import them; those in ``also`` are light: one without is as good.
+    worker takes seconds to import them. Those in ``also`` are light: a server may lack them.
     """
 
     own: tuple[str, ...]
@@ -43,7 +43,7 @@ class ServerSpec(NamedTuple):
 
 
 class ForkServer:
-    """Forks workers, beside multiprocessing's own server, whose other users would get ours."""
+    """Forks workers. Other users of multiprocessing's own server would get our imports."""
 
     def __init__(self, wanted: ServerSpec) -> None:
         self._spec = wanted

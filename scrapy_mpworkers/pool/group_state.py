@@ -65,11 +65,11 @@ class GroupState:
 
     @property
     def sound(self) -> list[PoolExecutor]:
-        """The crawls that workers are for."""
+        """Return the crawls that are there and not broken."""
         return [executor for executor in self.present.values() if not executor.is_broken]
 
     def take_turns(self, executor: PoolExecutor) -> None:
-        """Let the others go first: a worker has done with something of this crawl."""
+        """Let the other crawls go first, since a worker has finished something of this one."""
         if executor.crawl in self.present:
             self.present[executor.crawl] = self.present.pop(executor.crawl)
         for other in self.present.values():

@@ -16,7 +16,7 @@ from scrapy_mpworkers.wire.messages import Batch, FrameData, Outcome
 
 @dataclass(frozen=True)
 class DeadLettered:
-    """A task that the pool has given up, in the place of an Outcome. ``attempts``: how often it was
+    """A task that the pool has given up; it replaces an Outcome. ``attempts``: how often it was
     leased; ``deaths``: how many workers died while they ran it; ``worker``: the last one that had
     it, ``None`` if it never left."""
 
@@ -38,7 +38,7 @@ Why = Callable[["str | None"], MPWorkersError]
 
 
 def because_stopped(worker: str | None) -> PoolClosed:
-    """Why a task is given up that is still there, or comes, when the pool stops."""
+    """Return the error of a task that is still there, or comes, when the pool stops."""
     return PoolClosed("the workers have been stopped")
 
 
@@ -47,7 +47,7 @@ class Loop(Protocol):
 
     #: Makes a future of this loop.
     create_future: Callable[[], Future]
-    #: Runs a function in the next turn, behind what is due already. Wakes nobody.
+    #: Runs a function in the next turn, behind all that is due already. Does not wake the loop.
     call_soon: Callable[[Callable[[], None]], object]
 
     def call_from_thread(self, function: Callable[[], None]) -> None:
@@ -72,9 +72,9 @@ class PoolOptions:
     """Sizes and limits of a pool.
 
     ``redeliver_times``, ``intensity``, ``max_items``: counts; ``period``, ``item_timeout``:
-    seconds; ``memory_limit``: bytes. These three limits are off at 0. ``keyed``: tasks with equal
-    keys meet the same worker. ``batched``: tasks run as one. ``name``: what workers are called.
-    ``pace``: how full messages are. ``blind``: nobody knows which task of a message was running.
+    seconds; ``memory_limit``: bytes. Items, time and memory have no limit at 0. ``keyed``: tasks
+    with equal keys meet the same worker. ``batched``: how tasks run as one. ``name``: what workers
+    are called. ``pace``: how full messages are. ``blind``: nobody knows which task was running.
     """
 
     workers: int
@@ -103,7 +103,7 @@ class WorkerHandle(ABC):
         known: numbers of the definitions that it has got.
         settled: how many tasks it has settled.
         heard_at: when its last report came, ``time.monotonic()``.
-        overdue: the task that it is killed for, as that takes too long.
+        overdue: the task that took too long, if the worker is killed for that.
     """
 
     def __init__(self, name: str, slot: int, generation: int) -> None:
@@ -157,7 +157,7 @@ class WorkerGroup(Protocol):
     @property
     def handles(self) -> Sequence[WorkerHandle]: ...
     def admit(self, crawl: int, executor: Any) -> None:
-        """Have the consumers of a crawl opened, whose tasks a ``PoolExecutor`` has."""
+        """Have workers open the consumers of *crawl*, whose tasks *executor* has."""
 
     def watch(self, crawl: int, handle: Any) -> None:
         """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
@@ -166,7 +166,7 @@ class WorkerGroup(Protocol):
         """Return whether other crawls keep all workers from this one."""
 
     def kill(self, crawl: int) -> None:
-        """End the workers at once; if other crawls have them, too, those at tasks that nobody
+        """End the workers at once; if other crawls use them, too, only those at tasks that nobody
         awaits."""
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
@@ -205,10 +205,10 @@ class PoolEvents:
         resolve(task.future, outcome)
 
     def has_room(self, room: Room) -> None:
-        """So many items may be pending, as the workers do them now, if nobody has set a bound."""
+        """Hear how many items may be pending at the workers' pace, if nobody has set a bound."""
 
     def broken(self, error: PoolBroken) -> None:
-        """The pool has given up; so are all tasks."""
+        """The pool has given up, and with it all tasks."""
 
 
 class Executor(ABC):
@@ -253,7 +253,7 @@ class Executor(ABC):
             needs: the definitions that *frame* refers to.
             results: of the hops that the item has passed.
             size: bytes of *frame* and *results*.
-            key: what shares it meets the same worker, if the level has keys.
+            key: tasks with equal keys meet the same worker, if the level has keys.
             limit: seconds that it may take, if not those of the level.
         """
 
@@ -263,11 +263,11 @@ class Executor(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Send soon what waits for others to go with, without them."""
+        """Send the waiting tasks soon, whether or not they fill a message."""
 
     @abstractmethod
     def stop_batching(self) -> None:
-        """Let nothing wait for others to go with from now on."""
+        """From now on send tasks without waiting until they fill a message."""
 
     @abstractmethod
     def workers(self) -> tuple[int, int]:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class PostMortem:
-    """Reads the ends of workers; ``last`` is the last one in words."""
+    """Finds out how workers have ended; ``last`` says it of the last one."""
 
     def __init__(self, state: GroupState, processes: Processes) -> None:
         self._state = state
@@ -44,8 +44,8 @@ class PostMortem:
             how = "went with its fork server" if is_server_gone else in_words
             self.last = f"{handle.title} {how}{late}"
             self._log(handle, activity.task_id, is_stopping)
-        # Until its outcome is here, the last task that it has begun and those before it may be to
-        # blame, unless the worker was ended for a reason of ours.
+        # Unless we ended the worker, the last task that it has begun, and those before it, may be
+        # to blame as long as their outcomes are not here.
         is_ours = is_server_gone or handle.killed_for not in (KilledFor.NONE, KilledFor.STUCK)
         begun = None if is_ours else activity.begun
         suspect = None if is_explained else activity.task_id

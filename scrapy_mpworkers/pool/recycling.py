@@ -24,8 +24,8 @@ class Recycling:
         self._weighed_at: WeakKeyDictionary[ProcessHandle, float] = WeakKeyDictionary()
 
     def weigh_new(self, handle: ProcessHandle) -> None:
-        """Drop the limit if a worker that has just become ready is too heavy: all would be, for
-        ever."""
+        """Drop the memory limit if a new worker is above it before its first item: each of its
+        replacements would be, too."""
         if not self._memory_limit:
             return
         size = resident_bytes(handle.process.pid)

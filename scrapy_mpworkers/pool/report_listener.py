@@ -35,13 +35,13 @@ class ReportListener:
     """Gives crawls the outcomes that workers report, and tells what else they say and how they end.
 
     Args:
-        on_report: called with the worker and its report; with outcomes, which their crawl has then,
-            only if they may be a reason to replace the worker.
+        on_report: called with the worker and its report. Outcomes go to their crawl, and then here
+            only if workers are recycled.
         on_end: called with the worker and its exit code, when everything that it managed to write
             has been reported.
 
     Attributes:
-        reports: how many with outcomes have come.
+        reports: how many reports with outcomes have come.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class ReportListener:
 
     def _end_babbler(self, handle: ProcessHandle, error: NotAReportError) -> None:
         logger.error(
-            "Worker %s is killed: it has sent what is no report (%s). Does a pipeline write "
-            "to a file descriptor that is not its own?",
+            "Worker %s is killed: it has sent something that is no report (%s). Does a pipeline "
+            "write to a file descriptor that is not its own?",
             handle.title,
             error,
         )
@@ -133,7 +133,7 @@ class ReportListener:
         self._loop.call_later(_LOOK_AGAIN, while_it_lives(handle, self._look))
 
     def _look(self, handle: ProcessHandle) -> None:
-        """Ask the kernel: a process that the worker has forked holds the pipe that would tell."""
+        """Ask the kernel for the end, as a process that the worker has forked may hold the pipe."""
         if handle not in self._watched:
             return
         if handle.process.exitcode is not None:
@@ -148,7 +148,7 @@ class ReportListener:
         self._collect(handle, monotonic() + _CODE_SECONDS)
 
     def _collect(self, handle: ProcessHandle, until: float) -> None:
-        handle.kill()  # with what it has left behind
+        handle.kill()  # and all that it has left behind
         if not handle.process.reap(is_certain=monotonic() > until):
             self._loop.call_later(_BLINK, partial(self._collect, handle, until))
             return

@@ -24,13 +24,13 @@ _NEVER_STARTED = 1.0
 class RestartIntensity:
     """Allows *intensity* fruitless deaths in *period* seconds.
 
-    Those under one task are taken as one, and the first such task as none.
+    Deaths under one task count as one, and those under the first such task do not count.
     """
 
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity, self.period = intensity, period
         self._recent: deque[tuple[float, int | None]] = deque()  # deaths: time and task
-        self._reports = 0  # that were there at the last of them
+        self._reports = 0  # how many there were at the last death
 
     @property
     def deaths(self) -> int:
@@ -73,7 +73,7 @@ class RestartIntensity:
 class FailedStarts:
     """Decides how long to wait after a start that failed, and when there is no hope left.
 
-    Each pause is as long as starts have failed so far, within bounds, however many slots are empty.
+    A pause is as long as starts have been failing, within bounds, however many slots are empty.
 
     Args:
         period: seconds that a pool goes on trying when it has lost its last worker.

@@ -1,4 +1,4 @@
-"""Lets several crawls share workers: opens their consumers, tells each what is its own, lets it go.
+"""Lets crawls share workers: opens their consumers, gives each its own reports, and lets it leave.
 
 Everything here runs in the event loop's thread.
 """
@@ -29,10 +29,10 @@ LONGEST_PAUSE = 30.0
 class Openings:
     """Tells workers which consumers to open, so that a crawl's trouble with that stays its own.
 
-    At the start one worker builds and opens its consumers first, and the others when it has:
-    whatever they create where it is not there yet, they must not create at once. A crawl that
-    joins is opened in one worker first as well. Once they have been open anywhere, workers that
-    cannot open them are tried again, one at a time and after a pause.
+    At the start one worker builds and opens its consumers first, and the others after it, so that
+    pipelines do not all create at once what does not exist yet. A crawl that joins is opened in one
+    worker first as well. Once consumers have been open anywhere, workers that cannot open them try
+    again, one at a time and after a pause.
     """
 
     def __init__(self, state: GroupState, watchdog: Watchdog) -> None:
@@ -46,7 +46,7 @@ class Openings:
         sound = self._state.sound
         setups = []
         for executor in [one for one in sound if one.has_opened] or sound:
-            # Whoever is told later counts the worker then.
+            # A crawl of which the worker is told later counts it then.
             executor.metrics.started += 1
             if (setup := self._setup(executor)) is not None:
                 setups.append(setup)
@@ -66,7 +66,7 @@ class Openings:
         self._spread(executor)
 
     def failed(self, handle: ProcessHandle, executor: PoolExecutor) -> None:
-        """Have it tried again where it could not be opened: a worker without any crawl exits."""
+        """Let a worker try again later. (One that could not open the first crawls exits.)"""
         handle.answered(executor.crawl, CrawlState.REFUSED)
         if not handle.open_crawls and not handle.is_opening and not handle.is_ready:
             self._make_pause()
@@ -103,7 +103,7 @@ class Openings:
             handle.allow_to_open()
 
     def _make_pause(self) -> None:
-        """Let the next worker try later if one could not open anything, though others can."""
+        """Let the next new worker wait if one could open nothing, though others can."""
         now = monotonic()
         if self._has_opened() and now >= self._pause_ends:
             self._pause = min(LONGEST_PAUSE, 2 * self._pause or RETRY_SECONDS)
@@ -111,8 +111,8 @@ class Openings:
             self._state.loop.call_later(self._pause, self._end_pause)
 
     def _end_pause(self) -> None:
-        # By the timer alone: that of a reactor goes by another clock than ours, and if it came too
-        # early by ours nobody would look again.
+        # Do not ask monotonic(): a reactor's timers have another clock, and if this one fired too
+        # early by ours, nobody would look again.
         self._pause_ends = 0.0
         self._allow_to_open()
 
@@ -147,12 +147,12 @@ class Openings:
 
 
 class Sharing:
-    """Tells each crawl what is its own, and has the others take their turn."""
+    """Gives each crawl the reports that are its own, and lets the crawls take turns."""
 
     def __init__(self, state: GroupState, openings: Openings) -> None:
         self._state = state
         self._openings = openings
-        #: Of crawls that leave: workers that have yet to close their consumers, and whom to tell.
+        #: By crawl that leaves: workers that have yet to close its consumers; whom to call then.
         self._awaited: dict[PoolExecutor, set[ProcessHandle]] = {}
         self._on_left: dict[PoolExecutor, Callable[[], None]] = {}
 
@@ -178,11 +178,11 @@ class Sharing:
             self._is_closed_in(handle, executor)
 
     def lost(self, handle: ProcessHandle, death: Death) -> bool:
-        """Tell the crawls that a worker is gone; return whether one is to blame whose trouble is
-        its own."""
+        """Tell the crawls that a worker is gone; return whether that is the trouble of one crawl
+        alone."""
         is_ones_own = self._openings.blames(handle, death.in_words)
-        # Its items are given up one by one, and the others, which may not have had a worker for
-        # long enough yet, go on.
+        # A crawl whose items kill workers loses these items one by one. The others, which may not
+        # have had a worker for long enough yet, go on.
         is_of_one_task = (death.suspect, death.begun) != (None, None)
         is_ones_own = is_ones_own or (is_of_one_task and len(self._state.sound) > 1)
         left = handle.process.left()
@@ -237,7 +237,7 @@ class Sharing:
     def _proceed(self, executor: PoolExecutor) -> None:
         if not self._awaited.get(executor) and executor in self._on_left:
             self._on_left.pop(executor)()
-        is_alive = bool(self._state.present)  # else it ends soon, and all its metrics count
+        is_alive = bool(self._state.present)  # else the pool ends soon, and all its metrics count
         is_there = any(handle.serves(executor.crawl) for handle in self._state.handles)
         if is_alive and not is_there:
             self._state.leaving.pop(executor.crawl, None)

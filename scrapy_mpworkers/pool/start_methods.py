@@ -89,8 +89,8 @@ class Processes:
         process: Any = self.context.Process(  # type: ignore[attr-defined]
             target=target, args=args, name=name, daemon=True
         )
-        # In a worker of Celery it comes from there, of a class (billiard's) that refuses to be
-        # pickled while multiprocessing starts a process.
+        # In a worker of Celery the key is of a class (billiard's) that refuses to be pickled while
+        # multiprocessing starts a process.
         process.authkey = bytes(process.authkey)
         multiprocessing.process._cleanup()  # type: ignore[attr-defined]
         process._popen = _POPEN[self.method](process, self._server)
@@ -109,8 +109,8 @@ class Processes:
 class _Popen(popen_fork.Popen):
     """Starts a worker, all or nothing, and asks for its exit code in one thread at a time.
 
-    multiprocessing polls all others whenever a process is started, and an exit code can be
-    collected once: of two threads that try it together one would come away without.
+    multiprocessing polls all other processes whenever it starts one, and an exit code can be
+    collected once: of two threads that try at the same time, one would get none.
     """
 
     _fds: list[int]
@@ -208,8 +208,8 @@ def _started(executable: Any, command: list[str], fds: list[int]) -> int:
     """Start a program, in an environment of its own, that inherits *fds* as
     ``util.spawnv_passfds`` does; return its pid."""
     if subprocess.Popen.__module__ != "subprocess":
-        # The class that gevent puts in its place (tried: 26.9) works in the main thread only, and
-        # leaves nothing of the other. The workers' hash seeds are not the same then.
+        # gevent's patch (tried: 26.9) replaces Popen by a class that works in the main thread only.
+        # Without Popen the workers' hash seeds differ.
         return int(util.spawnv_passfds(executable, command, fds))
     process = subprocess.Popen(
         command,
@@ -244,8 +244,8 @@ def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
     chosen: Any = get_start_method(allow_none=True)
     data = spawn.get_preparation_data(process_obj.name)
     if chosen is None:
-        # That has settled this process's own in passing (CPython 3.10 to 3.13), and the user could
-        # not choose one any more.
+        # The call above has settled this process's own start method in passing (CPython 3.10 to
+        # 3.13), and the user could not choose one any more.
         set_start_method(None, force=True)
     for key in ("init_main_from_name", "init_main_from_path"):
         data.pop(key, None)

@@ -22,7 +22,7 @@ class Starter:
     """Runs jobs one after the other.
 
     Args:
-        died: called in the loop's thread with what has ended the starter's too early.
+        died: called in the loop's thread with the error that ended the starter's thread too early.
     """
 
     def __init__(self, loop: Loop, died: Callable[[BaseException], None]) -> None:
@@ -53,7 +53,7 @@ class Starter:
         self._jobs.put(None)
 
     def do_the_rest(self) -> None:
-        """Run in the calling thread what a thread that has died has left, and all that follows."""
+        """Run the jobs that the dead thread has left, and all later ones, in the calling thread."""
         self._has_thread = False
         while self._jobs:
             job = self._jobs.get()
@@ -64,7 +64,7 @@ class Starter:
         try:
             while (job := self._jobs.get()) is not None:
                 _run_job(job)
-        # Whatever it is: nobody else would know, and all would wait for its next job for ever.
+        # Tell of any error, or the pool would wait for the starter's next job for ever.
         except BaseException as error:
             self.answer(partial(self._died, error))
 

@@ -42,7 +42,7 @@ class Supervisor:
 
     Attributes:
         openings: where consumers are opened.
-        sharing: what the crawls have of the workers.
+        sharing: passes on to crawls what workers report.
         watchdog: kills workers that are stuck.
     """
 
@@ -106,7 +106,7 @@ class Supervisor:
             return
         self._state.handles.remove(handle)
         death = self._deaths.note(handle, exitcode, is_stopping=self._stopped is not None)
-        # Before what it has left is taken: workers of which each dies after one item are no good.
+        # Before outcomes in its outbox count: workers that each die after one item are no good.
         is_futile = not (handle.settled or death.is_explained)
         is_ones_own = self.sharing.lost(handle, death)
         self._starter.do(handle.process.discard)
@@ -150,7 +150,7 @@ class Supervisor:
         self._state.handles.append(handle)
         self.watchdog.watch()
         is_fork = self._processes.method == "fork"
-        # In the starter also what ends a thread: the slot would wait for ever.
+        # In the starter, also catch what would end its thread: the slot would wait for ever.
         failures = (Exception,) if is_fork else (BaseException,)
 
         def start() -> None:
@@ -159,8 +159,8 @@ class Supervisor:
             try:
                 handle.start(self._processes, siblings)
             except failures as error:
-                # Without its frames, which hold what the start has opened, for as long as they
-                # refer to the error.
+                # Drop the frames: they hold what the start has opened, and would live as long as
+                # the error.
                 failure = error.with_traceback(None)
                 self._starter.answer(lambda: self._start_failed(handle, failure))
             else:
@@ -186,7 +186,7 @@ class Supervisor:
             logger.info("Workers can be started again.")
         self._listener.add(handle)
         if handle.is_killed:
-            handle.kill()  # its time was up before it had a number
+            handle.kill()  # its time was up before it had a pid
         elif self._state.is_ending:
             for metrics in self._state.all_metrics():
                 metrics.started += 1

@@ -40,14 +40,14 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """A task with its history is what whoever submits it gets, and awaits the future of.
+    """A task with its history. Whoever submits it gets this object, and awaits its future.
 
     Attributes:
         row: the task as it crosses.
         needs: the definitions that its frame refers to.
         size: bytes that cross.
         limit: seconds that it may take, 0: any.
-        message: the one that it is leased with.
+        message: the message in which it is leased.
         returned: how often it has come back from a lost worker.
         quarantined: it travels and runs alone.
     """
@@ -88,7 +88,7 @@ class Lost(NamedTuple):
 
 
 class TaskQueue:
-    """The tasks of one crawl in a pool, by the workers that have them; those are any hashable.
+    """Holds the tasks of one crawl in a pool, by the workers (any hashable) that have them.
 
     Args:
         batched: whether the tasks of a message run as one.
@@ -100,12 +100,12 @@ class TaskQueue:
         self._in_order = in_order
         self._waiting: deque[Task] = deque()
         self._quarantine: deque[Task] = deque()
-        self._quarantined_in_line = 0  # of those that wait, where all wait in one line
+        self._quarantined_in_line = 0  # how many of the waiting are quarantined, if in order
         self._leases: dict[Hashable, dict[int, Task]] = {}
         self._open_messages: Counter[Hashable] = Counter()
         self._running_quarantined: set[Hashable] = set()
         self._abandoned: dict[Hashable, dict[int, Message]] = {}  # given up, and still at a worker
-        #: A new task waits. No method, as it is called for every item.
+        #: Lets a new task wait. The deque's own method saves each item a call.
         self.add: Callable[[Task], None] = self._waiting.append
 
     @property
@@ -225,7 +225,7 @@ class TaskQueue:
         """Take back the tasks of a worker that is gone. *suspect* is the task to blame, tasks up
         to *begun*, the last that was begun there, are suspects; the others go back free.
 
-        If it ran as one with others, nobody knows which of them is to blame: they run again, alone.
+        If the suspect ran as one with others, nobody knows which is to blame: all run again, alone.
         """
         suspects = self.suspects(handle, begun if suspect is None else suspect)
         self.forget(handle)

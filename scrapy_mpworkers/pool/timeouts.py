@@ -48,7 +48,7 @@ def end_overdue(handle: WorkerHandle, task: Task) -> None:
 
 class TimeLimit:
     """Looks at the scoreboard of a busy worker when its task's time is up, and never otherwise. The
-    watchdog has the clock go on, while any worker has work."""
+    watchdog keeps the clock running while any worker has work."""
 
     def __init__(self, state: GroupState) -> None:
         self._state = state
@@ -101,7 +101,7 @@ class Watchdog:
         self._look_in(min(STUCK_SECONDS, BOOT_SECONDS))
 
     def _look_in(self, seconds: float) -> None:
-        # Sooner than it can be too late, to see when nobody has to be watched any more.
+        # Look more often than the limits need, to see when nobody has to be watched any more.
         seconds = min(seconds, _LOOK_EVERY)
         due = monotonic() + seconds
         if due < self._looks_at:

@@ -42,7 +42,7 @@ class Pipes:
     As a context it closes the child's ends behind it, and ours too if the start has failed.
 
     Attributes:
-        status_r, data_w: ours. That is what tells the child that its parent has died.
+        status_r, data_w: ours. When data_w is closed, the child knows that its parent has died.
         status_w, data_r: the child's.
     """
 
@@ -59,7 +59,7 @@ class Pipes:
         self._theirs = [self.status_w, self.data_r]
 
     def give(self) -> None:
-        """The child has its ends. With copies of them here, its death would go unnoticed."""
+        """Close the child's ends here. With copies of them, its death would go unnoticed."""
         while self._theirs:
             os.close(self._theirs.pop())
 

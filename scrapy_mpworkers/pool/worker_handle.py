@@ -56,7 +56,7 @@ class CrawlState(Enum):
 
 @dataclass(slots=True)
 class _Served:
-    """A crawl that the worker was told of by a message. It may be dismissed in each state."""
+    """A crawl of which a message has told the worker. The crawl may be dismissed in each state."""
 
     message: Message
     state: CrawlState = CrawlState.OPENING
@@ -123,7 +123,7 @@ class ProcessHandle(WorkerHandle):
         self.send(Boot(tuple(setups)))
 
     def open_crawl(self, setup: OpenCrawl) -> bool:
-        """Tell it of a crawl that has joined, and return whether it hears of that at first."""
+        """Tell it of a crawl that has joined; return whether that is the first time."""
         is_first = setup.crawl not in self._served
         self._will_open([setup])
         self.send(setup)

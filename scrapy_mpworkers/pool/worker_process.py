@@ -43,7 +43,7 @@ class Activity(NamedTuple):
     begun_for: int | None = None
 
 
-#: Of a worker that is not started yet, or in the moment between two things.
+#: The activity of a worker that is not started yet, or is just writing its scoreboard.
 UNKNOWN = Activity()
 
 
@@ -54,7 +54,7 @@ class WorkerProcess:
     nothing behind.
 
     Args:
-        siblings: the workers that one forked from this process must let go of.
+        siblings: other workers, whose ends a worker that is forked from this process must close.
 
     Attributes:
         start_lock: ours until the worker may build and open its consumers. From then on whoever
@@ -70,7 +70,7 @@ class WorkerProcess:
             # The worker's ends, closed at once: with a copy of them here, a feeder blocked in the
             # full pipe of a killed worker would never get its EPIPE, nor the listener its EOF.
             with ExitStack() as given_away:
-                # (The first semaphore of all, so that it is the one that cannot be made.)
+                # (Make this semaphore first: if none can be made, make_lock() says so.)
                 self.start_lock = make_lock(processes.context)
                 self.start_lock.acquire()
                 self.commands = CommandWriter(processes.context)
@@ -125,7 +125,7 @@ class WorkerProcess:
     def _open_exit_handle(self, method: str) -> tuple[int, bool]:
         """Return the exit handle, and whether it is certain to tell.
 
-        ``Process.sentinel`` is the end of a pipe, except under forkserver, which a process that the
+        Except under forkserver, ``Process.sentinel`` is the end of a pipe, which a process that the
         worker has forked keeps open. Linux has a handle for the process itself; a kernel before
         5.3, a sandbox or a lack of descriptors refuses it.
         """
@@ -136,7 +136,7 @@ class WorkerProcess:
         return self._process.sentinel, False
 
     def activity(self) -> Activity:
-        """Return what the worker is at; ``UNKNOWN`` in the moment between two things."""
+        """Return what the worker is at; ``UNKNOWN`` while it is writing the scoreboard."""
         written, task_id, started, crawl = self._scoreboard
         if written % 2 or self._scoreboard[0] != written:
             return UNKNOWN
@@ -166,7 +166,7 @@ class WorkerProcess:
         if self.exitcode is None:
             return False
         if self.exitcode == SERVER_GONE and not is_certain and is_there(self.pid):
-            return False  # a server that goes first tells of no exit: this one is dying of SIGKILL
+            return False  # its server ended first and tells no exit: this one is dying of SIGKILL
         if self.exit_handle != self._process.sentinel:
             os.close(self.exit_handle)
         self._is_reaped = True
@@ -176,7 +176,7 @@ class WorkerProcess:
         self._process.join(_END_SECONDS)
 
     def left(self) -> Outcomes | None:
-        """Return the outcomes that a dead worker has left, those too that it had reported."""
+        """Return the outcomes that a dead worker has left, those included that it had reported."""
         return None if self._outbox is None else self._outbox.left()
 
     def discard(self) -> None:
