@@ -37,7 +37,6 @@ class LevelPlan(NamedTuple):
 
     @property
     def entries(self) -> list[PipelineEntry]:
-        """Its pipelines."""
         return [entry for hop in self.hops for entry in hop.entries]
 
     def options(self, **changes: Any) -> PoolOptions:
@@ -60,7 +59,7 @@ class LevelPlan(NamedTuple):
 
 
 def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPlan], int]:
-    """The levels of a crawl, and the index of the one that takes calls of functions."""
+    """Return the plans of a crawl's levels, and the index of the one that takes calls."""
     levels, calls_at = levels_with_calls(options, bool(hops))
     plans = [
         LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
@@ -79,7 +78,7 @@ class Backend(Protocol):
     def cpus(self) -> int: ...
 
     def prepare(self) -> None:
-        """The crawl will start. Begin what takes long, and do not wait for it."""
+        """Begin what takes long, because the crawl will start, but do not wait for it."""
 
     def pool(
         self,
@@ -89,7 +88,7 @@ class Backend(Protocol):
         events: PoolEvents,
         loop: EventLoop,
     ) -> Executor:
-        """The pool of a level. It is not started yet, and may never be.
+        """Make the pool of a level. It is not started yet, and may never be.
 
         Args:
             number: of the level, among the plans.
@@ -106,14 +105,14 @@ MakeBackend = Callable[[Crawler, WorkerSettings, Sequence[LevelPlan]], Backend]
 
 
 def find_backend(name: str) -> MakeBackend:
-    """The backend that is registered under *name*."""
+    """Return the backend that is registered under *name*."""
     make: MakeBackend = backends()[name].load()
     return make
 
 
 def warm_up(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
-    """A crawl will start, and Scrapy has hardly begun to build it: let its backend begin what takes
-    long, if it has a function for that, ``warm_up(options, plans, spidercls)``."""
+    """Let the backend begin what takes long, while Scrapy has hardly begun to build the crawl: call
+    its function ``warm_up(options, plans, spidercls)``, if it has one."""
     plans, _ = plans_of(options, hops)
     if any(plan.hops and plan.settings.pool.workers for plan in plans):
         begin = getattr(find_backend(options.backend), "warm_up", None)

@@ -48,7 +48,7 @@ class InlineExecutor(Executor):
     """A pool of no workers, for debugging: the same frames, consumers and outcomes, in this thread.
 
     Breakpoints, profilers and print work. Tasks run one after the other; keys mean nothing here, no
-    limit can be enforced, and a batch is one of one.
+    limit can be enforced, and each batch holds one item.
     """
 
     settled_at = 0.0
@@ -132,7 +132,7 @@ class InlineExecutor(Executor):
             frame = self._make_state()
             self._learn(frame.needs)
             state: CrawlState = codec.load(bytes(frame.data))
-            # From a collector that no logger has: what is logged here is handled here.
+            # No logger has this collector, so Scrapy's own handlers get what is logged here.
             records = Records(codec, RecordCollector())
             self._consumers = CrawlConsumer(state, codec, _unguarded, records)
             self._has_batches = state.batches
@@ -179,7 +179,7 @@ class InlineExecutor(Executor):
         stopped()
 
     def _learn(self, needs: Sequence[int]) -> None:
-        # By value would make a second class of the same name in this very process.
+        # Loading definitions would make second classes of the same names in this very process.
         for number in needs:
             self._codec.learn(number, self._parent_codec.definitions.objects[number])
 

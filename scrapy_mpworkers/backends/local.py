@@ -99,7 +99,7 @@ class LocalBackend:
 def _specs_of(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
 ) -> list[WorkerSpec]:
-    # Of those that will be there, and share the CPUs: calls seldom have workers of their own.
+    # The listed workers share the CPUs; calls seldom have workers of their own.
     listed = sum(level.pool.workers for level in options.levels)
     everybody = listed or options.pool.workers
     environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
@@ -122,7 +122,7 @@ def _specs_of(
 
 
 def _prepare(specs: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
-    """Let fork servers import what the hops' workers need, where none are at work that can be
+    """Let fork servers import what the hops' workers need, unless there are workers that can be
     shared."""
     shared = {key for (key, _), pool in list(_at_work.items()) if not pool.is_ending}
     servers.prepare(

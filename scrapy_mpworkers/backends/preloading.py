@@ -41,8 +41,8 @@ def modules_to_preload(
     """Return what the fork server imports once for all workers: modules of the pipelines, and that
     of the spider.
 
-    There are none if an initializer must run before that, which runs in workers alone, for it may
-    start threads or connect to something.
+    There are none if there is an initializer, which must run before these imports, and only in
+    workers, since it may start threads or connect to something.
     """
     if prelude.initializer is not None:
         return (), ()
@@ -57,7 +57,7 @@ def modules_to_preload(
 
 
 def modules_and_classes(entries: Iterable[PipelineEntry]) -> tuple[list[type], list[str]]:
-    """The pipelines' classes that this process has imported, and the names of all their modules."""
+    """Return the pipelines' classes, if imported in this process, and the names of all modules."""
     classes: list[type] = []
     modules: list[str] = []
     for entry in entries:
@@ -69,7 +69,7 @@ def modules_and_classes(entries: Iterable[PipelineEntry]) -> tuple[list[type], l
 
 
 def folders_to_import_from(spidercls: type) -> tuple[str, ...]:
-    """The folder of a ``scrapy runspider`` file, which is not on ``sys.path``."""
+    """Return the folder of a ``scrapy runspider`` file, which is not on ``sys.path``."""
     module = sys.modules.get(spidercls.__module__)
     file = getattr(module, "__file__", None)
     if file is None or "." in spidercls.__module__ or spidercls.__module__ in MAINS:

@@ -121,7 +121,7 @@ class _Finder:
         }
 
     def target(self, node: ast.AST) -> str | None:
-        """Name what *node*, or the local that it is, stands for."""
+        """Name the target for which *node* stands, directly or as a local name."""
         if isinstance(node, ast.Name) and node.id in self._aliases:
             return None if isinstance(node.ctx, ast.Store) else self._aliases[node.id]
         return self._outliving(node)

@@ -10,7 +10,7 @@ from scrapy_mpworkers.lint.code import GIVEN, Function
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import find, mentions, names_in
 
-#: How an item is called: to share it tells nothing of what is done with it.
+#: Usual names of an item. That a call and a key both use the item does not link them.
 _ITEMS = frozenset({"item", "adapter", "data", "row"})
 #: The uses of a target in a method: whether each assigns or reads.
 _Met = dict[ast.AST, AccessKind]
@@ -96,13 +96,13 @@ def _resolved(value: ast.expr | None, function: Function) -> ast.expr | None:
 
 
 def begins_anew(items: Uses, source: Source) -> bool:
-    """Return whether a method binds the target before anything reads it, and uses the others."""
+    """Return whether a method binds the target first, and then calls all others that use it."""
     users = {access.function for access in items}
     return any(_is_first(function, items, users, source) for function in users)
 
 
 def is_built_as_a_whole(changes: Uses, items: Uses) -> bool:
-    """Return whether one method, which is given nothing of an item, makes it and fills it."""
+    """Return whether one method makes and fills the target, and is given nothing of an item."""
     function = changes[0].function
     if any(access.function is not function for access in changes):
         return False

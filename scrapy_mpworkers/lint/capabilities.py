@@ -20,7 +20,7 @@ _READERS = r"(?:get|getbool|getint|getfloat|getlist|getdict|getwithbase|getdicto
 _TWISTED = ("twisted.", "treq")
 _WITHOUT_REQUEST = "a response comes to a worker without its request"
 _COPIED = "what the spider has copied into the item: item[...] = response.meta[...]"
-#: What of a response only its request could answer.
+#: Members of a response that only its request could answer.
 _OF_REQUEST = frozenset({"cb_kwargs", "meta", "request"})
 _GETTERS = frozenset({"get", "pop", "__getitem__", "setdefault"})
 #: Functions that return the item that they are given, or something with its fields.
@@ -39,7 +39,7 @@ def capabilities(origins: Origins) -> tuple[str, ...]:
 def failures(origins: Origins) -> tuple[Failure, ...]:
     """List what would raise, or never happen, in a worker, each where it comes first; sorted."""
     found: dict[str, Failure] = {}
-    # Rather where the name of a module stands than where what was made of it is handed on.
+    # Places that name a module come before those that hand on what was made from it.
     for node, function in sorted(_uses(origins), key=_is_handed_on):
         of_crawl = _failing(_used(node, function, origins))
         for failure in filter(None, (of_crawl, _of_reactor(node, function, origins))):

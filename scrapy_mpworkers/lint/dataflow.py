@@ -19,13 +19,13 @@ from scrapy_mpworkers.lint.syntax import bindings, find, is_call_of, is_none, te
 
 CRAWLER, SPIDER = "<crawler>", "<spider>"
 SETTINGS = f"{CRAWLER}.settings"
-#: What parameters are, by their name, where nobody is seen to call the function.
+#: What a parameter of that name is, if no call of its function is seen.
 _GIVEN = {"crawler": CRAWLER, "spider": SPIDER, "settings": SETTINGS}
-#: What Scrapy calls with something else than an item, and what its first parameter is.
+#: Methods that Scrapy calls with something else than an item, and what that is.
 _MAKERS = {"from_crawler": CRAWLER, "from_settings": SETTINGS}
 #: Methods that Scrapy calls with the spider under its name.
 _OF_SPIDER = ("open_spider", "close_spider", *ITEM_METHODS)
-#: Two ways to the same.
+#: Longer paths to the same objects.
 _SAME = {f"{SPIDER}.crawler": CRAWLER, f"{CRAWLER}.spider": SPIDER, f"{SPIDER}.settings": SETTINGS}
 _DISPLAYS: dict[type[ast.AST], str] = {
     **dict.fromkeys((ast.List, ast.ListComp), "list()"),

@@ -221,7 +221,7 @@ def _kind(origin: str) -> Kind | None:
 
 
 def _is_light(origin: str) -> bool:
-    """Return whether it costs little; most of what is not known is methods of items and texts."""
+    """Return whether a call costs little. So do most unknown ones: methods of items and texts."""
     names = known().names
     path = origin.replace("()", "").replace("[]", "")
     if not path or path.startswith(names["light_of_network"]):

@@ -29,7 +29,7 @@ _NAMES = {"__name__": "a module", "TYPE_CHECKING": False}
 
 
 class Repeated(NamedTuple):
-    """Describes a line that acts again."""
+    """Describes a line that acts again in each worker."""
 
     where: str  #: file and line
     code: str
@@ -37,7 +37,7 @@ class Repeated(NamedTuple):
 
 
 def inspect_settings(module: ModuleType) -> list[Repeated]:
-    """Find what a settings module does when it is imported and no test keeps from a worker."""
+    """Find what the import of a settings module does in workers, too, as no test prevents it."""
     return list(dict.fromkeys(_Reader().read(module.__name__)))
 
 
@@ -68,7 +68,7 @@ def warn_of_settings_module(name: str | None) -> None:
 
 
 class _Reader:
-    """Reads a settings module, and those that it imports all names of, each line once."""
+    """Reads a settings module, and modules from which it imports ``*``, each line once."""
 
     def __init__(self) -> None:
         self._origins = Origins(Source(object))

@@ -1,6 +1,6 @@
 """Tells what a pipeline remembers from item to item, and what it holds until it is closed.
 
-Also what it fills for a reader behind the crawl, who would find it empty.
+It also tells what a pipeline fills for somebody who reads it after the crawl, and finds it empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import FunctionNode, find, mentions, names_in
 
-#: What is one number or text, and may be added to.
+#: Types of a single number or text, to which an item may add.
 _SCALARS = frozenset({"int", "float", "str", "bytes", "bool", "tuple"})
 _APPENDING = ("append", "appendleft", "extend")
 _CLOCKS = ("time.time()", "time.monotonic()", "time.perf_counter()", "datetime.datetime.now()")
@@ -30,7 +30,7 @@ _LOOKS = frozenset(
     {AccessKind.MEMBER, AccessKind.LOOK_UP, AccessKind.LENGTH}
     | {AccessKind.READ, AccessKind.TAKE, AccessKind.CALL}
 )
-#: How a target gathers what it holds, and what tells nothing of what becomes of that at the end.
+#: Uses that gather what a target holds, and uses at the end that do not tell what becomes of it.
 _GATHERING = frozenset({AccessKind.COLLECT, AccessKind.STORE, AccessKind.CALL})
 _BESIDE = frozenset({AccessKind.LENGTH, AccessKind.CLEAR, AccessKind.MEMBER})
 #: Methods that are called without being named.
@@ -77,7 +77,7 @@ class State:
             self.kinds[target] = Kind.LOST
 
     def _tells(self, target: str, changes: Uses, origin: str) -> bool:
-        """Return whether the target has an effect on items other than by a look at it."""
+        """Return whether the target affects items though they do not look at it by this name."""
         if any(one.answers for one in changes) or _is_document(origin):
             return True
         if target.startswith(("self.", "spider.")):
@@ -131,7 +131,7 @@ class State:
             # As a container of Python takes it in, and a session does not.
             appends = access.method in _APPENDING or access.kind is AccessKind.STORE
             return not is_known or appends or any(one.kind in plain for one in every)
-        # Of a class that is not known: one that is asked whether it has an item has kept it.
+        # An object of an unknown class that is asked whether it has an item has kept items.
         is_shared = first_part(origin) in names["shared"]
         return not is_shared and any(one.kind is AccessKind.MEMBER for one in every)
 
@@ -142,7 +142,7 @@ class State:
             return False
         is_or = isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or)
         if is_or and ast.unparse(value.values[0]) == ast.unparse(access.node):  # type: ignore[attr-defined]
-            return False  # self.x = self.x or …, which stays what it is once it is anything
+            return False  # self.x = self.x or …, which no later item changes
         if mentions(value, access.node):
             return True
         if self._origins.of(value, access.function) in _CLOCKS:

@@ -183,7 +183,7 @@ class StoredLetters:
 
 
 def history(error: BaseException) -> dict[str, Any]:
-    """Return the fields of a letter that say why, and when: now."""
+    """Return the fields of a letter that say why the item is given up, and when: now."""
     return {
         "reason": type(error).__name__,
         "error": text_of(error),
@@ -193,7 +193,7 @@ def history(error: BaseException) -> dict[str, Any]:
 
 
 def readable(fields: Any) -> Any:
-    """Return *fields* as JSON can say them; what it has no word for becomes its ``repr``.
+    """Return *fields* as JSON can hold them; a value that it cannot hold becomes its ``repr``.
 
     Classes of the user run their own code here, and whatever they raise, an item is to be kept.
     """
@@ -221,7 +221,7 @@ def _through_json(value: Any) -> Any:
 
 
 def _alone(value: Any) -> Any:
-    """Return one field, where not all of them can be said together."""
+    """Return one field as JSON can hold it, for an item that JSON cannot hold as a whole."""
     if _guarded(_is_nested_item, value) is True:
         with suppress(BaseException):
             return _through_json(value)

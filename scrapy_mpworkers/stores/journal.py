@@ -153,7 +153,7 @@ class Journal:
                 self._call_in_loop(tell_all)
 
     def _fail(self, error: BaseException) -> None:
-        """The crawl goes on without a journal, and nothing waits for it."""
+        """Let the crawl go on without a journal, and end all waits for it."""
         self._works = False
         logger.error(
             "The journal %s has failed and the crawl goes on without it: %s. If the crawl is "

@@ -123,7 +123,7 @@ class JournalFile:
             database.executescript(f"BEGIN; {_TABLES} COMMIT;")
 
     def _rows(self, database: sqlite3.Connection) -> Iterator[JournalRow]:
-        """Read what can be read; what cannot is told, and stays where it is."""
+        """Yield the rows that can be read. Log the others, which stay in the file."""
         database.text_factory = bytes  # text that is not UTF-8 is the fault of its row alone
         blobs = dict(database.execute("SELECT id, blob FROM definition"))
         for row in database.execute("SELECT * FROM entry ORDER BY id"):
@@ -154,7 +154,7 @@ class JournalFile:
 
 def _unpacked(row: tuple[Any, ...], blobs: dict[int, Any]) -> JournalRow:
     number, hop, frame, numbers, results = row
-    # A blob is neither a number nor nothing, and a path is a text.
+    # memoryview() and + refuse a row in which a blob is no blob, or a path no text.
     definitions = {int(n): bytes(memoryview(blobs[at])) for n, at in json.loads(numbers).items()}
     paths = tuple(path + "" for path in json.loads(hop))
     data = bytes(memoryview(frame))
@@ -183,8 +183,8 @@ class JobLock:
 
     Args:
         folder: the ``JOBDIR``.
-        crawler: of the crawl that has the lock, until it is no longer crawling. A crawl that failed
-            while it was built has not always said so.
+        crawler: has the lock as long as it is crawling: a crawl that failed while it was built
+            may not have released it.
 
     Raises:
         JournalError: another crawl has it.
@@ -193,7 +193,7 @@ class JobLock:
 
     _finalizer: weakref.finalize[..., Any]
 
-    # The kernel's lock is one for the whole process.
+    # The kernel's lock belongs to the whole process, so crawls of one process look here.
     _here: ClassVar[weakref.WeakValueDictionary[Path, JobLock]] = weakref.WeakValueDictionary()
 
     def __init__(self, folder: Path, crawler: Crawler) -> None:
@@ -208,7 +208,7 @@ class JobLock:
             other.release()
         descriptor = self._locked(folder)
         self._here[self._path] = self
-        # Also when nobody has the journal any more, and at the end of the process.
+        # The lock also ends when nobody refers to the journal, and at the end of the process.
         self._finalizer = weakref.finalize(self, _release, self._path, descriptor, self._pid)
 
     def release(self) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from scrapy_mpworkers.wire.shared_memory import SharedMemory, make_shared
 
-#: Bytes that the frames of the messages to a worker can take; only what they ever took is memory.
-#: What does not fit goes through the pipe: 10 MB are written there by a thread, where to copy them
-#: here would keep the loop for milliseconds.
+#: Bytes that the frames of the messages to a worker can take; memory is taken only for bytes that
+#: were ever used. Frames that do not fit go through the pipe: a thread writes 10 MB there, while
+#: copying them here would keep the loop for milliseconds.
 ARENA_BYTES = 1 << 23
 MARGIN = 64  #: in front of the frames: how many messages the reader has done with
 

@@ -34,7 +34,7 @@ class Change(NamedTuple):
 
 
 class ResultKind:
-    """The kind of object that the consumer returned, as a number: pickle looks up enums."""
+    """The kind of object that the consumer returned. Plain numbers, as pickle looks up enums."""
 
     SAME = 0  #: the object that it was given, perhaps changed
     COPY = 1  #: another object of that type: shipped fields plus changes
@@ -51,7 +51,7 @@ class Result(NamedTuple):
     body: Any
 
 
-# As Change._make and Result._make, which are written in Python.
+# These are faster than Change._make and Result._make, which are written in Python.
 _as_change, _as_result = partial(tuple.__new__, Change), partial(tuple.__new__, Result)
 
 #: The result of a consumer that returned the item as it was.

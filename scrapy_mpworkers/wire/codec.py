@@ -24,14 +24,14 @@ from scrapy_mpworkers.wire.texts import named
 
 
 class Frame(NamedTuple):
-    """A pickled object, the numbers of the definitions that it refers to, and what stayed here."""
+    """A pickled object, the numbers of definitions that it needs, and responses that stay here."""
 
     data: bytes | Large
     needs: tuple[int, ...] = ()
     handles: tuple[Response, ...] = ()
 
 
-# As Frame(data), which is written in Python.
+# This is faster than Frame(data), which is written in Python.
 _plain_frame = partial(tuple.__new__, Frame)
 
 
@@ -74,7 +74,7 @@ class ParentCodec(Codec[Frame]):
         return _PartPickler(self.definitions, self._names).pickled(obj)
 
     def dump_member(self, obj: Any) -> Frame:
-        """Pickle an attribute of a class that is shared; its functions may refer to that.
+        """Pickle an attribute of a class that is shared; its functions may refer to the class.
 
         Raises:
             Exception: it cannot be pickled.
@@ -109,7 +109,7 @@ class ParentCodec(Codec[Frame]):
         A Response comes without its request. Spider, crawler and settings are this crawl's own.
 
         Raises:
-            UnreadableError: it cannot be; a class that it needs has gone, for one.
+            UnreadableError: it cannot be loaded; a class that it needs has gone, for one.
         """
         responses: dict[int, Response] = {}
 
@@ -142,7 +142,7 @@ class ParentCodec(Codec[Frame]):
         if blob not in self._reopened:
             by_value = self._by_today(blob)
             try:
-                # The script runs again: its class of today, which its pipelines know.
+                # The script runs again, and its pipelines know its class of today.
                 self._reopened[blob] = tokens.find_in_main(by_value.__qualname__)
             except AttributeError:
                 self._reopened[blob] = by_value

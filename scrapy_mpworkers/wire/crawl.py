@@ -48,7 +48,7 @@ class LogLevels(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """A value in a frame of its own; ``None``: it stays in Scrapy's process, and ``why``."""
+    """A value in a ``frame`` of its own, or the reason ``why`` it stays in Scrapy's process."""
 
     frame: bytes | None
     why: str = ""
@@ -94,8 +94,8 @@ class CrawlState(NamedTuple):
 
     ``level``: its name; ``batches``: whether its items run together; ``hops``: its own, by number,
     in order; ``settings`` is name → (value, priority); ``placement``: if this worker is to look
-    for pipelines that are wrong there. What no pipeline may need is carried by itself: no part of
-    it keeps the crawl from starting.
+    for pipelines that are wrong there. Each part that pipelines may not need is carried by itself,
+    so that none of them keeps the crawl from starting.
     """
 
     level: str

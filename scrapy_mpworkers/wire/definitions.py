@@ -22,7 +22,7 @@ from scrapy_mpworkers.wire.importing import Binding, Definable, Importing, impor
 
 logger = logging.getLogger(__name__)
 
-MANY = 200  # of one name: no program writes so many, one that makes them anew reaches it soon
+MANY = 200  # definitions of one name: nobody writes so many, but code that runs again makes them
 
 
 class Definitions:

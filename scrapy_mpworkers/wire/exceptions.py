@@ -1,7 +1,7 @@
 """Exceptions are packed as data, and made again without their ``__init__``.
 
-Python would call it: a ``DropItem`` subclass with an extra argument pickles fine and blows up when
-it is loaded.
+Pickle would call ``__init__``: a ``DropItem`` subclass with an extra argument pickles fine and
+blows up when it is loaded.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
-_DEPTH = 8  # what refers to itself is described as far as that
+_DEPTH = 8  # values inside of values are described as far as that: some contain themselves
 _vars: Callable[[type], Any] = vars(type)["__dict__"].__get__
 
 
@@ -22,7 +22,7 @@ def fingerprint(obj: Any) -> str:
 def _class(cls: type) -> Any:
     own = _vars(cls)
     parts = {
-        # Python and libraries keep notes of their own in a class under such names.
+        # Under names with an underscore Python and libraries keep notes of their own in a class.
         name: _described(value, _DEPTH, with_content=not name.startswith("_"))
         for name, value in own.items()
         if not _is_dunder(name) or isinstance(value, FunctionType)

@@ -1,6 +1,6 @@
-"""Frames and messages as bytes, of which those of 10 MB are copied as rarely as can be.
+"""Turns messages and their frames into bytes and back, with as few copies as can be.
 
-Each copy costs more than pickling them. A message stands behind its size, as
+To copy 10 MB costs more than to pickle them. A message stands behind its size, as
 ``Connection.send_bytes`` writes it (CPython's multiprocessing/connection.py): a signed 4-byte
 length, or -1 and an unsigned 8-byte length.
 """
@@ -69,7 +69,7 @@ def size_prefix(size: int) -> bytes:
 def parse_prefix(data: bytes | bytearray) -> tuple[int, int] | None:
     """Return the length of the prefix that *data* begins with, and the size of the message.
 
-    ``None``: the prefix is not complete. 4 bytes tell it, or 12.
+    ``None``: the prefix is not complete. It has 4 bytes, or 12.
     """
     if len(data) < _SIZE.size:
         return None
@@ -144,8 +144,8 @@ def decode_report(data: bytes) -> Report:
     """Return the report in one message.
 
     Raises:
-        NotAReportError: these bytes are none. They need not be ours: what a pipeline writes into a
-            descriptor that it takes for its own may end up in the pipe.
+        NotAReportError: these bytes are no report. A pipeline may have written them into a
+            descriptor that it took for its own.
     """
     try:
         report = pickle.loads(data)

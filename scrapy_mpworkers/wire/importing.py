@@ -26,7 +26,7 @@ from scrapy_mpworkers.wire.fingerprint import fingerprint
 Definable = type | FunctionType
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
-# Of a module itself: a subclass may have a property of that name, which imports all that is lazy.
+# Not module.__dict__: a subclass may have a property of that name, which imports all that is lazy.
 _namespace: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
 
@@ -131,7 +131,7 @@ def imported(
         if _is_the_one(found, qualname, blob is not None, mark):
             return found
         if blob is None:
-            raise ImportError(f"{module}.{name} is another there than in Scrapy's process")
+            raise ImportError(f"{module}.{name} is another object here than in Scrapy's process")
     except BaseException:  # of the user's module
         if blob is None:
             raise

@@ -107,11 +107,11 @@ class WireTask(NamedTuple):
     results: tuple[bytes, ...] = ()
 
 
-# As WireTask._make, which is written in Python.
+# This is faster than WireTask._make, which is written in Python.
 _as_task = partial(tuple.__new__, WireTask)
 
 
-#: A WireTask as a plain tuple. On its way a large frame is elsewhere, and here is its size.
+#: A WireTask as a plain tuple. While a large frame crosses elsewhere, its size takes its place.
 TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
 
 
@@ -180,7 +180,7 @@ class Outcome(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-#: As ``Outcome._make``, which is written in Python.
+#: Does what ``Outcome._make`` does, which is written in Python, but faster.
 as_outcome = partial(tuple.__new__, Outcome)
 
 
@@ -210,7 +210,7 @@ class Outcomes(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The consumers of a crawl are closed, or failed to."""
+    """The consumers of a crawl are closed, or could not be closed."""
 
     crawl: int
     effects: bytes | None

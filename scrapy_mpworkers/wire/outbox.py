@@ -25,18 +25,18 @@ _RECORD = struct.Struct("<IIQ")
 class Outbox(SharedMemory):
     """The worker writes records, one behind the other; its parent reads them after its death.
 
-    A record is complete before the end of all moves behind it, which is one store. A process that
-    is killed ends between two instructions, so no part of a record is ever read, and by then all
-    that it has stored can be seen.
+    A record is complete before the number in front, which says where all records end, moves behind
+    it in one store. A kill falls between two instructions, and all that was stored before it can be
+    seen; so half a record is never read.
     """
 
     def __init__(self, size: int, fd: int = -1) -> None:
         super().__init__(size, fd)
         self._head = memoryview(self.memory)[:_HEAD_BYTES].cast("Q")
-        self._end = _HEAD_BYTES  # the worker's
+        self._end = _HEAD_BYTES  # only the worker uses it
 
     def begin(self, crawl: int) -> None:
-        """Drop all that is here, which has been sent; what follows are outcomes of *crawl*."""
+        """Drop all records, which have been sent; the next ones are outcomes of *crawl*."""
         self._end = _HEAD_BYTES
         self._head[0] = 0
         self._head[1] = crawl

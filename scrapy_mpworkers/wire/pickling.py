@@ -1,4 +1,4 @@
-"""Picklers with a say in what travels and how, and the part that the codecs of both sides share."""
+"""Picklers that decide what travels and how, and the base class of the codecs of both sides."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from scrapy_mpworkers.wire.texts import repr_of, text_of
 
 Resolvers = Mapping[str, Callable[..., Any]]
 
-#: Stands behind the pickle of an object that has left tokens in it; the second if Scrapy's process
-#: is to open it, which alone knows what some of them mean. A pickle ends with its own STOP, and
-#: what follows is ignored (documentation of ``pickle.loads``).
+#: Each marks a pickle that has tokens in it; the second one says that only Scrapy's process knows
+#: what some of them mean. The mark stands behind the pickle, which ends with its own STOP: what
+#: follows is ignored (documentation of ``pickle.loads``).
 _MARK, _HOME_MARK = b"#", b"!"
 _MARKS = _MARK + _HOME_MARK
 #: Bytes that a pickler may take and still be kept. The table of its memo grows with the objects in
@@ -40,7 +40,7 @@ class Codec(Generic[_T]):
         shared: objects that both sides have, by name, such as ``{"spider": spider}``.
     """
 
-    _pickler: Callable[[], Pickler[_T]]  #: makes one
+    _pickler: Callable[[], Pickler[_T]]  #: makes a pickler
 
     def __init__(self, shared: Mapping[str, Any]) -> None:
         self._shared: dict[str, Any] = {}
@@ -124,8 +124,8 @@ class Pickler(pickle.Pickler, Generic[_T]):
                 ".get() or .getall()"
             )
         if isinstance(part, BaseException) and type(part).__module__ == "builtins":
-            # As Python does it, whatever has been registered for them: tblib, which Dask installs,
-            # makes them without their arguments, and a UnicodeError without is none.
+            # As Python does it, whatever has been registered for exceptions: tblib, which Dask
+            # installs, makes them without their arguments, which a UnicodeError must have.
             return part.__reduce_ex__(5)
         return NotImplemented
 
@@ -138,7 +138,7 @@ class Pickler(pickle.Pickler, Generic[_T]):
         if self._mark is not None:
             self._parts.append(self._mark)
             self._mark = None
-        # What can be changed (bytearray, the buffer of an array) is the object's own memory still.
+        # bytes() copies pieces that may still change: a bytearray, or the buffer of an array.
         pieces = tuple(map(bytes, self._parts))
         self._parts.clear()
         return Large(pieces) if sum(map(len, pieces)) >= LARGE else b"".join(pieces)

@@ -24,9 +24,9 @@ _USES = (
 
 
 class StandIn:
-    """Raises at any use; each subclass says what.
+    """Raises an error at any use; each subclass says which.
 
-    A copy is the same stand-in: whole settings are copied, whoever asks for one of them.
+    A copy is the same stand-in, since settings are copied as a whole.
     """
 
     def refuse(self) -> NoReturn:
@@ -74,5 +74,5 @@ class NoRequest(StandIn):
         return type(None), ()
 
 
-#: Of all responses.
+#: The request of all responses in a worker.
 NO_REQUEST = NoRequest()

@@ -16,12 +16,12 @@ def ascii_safe(text: str) -> str:
 
 
 def writable(text: str) -> str:
-    """Return *text* as UTF-8 can have it, which has no word for half of a surrogate pair."""
+    """Return *text* with lone surrogates escaped, since UTF-8 cannot hold them."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of *error*, whose class may be the user's, and fail at that."""
+    """Return the text of *error*, even if its class is the user's and fails to give one."""
     try:
         return str(error)
     except BaseException as broken:

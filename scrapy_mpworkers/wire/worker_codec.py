@@ -50,7 +50,7 @@ class WorkerCodec(Codec[bytes]):
         self.handles = Handles()
 
     def define(self, definitions: Iterable[Definition]) -> None:
-        """Learn what the coming frames refer to; what cannot be loaded is an error of theirs."""
+        """Learn definitions that coming frames need; one that cannot be loaded makes these fail."""
         for definition in definitions:
             try:
                 self.learn(definition.number, pickle.loads(definition.blob))

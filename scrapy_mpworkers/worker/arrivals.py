@@ -1,4 +1,4 @@
-"""Loads the parts of a crawl: each is there, or a stand-in that raises by its name."""
+"""Loads the parts of a crawl; in the place of a missing part, a stand-in raises with its name."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Unavailable(StandIn):
 
 
 def _unhooked() -> type:
-    """Make a base that keeps the hooks of other bases from a class made once more."""
+    """Make a base class that keeps the hooks of other bases from running for a rebuilt class."""
 
-    # One for each class: of a common one there is no order, if a class has it twice.
+    # Each rebuilt class gets its own: Python finds no method order for some that share one.
     class Unhooked:
         def __init_subclass__(cls, **kwargs: Any) -> None: ...
 
@@ -56,7 +56,7 @@ class _Nothing:
 class Arrivals:
     """Loads what has been carried.
 
-    ``missing``: what has not come, as the inspection of pipelines calls it, and why.
+    ``missing``: why a part has not come, by the name that the inspection of pipelines gives it.
     """
 
     def __init__(self, codec: WorkerCodec) -> None:
@@ -74,7 +74,7 @@ class Arrivals:
             return self._stand_in(what, named(error))
 
     def cls(self, state: ClassState) -> type:
-        """Return the spider's class, or one that is made of what has come of it."""
+        """Return the spider's class, or one that is rebuilt from those parts that have come."""
         if state.token not in self._classes:
             self._classes[state.token] = self._loaded(state)
         return self._classes[state.token]

@@ -27,8 +27,8 @@ from scrapy_mpworkers.worker.process import end_group
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
 KEPT = 1 << 24
-#: What an outcome waits for the rest of its batch, in times that a batch takes: a little longer, or
-#: most batches would be sent in two messages.
+#: An outcome waits for the rest of its batch this many times as long as a batch takes: a little
+#: longer than that, or most batches would be sent in two messages.
 PATIENCE = 1.2
 
 
@@ -36,7 +36,7 @@ class Scoreboard(Protocol):
     """Shared memory: [sequence number, last task begun or -1, start or 0, crawl or -1].
 
     The crawl is the one whose consumers are being opened or closed. The task or the crawl is at
-    work if there is a start. Once it is over it stays there: that may not have been reported yet.
+    work if there is a start. Its number stays there when it is over, as it may not be reported yet.
     The sequence number is odd while the others are written. The start is ``time.monotonic()``, a
     clock that all processes of a machine share.
     """
@@ -89,7 +89,7 @@ class OwnEnd:
 def cut_off(error: BaseException) -> NoReturn:
     """End a worker that can hear or report nothing any more, at once.
 
-    Not as an interpreter ends, which would wait for threads of pipelines.
+    The interpreter's usual end would wait for threads of pipelines.
     """
     if isinstance(error, (BrokenPipeError, EOFError)):
         end_group()  # Scrapy's process is gone, and what pipelines have started goes, too
@@ -170,11 +170,11 @@ class CommandReader:
 class Reporter:
     """Sends reports: a batch as a whole when it is done.
 
-    Should one of its items take long, a thread sends what is ready: it would reach the crawl late.
+    If one of its items takes long, a thread sends the outcomes that are ready without waiting.
 
     Args:
         reports: the pipe. A worker that cannot send ends: no outcome may be lost in silence.
-        batch_seconds: that a batch takes, about.
+        batch_seconds: seconds that a batch takes, about.
         outbox: keeps outcomes until they are sent, if there is one.
     """
 
@@ -245,15 +245,15 @@ class Reporter:
             self._end.check()
             self._reports.send_bytes(message)
         except BaseException as error:
-            # The task on it may be innocent: one before it may have broken the pipe.
+            # The task on the scoreboard may be innocent: one before it may have broken the pipe.
             self._scoreboard[2] = 0.0
             cut_off(error)
 
     def _flush_late(self) -> None:
         while True:
             self._has_finished.wait()
-            # Not asleep again before it has found nothing: to be woken for each batch, and to send
-            # the next one in two messages, would cost more than the rest of a small item.
+            # This thread waits again only when nothing is left: to be woken for each batch, and to
+            # send the next one in two messages, would cost more than the rest of a small item.
             while self._finished:
                 time.sleep(max(0.0, self._since + self._flush_after - time.monotonic()))
                 if self._finished and time.monotonic() - self._since >= self._flush_after:
@@ -266,11 +266,11 @@ class Reporter:
 class NoReporter:
     """Ends a process that a pipeline has forked, as soon as the pipeline returns there.
 
-    What has come of the task is reported by the worker itself.
+    The worker itself reports the outcome of the task.
     """
 
     def _exit(self, *_: object) -> NoReturn:
-        # Not as usual: buffers and handlers are copies of the worker's, which uses its own.
+        # No usual exit: it would flush copies of buffers that the worker flushes as well.
         os._exit(0)
 
     begin = send = add = flush = _exit

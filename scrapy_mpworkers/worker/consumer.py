@@ -63,7 +63,7 @@ def build(
     """Load the state of the crawl, and build its consumer.
 
     Args:
-        begin_to_log: makes this process log what the parent wants, into what it returns.
+        begin_to_log: makes this process log what the parent wants into the collector it returns.
     """
     codec = WorkerCodec()
     codec.define(definitions)
@@ -115,7 +115,7 @@ class CrawlConsumer:
         warn_and_watch(list(self._hops.values()), placement, self._crawler.missing)
 
     def activate(self) -> None:
-        """Make what happens in this process this crawl's, until another takes over."""
+        """Take the records of this process for this crawl, until another crawl takes over."""
         self._records.collect()
 
     async def open(self) -> None:
@@ -160,7 +160,7 @@ class CrawlConsumer:
             outcomes += await self._run_batched(list(group))
         seconds = (perf_counter() - started) / len(tasks)
         self._crawler.warn_of_lost_attributes()
-        # What happened beside the items is nobody's in particular: the first one brings it.
+        # Side effects of a batch belong to no item in particular, so the first one brings them.
         first, *others = [outcome._replace(seconds=seconds) for outcome in outcomes]
         return [first._replace(effects=self.effects()), *others]
 
@@ -196,7 +196,7 @@ class CrawlConsumer:
         result = pack(changed, self._codec.dump)
         shipped = len(task.frame) + sum(map(len, task.results))
         if behind.goes_on and result and shrinks(arrived, changed, len(result), shipped):
-            result = for_home(result)  # which sends the item on in a frame of its own
+            result = for_home(result)  # so that Scrapy's process sends the item on in a new frame
         return _DONE, result, keys
 
     def _what_follows(self, hop: HopState) -> _Behind | None:
@@ -206,7 +206,7 @@ class CrawlConsumer:
     def _ended(self, arrived: Snapshot | None, error: BaseException) -> _End:
         status = TaskStatus.DROPPED if isinstance(error, DropItem) else TaskStatus.FAILED
         failure = pack_exception(error, self._codec.dump)
-        # What was done to the item before goes along, if it can.
+        # Earlier changes to the item go along, if they can cross.
         change = None if arrived is None else arrived.change()
         known = change if can_cross(change, self._codec.dump) else None
         return int(status), self._codec.dump((failure, known)), ()
@@ -235,7 +235,7 @@ class CrawlConsumer:
     ) -> list[Outcome]:
         """Let a bad item fail alone.
 
-        All begin again from their frames: nothing that the batch has changed in them, or counted,
+        Each item begins again from its frame, so nothing that the batch has changed or counted
         stays.
         """
         rewind_stats()
@@ -247,7 +247,7 @@ class CrawlConsumer:
         return [outcome for task in tasks for outcome in await self._run_batched([task])]
 
     def _arrival(self, task: WireTask) -> tuple[Any, Handles]:
-        """Return the item, or the exception that loading it raises; and what it left at home."""
+        """Return the item, or the exception that loading it raises; and its responses' handles."""
         try:
             return self._arrived(task), self._codec.handles
         except BaseException as error:

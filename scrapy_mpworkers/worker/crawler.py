@@ -1,4 +1,4 @@
-"""Gives pipelines a crawler in a worker: what can be had there, clear words otherwise."""
+"""Gives pipelines a crawler in a worker; parts that only Scrapy's process has raise an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WorkerCrawler:
 
     def __init__(self, state: CrawlState, codec: WorkerCodec) -> None:
         arrivals = Arrivals(codec)
-        #: what has stayed at home, as the inspection calls it, and why
+        #: why a part is not here, by the name that the inspection gives it
         self.missing = arrivals.missing
         self.signals = WorkerSignals(self)
         self.engine = WorkerEngine()
@@ -77,7 +77,7 @@ class WorkerCrawler:
         return rewind
 
     def warn_of_lost_attributes(self) -> None:
-        """Say it once of each attribute that a pipeline has set on the spider."""
+        """Warn once of each attribute that a pipeline has set on the spider."""
         now = self.spider.__dict__
         for name, value in now.items():
             if self._known_attributes.get(name, self) is not value and name not in self._warned:

@@ -43,18 +43,18 @@ class ConsumerFactory(Protocol):
 
 
 class Withdrawn(Exception):
-    """Raised in a worker that the pool has no use for any more, and kills this very moment."""
+    """Raised in a worker that the pool needs no longer and is about to kill."""
 
 
 class OpenCrawls:
-    """Has the consumers by crawl. What is logged meanwhile belongs to the active one."""
+    """Has the consumers by crawl. All that the worker logs belongs to the crawl that is active."""
 
     def __init__(self, loop: WatchfulLoop) -> None:
         self._guard = loop.guard
         self._consumers: dict[int, Consumer] = {}
         self._factories: dict[int, ConsumerFactory] = {}
         self._active: int | None = None
-        # An asyncio task is of the crawl of the task that made it.
+        # An asyncio task belongs to the same crawl as the task that made it.
         self._of_running: ContextVar[int | None] = ContextVar("crawl", default=None)
         self._tasks: WeakKeyDictionary[asyncio.Future[Any], int | None] = WeakKeyDictionary()
         loop.set_task_factory(self._make_task)
@@ -77,8 +77,8 @@ class OpenCrawls:
         """Build and open the consumer of a crawl.
 
         Args:
-            may_open: asked before the first of them is opened.
-            unfit: why that cannot work in this process.
+            may_open: returns whether the pool still allows it; asked before anything is opened.
+            unfit: the error that says why no consumer can work in this process, if so.
 
         Raises:
             Withdrawn: nothing of the user's may be opened here any more.

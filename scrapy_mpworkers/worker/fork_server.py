@@ -38,9 +38,9 @@ def main(
 ) -> None:
     """Import modules and serve until the parent, a pid, has closed its end of ``requests_fd``.
 
-    A module that left threads, sockets or files open would share them among all workers. It
-    cannot be unimported, so the server begins anew without it, in the same process; without any
-    module of the user's if that was the settings module, which comes before them.
+    All workers would share the threads, sockets or files that a module left open. The module cannot
+    be unimported, so the server begins anew without it, in the same process. If that was the
+    settings module, the server imports no module of the user's, as they come after it.
 
     Args:
         own: modules of this package; the others are the user's.
@@ -57,8 +57,8 @@ def main(
         _begin_anew(program(requests_fd, parent, {}, (), own, rest, settings_module))
     _ignore_polite_signals()  # a module may have had handlers of its own for Scrapy's process
     os.set_inheritable(requests_fd, False)
-    # What is imported stays. The collectors of the workers leave it alone from now on, or each
-    # would write to, and so copy, the memory that all share (as gc.freeze's documentation says).
+    # The collectors of the workers leave imported objects alone from now on. Else each would write
+    # to, and so copy, the memory that all share (as gc.freeze's documentation says).
     gc.freeze()
     adopt_orphans()
     Forking(requests_fd, parent).run()
@@ -165,7 +165,7 @@ class Forking:
             self._requests.send(b"A")
         if len(fds) == count[0]:
             self._fork(*fds)
-        else:  # this process may not have so many: the end of the pipe tells that it failed
+        else:  # too many open files: the end of the pipe tells the parent that the fork failed
             _close(fds)
 
     def _fork(self, data_r: int, status_w: int, tracker: int, *fds: int) -> None:
@@ -189,7 +189,7 @@ class Forking:
         unused = [status_w, self._deaths, self._deaths_w, *self._workers.values()]
         if self._parent >= 0:
             unused.append(self._parent)
-        # The parent's multiprocessing would have its server's pipe in the place of None.
+        # None replaces the pipe of multiprocessing's own server.
         serve: Any = forkserver._serve_one  # type: ignore[attr-defined]
         return int(serve(data_r, [None, tracker, *fds], unused, {signal.SIGCHLD: self._handler}))
 
@@ -199,13 +199,13 @@ class Forking:
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
-                # (It may be what a worker has left behind, or a preloaded module has started.)
+                # (Else it is a process that a worker left behind, or a preloaded module started.)
                 if (status_w := self._workers.pop(pid, None)) is not None:
                     _tell(status_w, os.waitstatus_to_exitcode(status))
                     os.close(status_w)
 
     def _end(self) -> NoReturn:
-        """End, and first the workers that have not noticed, with all that they have started."""
+        """Kill the workers that are left, with all that they have started, and end."""
         for pid in self._workers:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -216,8 +216,8 @@ class Forking:
 def _process_handle(pid: int) -> int:
     """Return a descriptor that becomes readable when the parent is dead; -1 where there is none.
 
-    Without it the end of the socket has to do. That does not come while a process has the other
-    end, which native code has forked from the parent.
+    Without it the end of the socket has to do. That does not come while a process that native code
+    has forked from the parent holds the other end.
     """
     try:
         handle = os.pidfd_open(pid)

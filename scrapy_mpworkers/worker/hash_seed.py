@@ -1,8 +1,8 @@
-"""Gives all workers of a process one seed of ``hash()``, those too that replace others.
+"""Gives all workers of a process, replacements included, the same seed of ``hash()``.
 
-Inline, all pipelines share one, and a key that was made of ``hash(text)`` is the same everywhere. A
-seed can be given to an interpreter only in its environment, so it stands there while one begins,
-and then what the user has set stands there again: the programs that a pipeline starts are not ours.
+Inline, all pipelines share a seed, so a key made of ``hash(text)`` is the same everywhere. An
+interpreter takes a seed only from its environment. So the variable holds ours while a worker's
+interpreter begins, and then the user's value again, for the programs that a pipeline starts.
 Under ``python -E`` and ``-I``, which ignore the variable, each fork server has a seed of its own.
 """
 
@@ -15,7 +15,7 @@ _VARIABLE = "PYTHONHASHSEED"
 _BEFORE = "_MPWORKERS_PYTHONHASHSEED_BEFORE"
 _LARGEST = 4294967295  # documentation of PYTHONHASHSEED
 
-#: Of this process's workers; in a worker its own.
+#: The seed of this process's workers; in a worker, its own seed.
 _seed = str(1 + secrets.randbelow(_LARGEST))
 
 

@@ -21,7 +21,7 @@ class Records:
         self._records: list[WireRecord] = []
 
     def collect(self) -> None:
-        """Make what is logged from now on this crawl's, and what nobody has had yet."""
+        """Take the records that are logged from now on, and those that no crawl has taken yet."""
         self._source.collect_for(self._add)
 
     def take(self) -> tuple[WireRecord, ...]:

@@ -34,14 +34,14 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
     """A selector loop with :meth:`guard`.
 
     Args:
-        bystanders: what the names of further threads begin with that never wake it.
+        bystanders: how the names begin of further threads that never wake the loop.
     """
 
     def __init__(self, bystanders: Iterable[str] = ()) -> None:
         self._watchful = _WatchfulSelector((*_KNOWN_THREADS, *bystanders))
         super().__init__(self._watchful)
         # In debug mode (python -X dev) asyncio complains of callbacks that take 0.1 s, since others
-        # wait meanwhile. Here nobody else does: it would complain of each item.
+        # wait meanwhile. Here no others wait, and it would complain of each item.
         self.slow_callback_duration = math.inf
 
     def has_company(self) -> bool:

@@ -117,7 +117,7 @@ class Worker:
         if not isinstance(boot, Boot):
             return  # the pool stopped before this worker was of use
         for setup in boot.setups:
-            with suppress(Exception):  # it comes again when they are built
+            with suppress(Exception):  # the same error comes again when the consumers are built
                 factory_of(setup)  # imports what takes long, and is not the user's
         with self._start_lock:  # free as soon as it is this worker's turn
             pass
@@ -140,7 +140,7 @@ class Worker:
         await self._report_on(crawl, self._crawls.close(crawl))
 
     async def _report_on(self, crawl: int, work: Awaitable[Report]) -> None:
-        """Open or close consumers of a crawl, and say so."""
+        """Await *work*, which opens or closes consumers of a crawl, and send its report."""
         record(self._scoreboard, -1, monotonic(), crawl)
         report = await work
         record(self._scoreboard, -1, 0.0, crawl)
@@ -167,7 +167,7 @@ class Worker:
         consumer = self._crawls.activate(batch.crawl)
         self._reporter.begin(batch.crawl)
         if batch.definitions:
-            # Code of the first task's item, as far as anybody can tell.
+            # The definitions are of the first task's item, as far as anybody can tell.
             record(self._scoreboard, batch.rows[0][0], monotonic())
             consumer.define(batch.definitions)
         *tasks, last = batch.tasks

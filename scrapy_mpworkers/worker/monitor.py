@@ -25,7 +25,7 @@ from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines
 
 logger = logging.getLogger(__name__)
 
-#: Items whose effect on the pipelines' attributes is looked at; of these, as many must add to one.
+#: How many items are watched for what they add to attributes, and how many of them must add to one.
 SHAPED = 20
 GROWING = 15
 #: Items that are timed; a hop is said to wait below this share of CPU, above this mean time.
@@ -42,7 +42,7 @@ def warn_and_watch(
     """Warn of what a level's pipelines do wrong by their source, and watch for the rest.
 
     Args:
-        missing: what has not come to this worker, as the inspection calls it, and why.
+        missing: why a part has not come to this worker, by the name that the inspection gives it.
     """
     classes: list[type] = [type(one) for hop in hops for one in hop.middlewares]
     reports = {cls: inspect(cls) for cls in classes}
@@ -60,8 +60,8 @@ def warn_and_watch(
 
 
 class UsageMonitor:
-    """Watches a hop's items in place of its methods until it has seen enough, so that later items
-    do not pay for it."""
+    """Takes the place of a hop's methods to watch its items. When it has seen enough it goes, so
+    that later items do not pay for it."""
 
     def __init__(
         self, hop: HopPipelines, reports: dict[type, Report], placement: Placement
@@ -75,7 +75,7 @@ class UsageMonitor:
             self._looks.append(Growth(hop.middlewares, reports, placement))
 
     def begin(self) -> None:
-        """Stand before the hop's own methods, if there is anything to see."""
+        """Take the place of the hop's methods, if there is anything to watch."""
         if self._looks:
             self._hop.watch(self._watched)
 
@@ -165,7 +165,7 @@ class Growth:
 
 
 def _size(container: Any) -> int:
-    """Return its length; a ``__len__`` of the user that fails is no item's fault."""
+    """Return its length, or 0 if a ``__len__`` of the user fails: that is no item's fault."""
     try:
         return len(container)
     except Exception:
@@ -183,8 +183,8 @@ def _attributes(pipeline: Any) -> dict[str, Any]:
 def _clocks() -> tuple[float, float]:
     """Read wall time and CPU time.
 
-    What this process waited for a CPU is not part of the first: on a busy machine it is no sign of
-    waiting for others.
+    Wall time leaves out how long this thread waited for a CPU, which on a busy machine is no sign
+    of waiting for others.
     """
     times = os.times()  # of children: the programs that pipelines have run to their end
     cpu = process_time() + times.children_user + times.children_system

@@ -22,7 +22,7 @@ from scrapy_mpworkers.batches import ends_of
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.wire.entries import as_pipeline
 
-#: Awaits; in a worker, an await that can never end is an error instead of a hang.
+#: Awaits its argument; in a worker, an await that can never end is an error instead of a hang.
 Guard = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
@@ -120,10 +120,10 @@ def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:
 
 
 def refuse_unfit(pipeline: type) -> None:
-    """Refuse what cannot work in a worker whatever it does there.
+    """Refuse a pipeline that can never work in a worker.
 
     Raises:
-        SettingError: it downloads through the engine, or has nothing for a single item.
+        SettingError: it downloads through the engine, or has no ``process_item``.
     """
     name = f"{pipeline.__module__}.{pipeline.__qualname__}"
     # Not imported: a subclass exists only where its base has been imported already.

@@ -41,11 +41,11 @@ class RecordCollector(logging.Handler):
         self._kept.clear()
 
     def set_levels(self, levels: LogLevels) -> None:
-        """Give from now on what a crawl wants at these levels."""
+        """From now on give the crawl the records that it wants at these levels."""
         self._levels = levels
 
     def collect_for(self, give: Callable[[logging.LogRecord], None]) -> None:
-        """Collect for a crawl from now on, and what was logged while modules were imported."""
+        """Give a crawl the records from now on, and those that were kept while there was none."""
         self._give = give
         kept, self._kept = self._kept, []
         for record in kept:
@@ -54,7 +54,7 @@ class RecordCollector(logging.Handler):
                 self.handle(record)
 
 
-#: Of this process.
+#: The collector of this process.
 collector = RecordCollector()
 
 

@@ -108,7 +108,7 @@ def test_another_that_cannot_be_made_by_value_is_an_error(versions: ModuleType) 
     mark = fingerprint(versions.make(2))
     place = ("versions", "CURRENT", "make.<locals>.Row")
 
-    with pytest.raises(ImportError, match=r"versions\.CURRENT is another there"):
+    with pytest.raises(ImportError, match=r"versions\.CURRENT is another object here"):
         imported(*place, None, mark)
 
     assert imported(*place, None, fingerprint(versions.make(1))) is versions.CURRENT

@@ -48,7 +48,7 @@ class Session:
     """
 
     def __init__(self, spec: ClusterSpec, events: ConnectionEvents, crawl_loop: Loop) -> None:
-        self.loop = asyncio.new_event_loop()  #: for others: its call_soon_threadsafe
+        self.loop = asyncio.new_event_loop()  #: others use only its call_soon_threadsafe
         self._spec = spec
         self._events = events
         self._crawl_loop = crawl_loop
@@ -75,8 +75,8 @@ class Session:
         task.add_done_callback(self._tasks[thread].discard)
 
     def release(self, thread: str) -> None:
-        """Let a worker thread end, and forget what waits for it: a scheduler keeps what is wanted,
-        and it would wait for ever for a worker of that address."""
+        """Let a worker thread end, and forget all that waits for it: the scheduler keeps work that
+        somebody wants, and would wait for ever for a worker of that address."""
         self._threads.pop(thread, None)
         for task in self._tasks.pop(thread, ()):
             task.cancel()
@@ -129,9 +129,9 @@ class Session:
         client.subscribe_topic("all", self._on_event)
         self._known |= set(await self._present_workers())
         self._tell(self._events.connected, list(self._known))
-        # Whoever came or went before the scheduler had our subscription has told nobody.
+        # We do not hear of workers that came or went before the scheduler had our subscription.
         self.loop.call_later(_LOOK_AGAIN, self.start, "", Session._look_again)
-        # A request that the scheduler does not answer before we leave, unless it is gone itself.
+        # The scheduler answers this request only when we leave; if it is gone, the request fails.
         leaving = Event(f"mpworkers-leaves-{client.id}", client=client)
         gone = asyncio.ensure_future(leaving.wait())
         closing = asyncio.ensure_future(self._closing.wait())

@@ -60,13 +60,12 @@ class NoCluster(Exception):
 
 
 def import_dask() -> None:
-    """Import Dask, which takes a second, and set what a crawl needs to be different."""
+    """Import Dask, which takes a second, and change the settings that disturb a crawl."""
     import dask.config
     import distributed  # noqa: F401
 
-    # Its handlers have no level: its loggers have, and let nothing else through. Workers are told
-    # the lowest level that any handler wants, and would send us every DEBUG record.
-    # An item may be large, which is what it warns of.
+    # Dask warns of large items. And its loggers have levels, but its handlers have none: since
+    # workers send all that any handler wants, they would send us every DEBUG record.
     dask.config.update_defaults(
         {"distributed": {"admin": {"large-graph-warning-threshold": "1TiB"}}}
     )

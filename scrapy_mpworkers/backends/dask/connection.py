@@ -28,7 +28,7 @@ class Connection:
         self.threads: Counter[str] = Counter()  #: worker threads of all groups, by address
         self._spec = spec
         self._groups: list[ConnectionEvents] = []
-        self._last: ConnectionEvents | None = None  # it has left, and waits for the end
+        self._last: ConnectionEvents | None = None  # the last group to leave waits for the end
         self._is_connected = self._is_closed = False
         self._why_lost = ""
         self._session: Session | None = None
@@ -45,7 +45,7 @@ class Connection:
             crawl_loop.call_soon(lambda: group.connected(list(self.workers)))
 
     def unsubscribe(self, group: ConnectionEvents) -> None:
-        """Tell *group* nothing but that it has left. Behind the last one the connection closes."""
+        """Tell *group* only that it has left. When the last one leaves, the connection closes."""
         if group not in self._groups:
             return
         self._groups.remove(group)
@@ -72,8 +72,8 @@ class Connection:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> None:
-        """Run a coroutine function in the client's thread until it ends, or until the worker thread
-        is released that it is for (``""``: none)."""
+        """Run a coroutine function in the client's thread until it ends, or until *thread*, the
+        worker thread that it is for (``""``: none), is released."""
         self._do(Session.start, thread, lambda session: function(session, *args, **kwargs))
 
     def _do(self, method: Callable[..., None], *args: Any) -> None:

@@ -38,7 +38,7 @@ class DaskWorkerGroup:
 
     Args:
         options: ``workers`` is how many slots there are at most, 0: one for each worker process.
-        names: of the pipelines of a hop, by its number: what tasks are called.
+        names: what the tasks of a hop are called, by its number.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DaskWorkerGroup:
         return self._admitted
 
     def admit(self, crawl: int, executor: PoolExecutor) -> None:
-        """Have the crawl's consumers opened, where workers are and wherever some come."""
+        """Have the crawl's consumers opened by all workers, those included that come later."""
         self._admitted = executor
         logger.info("Connecting to %s…", self.connection.where)
         self.connection.subscribe(self, self.loop)

@@ -26,14 +26,14 @@ _threads: dict[str, WorkerThread] = {}  # of this process, by the key of the tas
 
 
 class MPWorkersPlugin(WorkerPlugin):
-    """Ends the threads of a worker: all with the worker, and each when its first result is
-    forgotten, as the crawl has let go of that future, or is gone with its client."""
+    """Ends the threads of a worker: all with the worker, and each when Dask forgets the result of
+    the task that made it, since the crawl has released its future, or is gone."""
 
     name = "scrapy-mpworkers"
     idempotent = True  # each crawl registers it; a second one would end the threads of the first
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
-        """End the thread of a task that is forgotten; called when one gets into another state."""
+        """End the thread of a task that is forgotten. Dask calls this when a task changes state."""
         if finish in ("released", "forgotten") and key in _threads:
             _threads.pop(key).end()
 
@@ -47,7 +47,7 @@ class MPWorkersPlugin(WorkerPlugin):
 
 
 class Upload(WorkerPlugin):
-    """Brings a package or module, which is imported from there before anything installed.
+    """Brings a package or module to a worker, which imports it before anything installed.
 
     Args:
         name: of the package or module.

@@ -72,7 +72,7 @@ class DaskHandle(WorkerHandle):
     ) -> None:
         super().__init__(name, slot, generation)
         self.address = address
-        #: Its worker thread, as Dask calls the task that makes this.
+        #: The name of its worker thread, and of the Dask task that makes the thread.
         self.thread = f"open-{name}-{uuid.uuid4().hex}"
         self.state = HandleState.OPENING
         self.has_opened = False  #: whether its consumers have been
@@ -122,7 +122,7 @@ class DaskHandle(WorkerHandle):
         self._send(name, batch, self._limits([row[0] for row in batch.rows]))
 
     def close(self) -> None:
-        """Have the consumers closed, behind what is there."""
+        """Have the consumers closed after all messages that were sent."""
         self.state = HandleState.CLOSING
         self._send(f"close-{self._level}", POISON_PILL, {})
 

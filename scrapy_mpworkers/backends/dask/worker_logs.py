@@ -28,8 +28,8 @@ def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.CrawlCo
 
 
 class _ByThread(logging.Handler):
-    """Gives records to the collectors of their threads. Those of Dask's had another way, and keep
-    it."""
+    """Gives the records of worker threads to their collectors. Records of Dask's threads go where
+    they went before."""
 
     def emit(self, record: logging.LogRecord) -> None:
         collector = collector_of_thread()
@@ -49,8 +49,8 @@ _changing = threading.Lock()
 
 
 def log_for_crawl(levels: LogLevels) -> RecordCollector:
-    """Let loggers make the records that the crawl wants, and only this thread's collector, which is
-    returned, see them."""
+    """Let loggers make the records that the crawl wants, and return this thread's collector, which
+    alone sees them."""
     collector = collector_of_thread()
     assert collector is not None
     collector.set_levels(levels)
@@ -70,8 +70,8 @@ def log_for_crawl(levels: LogLevels) -> RecordCollector:
 
 
 def _as_before(record: logging.LogRecord) -> bool:
-    """Keep from Dask's handlers what worker threads log, and what nobody would have logged before
-    there were any."""
+    """Keep from Dask's handlers what worker threads log, and records that exist only because a
+    crawl has lowered a level."""
     return collector_of_thread() is None and _was_wanted(record)
 
 
