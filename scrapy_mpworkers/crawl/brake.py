@@ -59,7 +59,7 @@ class Brake:
             to_come = self._under_way * harvest.of_a_page(done, level)
             level_is_full = self._is_full(level, to_come)
             if level_is_full and level.settings.batch_size and not downloads:
-                # None comes to fill a batch: those inside would wait for it until their time is up.
+                # No item comes to fill a batch: those inside would wait until their time is up.
                 level.executor.flush()
             if level_is_full != level.backpressure.has_braked:
                 level.backpressure.brake(level_is_full)
@@ -77,7 +77,7 @@ class Brake:
         return 0 < items >= most + door.guests
 
     def _take_time(self) -> None:
-        """As many seconds as there are downloads pass in each second."""
+        """Add the seconds since the last look, once for each download under way."""
         now = monotonic()
         self._seconds += self._under_way * (now - self._looked_at)
         self._looked_at = now

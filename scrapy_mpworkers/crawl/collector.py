@@ -16,7 +16,7 @@ _EVERY = 25
 
 
 class PageCollector:
-    """Drives Python's garbage collector while one crawl runs, unless it is switched off."""
+    """Drives Python's garbage collector while one crawl runs, unless the collector is off."""
 
     def __init__(self) -> None:
         self._responses = 0

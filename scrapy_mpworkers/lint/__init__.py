@@ -60,7 +60,7 @@ def inspect(cls: type) -> Report:
     try:
         return _inspect(cls)
     except Exception as error:
-        # Of code in a style that nobody has thought of. It shall run all the same.
+        # The code may be in a style that nobody has thought of. It shall run all the same.
         logger.debug("%r could not be inspected", cls, exc_info=True)
         why = f"{type(error).__name__}: {error}"
         return Report(cls, (), frozenset(), (), (), (cls.__qualname__,), why)
@@ -78,7 +78,7 @@ def _inspect(cls: type) -> Report:
         for kind in (Kind.BUFFER, Kind.STATE, Kind.LOST, Kind.CACHE)
         if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
     ]
-    # What is held back goes out by the batch.
+    # Items that are held back go out in batches: the pipeline waits for few of them.
     waits = [] if Kind.BUFFER in kinds.values() else waiting(origins)
     found = (*findings, *files, *waits)
     known, unread = frozenset(state.changed | held), tuple(origins.source.unread)

@@ -15,9 +15,9 @@ from typing import Any
 from scrapy_mpworkers.lint.project import is_a, is_same_project, live_object, loaded, source_text
 from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, bindings, find, names_in
 
-#: What binds a name without an assignment.
+#: Nodes that bind a name without an assignment.
 _NAMING = ast.ClassDef | FunctionNode | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
-#: What has names of its own.
+#: Nodes that have names of their own.
 _SCOPES = (
     *(ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda),
     *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),

@@ -43,7 +43,7 @@ class Origins:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        # In the course of one question:
+        # Kept while one question is answered:
         self._met: dict[ast.AST, str] = {}
         self._depth = 0
 
@@ -161,7 +161,7 @@ class Origins:
         if method is not None and any("property" in one for one in method.decorators):
             return self._returned(method)
         found = self.of_attribute(node.attr)
-        # By its name only where nothing is seen to be assigned: that may be somebody else's.
+        # Its name counts only where no assignment is seen: the object may be somebody else's.
         is_assigned = any(not is_none(value) for value, _ in self.assignments.get(node.attr, []))
         return found if found or is_assigned else _GIVEN.get(node.attr.lstrip("_"), "")
 

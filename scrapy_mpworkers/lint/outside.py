@@ -226,7 +226,7 @@ def _is_light(origin: str) -> bool:
     path = origin.replace("()", "").replace("[]", "")
     if not path or path.startswith(names["light_of_network"]):
         return True
-    # Of the network and of stores, only their classes come to this.
+    # For the network and stores, only calls of their classes come here, and those are light.
     light = (CRAWLER, SPIDER, *names["light"], *names["network"], *names["stores"])
     root = first_part(path)
     return hasattr(builtins, root) or root in light

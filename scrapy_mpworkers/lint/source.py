@@ -28,7 +28,7 @@ class Source:
     def __init__(self, cls: Any) -> None:
         self.cls = cls
         self.methods: dict[str, list[Function]] = {}  #: those of the nearest class first
-        #: What is assigned in the body of a class, by name.
+        #: Values that are assigned in the body of a class, by name.
         self.class_values: dict[str, tuple[ast.expr, Module]] = {}
         self.unread: list[str] = []  #: classes of the user whose source is not there
         function = getattr(cls, "function", None)
@@ -69,7 +69,7 @@ class Source:
                 return not function.is_inner(node)
             if node.id not in self.class_names or function.is_local(node):
                 return False
-            # None in a worker, if it is of the script.
+            # In a worker this finds nothing, if the class is of the script.
             live = function.module.own(function.live(node))
             return not isinstance(live, type) or live in self.cls.__mro__
         if isinstance(node, ast.Attribute) and node.attr == "__class__":

@@ -93,7 +93,7 @@ class TaskCounts:
     """Counts the tasks of one kind, by what became of them."""
 
     submitted: int = 0
-    #: By :class:`TaskStatus`.
+    #: How many tasks ended in each :class:`TaskStatus`.
     settled: list[int] = field(default_factory=lambda: [0] * len(TaskStatus))
     cancelled: int = 0
 

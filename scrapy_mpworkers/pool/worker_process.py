@@ -119,7 +119,7 @@ class WorkerProcess:
         return Inherited(connections, [memory.fd for memory in self._memories()], memories)
 
     def _memories(self) -> list[SharedMemory]:
-        """What it shares with the worker."""
+        """Return the memory that is shared with the worker."""
         return [memory for memory in (self.commands.arena, self._outbox) if memory is not None]
 
     def _open_exit_handle(self, method: str) -> tuple[int, bool]:

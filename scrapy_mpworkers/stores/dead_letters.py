@@ -79,7 +79,7 @@ class DeadLetter:
         return cls(**told | made)
 
 
-#: What the fields of a line must be.
+#: Types that the fields of a line must have.
 _KINDS: dict[str, Any] = {
     "item": object,
     "definitions": dict,

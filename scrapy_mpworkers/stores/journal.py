@@ -35,7 +35,7 @@ class _Add(NamedTuple):
     committed: Callable[[], None]
 
 
-#: What the thread is handed: a row to add, the number of one to remove, ``None`` at the end.
+#: A job of the thread: a row to add, or the number of one to remove; ``None`` ends the thread.
 _Change: TypeAlias = _Add | int | None
 
 

@@ -51,7 +51,7 @@ CREATE TABLE definition (id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 PRAGMA user_version = 2;
 """
 _text_of_hop = lru_cache(json.dumps)  # a crawl has few
-#: What the parts of a broken row raise.
+#: Errors that the parts of a broken row raise.
 _BROKEN = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 

@@ -27,11 +27,11 @@ class Arena(SharedMemory):
         super().__init__(size, fd)
         self._done = memoryview(self.memory)[:8].cast("Q")
         self._frames = memoryview(self.memory)[MARGIN:]
-        # Of the writer: where the frames of messages are that the reader may not have done with,
-        # and how many messages it had done with at the last look.
+        # For the writer: where frames are that the reader may still need, and how many messages
+        # the reader was done with at the last look.
         self._taken: deque[tuple[int, int]] = deque()
         self._seen = 0
-        # Of the reader: messages that it has read.
+        # For the reader: how many messages it has read.
         self._read = 0
 
     def put(self, pieces: Sequence[bytes], size: int) -> int | None:

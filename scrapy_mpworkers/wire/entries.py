@@ -20,7 +20,7 @@ Pipelines = tuple[tuple[PipelineEntry, Any], ...]  # (entry, order), in order
 KeyFunction = Callable[[Any], Any]
 
 _numbers = itertools.count(1)
-#: What the script is called in its process, and in a multiprocessing child that has run it again.
+#: Names of the script's module in its process, and in a multiprocessing child that ran it again.
 MAINS = frozenset({"__main__", "__mp_main__"})
 
 

@@ -18,7 +18,7 @@ from scrapy_mpworkers.wire.shared_memory import SharedMemory, make_shared
 OUTBOX_BYTES = 1 << 20
 #: In front of all records: where they end, and the crawl whose outcomes they are.
 _HEAD_BYTES = 16
-#: In front of each: the size of what follows, its checksum, and the task.
+#: In front of each record: the size of what follows, its checksum, and the task.
 _RECORD = struct.Struct("<IIQ")
 
 

@@ -47,5 +47,5 @@ shared, response, handle, defined, in_main = map(
     _token, ("shared", "response", "handle", "defined", "in_main")
 )
 ALL = frozenset({shared, response, handle, defined, in_main})
-#: Those that only Scrapy's process knows, when a worker has left them.
+#: Tokens that only Scrapy's process knows, if a worker has left them.
 HOME = frozenset({defined, in_main})

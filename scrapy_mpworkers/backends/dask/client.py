@@ -251,7 +251,7 @@ class Session:
         try:
             answer: Any = await coming
         except BaseException as error:
-            # Of a scheduler that is gone we hear otherwise.
+            # If the scheduler is gone, we hear of it otherwise.
             is_lost = getattr(error, "reason", "") == "scheduler-connection-lost"
             if self._closing.is_set() or is_lost:
                 return

@@ -68,7 +68,7 @@ class Upload(WorkerPlugin):
             archive.extractall(folder)
         sys.path.insert(0, folder)
         importlib.invalidate_caches()
-        # What an earlier crawl has brought, perhaps with other code.
+        # Forget modules that an earlier crawl has brought, perhaps with other code.
         for name in list(sys.modules):
             if name.partition(".")[0] == self._module:
                 del sys.modules[name]
