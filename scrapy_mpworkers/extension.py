@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.crawl.manager import LevelManager
     from scrapy_mpworkers.crawl.persistence import Persistence
     from scrapy_mpworkers.crawl.router import Router
+    from scrapy_mpworkers.status.reporter import Reporter
+    from scrapy_mpworkers.status.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,12 @@ class WorkerExtension:
         from scrapy_mpworkers.crawl.persistence import Persistence
 
         return Persistence(self._crawler, self._options, self._hops)
+
+    @cached_property
+    def _reporter(self) -> Reporter:
+        from scrapy_mpworkers.status.reporter import Reporter
+
+        return Reporter(self._crawler, self.manager)
 
     @property
     def has_hops(self) -> bool:
@@ -169,6 +177,14 @@ class WorkerExtension:
             async for result in results:
                 yield result
 
+    def snapshot(self, with_pss: bool = False) -> Snapshot:
+        """Return a picture of what the workers are at now. To be called in the crawl's thread.
+
+        Args:
+            with_pss: measure proportional set sizes of workers too, of one a call (about 1 ms).
+        """
+        return self._reporter.snapshot(with_pss)
+
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, for ``start()``."""
         if self._router is None:
@@ -191,7 +207,8 @@ class WorkerExtension:
         try:
             await self.stop()
         finally:
-            self.manager.sum_up()
+            if self._router is not None:
+                self._reporter.sum_up()
             await self.persistence.close()
             if self._loop is not None:
                 self._loop.close()
@@ -225,6 +242,7 @@ class WorkerExtension:
         codec, effects = context.codec, EffectsSink(self._crawler, context.codec)
         self.persistence.start(loop)
         levels = self.manager.assemble(context, effects, loop)
+        self._reporter.begin(loop)
         return Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
 
 

@@ -35,7 +35,7 @@ IN_THE_LOOP = [
     "crawl/router.py",
     "crawl/patches.py",
     "crawl/item.py",
-    "crawl/reporting.py",
+    "status/summary.py",
     "crawl/manager.py",
     "pool/batching.py",
     "pool/dispatcher.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -19,10 +20,13 @@ from scrapy_mpworkers.pool.interface import (
     Loop,
     PoolEvents,
     Why,
+    WorkerView,
     because_stopped,
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
+from scrapy_mpworkers.pool.recent import Recent
 from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.exceptions import pack_exception
@@ -32,6 +36,8 @@ from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.logs import Records
 from scrapy_mpworkers.worker.pipelines import hop_pipelines
 from scrapy_mpworkers.worker.record_collector import RecordCollector
+
+_HERE = "this process"
 
 
 class InlineHop:
@@ -57,6 +63,7 @@ class InlineExecutor(Executor):
         self, make_state: Callable[[], Frame], codec: ParentCodec, events: PoolEvents, loop: Loop
     ) -> None:
         self.metrics = Metrics(workers=[WorkerTime()])
+        self.recent = Recent(events, monotonic())
         self.settled_at = monotonic()
         self._service = ServiceTime()
         self._make_state = make_state
@@ -69,6 +76,7 @@ class InlineExecutor(Executor):
         self._tasks: deque[Task] = deque()
         self._running = False
         self._at_work: Task | None = None
+        self._began_at = 0.0
         self._numbers = itertools.count(1)
         self._given_up: Why | None = None
 
@@ -85,10 +93,12 @@ class InlineExecutor(Executor):
         size: int,
         key: Any = None,
         limit: float | None = None,
+        subject: Any = None,
     ) -> Task:
         self.metrics.of(hop).submitted += 1
         number, future = next(self._numbers), self._loop.create_future()
         task = Task(number, (number, hop, frame, results), needs, future, size, monotonic())
+        task.subject = subject
         self._tasks.append(task)
         if self._given_up is not None:
             self._loop.call_soon(partial(self.give_up, self._given_up))
@@ -106,17 +116,19 @@ class InlineExecutor(Executor):
             self._tasks.remove(task)
             self.metrics.of(task.hop).cancelled += 1
 
-    def workers(self) -> tuple[int, int]:
-        return int(self._running), 1
+    def look(self) -> list[WorkerView]:
+        phase = Phase.IDLE if self._at_work is None else Phase.BUSY
+        settled = self.metrics.tasks_settled
+        return [WorkerView(_HERE, os.getpid(), phase, self._at_work, self._began_at, settled, 0)]
 
     def overdue(self) -> list[tuple[int, str, float]]:
         now = monotonic()
-        return [(one.id, "this process", now - one.submitted_at) for one in self._tasks][:1]
+        return [(one.id, _HERE, now - one.submitted_at) for one in self._tasks][:1]
 
     def give_up(self, why: Why) -> None:
         self._given_up = why
         while self._tasks:
-            holder = "this process" if self._tasks[0] is self._at_work else None
+            holder = _HERE if self._tasks[0] is self._at_work else None
             self._settle(TaskStatus.DEAD_LETTERED, DeadLettered(why(holder)))
 
     def kill(self) -> None: ...
@@ -139,7 +151,7 @@ class InlineExecutor(Executor):
             await self._consumers.open()
         except BaseException as error:
             failure = self._codec.dump(pack_exception(error, self._codec.dump))
-            self._events.boot_failed("this process", failure)
+            self._events.boot_failed(_HERE, failure)
         else:
             self.metrics.workers[0].ready(monotonic())
             self._events.opened(self._consumers.effects(), True)
@@ -152,7 +164,7 @@ class InlineExecutor(Executor):
         while self._tasks and self._given_up is None:
             task = self._tasks[0]
             self._learn(task.needs)
-            self._at_work = task
+            self._at_work, self._began_at = task, monotonic()
             number, hop, frame, results = task.row
             sent = WireTask(number, hop, bytes(frame), results)
             if self._has_batches:
@@ -163,10 +175,11 @@ class InlineExecutor(Executor):
                 continue  # given up meanwhile
             waited = max(0.0, monotonic() - task.submitted_at - outcome.seconds)
             self.metrics.record(0, 0, [outcome.seconds], [waited])
+            self.recent.settled(monotonic(), _HERE, [task], [outcome.seconds])
             self._service.add(outcome.seconds)
             self._tell_room()
             self._settle(TaskStatus(outcome.status), outcome)
-        self._running = False
+        self._running, self._at_work = False, None
 
     async def _close(self, stopped: Callable[[], None]) -> None:
         failure = None
@@ -175,7 +188,7 @@ class InlineExecutor(Executor):
                 await self._consumers.close()
             except BaseException as error:
                 failure = self._codec.dump(pack_exception(error, self._codec.dump))
-            self._events.closed("this process", self._consumers.effects(), failure, True)
+            self._events.closed(_HERE, self._consumers.effects(), failure, True)
         stopped()
 
     def _learn(self, needs: Sequence[int]) -> None:

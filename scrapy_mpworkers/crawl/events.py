@@ -13,6 +13,7 @@ from scrapy_mpworkers.crawl.patches import SpiderCloser
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.pool.interface import PoolEvents
+from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.stores.dead_letters import readable, shown
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
@@ -126,6 +127,8 @@ class CrawlEvents(PoolEvents):
         started: opens when the first worker is ready, or with the error that keeps it from that.
         close_failures: what ``close_spider`` raised in workers.
         of_level: belongs behind "workers" in a sentence.
+        began_at: when the level was made, ``time.monotonic()``.
+        is_broken: its workers have been given up.
     """
 
     def __init__(self, effects: EffectsSink, loop: EventLoop, level: str) -> None:
@@ -133,13 +136,17 @@ class CrawlEvents(PoolEvents):
         self.close_failures: list[Exception] = []
         self._effects = effects
         self.of_level = f" of the level {level}" if level else ""
-        self._began = monotonic()
+        self.began_at = monotonic()
+        self.is_broken = False
+
+    def label(self, task: Task) -> str:
+        return "" if task.subject is None else str(task.subject.label)
 
     def opened(self, effects: bytes | None, is_first: bool) -> None:
         """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
         self._effects.take(effects, None if is_first else logging.ERROR)
         if is_first:
-            seconds = monotonic() - self._began
+            seconds = monotonic() - self.began_at
             logger.info("Workers%s ready after %.2f s", self.of_level, seconds)
             self.started.open()
 
@@ -170,6 +177,7 @@ class CrawlEvents(PoolEvents):
 
     def broken(self, error: PoolBroken) -> None:
         """The pool has given up; the crawl closes."""
+        self.is_broken = True
         if not self.started.is_open:
             self.started.open(WorkerStartError(str(error)))
             return

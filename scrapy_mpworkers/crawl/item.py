@@ -12,7 +12,10 @@ from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.messages import Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home
-from scrapy_mpworkers.wire.texts import named
+from scrapy_mpworkers.wire.texts import ascii_safe, named
+
+#: Fields that name an item, best first; and characters of a name.
+_NAMING, _LABEL = ("url", "id"), 120
 
 
 class ShippedItem(Snapshot):
@@ -38,6 +41,16 @@ class ShippedItem(Snapshot):
     def content(self) -> Any:
         """The fields that were shipped, or the item itself if it is of a type without any."""
         return self.item if self.fields is None else self.fields
+
+    @property
+    def label(self) -> str:
+        """What names the item for those who read of it: its url, its id or its first field; of a
+        call, the function's name."""
+        if self.fields is None:
+            called = self.item[0] if isinstance(self.item, tuple) and self.item else self.item
+            return ascii_safe(getattr(called, "__qualname__", type(called).__qualname__))
+        named = [name for name in _NAMING if self.fields.get(name)] or list(self.fields)[:1]
+        return _shown(self.fields[named[0]]) if named else ""
 
     def passed(self, result: bytes) -> None:
         """Note that a hop has changed the item."""
@@ -86,6 +99,15 @@ class ShippedItem(Snapshot):
             raise
         except BaseException as error:  # as in returned()
             raise unreadable(error) from error
+
+
+def _shown(value: Any) -> str:
+    if type(value) in (list, tuple) and value:
+        value = value[0]  # as item loaders leave it
+    # Exact builtin types only: others would run code of the user.
+    if type(value) not in (str, int, float):
+        return type(value).__qualname__
+    return ascii_safe(str(value)[:_LABEL])[:_LABEL]
 
 
 def unreadable(error: BaseException) -> UnreadableError:

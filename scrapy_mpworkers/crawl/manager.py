@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
-from time import monotonic
 
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import imported_settings_module, modules_and_classes
-from scrapy_mpworkers.crawl import reporting
 from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
@@ -58,6 +56,25 @@ class LevelManager:
         self._stopped: Latch | None = None
         self._is_over = self._is_initialized = False
 
+    @property
+    def cpus(self) -> int:
+        """Return how many CPUs there are for the workers."""
+        return usable_cpus() if self._backend is None else self._backend.cpus
+
+    @property
+    def started(self) -> list[Level]:
+        """Return the levels whose workers have been started."""
+        return [level for level in self.levels if level.has_started]
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether the crawl has begun to stop its workers."""
+        return self._stopped is not None
+
+    @property
+    def has_stopped(self) -> bool:
+        return self._stopped is not None and self._stopped.is_open
+
     def prepare(self) -> None:
         """Let the backend begin what takes long while Scrapy goes on to start."""
         if self._backend is not None:
@@ -78,7 +95,6 @@ class LevelManager:
         take_results_on_demand(self._crawler)
         brake_downloads(self._crawler, Brake(self._crawler, self.levels).is_on)
         self._warn_of_changed_state()
-        self._report_progress_later(loop)
         return self.levels
 
     async def start(self, numbers: Iterable[int]) -> None:
@@ -110,7 +126,7 @@ class LevelManager:
     def kill(self) -> None:
         """End all workers at once, and start no others, because the start has failed."""
         self._is_over = True
-        for level in self._started():
+        for level in self.started:
             level.executor.kill()
             level.close_failures.clear()
 
@@ -135,19 +151,6 @@ class LevelManager:
             if level.close_failures:
                 raise level.close_failures.pop(0)
 
-    def sum_up(self) -> None:
-        """Publish the last stats, and log a table for each level."""
-        started, now = self._started(), monotonic()
-        if not any(level.executor.metrics.started for level in started):
-            return
-        reporting.publish(started, self._crawler.stats)
-        for level in started:
-            # After a start that failed there is nothing to sum up, and an error to be read.
-            if any(worker.lived(now) for worker in level.executor.metrics.workers):
-                has_batches = level.settings.batch_size > 0
-                table = reporting.table(level.executor.metrics, now, self._cpus, has_batches)
-                self._log(f"Workers' summary{level.of_level}:\n{table}")
-
     # Start
 
     def _warn_of_changed_state(self) -> None:
@@ -167,37 +170,9 @@ class LevelManager:
                 ", ".join(changed),
             )
 
-    @property
-    def _cpus(self) -> int:
-        return usable_cpus() if self._backend is None else self._backend.cpus
-
-    def _started(self) -> list[Level]:
-        return [level for level in self.levels if level.has_started]
-
     def _awaited(self) -> int:
         """Return how many items the crawl waits for."""
         return sum(level.backpressure.pending for level in self.levels if level.waits)
-
-    # While it runs
-
-    def _report_progress_later(self, loop: EventLoop) -> None:
-        interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
-        if interval:
-            before = [level.executor.metrics.tasks_settled for level in self.levels]
-            loop.call_later(interval, lambda: self._report_progress(loop, interval, before))
-
-    def _report_progress(self, loop: EventLoop, interval: float, before: Sequence[int]) -> None:
-        if self._stopped is not None:
-            return
-        reporting.publish(self._started(), self._crawler.stats)
-        for level, settled in zip(self.levels, before, strict=True):
-            if level.has_started:
-                per_minute = (level.executor.metrics.tasks_settled - settled) * 60 / interval
-                self._log(reporting.progress(level, per_minute))
-        self._report_progress_later(loop)
-
-    def _log(self, text: str) -> None:
-        logger.info("%s", text, extra={"spider": self._crawler.spider})
 
     # End
 
@@ -221,7 +196,7 @@ class LevelManager:
                 level.backpressure.when_drained(self._stop_when_drained)
                 return
         assert self._stopped is not None
-        working = self._started()
+        working = self.started
         if not working:
             self._stopped.open()
         for level in list(working):

@@ -229,7 +229,7 @@ class Level(CrawlEvents):
         # Nearly every item comes this way, so it costs no coroutine of its own.
         frame = shipped.frame
         return self.executor.submit(
-            hop, frame[0], frame[1], shipped.results, shipped.size, key
+            hop, frame[0], frame[1], shipped.results, shipped.size, key, None, shipped
         ).future
 
     async def _submit_later(
@@ -263,7 +263,7 @@ class Level(CrawlEvents):
             self.backpressure.leave(size)
             raise
         data, needs, _ = shipped.frame
-        return self.executor.submit(hop, data, needs, shipped.results, size, key, limit)
+        return self.executor.submit(hop, data, needs, shipped.results, size, key, limit, shipped)
 
     async def submit_call(self, call: ShippedItem, limit: float | None) -> Outcome | DeadLettered:
         """Send a call to a worker, and wait for its outcome. If the wait is cancelled, the call

@@ -9,8 +9,9 @@ from time import monotonic
 from typing import Any
 
 from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_batched, room
-from scrapy_mpworkers.pool.interface import Loop, PoolOptions, WorkerGroup, WorkerHandle
+from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
+from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import Batch, Definition
 
 

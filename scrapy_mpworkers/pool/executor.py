@@ -17,18 +17,16 @@ from scrapy_mpworkers.pool.dispatcher import Dispatcher
 from scrapy_mpworkers.pool.interface import (
     DeadLettered,
     Death,
-    Executor,
     Loop,
     PoolEvents,
     PoolOptions,
     Why,
-    WorkerGroup,
-    WorkerHandle,
     because_stopped,
 )
-from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
+from scrapy_mpworkers.pool.observed import ObservedExecutor
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import (
     Closed,
     FrameData,
@@ -53,7 +51,7 @@ _task_id = attrgetter("task_id")
 _seconds = attrgetter("seconds")
 
 
-class PoolExecutor(Executor):
+class PoolExecutor(ObservedExecutor):
     """Has the tasks of one crawl done by the workers of a pool.
 
     Args:
@@ -82,13 +80,12 @@ class PoolExecutor(Executor):
         events: PoolEvents,
         loop: Loop,
     ) -> None:
-        self.metrics = Metrics(workers=[WorkerTime() for _ in range(options.workers)])
+        super().__init__(options.workers, events)
         self._settled_at = monotonic()
         self._make_setup = make_setup
         self._first_setup: OpenCrawl | None = None
         self.crawl = next(self._numbers)
         self._find_group = find_group
-        self._joined: WorkerGroup | None = None
         self._task_ids: Iterator[int] = iter(())
         self._dispatcher = Dispatcher(self.crawl, options, blobs, loop)
         self._options = options
@@ -125,19 +122,6 @@ class PoolExecutor(Executor):
             self._settled_at = monotonic()
         return self._settled_at
 
-    def workers(self) -> tuple[int, int]:
-        ready = [one for one in self._group.handles if one.may_work_for(self.crawl)]
-        queue_of = self._dispatcher.queue_of
-        return sum(queue_of(one).open_messages(one) > 0 for one in ready), len(ready)
-
-    def overdue(self) -> list[tuple[int, str, float]]:
-        now = monotonic()
-        return [
-            (task.id, handle.name, now - task.leased_at)
-            for handle in self._group.handles
-            for task in self.leases(handle)
-        ]
-
     def submit(
         self,
         hop: int,
@@ -147,13 +131,14 @@ class PoolExecutor(Executor):
         size: int,
         key: Any = None,
         limit: float | None = None,
+        subject: Any = None,
     ) -> Task:
         task_id = next(self._task_ids)
         metrics = self.metrics
         (metrics.items if hop >= 0 else metrics.calls).submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
         row, future = (task_id, hop, frame, results), self._loop.create_future()
-        task = Task(task_id, row, needs, future, size, monotonic(), seconds)
+        task = Task(task_id, row, needs, future, size, monotonic(), seconds, subject)
         if self._given_up is not None:
             late = self._given_up(None)
             self._loop.call_soon(lambda: self._give_up(task, late, None))
@@ -238,6 +223,7 @@ class PoolExecutor(Executor):
         self._events.has_room(self._dispatcher.room)
         handle.tasks_settled(len(waits), over)
         self.metrics.record(handle.slot, size, times, waits)
+        self.recent.settled(self._settled_at, handle.name, tasks, times)
         self._dispatcher.soon()
 
     def look_for_room(self) -> None:
@@ -255,7 +241,10 @@ class PoolExecutor(Executor):
             if late is not None:
                 self._give_up(late, ItemTimeout(handle.title, late.limit), handle.name)
         lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
-        self.metrics.redelivered += lost.redelivered
+        if lost.redelivered:
+            self.metrics.redelivered += lost.redelivered
+            text = f"{lost.redelivered} items run again"
+            self.recent.note(monotonic(), "redelivery", handle.name, text)
         if lost.given_up is not None:
             last = death.exitcode, death.out_of_memory
             error = WorkerDied(handle.title, lost.given_up.deaths, *last)
@@ -279,12 +268,15 @@ class PoolExecutor(Executor):
         self.is_broken = True
         error = PoolBroken(f"the worker pool is broken: {history}. {advice}")
         logger.error("%s", error)
+        self.recent.note(monotonic(), "broken", "", str(error))
         # Each task gets its own error: one that is raised again and again gathers tracebacks.
         self.give_up(lambda worker: PoolBroken(*error.args))
         self._events.broken(error)
 
     def _give_up(self, task: Task, error: MPWorkersError, worker: str | None) -> None:
         self._settled_at = monotonic()
+        self.recent.rate.add(self._settled_at, 1)
+        self.recent.note(self._settled_at, "dead_letter", worker or "", str(error), task)
         given_up = DeadLettered(error, task.attempts, task.deaths, worker)
         self._settle(task, TaskStatus.DEAD_LETTERED, given_up)
 

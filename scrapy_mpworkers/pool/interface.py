@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Batched, Pace, Room
 from scrapy_mpworkers.pool.metrics import Metrics
+from scrapy_mpworkers.pool.recent import Recent
 from scrapy_mpworkers.pool.task_queue import Future, Task
-from scrapy_mpworkers.wire.messages import Batch, FrameData, Outcome
+from scrapy_mpworkers.pool.worker_state import Phase
+from scrapy_mpworkers.wire.messages import FrameData, Outcome
 
 
 @dataclass(frozen=True)
@@ -91,88 +93,6 @@ class PoolOptions:
     blind: bool = False
 
 
-class WorkerHandle(ABC):
-    """A worker as a crawl sees it, whatever it is.
-
-    Args:
-        name: what the workers of its pool are called.
-        slot: which of the pool's slots it fills, from 0.
-        generation: how many workers have filled that before.
-
-    Attributes:
-        known: numbers of the definitions that it has got.
-        settled: how many tasks it has settled.
-        heard_at: when its last report came, ``time.monotonic()``.
-        overdue: the task that took too long, if the worker is killed for that.
-    """
-
-    def __init__(self, name: str, slot: int, generation: int) -> None:
-        self.slot = slot
-        self.name = f"{name}-{slot + 1}" + (f".{generation}" if generation else "")
-        self.known: set[int] = set()
-        self.settled = 0
-        self.heard_at = 0.0
-        self.overdue: int | None = None
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """Its name in the texts of errors and warnings."""
-
-    @property
-    @abstractmethod
-    def open_messages(self) -> int:
-        """Return the number of open messages, of all crawls."""
-
-    @abstractmethod
-    def may_work_for(self, crawl: int) -> bool:
-        """Return whether it may get tasks of a crawl."""
-
-    @abstractmethod
-    def send(self, batch: Batch, /) -> None:
-        """Send a message, without waiting."""
-
-    @abstractmethod
-    def tasks_settled(self, tasks: int, messages: int) -> None:
-        """Count *tasks* that it has settled, and *messages* whose last task is settled."""
-
-    @abstractmethod
-    def kill_overdue(self, task_id: int) -> None:
-        """End it, since this task takes longer than it may."""
-
-
-class WorkerGroup(Protocol):
-    """The workers of a pool, which a crawl joins and leaves. They tell its executor what happens.
-
-    Attributes:
-        task_ids: for the tasks of all crawls.
-        is_shared: whether other crawls have them, too.
-        is_watching: whether somebody looks already for workers that are stuck.
-    """
-
-    task_ids: Iterator[int]
-    is_shared: bool
-    is_watching: bool
-
-    @property
-    def handles(self) -> Sequence[WorkerHandle]: ...
-    def admit(self, crawl: int, executor: Any) -> None:
-        """Have workers open the consumers of *crawl*, whose tasks *executor* has."""
-
-    def watch(self, crawl: int, handle: Any) -> None:
-        """Watch a worker that has got tasks of a crawl: it may take too long, or be stuck."""
-
-    def is_blocked(self, crawl: int) -> bool:
-        """Return whether other crawls keep all workers from this one."""
-
-    def kill(self, crawl: int) -> None:
-        """End the workers at once; if other crawls use them, too, only those at tasks that nobody
-        awaits."""
-
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
-        """Close the consumers of a crawl within *timeout* seconds, and call *left*."""
-
-
 class Death(NamedTuple):
     """The end of a worker. ``exitcode`` as ``Process`` has it; ``suspect``: the task to blame;
     ``begun``: the last task that may be to blame, with those before it, unless it has settled;
@@ -204,6 +124,10 @@ class PoolEvents:
         """A task has its outcome, which is the result of its future."""
         resolve(task.future, outcome)
 
+    def label(self, task: Task) -> str:
+        """Return what names a task for those who read of it."""
+        return ""
+
     def has_room(self, room: Room) -> None:
         """Hear how many items may be pending at the workers' pace, if nobody has set a bound."""
 
@@ -211,14 +135,29 @@ class PoolEvents:
         """The pool has given up, and with it all tasks."""
 
 
+class WorkerView(NamedTuple):
+    """A worker as it is now. ``task``: of this crawl, that it is at since ``since``
+    (``time.monotonic()``), as far as that is known; ``restarts``: workers of its slot before."""
+
+    name: str
+    pid: int | None
+    phase: Phase
+    task: Task | None
+    since: float
+    settled: int
+    restarts: int
+
+
 class Executor(ABC):
     """Has the tasks of a level done. All is called in the crawl's thread, and nothing waits.
 
     Attributes:
         metrics: of this crawl.
+        recent: what has happened of late.
     """
 
     metrics: Metrics
+    recent: Recent
 
     @property
     @abstractmethod
@@ -244,6 +183,7 @@ class Executor(ABC):
         size: int,
         key: Any = None,
         limit: float | None = None,
+        subject: Any = None,
     ) -> Task:
         """Take a task. Its future gets its outcome, never from within this call.
 
@@ -255,6 +195,7 @@ class Executor(ABC):
             size: bytes of *frame* and *results*.
             key: tasks with equal keys meet the same worker, if the level has keys.
             limit: seconds that it may take, if not those of the level.
+            subject: what the task is about, by which :meth:`PoolEvents.label` names it.
         """
 
     @abstractmethod
@@ -270,8 +211,8 @@ class Executor(ABC):
         """From now on send tasks without waiting until they fill a message."""
 
     @abstractmethod
-    def workers(self) -> tuple[int, int]:
-        """Return how many workers are busy with this crawl, of how many that are ready."""
+    def look(self) -> list[WorkerView]:
+        """Return the workers that there are, and what each of them is at."""
 
     @abstractmethod
     def overdue(self) -> list[tuple[int, str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
@@ -55,15 +55,20 @@ class Distribution:
         self._total += sum(new)
         self._new.clear()
 
-    def percentile(self, percent: float) -> float:
-        """Seconds that *percent* of the durations do not exceed; 0.0 if there are none."""
+    def percentiles(self, *percents: float) -> list[float]:
+        """Seconds that so many percent of the durations do not exceed; 0.0 if there are none.
+
+        Args:
+            percents: in ascending order.
+        """
         self._sort_in()
-        rank, seen = self.count * percent / 100, 0
+        found, seen, count = [0.0] * len(percents), 0, self._buckets.total()
+        left = deque(enumerate(percents))
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
-            if seen >= rank:
-                return exp(bucket * _STEP)
-        return 0.0
+            while left and seen >= count * left[0][1] / 100:
+                found[left.popleft()[0]] = exp(bucket * _STEP)
+        return found
 
 
 @dataclass
@@ -162,7 +167,7 @@ class Metrics:
         self.of(hop).settled[status] -= 1
         self.of(hop).settled[TaskStatus.FAILED] += 1
 
-    def utilisation(self, now: float) -> float:
-        """Busy share of all workers, 0 to 1."""
+    def utilisation(self, now: float, running: float = 0.0) -> float:
+        """Busy share of all workers, 0 to 1; *running*: seconds of what they are at now."""
         lived = sum(worker.lived(now) for worker in self.workers)
-        return sum(worker.busy for worker in self.workers) / lived if lived else 0.0
+        return (sum(worker.busy for worker in self.workers) + running) / lived if lived else 0.0

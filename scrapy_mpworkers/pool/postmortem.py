@@ -10,7 +10,8 @@ from scrapy_mpworkers.pool.exits import SERVER_GONE, OutOfMemoryKills
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.pool.worker_state import KilledFor
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,12 @@ class PostMortem:
         activity = handle.activity()
         has_consumers = bool(handle.open_crawls) or handle.is_opening
         if not handle.is_closing or (has_consumers and not is_explained):
-            for metrics in self._state.all_metrics():
-                metrics.deaths[exit_label(None if is_server_gone else exitcode)] += 1
             late = ", since it was not ready in time" if handle.is_hung else ""
             how = "went with its fork server" if is_server_gone else in_words
             self.last = f"{handle.title} {how}{late}"
+            for executor in self._state.all_executors():
+                label = exit_label(None if is_server_gone else exitcode)
+                executor.died(handle, label, f"{how}{late}")
             self._log(handle, activity.task_id, is_stopping)
         # Unless we ended the worker, the last task that it has begun, and those before it, may be
         # to blame as long as their outcomes are not here.

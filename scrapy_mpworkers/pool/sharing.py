@@ -15,7 +15,8 @@ from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.timeouts import Watchdog
-from scrapy_mpworkers.pool.worker_handle import CrawlState, KilledFor, ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.pool.worker_state import CrawlState, KilledFor
 from scrapy_mpworkers.wire.messages import Closed, OpenCrawl, Opened, OpenFailed, Outcomes, Report
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from scrapy_mpworkers.pool.shortages import in_words, is_shortage, remedy
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.starter_thread import Starter
 from scrapy_mpworkers.pool.timeouts import Watchdog
-from scrapy_mpworkers.pool.worker_handle import Departure, KilledFor, ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.pool.worker_state import Departure, KilledFor
 from scrapy_mpworkers.wire.messages import Outcomes, Report
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,8 @@ class Supervisor:
         if self._state.is_ending or handle.departure is not Departure.NONE:
             return
         handle.retire()
-        for metrics in self._state.all_metrics():
-            metrics.recycled[why] += 1
+        for executor in self._state.all_executors():
+            executor.recycled(handle, why)
         logger.debug("Worker %s is recycled after %d items (%s)", handle.title, handle.settled, why)
         self._start(handle.slot, replaces=handle)
 

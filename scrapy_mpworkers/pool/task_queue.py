@@ -47,6 +47,7 @@ class Task:
         needs: the definitions that its frame refers to.
         size: bytes that cross.
         limit: seconds that it may take, 0: any.
+        subject: what it is about, which the pool does not look at.
         message: the message in which it is leased.
         returned: how often it has come back from a lost worker.
         quarantined: it travels and runs alone.
@@ -59,6 +60,7 @@ class Task:
     size: int
     submitted_at: float
     limit: float = 0.0
+    subject: Any = None
     message: Message | None = None
     returned: int = 0
     deaths: int = 0

@@ -13,12 +13,13 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 from scrapy_mpworkers.pool.group_state import GroupState
-from scrapy_mpworkers.pool.interface import WorkerHandle
 from scrapy_mpworkers.pool.report_listener import ReportListener, while_it_lives
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.task_queue import Task
-from scrapy_mpworkers.pool.worker_handle import KilledFor, ProcessHandle
+from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_process import UNKNOWN
+from scrapy_mpworkers.pool.worker_state import KilledFor
+from scrapy_mpworkers.pool.workers import WorkerHandle
 from scrapy_mpworkers.wire.messages import CALL
 
 logger = logging.getLogger(__name__)

@@ -8,50 +8,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from time import monotonic
 
-from scrapy_mpworkers.pool.interface import WorkerHandle
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.task_queue import Message
 from scrapy_mpworkers.pool.worker_process import UNKNOWN, Activity, WorkerProcess
+from scrapy_mpworkers.pool.worker_state import CrawlState, Departure, KilledFor, Phase, WorkerState
+from scrapy_mpworkers.pool.workers import WorkerHandle
 from scrapy_mpworkers.wire.messages import POISON_PILL, Boot, CloseCrawl, Command, OpenCrawl
-
-
-class WorkerState(Enum):
-    """The step that a worker has reached."""
-
-    STARTING = 0
-    BOOTED = 1  #: it has been told of the crawls that there are
-    READY = 2  #: it has opened what it was told to at its start
-
-
-class Departure(Enum):
-    """Whether a worker is to go. It may be told so in each state."""
-
-    NONE = 0
-    RETIRING = 1  #: its replacement is being started; until then it works on
-    CLOSING = 2  #: the pill is on its way; its end is no death
-
-
-class KilledFor(Enum):
-    """Why the pool has killed a worker: its end is nobody's fault, but for a task that is STUCK."""
-
-    NONE = 0
-    TIMEOUT = 1  #: a task took too long
-    STUCK = 2  #: it does not take up its work, or report it
-    OPENING = 3  #: it took too long to start, or to open consumers
-    ABANDONED = 4  #: it was at a task that nobody waits for
-    STOP = 5  #: the pool stops, or has no use for it
-
-
-class CrawlState(Enum):
-    """The state of a crawl's consumers in one worker."""
-
-    OPENING = 0
-    OPEN = 1
-    REFUSED = 2  #: they could not be opened, a moment ago
-    CLOSED = 3
 
 
 @dataclass(slots=True)
@@ -75,7 +39,6 @@ class ProcessHandle(WorkerHandle):
     ) -> None:
         super().__init__(name, slot, generation)
         self.replaces = replaces
-        self.pid: int | None = None
         self.state = WorkerState.STARTING
         self.departure = Departure.NONE
         self.killed_for = KilledFor.NONE
@@ -244,6 +207,22 @@ class ProcessHandle(WorkerHandle):
             self.send(POISON_PILL)
 
     # What it is at
+
+    @property
+    def phase(self) -> Phase:
+        if self.is_killed:
+            return Phase.DEAD
+        if self.is_closing:
+            return Phase.CLOSING
+        if not self.is_ready:
+            return Phase.OPENING if self.is_opening_first else Phase.STARTING
+        if self.departure is Departure.RETIRING:
+            return Phase.RETIRING
+        return Phase.BUSY if self.open_messages else Phase.IDLE
+
+    def running(self) -> tuple[int | None, float]:
+        activity = self.activity()
+        return activity.task_id, activity.started
 
     def activity(self) -> Activity:
         """Return what it is at, or was when it died."""

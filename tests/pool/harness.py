@@ -13,6 +13,7 @@ import heapq
 import itertools
 import os
 import pickle
+import random
 import select
 import sys
 import threading
@@ -240,7 +241,7 @@ class Bench:
         )
         self.workers = workers
         self._is_guest = beside is not None
-        self._stopped = self._started = False
+        self._stopped = self._stopping = self._started = False
 
     # Driving it
 
@@ -282,6 +283,8 @@ class Bench:
         while True:
             self.calls.run()
             self.said += self.voice.lines()
+            if self._started and random.random() < 0.1:
+                self.assert_true_picture()
             if condition():
                 return self
             left = deadline - time.monotonic()
@@ -315,6 +318,7 @@ class Bench:
         self, timeout: float = DEADLINE, after_request: Callable[[], Any] = lambda: None
     ) -> Bench:
         done: list[bool] = []
+        self._stopping = True
         self.pool.stop(timeout, lambda: done.append(True))
         after_request()
         self.until(lambda: bool(done), "the pool has stopped", 2 * DEADLINE)
@@ -374,6 +378,21 @@ class Bench:
         (outcome,) = self.settled[task_id]
         assert isinstance(outcome, DeadLettered), outcome
         return outcome.error
+
+    def assert_true_picture(self) -> None:
+        """What the pool shows agrees with its books, at any moment."""
+        counts = self.metrics.items
+        if not self._stopping:
+            settled = sum(counts.settled) + counts.cancelled
+            assert counts.submitted == settled + self.pool.pending
+        handles = {handle.name: handle for handle in self.manager.handles}
+        views = self.pool.look()
+        assert [view.name for view in views] == list(handles)
+        for view in views:
+            assert view.settled == handles[view.name].settled
+            if view.task is not None:
+                assert view.task in list(self.pool.leases(handles[view.name]))
+                assert 0 < view.since <= time.monotonic()
 
     def assert_books(self) -> None:
         """Every task was settled exactly once, and the figures say the same."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.errors import PoolClosed, WorkerDied
 from scrapy_mpworkers.pool.interface import because_stopped
+from scrapy_mpworkers.pool.worker_state import Phase
 
 from .consumers import Behaviour
 from .harness import rotated
@@ -169,7 +170,7 @@ def test_pending_tasks_of_a_crawl_that_leaves_are_given_up_and_those_of_others_a
     first.until_settled(behind)
     assert [first.result(n) for n in behind] == [4, 9]
     assert first.run(Pid()) == [pid]
-    assert first.pool.workers() == (0, 1)
+    assert [view.phase for view in first.pool.look()] == [Phase.IDLE]
     first.stop().assert_books()
 
 

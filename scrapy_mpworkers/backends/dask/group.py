@@ -22,7 +22,7 @@ from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.sharing import RETRY_SECONDS
-from scrapy_mpworkers.pool.worker_handle import KilledFor
+from scrapy_mpworkers.pool.worker_state import KilledFor
 from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 
 logger = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ class DaskWorkerGroup:
         """Let go of a worker that is gone, and say what becomes of its tasks."""
         self._let_go(handle)
         if not explained:
-            self.executor.metrics.deaths[exit_label(None)] += 1
+            self.executor.died(handle, exit_label(None), "is lost")
         is_blamed = handle.killed_for is KilledFor.STUCK or (not explained and handle.has_opened)
         oldest = next(self.executor.leases(handle), None) if is_blamed else None
         blamed = None if oldest is None else oldest.id

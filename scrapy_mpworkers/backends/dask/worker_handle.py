@@ -12,10 +12,11 @@ from typing import Protocol
 from scrapy_mpworkers.backends.dask.client import Session
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.pool.executor import PoolExecutor
-from scrapy_mpworkers.pool.interface import Loop, WorkerHandle
+from scrapy_mpworkers.pool.interface import Loop
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.timeouts import end_overdue
-from scrapy_mpworkers.pool.worker_handle import KilledFor
+from scrapy_mpworkers.pool.worker_state import KilledFor, Phase
+from scrapy_mpworkers.pool.workers import WorkerHandle
 from scrapy_mpworkers.wire.frames import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
     POISON_PILL,
@@ -101,6 +102,18 @@ class DaskHandle(WorkerHandle):
     def is_killed(self) -> bool:
         """Return whether we have killed it: its end charges nobody."""
         return self.killed_for is not KilledFor.NONE
+
+    @property
+    def phase(self) -> Phase:
+        if self.is_killed or self.state is HandleState.GONE:
+            return Phase.DEAD
+        if self.state is not HandleState.OPEN:
+            return Phase.OPENING if self.state is HandleState.OPENING else Phase.CLOSING
+        return Phase.BUSY if self._open else Phase.IDLE
+
+    def running(self) -> tuple[int | None, float]:
+        oldest = next(self._group.executor.leases(self), None)
+        return (None, 0.0) if oldest is None else (oldest.id, self._head_since)
 
     # What it is told
 

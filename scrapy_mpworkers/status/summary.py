@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrapy.statscollectors import StatsCollector
 
@@ -15,6 +15,11 @@ from scrapy_mpworkers.wire.messages import TaskStatus
 
 #: Parent CPU for shipping one small item, measured at about 0.1 ms: cheaper items gain nothing.
 _SHIPPING_SECONDS = 0.0002
+
+if TYPE_CHECKING:
+    from scrapy_mpworkers.status.snapshot import LevelSnapshot
+
+_PERCENTS = (50, 95, 99)
 
 #: Seconds of all workers together, below which their start alone decides the shares.
 _ENOUGH_SECONDS = 4.0
@@ -48,7 +53,8 @@ def _values(metrics: Metrics) -> dict[str, Any]:
         "pool/utilisation": round(metrics.utilisation(monotonic()), 4),
     }
     for name, times in (("wait_s", metrics.wait), ("service_s", metrics.service)):
-        values |= {f"time/{name}/p{p}": round(times.percentile(p), 6) for p in (50, 95, 99)}
+        found = zip(_PERCENTS, times.percentiles(*_PERCENTS), strict=True)
+        values |= {f"time/{name}/p{percent}": round(seconds, 6) for percent, seconds in found}
     return values
 
 
@@ -57,14 +63,14 @@ def _counts(kind: str, tally: TaskCounts) -> dict[str, int]:
     return {f"{kind}/submitted": tally.submitted, **statuses}
 
 
-def progress(level: Level, per_minute: float) -> str:
-    """One line while the crawl runs; *per_minute*: items that were settled of late."""
-    busy, ready = level.executor.workers()
-    done = level.executor.metrics.items.settled[TaskStatus.DONE]
-    waiting = max(0, level.backpressure.pending - busy)
+def progress(level: LevelSnapshot) -> str:
+    """One line while the crawl runs."""
+    busy = sum(worker.state == "busy" for worker in level.workers)
+    ready = sum(worker.state in ("busy", "idle", "retiring") for worker in level.workers)
+    of_level = f" of the level {level.name}" if level.name else ""
     return (
-        f"Workers{level.of_level}: {busy} of {ready} busy, {waiting} items waiting, {done} done "
-        f"({per_minute:.0f} items/min)"
+        f"Workers{of_level}: {busy} of {ready} busy, {max(0, level.pending - busy)} items waiting, "
+        f"{level.items.done} done ({level.per_minute:.0f} items/min)"
     )
 
 
@@ -153,7 +159,8 @@ def _statuses(tally: TaskCounts) -> str:
 def _percentiles(times: Distribution) -> str:
     if not times.count:
         return ""
-    return ", ".join(f"p{p} {_time(times.percentile(p))}" for p in (50, 95, 99))
+    found = zip(_PERCENTS, times.percentiles(*_PERCENTS), strict=True)
+    return ", ".join(f"p{percent} {_time(seconds)}" for percent, seconds in found)
 
 
 def _time(seconds: float) -> str:

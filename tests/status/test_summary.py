@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scrapy_mpworkers.crawl import reporting as summary
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
+from scrapy_mpworkers.status import summary
 from scrapy_mpworkers.wire.messages import TaskStatus
 
 

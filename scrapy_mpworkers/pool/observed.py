@@ -1,0 +1,73 @@
+"""Counts what becomes of the tasks of one crawl, and shows what the workers are at."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from time import monotonic
+
+from scrapy_mpworkers.pool.interface import Executor, PoolEvents, WorkerView
+from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
+from scrapy_mpworkers.pool.recent import Recent
+from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
+
+
+class ObservedExecutor(Executor):
+    """The part of an executor that is read, and that the workers' group tells what it has seen.
+
+    Args:
+        slots: workers that the pool has room for.
+        events: names the tasks.
+    """
+
+    def __init__(self, slots: int, events: PoolEvents) -> None:
+        self.metrics = Metrics(workers=[WorkerTime() for _ in range(slots)])
+        self.recent = Recent(events, monotonic())
+        self._joined: WorkerGroup | None = None
+
+    @abstractmethod
+    def leases(self, handle: WorkerHandle) -> Iterator[Task]:
+        """Iterate over the unsettled tasks of this crawl that a worker has."""
+
+    @abstractmethod
+    def task(self, handle: WorkerHandle, task_id: int | None) -> Task | None:
+        """Return the unsettled task of this crawl that a worker has under a number."""
+
+    @property
+    def _handles(self) -> list[WorkerHandle]:
+        return [] if self._joined is None else list(self._joined.handles)
+
+    def look(self) -> list[WorkerView]:
+        return list(map(self._view, self._handles))
+
+    def _view(self, handle: WorkerHandle) -> WorkerView:
+        task_id, since = handle.running()
+        task = self.task(handle, task_id)
+        now = (handle.phase, task, since)
+        return WorkerView(handle.name, handle.pid, *now, handle.settled, handle.generation)
+
+    def overdue(self) -> list[tuple[int, str, float]]:
+        now = monotonic()
+        return [
+            (task.id, handle.name, now - task.leased_at)
+            for handle in self._handles
+            for task in self.leases(handle)
+        ]
+
+    # What the workers' group has seen
+
+    def died(self, handle: WorkerHandle, exit_label: str, in_words: str) -> None:
+        """Count the death of a worker, and the time that it was at a task of this crawl."""
+        self.metrics.deaths[exit_label] += 1
+        task_id, since = handle.running()
+        now, task = monotonic(), self.task(handle, task_id)
+        if task is not None:
+            self.metrics.workers[handle.slot].busy += now - since
+        self.recent.note(now, "death", handle.name, in_words, task)
+
+    def recycled(self, handle: WorkerHandle, why: str) -> None:
+        """Count a worker that has served its time."""
+        self.metrics.recycled[why] += 1
+        text = f"recycled after {handle.settled} items ({why})"
+        self.recent.note(monotonic(), "recycled", handle.name, text)

@@ -1,0 +1,8 @@
+"""PARENT SIDE: shows what the workers of a crawl are at.
+
+snapshot    the picture of now, which all that shows something reads
+observer    takes it, from the books
+processes   CPU and memory of workers
+reporter    what the log and the stats say while the crawl runs, and at its end
+summary     the stats, the progress line, and the closing table with its advice
+"""

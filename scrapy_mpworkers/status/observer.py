@@ -1,0 +1,161 @@
+"""Takes snapshots of a crawl's workers, from the books of its levels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import chain
+from operator import attrgetter
+from time import monotonic, time
+
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.crawl.manager import LevelManager
+from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.pool.interface import WorkerView
+from scrapy_mpworkers.pool.metrics import Distribution, TaskCounts
+from scrapy_mpworkers.pool.recent import INCIDENTS, SLOWEST
+from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.status.processes import Processes, Sample
+from scrapy_mpworkers.status.snapshot import (
+    Counts,
+    Event,
+    LevelSnapshot,
+    Percentiles,
+    SlowTaskSnapshot,
+    Snapshot,
+    TaskSnapshot,
+    WorkerSnapshot,
+)
+from scrapy_mpworkers.wire.messages import TaskStatus
+
+_NO_SAMPLE = Sample(0.0)
+
+
+class Observer:
+    """Looks at the workers of one crawl, in the thread of its loop.
+
+    Args:
+        manager: has their levels.
+    """
+
+    def __init__(self, crawler: Crawler, manager: LevelManager) -> None:
+        self._crawler = crawler
+        self._manager = manager
+        self._processes = Processes()
+
+    def snapshot(self, with_pss: bool = False) -> Snapshot:
+        """Take a snapshot; under 1 ms for 64 workers.
+
+        Args:
+            with_pss: measure proportional set sizes too, which takes about 1 ms a call.
+        """
+        now, levels = monotonic(), self._manager.started
+        spider = self._crawler.spider
+        epoch = time() - now
+        return Snapshot(
+            taken_at=time(),
+            spider="" if spider is None else spider.name,
+            pid=os.getpid(),
+            elapsed=now - min((level.began_at for level in levels), default=now),
+            state=self._state(levels),
+            levels=self._levels(levels, now, with_pss),
+            slowest=_slowest(levels, epoch),
+            events=_events(levels, epoch),
+        )
+
+    def _state(self, levels: list[Level]) -> str:
+        if any(level.is_broken for level in levels):
+            return "broken"
+        if self._manager.has_stopped:
+            return "stopped"
+        if self._manager.is_stopping:
+            return "closing"
+        return "running" if any(level.started.is_open for level in levels) else "starting"
+
+    def _levels(self, levels: list[Level], now: float, with_pss: bool) -> tuple[LevelSnapshot, ...]:
+        views = [level.executor.look() for level in levels]
+        pids = [view.pid for view in chain(*views) if view.pid is not None]
+        samples = self._processes.look(pids, with_pss)
+        return tuple(
+            _level(level, seen, samples, now) for level, seen in zip(levels, views, strict=True)
+        )
+
+
+def _level(
+    level: Level, views: list[WorkerView], samples: Mapping[int, Sample], now: float
+) -> LevelSnapshot:
+    executor, door = level.executor, level.backpressure
+    metrics, rate = executor.metrics, executor.recent.rate
+    running = sum(now - view.since for view in views if view.task is not None)
+    return LevelSnapshot(
+        name=level.settings.name,
+        pending=door.pending,
+        max_pending=door.max_count,
+        pending_bytes=door.bytes,
+        max_pending_bytes=door.max_bytes,
+        at_the_door=len(door.waiting),
+        is_braking=door.has_braked,
+        per_second=rate.per_second(now),
+        per_minute=rate.per_minute(now),
+        items=_counts(metrics.items, metrics.redelivered),
+        calls=_counts(metrics.calls) if metrics.calls.submitted else None,
+        wait=_percentiles(metrics.wait),
+        service=_percentiles(metrics.service),
+        utilisation=min(1.0, metrics.utilisation(now, running)),
+        workers=tuple(_worker(level, view, samples, now) for view in views),
+    )
+
+
+def _worker(
+    level: Level, view: WorkerView, samples: Mapping[int, Sample], now: float
+) -> WorkerSnapshot:
+    sample = samples.get(view.pid or 0, _NO_SAMPLE)
+    return WorkerSnapshot(
+        name=view.name,
+        pid=view.pid,
+        state=view.phase.value,
+        task=None if view.task is None else _task(level, view.task, max(0.0, now - view.since)),
+        settled=view.settled,
+        restarts=view.restarts,
+        cpu_percent=sample.cpu_percent,
+        rss_bytes=sample.rss_bytes,
+        pss_bytes=sample.pss_bytes,
+        sampled_ago=None if sample.rss_bytes is None else now - sample.at,
+    )
+
+
+def _task(level: Level, task: Task, seconds: float) -> TaskSnapshot:
+    return TaskSnapshot(task.id, _kind(task.hop), task.hop, level.label(task), seconds)
+
+
+def _kind(hop: int) -> str:
+    return "item" if hop >= 0 else "call"
+
+
+def _counts(tally: TaskCounts, redelivered: int = 0) -> Counts:
+    by_status = {status.name.lower(): tally.settled[status] for status in TaskStatus}
+    return Counts(tally.submitted, cancelled=tally.cancelled, redelivered=redelivered, **by_status)
+
+
+def _percentiles(times: Distribution) -> Percentiles | None:
+    return Percentiles(*times.percentiles(50, 95, 99)) if times.count else None
+
+
+def _slowest(levels: list[Level], epoch: float) -> tuple[SlowTaskSnapshot, ...]:
+    slow = sorted(chain(*(one.executor.recent.slowest for one in levels)), reverse=True)
+    return tuple(
+        SlowTaskSnapshot(
+            one.task_id, _kind(one.hop), one.hop, one.label, one.seconds, one.worker, one.at + epoch
+        )
+        for one in slow[:SLOWEST]
+    )
+
+
+def _events(levels: list[Level], epoch: float) -> tuple[Event, ...]:
+    events = [
+        Event(one.at + epoch, one.kind, level.settings.name, one.worker, one.text, one.label)
+        for level in levels
+        for one in level.executor.recent.incidents
+    ]
+    return tuple(sorted(events, key=attrgetter("at"))[-INCIDENTS:])
