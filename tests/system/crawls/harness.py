@@ -258,6 +258,13 @@ class Crawl:
         self._wait(lambda: len(list(_told(self._lines, word))) >= count, f"@{word} {count} times")
         return [fact for _, fact in _told(self._lines, word)]
 
+    def wait_until_told(self, word: str, holds: Callable[[Any], bool]) -> Any:
+        """Wait until a fact told under `word` is one for which `holds` is true; return it."""
+        self._wait(
+            lambda: any(holds(fact) for _, fact in _told(self._lines, word)), f"such a @{word}"
+        )
+        return next(fact for _, fact in _told(self._lines, word) if holds(fact))
+
     def _wait(self, seen: Callable[[], bool], what: str) -> None:
         with self._news:
             self._news.wait_for(lambda: seen() or self._ended, self._left())
