@@ -253,6 +253,7 @@ TESTED_TOGETHER = {
     # A crawl is tested as a whole, each case inline and offloaded, and each part by its failures.
     "backends/*.py": "system/differential/test_crawls.py",
     "crawl/*.py": "system/crawls/test_levels.py",
+    "status/*.py": "system/crawls/test_snapshot.py",
     "commands/*.py": "system/crawls/test_dead_letters.py",
     "stores/*.py": "stores/test_dead_letters.py",
     # A pool is real processes, which only act together: the tests' names are what can go wrong.

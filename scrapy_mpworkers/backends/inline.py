@@ -63,7 +63,7 @@ class InlineExecutor(Executor):
         self, make_state: Callable[[], Frame], codec: ParentCodec, events: PoolEvents, loop: Loop
     ) -> None:
         self.metrics = Metrics(workers=[WorkerTime()])
-        self.recent = Recent(events, monotonic())
+        self.recent = Recent(events)
         self.settled_at = monotonic()
         self._service = ServiceTime()
         self._make_state = make_state
@@ -174,8 +174,8 @@ class InlineExecutor(Executor):
             if not self._tasks or self._tasks[0] is not task:
                 continue  # given up meanwhile
             waited = max(0.0, monotonic() - task.submitted_at - outcome.seconds)
-            self.metrics.record(0, 0, [outcome.seconds], [waited])
-            self.recent.settled(monotonic(), _HERE, [task], [outcome.seconds])
+            self.metrics.record(monotonic(), 0, 0, [outcome.seconds], [waited])
+            self.recent.slow(monotonic(), _HERE, [task], [outcome.seconds])
             self._service.add(outcome.seconds)
             self._tell_room()
             self._settle(TaskStatus(outcome.status), outcome)

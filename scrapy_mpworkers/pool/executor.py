@@ -222,8 +222,9 @@ class PoolExecutor(ObservedExecutor):
                 self._settle(task, outcome.status, outcome)
         self._events.has_room(self._dispatcher.room)
         handle.tasks_settled(len(waits), over)
-        self.metrics.record(handle.slot, size, times, waits)
-        self.recent.settled(self._settled_at, handle.name, tasks, times)
+        self.metrics.record(self._settled_at, handle.slot, size, times, waits)
+        if max(times) > self.recent.slow_from:
+            self.recent.slow(self._settled_at, handle.name, tasks, times)
         self._dispatcher.soon()
 
     def look_for_room(self) -> None:
@@ -275,7 +276,7 @@ class PoolExecutor(ObservedExecutor):
 
     def _give_up(self, task: Task, error: MPWorkersError, worker: str | None) -> None:
         self._settled_at = monotonic()
-        self.recent.rate.add(self._settled_at, 1)
+        self.metrics.rate.add(self._settled_at, 1)
         self.recent.note(self._settled_at, "dead_letter", worker or "", str(error), task)
         given_up = DeadLettered(error, task.attempts, task.deaths, worker)
         self._settle(task, TaskStatus.DEAD_LETTERED, given_up)

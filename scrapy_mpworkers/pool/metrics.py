@@ -14,6 +14,7 @@ from scrapy_mpworkers.wire.messages import TaskStatus
 _STEP = log(1.04)
 _LEAST = 1e-7  # seconds; what is shorter counts as that
 _TOGETHER = 1024
+_SPAN = 60  # seconds that a rate is kept for
 
 
 class Distribution:
@@ -109,6 +110,45 @@ class TaskCounts:
         return self
 
 
+class Rate:
+    """Counts what is settled in each second of the last minute."""
+
+    def __init__(self) -> None:
+        self._since = self._second = -1  # until the first comes
+        self._counts = [0] * (_SPAN + 1)
+
+    def add(self, now: float, count: int) -> None:
+        if int(now) != self._second:
+            self._go_on(int(now))
+            if self._since < 0:
+                self._since = int(now)
+        self._counts[self._second % len(self._counts)] += count
+
+    def per_second(self, now: float) -> float:
+        """Return the count of the last whole second."""
+        self._go_on(int(now))
+        return self._counts[(self._second - 1) % len(self._counts)]
+
+    def per_minute(self, now: float) -> float:
+        """Return the count of the last minute; of a shorter time, what a minute would have."""
+        self._go_on(int(now))
+        seconds = min(_SPAN, max(1.0, now - self._since))
+        return sum(self._counts) * _SPAN / seconds
+
+    def __iadd__(self, other: Rate) -> Rate:
+        self._go_on(other._second)
+        other._go_on(self._second)
+        self._counts = list(map(add, self._counts, other._counts))
+        self._since = min(self._since, other._since)
+        return self
+
+    def _go_on(self, second: int) -> None:
+        slots = len(self._counts)
+        for passed in range(max(self._second, second - slots) + 1, second + 1):
+            self._counts[passed % slots] = 0
+        self._second = max(second, self._second)
+
+
 @dataclass
 class Metrics:
     """Everything that stats, log lines and the closing table are made of."""
@@ -125,6 +165,7 @@ class Metrics:
     wait: Distribution = field(default_factory=Distribution)
     service: Distribution = field(default_factory=Distribution)
     workers: list[WorkerTime] = field(default_factory=list)
+    rate: Rate = field(default_factory=Rate)
 
     @classmethod
     def of_all(cls, several: Sequence[Metrics]) -> Metrics:
@@ -148,9 +189,12 @@ class Metrics:
         """The counts of tasks of the kind that goes to *hop*."""
         return self.items if hop >= 0 else self.calls
 
-    def record(self, slot: int, size: int, times: list[float], waits: list[float]) -> None:
+    def record(
+        self, now: float, slot: int, size: int, times: list[float], waits: list[float]
+    ) -> None:
         """Count a report of *size* bytes: the seconds of each of its tasks, at a worker of
         *slot*, and the seconds that those which it settles have waited."""
+        self.rate.add(now, len(times))
         self.reports += 1
         self.bytes_returned += size
         self.workers[slot].busy += sum(times)

@@ -23,7 +23,7 @@ class ObservedExecutor(Executor):
 
     def __init__(self, slots: int, events: PoolEvents) -> None:
         self.metrics = Metrics(workers=[WorkerTime() for _ in range(slots)])
-        self.recent = Recent(events, monotonic())
+        self.recent = Recent(events)
         self._joined: WorkerGroup | None = None
 
     @abstractmethod

@@ -86,7 +86,7 @@ def _level(
     level: Level, views: list[WorkerView], samples: Mapping[int, Sample], now: float
 ) -> LevelSnapshot:
     executor, door = level.executor, level.backpressure
-    metrics, rate = executor.metrics, executor.recent.rate
+    metrics, rate = executor.metrics, executor.metrics.rate
     running = sum(now - view.since for view in views if view.task is not None)
     return LevelSnapshot(
         name=level.settings.name,

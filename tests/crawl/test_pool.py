@@ -27,7 +27,7 @@ class Shelf:
         self.loop = loop
         return self
 
-    def submit(self, hop: int, frame: Any, needs: Any, results: Any, size: int, key: Any) -> Task:
+    def submit(self, hop: int, frame: Any, needs: Any, results: Any, size: int, *_: Any) -> Task:
         row = len(self.tasks), hop, frame, results
         task = Task(row[0], row, needs, self.loop.create_future(), size, 0.0)
         self.tasks.append(task)
