@@ -21,6 +21,7 @@ sides, all others in Scrapy's process. ``docs/design.md`` says more.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from scrapy_mpworkers import errors
@@ -49,4 +50,31 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_COMPONENTS[name]}"), name)
+    found = getattr(import_module(f"{__name__}.{_COMPONENTS[name]}"), name)
+    _hear_crawls()
+    return found
+
+
+def _on_spider_opened(sender: Any, **kwargs: Any) -> None:
+    """Speak for a crawl in which nothing of ours is active, though it has our settings."""
+    from scrapy.crawler import Crawler
+
+    # A worker sends the signal as well, to its own pipelines.
+    is_crawl = isinstance(sender, Crawler)
+    if is_crawl and any(str(name).startswith("MPWORKERS_") for name in sender.settings):
+        from scrapy_mpworkers.crawl.silence import speak
+
+        speak(sender)
+
+
+def _hear_crawls() -> None:
+    from pydispatch import dispatcher
+    from scrapy import signals
+
+    dispatcher.connect(_on_spider_opened, signal=signals.spider_opened)
+
+
+# Scrapy imports us for any of its commands. Where it is not imported yet, as in a new worker, it
+# would cost half a second.
+if "scrapy" in sys.modules:
+    _hear_crawls()

@@ -10,8 +10,9 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.backends.base import warm_up
+from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import add_component, add_routes, hops_of, is_contract_check
-from scrapy_mpworkers.settings import read_settings, warn_of_unknown_names
+from scrapy_mpworkers.settings import read_settings, warn_of_names
 from scrapy_mpworkers.wire.entries import as_pipeline
 
 
@@ -32,7 +33,16 @@ class Addon:
         Raises:
             SettingError: a setting has a value that cannot work.
         """
-        warn_of_unknown_names(settings)
+        try:
+            self._update(settings)
+        except SettingError:
+            from scrapy_mpworkers.crawl.unhandled import keep_short  # late: few crawls need it
+
+            keep_short()
+            raise
+
+    def _update(self, settings: BaseSettings) -> None:
+        warn_of_names(settings)
         options = read_settings(settings)
         if not options.enabled:
             # Every pipeline where Scrapy runs it, as if it had been listed in ITEM_PIPELINES.

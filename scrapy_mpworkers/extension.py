@@ -20,7 +20,7 @@ from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.errors import MPWorkersError
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
-from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_unknown_names
+from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_names
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.crawl.manager import LevelManager
@@ -55,8 +55,18 @@ class WorkerExtension:
         Raises:
             SettingError: a setting has a value that cannot work.
         """
+        try:
+            return cls._made(crawler)
+        except MPWorkersError:
+            from scrapy_mpworkers.crawl.unhandled import keep_short
+
+            keep_short()
+            raise
+
+    @classmethod
+    def _made(cls, crawler: Crawler) -> WorkerExtension:
         if not any(type(addon).__module__ == _ADDON for addon in crawler.addons.addons):
-            warn_of_unknown_names(crawler.settings)
+            warn_of_names(crawler.settings)
         options = read_settings(crawler.settings)
         if is_contract_check():
             options = replace(options, enabled=False)
@@ -113,6 +123,9 @@ class WorkerExtension:
         try:
             await self.manager.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
+            from scrapy_mpworkers.crawl.unhandled import keep_short
+
+            keep_short()
             self.manager.kill()
             try:
                 await self.stop()

@@ -47,11 +47,11 @@ class WorkerPipeline:
 
         extension = crawler.get_extension(WorkerExtension)
         if extension is None:
-            raise SettingError(
-                "scrapy_mpworkers.WorkerPipeline needs its extension: add "
-                'EXTENSIONS = {"scrapy_mpworkers.WorkerExtension": 0}, or replace both by '
-                'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
-            )
+            from scrapy_mpworkers.crawl.silence import why_silent
+            from scrapy_mpworkers.crawl.unhandled import keep_short
+
+            keep_short()
+            raise SettingError(why_silent(crawler))
         return cls(extension)
 
     # No coroutine, which Python would warn of: Scrapy (2.15 to 2.19) calls ``open_spider`` of all

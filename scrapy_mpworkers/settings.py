@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,8 +130,8 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     """
     read = partial(_read, settings)
     if names := _names_of_others(settings):
-        declared = _declared_by_backends()
-        read_declared(settings, [declared[name] for name in names if name in declared])
+        rows = [row for _, row in validators.declared_by_backends()]
+        read_declared(settings, [row for row in rows if _PREFIX + row.name in names])
     pool = _pool(read)
     options = WorkerSettings(
         pool=pool,
@@ -140,8 +139,10 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         **{name: read(setting) for name, setting in _table(WorkerSettings).items()},
     )
     if options.journal and not settings.get("JOBDIR"):
-        accepted = "False while JOBDIR is not set, as it is kept in that folder"
-        raise _refusal("MPWORKERS_JOURNAL", settings.get("MPWORKERS_JOURNAL"), accepted)
+        raise SettingError(
+            "MPWORKERS_JOURNAL is True, but JOBDIR is not set: set JOBDIR to the "
+            "folder that shall keep the journal."
+        )
     return options
 
 
@@ -157,49 +158,44 @@ def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[s
     return {setting.name: _read(settings, setting) for setting in declared}
 
 
-def levels_with_calls(
-    options: WorkerSettings, has_hops: bool
-) -> tuple[tuple[LevelSettings, ...], int]:
-    """Return the levels of a crawl, and the index of the one that takes calls of functions.
-
-    The user's first level that is fit for calls takes them. If none is, one more level does, which
-    starts with the first call; if workers are switched off, it has none and runs calls right here.
-    """
-    levels = options.levels if has_hops else ()
-    for number, level in enumerate(levels):
-        if level.wait and level.key is None and not level.batch_size:
-            return levels, number
-    pool = options.pool if options.enabled else replace(options.pool, workers=0)
-    return (*levels, _level_of("calls" if levels else "", (), pool)), len(levels)
+def warn_of_names(settings: BaseSettings) -> None:
+    """Log a warning for each MPWORKERS_ setting without effect because of its name."""
+    for line in names_without_effect(settings):
+        logger.warning("%s", line)
 
 
-def warn_of_unknown_names(settings: BaseSettings) -> None:
-    """Log a warning for each MPWORKERS_ name that is not a setting, with the nearest that is."""
-    if names := _names_of_others(settings):
-        known = known_names()
-        for name in [name for name in names if name not in known]:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            logger.warning("There is no setting %s. Did you mean %s?", name, nearest)
+def names_without_effect(settings: BaseSettings) -> Iterator[str]:
+    """Say which names are no settings, with the nearest that is, or are another backend's."""
+    if not (names := _names_of_others(settings)):
+        return
+    backend = settings.get(f"{_PREFIX}BACKEND") or "local"
+    owners = known_names()
+    for name in names:
+        if name not in owners:
+            nearest = difflib.get_close_matches(name, owners, n=1, cutoff=0)[0]
+            yield f"There is no setting {name}. Did you mean {nearest}?"
+        elif backend not in owners[name] and settings[name] not in (None, ""):
+            yield (
+                f"{name} has no effect, as {_PREFIX}BACKEND is {backend!r}. Set it to "
+                f"{owners[name][0]!r}, or take {name} out"
+            )
 
 
-def known_names() -> set[str]:
-    """Return the name of every setting that there is, those of installed backends included."""
-    return _OWN_NAMES | _declared_by_backends().keys()
+def names_of_ours(settings: BaseSettings) -> list[str]:
+    """Return the names of all settings that begin with MPWORKERS_."""
+    return [name for name in settings if isinstance(name, str) and name.startswith(_PREFIX)]
+
+
+def known_names() -> dict[str, list[str]]:
+    """Return the names of all settings, each with the backends to which alone it says something."""
+    owners: dict[str, list[str]] = {name: [] for name in _OWN_NAMES}
+    for owner, row in validators.declared_by_backends():
+        owners.setdefault(_PREFIX + row.name, []).append(owner)
+    return owners
 
 
 def _names_of_others(settings: BaseSettings) -> list[str]:
-    ours = [name for name in settings if isinstance(name, str) and name.startswith(_PREFIX)]
-    return [name for name in ours if name not in _OWN_NAMES]
-
-
-def _declared_by_backends() -> dict[str, Setting]:
-    """Import all backends, which few crawls need, and gather the settings that they declare."""
-    declared: dict[str, Setting] = {}
-    for backend in validators.backends().values():
-        with suppress(Exception):  # one that cannot be imported says why to whoever chooses it
-            rows: Iterable[Setting] = getattr(backend.load(), "settings", ())
-            declared |= {_PREFIX + setting.name: setting for setting in rows}
-    return declared
+    return [name for name in names_of_ours(settings) if name not in _OWN_NAMES]
 
 
 def _read(settings: BaseSettings, setting: Setting) -> Any:
@@ -238,7 +234,7 @@ def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, 
     pipelines = _read(settings, _OF_A_LEVEL["pipelines"])
     written = _read(settings, _LEVELS)
     if not written:
-        return (_level_of("", pipelines, pool),) if pipelines else ()
+        return (level_of("", pipelines, pool),) if pipelines else ()
     if pipelines:
         raise SettingError(
             "MPWORKERS_PIPELINES and MPWORKERS_LEVELS are both set; the first is the short form of "
@@ -251,7 +247,7 @@ def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, 
     return tuple(level for level in levels if level.pipelines)
 
 
-def _level_of(name: str, pipelines: Pipelines, pool: PoolSettings) -> LevelSettings:
+def level_of(name: str, pipelines: Pipelines, pool: PoolSettings) -> LevelSettings:
     """Return a level in which all settings that only MPWORKERS_LEVELS has are at their defaults."""
     own = {one: setting.default for one, setting in _OF_A_LEVEL.items()}
     return LevelSettings(name=name, pool=pool, **own | {"pipelines": pipelines})

@@ -11,7 +11,8 @@ import multiprocessing
 import numbers
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isroutine
@@ -81,6 +82,14 @@ def path(value: Any) -> Path | None:
 def backends() -> Mapping[str, EntryPoint]:
     """Return what makes a backend, by the name under which it is registered."""
     return {found.name: found for found in entry_points(group="scrapy_mpworkers.backends")}
+
+
+def declared_by_backends() -> Iterator[tuple[str, Any]]:
+    """Import all backends, which few crawls need, and yield their names with each setting that they
+    declare, a ``settings.Setting``."""
+    for name, found in backends().items():
+        with suppress(Exception):  # one that cannot be imported says why to whoever chooses it
+            yield from [(name, row) for row in getattr(found.load(), "settings", ())]
 
 
 def backend(value: Any) -> str:

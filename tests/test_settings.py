@@ -24,7 +24,7 @@ from scrapy_mpworkers.settings import (
     LevelSettings,
     read_declared,
     read_settings,
-    warn_of_unknown_names,
+    warn_of_names,
 )
 
 
@@ -96,7 +96,6 @@ BAD = [
     ("WORKER_MEMORY_LIMIT_MB", "2 GiB"),
     ("DEAD_LETTERS", 7),
     ("JOURNAL", "perhaps"),
-    ("JOURNAL", True),  # without a JOBDIR
     ("REDELIVER_TIMES", True),
     ("RESTART_INTENSITY", "x"),
     ("RESTART_PERIOD", 0),
@@ -132,10 +131,29 @@ def test_bad_values_get_one_sentence(name: str, value: Any) -> None:
     assert "\n" not in sentence
 
 
+def test_a_journal_without_a_folder_names_the_setting_that_is_missing() -> None:
+    with pytest.raises(SettingError, match="set JOBDIR to the folder"):
+        read_settings(Settings({"MPWORKERS_JOURNAL": True}))
+
+
 def test_an_unknown_name_is_warned_of_with_the_nearest(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_unknown_names(Settings({"MPWORKERS_WORKER": 3}))
+    warn_of_names(Settings({"MPWORKERS_WORKER": 3}))
 
     assert "Did you mean MPWORKERS_WORKERS?" in caplog.text
+
+
+def test_a_setting_of_another_backend_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    address = {"MPWORKERS_DASK_ADDRESS": "tcp://10.0.0.1:8786", "MPWORKERS_DASK_UPLOAD": ""}
+
+    warn_of_names(Settings(address | {"MPWORKERS_BACKEND": "dask"}))
+    assert caplog.text == ""
+    warn_of_names(Settings(address))
+
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "MPWORKERS_DASK_ADDRESS has no effect, as MPWORKERS_BACKEND is 'local'. Set it to 'dask', "
+        "or take MPWORKERS_DASK_ADDRESS out"
+    )
 
 
 def test_a_third_partys_backend_declares_settings(
@@ -158,7 +176,7 @@ def test_a_third_partys_backend_declares_settings(
     monkeypatch.setattr(validators, "backends", validators.backends.__wrapped__)
     good, bad = ({"MPWORKERS_ABACUS_BEADS": value} for value in ("7", "seven"))
 
-    warn_of_unknown_names(Settings(good))
+    warn_of_names(Settings(good | {"MPWORKERS_BACKEND": "abacus"}))
     for backend in ("local", "abacus"):
         chosen = {"MPWORKERS_BACKEND": backend}
         read_settings(Settings(good | chosen))
@@ -169,7 +187,7 @@ def test_a_third_partys_backend_declares_settings(
     declared = validators.backends()["abacus"].load().settings
     assert read_declared(Settings(good), declared) == {"ABACUS_BEADS": 7}
     assert read_declared(Settings(), declared) == {"ABACUS_BEADS": 10}
-    warn_of_unknown_names(Settings({"MPWORKERS_ABACUS_BEAD": 7}))
+    warn_of_names(Settings({"MPWORKERS_ABACUS_BEAD": 7}))
     assert "Did you mean MPWORKERS_ABACUS_BEADS?" in caplog.text
 
 
@@ -187,7 +205,7 @@ def install(folder: Path, name: str, code: str) -> None:
 def test_no_backend_is_imported_for_the_names_of_the_core() -> None:
     code = (
         "import sys; from scrapy.settings import Settings; from scrapy_mpworkers import settings; "
-        "given = Settings({'MPWORKERS_WORKERS': 2}); settings.warn_of_unknown_names(given); "
+        "given = Settings({'MPWORKERS_WORKERS': 2}); settings.warn_of_names(given); "
         "settings.read_settings(given); print('scrapy_mpworkers.backends' in sys.modules); "
         "given = Settings({'MPWORKERS_DASK_ADDRESS': 'a:1'}); settings.read_settings(given); "
         "print('distributed' in sys.modules)"

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from scrapy import Spider
 from scrapy.crawler import Crawler
 
+from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.pool.batching import Batched
 from scrapy_mpworkers.pool.interface import Executor, PoolEvents, PoolOptions
-from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, levels_with_calls
+from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, level_of
 from scrapy_mpworkers.validators import backends
 from scrapy_mpworkers.wire.entries import PipelineEntry
 from scrapy_mpworkers.wire.messages import Definition, OpenCrawl
+from scrapy_mpworkers.wire.texts import named
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.wire.codec import Frame, ParentCodec
@@ -60,12 +62,28 @@ class LevelPlan(NamedTuple):
 
 def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPlan], int]:
     """Return the plans of a crawl's levels, and the index of the one that takes calls."""
-    levels, calls_at = levels_with_calls(options, bool(hops))
+    levels, calls_at = _levels_with_calls(options, bool(hops))
     plans = [
         LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
         for number, level in enumerate(levels)
     ]
     return plans, calls_at
+
+
+def _levels_with_calls(
+    options: WorkerSettings, has_hops: bool
+) -> tuple[tuple[LevelSettings, ...], int]:
+    """Return the levels of a crawl, and the index of the one that takes calls of functions.
+
+    The user's first level that is fit for calls takes them. If none is, one more level does, which
+    starts with the first call; if workers are switched off, it has none and runs calls right here.
+    """
+    levels = options.levels if has_hops else ()
+    for number, level in enumerate(levels):
+        if level.wait and level.key is None and not level.batch_size:
+            return levels, number
+    pool = options.pool if options.enabled else replace(options.pool, workers=0)
+    return (*levels, level_of("calls" if levels else "", (), pool)), len(levels)
 
 
 class Backend(Protocol):
@@ -105,8 +123,16 @@ MakeBackend = Callable[[Crawler, WorkerSettings, Sequence[LevelPlan]], Backend]
 
 
 def find_backend(name: str) -> MakeBackend:
-    """Return the backend that is registered under *name*."""
-    make: MakeBackend = backends()[name].load()
+    """Return the backend that is registered under *name*.
+
+    Raises:
+        SettingError: it cannot be imported.
+    """
+    try:
+        make: MakeBackend = backends()[name].load()
+    except Exception as error:
+        why = f"that backend cannot be imported: {named(error)}"
+        raise SettingError(f"MPWORKERS_BACKEND is {name!r}, but {why}") from error
     return make
 
 

@@ -22,16 +22,20 @@ from scrapy.utils.misc import load_object
 from scrapy_mpworkers import lint
 from scrapy_mpworkers.backends.base import find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
+from scrapy_mpworkers.crawl.silence import why_silent
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
-from scrapy_mpworkers.hops import Hop, hops_of, is_component, on_the_reactor
-from scrapy_mpworkers.settings import LevelSettings, WorkerSettings, read_settings
+from scrapy_mpworkers.hops import Hop, hops_of, on_the_reactor
+from scrapy_mpworkers.settings import (
+    LevelSettings,
+    WorkerSettings,
+    names_without_effect,
+    read_settings,
+)
 from scrapy_mpworkers.stores.journal import FILE_NAME, Journal
 from scrapy_mpworkers.stores.private_files import read_private
 from scrapy_mpworkers.wire.entries import PipelineEntry, as_pipeline, import_path, key_function
 from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.worker.pipelines import refuse_unfit
-
-_EXTENSION = "extension.WorkerExtension"
 
 
 @dataclass(frozen=True)
@@ -82,26 +86,17 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
     for entry, order in on_the_reactor(crawler.settings):
         _, why = _load(entry)  # the import may stop the crawl, too
         steps.append(Step(order, import_path(entry), failures=why))
-    of_settings = tuple(lint.settings_lines(settings_module_to_import_again(options, hops)))
+    module = settings_module_to_import_again(options, hops)
+    of_settings = (*names_without_effect(crawler.settings), *lint.settings_lines(module))
     steps.sort(key=lambda step: step.order)
     return Check(options, tuple(steps), failures, of_settings)
 
 
 def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
-    enabled = crawler.settings.getdict("EXTENSIONS").items()
-    extensions = [entry for entry, order in enabled if order is not None]
-    if not options.levels:
+    if (why := why_silent(crawler)) is not None:
+        yield f"{why}."
+    elif not options.levels:
         yield "MPWORKERS_PIPELINES and MPWORKERS_LEVELS list no pipeline, so there are no workers."
-    elif options.enabled and not hops:
-        yield (
-            "No worker gets an item: nothing stands for them in ITEM_PIPELINES. Add "
-            'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
-        )
-    elif options.enabled and not any(is_component(one, _EXTENSION) for one in extensions):
-        yield (
-            "scrapy_mpworkers.WorkerPipeline needs its extension: add "
-            'EXTENSIONS = {"scrapy_mpworkers.WorkerExtension": 0}.'
-        )
     for level in options.levels:
         yield from _failures_of_level(level)
     if options.enabled:

@@ -10,6 +10,7 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.crawl.patches import SpiderCloser
+from scrapy_mpworkers.crawl.unhandled import told_once
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.pool.interface import PoolEvents
@@ -156,11 +157,11 @@ class CrawlEvents(PoolEvents):
         if self.started.is_open:
             logger.error("%s could not open its pipelines", worker, exc_info=error)
         else:
-            # Scrapy logs the error itself, last of all and behind two tracebacks.
             logger.error(
-                "%s could not open its pipelines, so the crawl ends: %s",
+                "%s could not open its pipelines, so the crawl ends: %s%s",
                 worker,
                 writable(named(error)),
+                writable(told_once(error)),
             )
         self.started.open(error)
 
@@ -179,6 +180,8 @@ class CrawlEvents(PoolEvents):
         """The pool has given up; the crawl closes."""
         self.is_broken = True
         if not self.started.is_open:
-            self.started.open(WorkerStartError(str(error)))
+            stopped = WorkerStartError(str(error))
+            told_once(stopped)
+            self.started.open(stopped)
             return
         self._effects.closer.ask("mpworkers_broken")

@@ -34,7 +34,7 @@ class HopPipelines(ItemPipelineManager):
 
     @classmethod
     def _get_mwlist_from_settings(cls, settings: BaseSettings) -> list[Any]:
-        loaded = [as_pipeline(load_object(entry)) for entry in cls.entries]
+        loaded = [_loaded(entry, settings) for entry in cls.entries]
         for pipeline in loaded:
             refuse_unfit(pipeline)
         return loaded
@@ -117,6 +117,18 @@ def hop_pipelines(entries: Sequence[Any], crawler: Any) -> HopPipelines:
     """Build the pipelines of *entries*, but do not open them."""
     hop: type[HopPipelines] = type("HopPipelines", (HopPipelines,), {"entries": entries})
     return build_from_crawler(hop, crawler)
+
+
+def _loaded(entry: Any, settings: BaseSettings) -> Any:
+    try:
+        return as_pipeline(load_object(entry))
+    except (ImportError, NameError) as error:
+        if type(error) not in (ImportError, ModuleNotFoundError, NameError):
+            raise
+        setting = "MPWORKERS_LEVELS" if settings.get("MPWORKERS_LEVELS") else "MPWORKERS_PIPELINES"
+        # Of the same type, as inline.
+        again = type(error)(f"{error} ({setting} lists {entry!r})")
+        raise again.with_traceback(error.__traceback__) from None
 
 
 def refuse_unfit(pipeline: type) -> None:

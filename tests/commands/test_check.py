@@ -103,7 +103,7 @@ def test_what_would_fail_is_named_and_exits_with_1(launch: Launcher, name: str, 
                 "ITEM_PIPELINES": {"scrapy_mpworkers.WorkerPipeline": 300},
                 **listed("Computes"),
             },
-            "needs its extension",
+            "WorkerExtension is not active",
         ),
         ({"MPWORKERS_WORKERS": "many", **listed("Computes")}, "MPWORKERS_WORKERS is 'many'"),
         (
