@@ -17,7 +17,7 @@ from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import Deferred
 
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
-from scrapy_mpworkers.errors import MPWorkersError
+from scrapy_mpworkers.errors import MPWorkersError, SettingError
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_names
@@ -84,6 +84,20 @@ class WorkerExtension:
             warn_of_settings_module(module)
         return extension
 
+    @classmethod
+    def of(cls, crawler: Crawler) -> WorkerExtension:
+        """Return the extension of *crawler*, for whoever wants to :meth:`run` something.
+
+        Raises:
+            SettingError: it is not active; names the line to change.
+        """
+        found = crawler.get_extension(cls)
+        if found is None:
+            from scrapy_mpworkers.crawl.silence import how_to_activate
+
+            raise SettingError(how_to_activate(crawler))
+        return found
+
     @cached_property
     def manager(self) -> LevelManager:
         """The levels of this crawl."""
@@ -123,9 +137,6 @@ class WorkerExtension:
         try:
             await self.manager.start(sorted({hop.level for hop in self._hops}))
         except BaseException:
-            from scrapy_mpworkers.crawl.unhandled import keep_short
-
-            keep_short()
             self.manager.kill()
             try:
                 await self.stop()

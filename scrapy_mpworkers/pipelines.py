@@ -59,8 +59,14 @@ class WorkerPipeline:
     @coroutine
     def open_spider(self) -> Generator[Any, Any, None]:
         """Wait until a worker is ready. If none can become ready, the error stops the crawl."""
-        router = yield from self._extension.ensure_started().__await__()
-        router.expect_route(self.route_number)
+        try:
+            router = yield from self._extension.ensure_started().__await__()
+            router.expect_route(self.route_number)
+        except Exception:
+            from scrapy_mpworkers.crawl.unhandled import keep_short
+
+            keep_short()
+            raise
         self._router = router
 
     def process_item(self, item: Any) -> Awaitable[Any]:

@@ -1,4 +1,4 @@
-"""Runs ``scrapy mpworkers check [SPIDER]`` and ``scrapy mpworkers replay FILE``.
+"""Runs ``scrapy mpworkers check [SPIDER]``, ``scrapy mpworkers init`` and ``… replay FILE``.
 
 Imports little: Scrapy loads all commands for any of them, and ``crawl`` is to launch a fork server
 first of all.
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.stores.dead_letters import StoredLetters
 
 
+#: How many words may follow each first word.
+_ARGUMENTS = {"check": (0, 1), "init": (0,), "replay": (1,)}
+
+
 class MPWorkersCommand(BaseRunSpiderCommand):
     """Does what is done with workers beside a crawl.
 
@@ -34,15 +38,19 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     """
 
     def syntax(self) -> str:
-        return "[options] check [SPIDER] | replay FILE"
+        return "[options] check [SPIDER] | init [--yes] | replay FILE"
 
     def short_desc(self) -> str:
-        return "Check what would fail in workers, or send dead letters again (scrapy_mpworkers)"
+        return "Check what would fail in workers, and more (scrapy_mpworkers)"
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        super().add_options(parser)
+        parser.add_argument("--yes", action="store_true", help="init: do not ask before it writes")
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
         """Ask for a reactor only if something crawls: a check must not install one."""
         super().process_options(args, opts)
-        self.requires_crawler_process = args[:1] != ["check"]
+        self.requires_crawler_process = args[:1] == ["replay"]
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         """Do what the first word says.
@@ -50,19 +58,48 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         Raises:
             UsageError: there is no such word, or what it needs is missing.
         """
-        is_check = args[:1] == ["check"] and len(args) <= 2
-        if not is_check and (len(args) != 2 or args[0] != "replay"):
-            raise UsageError
+        word, rest = (args or [""])[0], args[1:]
+        if word not in _ARGUMENTS:
+            raise UsageError(f"there is no {word!r}: say one of {', '.join(_ARGUMENTS)}")
+        if len(rest) not in _ARGUMENTS[word]:
+            raise UsageError(f"{len(rest)} words are too many or too few behind {word!r}")
         try:
-            if is_check:
-                self._check(args[1] if len(args) == 2 else None)
+            if word == "check":
+                self._check(*rest)
+            elif word == "init":
+                self._init(opts.yes)
             else:
-                self._replay(Path(args[1]), opts)
+                self._replay(Path(rest[0]), opts)
         except _Refused as reason:
             print(f"scrapy mpworkers {args[0]}: {reason}", file=sys.stderr)
             self.exitcode = 2
 
-    def _check(self, name: str | None) -> None:
+    def _init(self, is_sure: bool) -> None:
+        from scrapy_mpworkers.commands import init
+        from scrapy_mpworkers.crawl.silence import settings_file
+
+        assert self.settings is not None
+        file = settings_file()
+        if not inside_project() or file is None:
+            raise _Refused("run it inside the Scrapy project whose settings it shall change")
+        if init.has_addon(self.settings):
+            print(f"The add-on is in ADDONS already. {init.NEXT}")
+            return
+        try:
+            before, encoding = init.read(file)
+            after = init.with_addon(before, len(self.settings.getdict("ADDONS")))
+            print(*init.diff(file, before, after), sep="\n")
+            if not is_sure and not _agreed(f"Write this to {file}? [y/N] "):
+                raise _Refused("nothing was changed")
+            print(f"The old file is {init.write(file, after, encoding)}. {init.NEXT}")
+        except init.CannotEdit as why:
+            raise _Refused(
+                f"{file} is not changed, as {why}. Put this entry into it by hand:\n{init.LINE}"
+            ) from None
+        except OSError as error:
+            raise _Refused(f"{file} is not changed: {error.strerror or error}") from None
+
+    def _check(self, name: str | None = None) -> None:
         from scrapy_mpworkers.commands.check import check_settings
         from scrapy_mpworkers.commands.findings import findings
 
@@ -147,6 +184,14 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         # it looks whether any is left.
         add_callback = getattr(ended, "add_done_callback", None) or ended.addBoth
         add_callback(go_on)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to answer
+        print()
+        return False
 
 
 class _Refused(Exception):

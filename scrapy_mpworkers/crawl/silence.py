@@ -45,14 +45,25 @@ def why_silent(crawler: Crawler) -> str | None:
     missing, listed = _missing(crawler)
     if missing is None:
         return None
-    setting, name, order = missing
     if listed:
         lost = f"{', '.join(listed)} will not run"
     else:
         lost = f"{', '.join(sorted(names))} ha{'s' if len(names) == 1 else 've'} no effect"
-    what = f"{_PACKAGE}.{name}"
-    where = place_of(settings, setting)
-    return f'{lost}, as {what} is not active. Put "{what}": {order} into {where}'
+    return f"{lost}, as {_remedy(settings, missing)}"
+
+
+def how_to_activate(crawler: Crawler) -> str:
+    """Say what keeps the extension from being there, and what to do."""
+    missing, _ = _missing(crawler)
+    return _remedy(crawler.settings, missing or _ADDON)
+
+
+def _remedy(settings: BaseSettings, missing: tuple[str, str, int]) -> str:
+    setting, name, order = missing
+    what, where = f"{_PACKAGE}.{name}", place_of(settings, setting)
+    by_command = missing == _ADDON and str(settings_file()) in where
+    hint = "; `scrapy mpworkers init` does that" if by_command else ""
+    return f'{what} is not active. Put "{what}": {order} into {where}{hint}'
 
 
 def _missing(crawler: Crawler) -> tuple[tuple[str, str, int] | None, list[str]]:

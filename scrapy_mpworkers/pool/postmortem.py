@@ -26,7 +26,7 @@ class PostMortem:
         self._knows_of_taken_exits = False
         self.last = ""
 
-    def note(self, handle: ProcessHandle, exitcode: int | None, is_stopping: bool) -> Death:
+    def note(self, handle: ProcessHandle, exitcode: int | None, is_ending: bool) -> Death:
         """Count and log the end of a worker, unless it was meant to go, and say who is to blame."""
         if exitcode == UNKNOWN_EXIT:
             self._say_that_exits_are_taken()
@@ -45,7 +45,7 @@ class PostMortem:
             for executor in self._state.all_executors():
                 label = exit_label(None if is_server_gone else exitcode)
                 executor.died(handle, label, f"{how}{late}")
-            self._log(handle, activity.task_id, is_stopping)
+            self._log(handle, activity.task_id, is_ending)
         # Unless we ended the worker, the last task that it has begun, and those before it, may be
         # to blame as long as their outcomes are not here.
         is_ours = is_server_gone or handle.killed_for not in (KilledFor.NONE, KilledFor.STUCK)
@@ -65,12 +65,12 @@ class PostMortem:
                 "apart: something in Scrapy's process ignores SIGCHLD or waits for any child"
             )
 
-    def _log(self, handle: ProcessHandle, running: int | None, is_stopping: bool) -> None:
+    def _log(self, handle: ProcessHandle, running: int | None, is_ending: bool) -> None:
         if handle.is_closing and handle.is_ready and running is None:
             logger.error(
                 "Worker %s while it closed its pipelines: what they still held is lost", self.last
             )
-        elif is_stopping:
+        elif is_ending:
             logger.debug("Worker %s", self.last)
         else:
-            logger.warning("Worker %s; replacing it", self.last)
+            logger.warning("Worker %s", self.last)

@@ -106,7 +106,7 @@ class Supervisor:
             handle.process.discard()  # it was left behind, and the starter with it
             return
         self._state.handles.remove(handle)
-        death = self._deaths.note(handle, exitcode, is_stopping=self._stopped is not None)
+        death = self._deaths.note(handle, exitcode, self._state.is_ending)
         # Before outcomes in its outbox count: workers that each die after one item are no good.
         is_futile = not (handle.settled or death.is_explained)
         is_ones_own = self.sharing.lost(handle, death)

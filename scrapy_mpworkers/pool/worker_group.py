@@ -55,7 +55,9 @@ class LocalWorkerGroup(GroupState):
             logger.info("Sharing %d workers with %s", options.workers, _more_crawls(others))
             self._supervisor.openings.spread()
             return
-        logger.info("Starting %d workers (%s)…", options.workers, self._processes.method)
+        count = f"{options.workers} worker{'' if options.workers == 1 else 's'}"
+        of_level = "" if options.name == "worker" else f" of the level {options.name}"
+        logger.info("Starting %s%s (%s)…", count, of_level, self._processes.method)
         self._supervisor.start_workers()
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:

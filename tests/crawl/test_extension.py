@@ -11,7 +11,7 @@ import scrapy
 from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers.crawl import events as module
-from scrapy_mpworkers.errors import PoolClosed
+from scrapy_mpworkers.errors import PoolClosed, SettingError
 from scrapy_mpworkers.extension import WorkerExtension
 
 
@@ -36,3 +36,17 @@ def test_what_could_not_begin_is_not_half_there_for_the_next_call(
 
     assert isinstance(first, RuntimeError)
     assert isinstance(second, PoolClosed)
+
+
+def test_where_it_is_not_active_whoever_asks_for_it_is_told_the_line() -> None:
+    crawler = get_crawler(scrapy.Spider, {})
+
+    with pytest.raises(SettingError, match=r'"scrapy_mpworkers\.Addon": 500 into ADDONS of the'):
+        WorkerExtension.of(crawler)
+
+
+def test_whoever_asks_for_it_gets_it() -> None:
+    settings = {"ADDONS": {"scrapy_mpworkers.Addon": 500}, "MPWORKERS_WORKERS": 0}
+    crawler = get_crawler(scrapy.Spider, settings)
+
+    assert WorkerExtension.of(crawler) is crawler.get_extension(WorkerExtension)

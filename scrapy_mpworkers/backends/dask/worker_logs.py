@@ -19,7 +19,12 @@ from scrapy_mpworkers.worker.record_collector import RecordCollector
 _OF_DASK = ("distributed", "dask", "tornado", "bokeh")
 
 
-describe = consumer.describe
+def describe(error: BaseException) -> bytes:
+    """Pickle why a consumer could not be built, opened or closed."""
+    if type(error) is ModuleNotFoundError:
+        text = f"{error}; MPWORKERS_DASK_UPLOAD sends the project's packages to the cluster"
+        error = ModuleNotFoundError(text, name=error.name).with_traceback(error.__traceback__)
+    return consumer.describe(error)
 
 
 def build(payload: bytes, definitions: Sequence[Definition]) -> consumer.CrawlConsumer:

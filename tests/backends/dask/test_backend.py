@@ -11,6 +11,8 @@ from scrapy import Spider
 from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers import SettingError, WorkerExtension
+from scrapy_mpworkers.wire.exceptions import unpack_exception
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
 
@@ -89,3 +91,15 @@ def test_without_dask_everything_else_works() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_module_that_the_cluster_lacks_is_told_with_the_setting_that_sends_it() -> None:
+    from scrapy_mpworkers.backends.dask.worker_logs import describe
+
+    codec = WorkerCodec()
+
+    failure = codec.load(describe(ModuleNotFoundError("No module named 'shop'", name="shop")))
+
+    error = unpack_exception(failure, codec.load)
+    assert isinstance(error, ModuleNotFoundError)
+    assert str(error).startswith("No module named 'shop'; MPWORKERS_DASK_UPLOAD sends")

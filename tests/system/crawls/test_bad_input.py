@@ -94,6 +94,35 @@ def test_pipeline_that_cannot_start_stops_the_crawl_before_its_first_request(
 
 
 @worlds()
+def test_an_error_of_open_spider_is_one_record_with_the_frames_of_its_pipeline(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl("pages", world, **offload("RaisesInOpen")).finish()
+
+    lines = [line.text for line in ended.lines]
+    [at] = [n for n, line in enumerate(lines) if "ERROR: worker-1 could not open" in line]
+    assert lines[at].endswith("so the crawl ends: RuntimeError: no open_spider today")
+    assert lines[at + 1] == "Traceback (most recent call last):"
+    assert lines[at + 2].endswith("in open_spider")
+    assert "never retrieved" not in ended.log
+    others = [line for line in lines if "ERROR" in line or "CRITICAL" in line]
+    assert [line for line in others if "CoreStats" not in line] == [lines[at]]  # Scrapy's own
+
+
+@worlds()
+def test_a_module_that_is_not_there_is_told_with_the_setting_that_lists_it(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl("pages", world, **offload("no_shop.pipelines.Price")).finish()
+
+    assert (
+        "so the crawl ends: ModuleNotFoundError: No module named 'no_shop' (MPWORKERS_PIPELINES "
+        "lists 'no_shop.pipelines.Price')"
+    ) in ended.log
+    assert "replacing it" not in ended.log
+
+
+@worlds()
 def test_route_that_leads_nowhere_stops_the_crawl(launch: Launcher, world: World) -> None:
     by_hand = {
         "ADDONS": {},
@@ -107,7 +136,7 @@ def test_route_that_leads_nowhere_stops_the_crawl(launch: Launcher, world: World
     ended = launch.crawl("pages", world, **offload("Mark"), **by_hand).finish()
 
     assert ended.numbers == []
-    assert "SettingError: Route2 in ITEM_PIPELINES has nothing to do" in ended.log
+    assert "The crawl cannot start: Route2 in ITEM_PIPELINES has nothing to do" in ended.log
 
 
 CAUSES = ("no_module_of_this_name", "no open_spider today", "no from_crawler today", "Missing")
@@ -121,7 +150,10 @@ def test_refused_setting_ends_the_command_with_exit_code_1(launch: Launcher, mod
 
     assert ended.exit_code == 1
     assert not ended.told("requested")
-    assert [line for line in ended.log.splitlines() if "MPWORKERS_WORKERS" in line and "-1" in line]
+    [line] = re.findall(r"(?:ERROR|CRITICAL): (.*)", ended.log)
+    assert line.startswith("The crawl cannot start: MPWORKERS_WORKERS is '-1', but it must be")
+    if mode != "default":  # where Twisted writes to stderr as well
+        assert "Traceback" not in ended.log
 
 
 @worlds()
@@ -242,6 +274,6 @@ def test_class_that_can_neither_be_imported_nor_sent_stops_the_crawl(
 ) -> None:
     ended = launch.script("unsendable.py", world=world).finish()
 
-    assert "UnpicklableError: __main__.Locks is in a place that workers cannot import" in ended.log
+    assert "__main__.Locks is in a place that workers cannot import" in ended.log
     assert "Move it to a module" in ended.log
     assert ended.items == []

@@ -38,7 +38,7 @@ def test_emptied_addons_are_told_with_their_line(
     assert line == (
         "shop.pipelines.Price will not run, as scrapy_mpworkers.Addon is not active. Put "
         f'"scrapy_mpworkers.Addon": 500 into ADDONS in line 8 of {folder}/shop/settings.py '
-        "(not in line 5: the last one counts)"
+        "(not in line 5: the last one counts); `scrapy mpworkers init` does that"
     )
     assert len(ended.items) == 8
     assert ended.exit_code == 0
