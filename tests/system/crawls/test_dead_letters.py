@@ -524,7 +524,7 @@ def test_file_that_cannot_be_used_stops_the_crawl_at_its_start(
     ended = launch.crawl("pages", HERE, **poisoned(place)).finish()
 
     assert ended.exit_code == 1
-    [sentence] = re.findall(r"SettingError: .*", ended.log)
+    [sentence] = re.findall(r"The crawl cannot start: .*", ended.log)
     assert str(place) in sentence
     assert re.search(UNUSABLE[case], sentence)
     assert not ended.told("requested")

@@ -318,7 +318,7 @@ def test_second_crawl_with_the_jobdir_of_a_running_one_is_refused_by_name(
     first.open_gate()
     ended = first.finish()
 
-    [sentence] = re.findall(r"JournalError: (.*)", second.log)[-1:]
+    [sentence] = re.findall(r"The crawl cannot start: (.*)", second.log)[-1:]
     assert f"(pid {first.pid} on " in sentence
     assert f"the journal in JOBDIR '{job}'" in sentence
     assert second.exit_code == 1
@@ -334,8 +334,8 @@ def test_journal_without_a_jobdir_is_refused_in_one_sentence(launch: Launcher) -
     ended = launch.crawl("pages", HERE, MPWORKERS_JOURNAL=True, **offload("Mark")).finish()
 
     assert ended.exit_code == 1
-    [sentence] = re.findall(r"SettingError: (.*)", ended.log)
-    assert sentence.startswith("MPWORKERS_JOURNAL is True, but it must be False while JOBDIR")
+    [sentence] = re.findall(r"The crawl cannot start: (.*)", ended.log)
+    assert sentence.startswith("MPWORKERS_JOURNAL is True, but JOBDIR is not set: set JOBDIR")
     assert not ended.told("requested")
 
 
@@ -343,7 +343,7 @@ def assert_stops_at_start(launch: Launcher, job: Path, reason: str) -> None:
     ended = launch.crawl("pages", HERE, **journaled(job)).finish()
 
     assert ended.exit_code == 1
-    [sentence] = re.findall(r"(?:JournalError): (.*)", ended.log)[-1:]
+    [sentence] = re.findall(r"The crawl cannot start: (.*)", ended.log)[-1:]
     assert "mpworkers-journal.sqlite" in sentence
     assert reason in sentence
     assert not ended.told("requested")
