@@ -116,7 +116,7 @@ class WorkerExtension:
     def _reporter(self) -> Reporter:
         from scrapy_mpworkers.status.reporter import Reporter
 
-        return Reporter(self._crawler, self.manager)
+        return Reporter(self._crawler, self.manager, self._options)
 
     @property
     def has_hops(self) -> bool:
@@ -208,6 +208,10 @@ class WorkerExtension:
             with_pss: measure proportional set sizes of workers too, of one a call (about 1 ms).
         """
         return self._reporter.snapshot(with_pss)
+
+    def history(self) -> dict[str, Any]:
+        """Return what the page draws, as JSON has it; without a page and a report it is empty."""
+        return self._reporter.history.as_dict()
 
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, for ``start()``."""

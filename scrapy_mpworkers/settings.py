@@ -114,6 +114,7 @@ class WorkerSettings:
     dead_letters: Path | None = _setting(None, validators.path)
     journal: bool = _setting(False, validators.flag)
     initializer: str | None = _setting(None, validators.initializer)
+    report: Path | None = _setting(None, validators.report)
 
     @property
     def pipelines(self) -> Pipelines:

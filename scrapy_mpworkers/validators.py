@@ -78,6 +78,13 @@ def path(value: Any) -> Path | None:
     return Path(value).absolute()
 
 
+def report(value: Any) -> Path | None:
+    file = path(value)
+    if file is None or (os.access(file.parent, os.W_OK) and not file.is_dir()):
+        return file
+    raise Invalid("None or the path of a file in a folder that is there and can be written to")
+
+
 @cache  # to look into all that is installed takes 10 ms, and a crawl asks three times
 def backends() -> Mapping[str, EntryPoint]:
     """Return what makes a backend, by the name under which it is registered."""

@@ -60,6 +60,8 @@ GOOD = [
     ("WORKER_MEMORY_LIMIT_MB", 512, "worker_memory_limit_mb", 512),
     ("DEAD_LETTERS", "", "dead_letters", None),
     ("DEAD_LETTERS", "dead.jsonl", "dead_letters", Path("dead.jsonl").absolute()),
+    ("REPORT", "", "report", None),
+    ("REPORT", "report.html", "report", Path("report.html").absolute()),
     ("JOURNAL", "0", "journal", False),
     ("CLOSE_TIMEOUT", "2.5", "close_timeout", 2.5),
 ]
@@ -95,6 +97,8 @@ BAD = [
     ("WORKER_MAX_ITEMS", 0.5),
     ("WORKER_MEMORY_LIMIT_MB", "2 GiB"),
     ("DEAD_LETTERS", 7),
+    ("REPORT", "/no/such/folder/report.html"),
+    ("REPORT", "/"),
     ("JOURNAL", "perhaps"),
     ("REDELIVER_TIMES", True),
     ("RESTART_INTENSITY", "x"),

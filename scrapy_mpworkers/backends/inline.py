@@ -119,7 +119,8 @@ class InlineExecutor(Executor):
     def look(self) -> list[WorkerView]:
         phase = Phase.IDLE if self._at_work is None else Phase.BUSY
         settled = self.metrics.tasks_settled
-        return [WorkerView(_HERE, os.getpid(), phase, self._at_work, self._began_at, settled, 0)]
+        done = (settled, self.metrics.workers[0].busy, 0)
+        return [WorkerView(_HERE, os.getpid(), phase, self._at_work, self._began_at, *done)]
 
     def overdue(self) -> list[tuple[int, str, float]]:
         now = monotonic()

@@ -137,7 +137,8 @@ class PoolEvents:
 
 class WorkerView(NamedTuple):
     """A worker as it is now. ``task``: of this crawl, that it is at since ``since``
-    (``time.monotonic()``), as far as that is known; ``restarts``: workers of its slot before."""
+    (``time.monotonic()``), as far as that is known; ``busy``: seconds that its slot has been at
+    tasks of this crawl that are over; ``restarts``: workers of its slot before."""
 
     name: str
     pid: int | None
@@ -145,6 +146,7 @@ class WorkerView(NamedTuple):
     task: Task | None
     since: float
     settled: int
+    busy: float
     restarts: int
 
 

@@ -45,7 +45,8 @@ class ObservedExecutor(Executor):
         task_id, since = handle.running()
         task = self.task(handle, task_id)
         now = (handle.phase, task, since)
-        return WorkerView(handle.name, handle.pid, *now, handle.settled, handle.generation)
+        done = (handle.settled, self.metrics.workers[handle.slot].busy)
+        return WorkerView(handle.name, handle.pid, *now, *done, handle.generation)
 
     def overdue(self) -> list[tuple[int, str, float]]:
         now = monotonic()

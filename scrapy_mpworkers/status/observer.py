@@ -111,12 +111,14 @@ def _worker(
     level: Level, view: WorkerView, samples: Mapping[int, Sample], now: float
 ) -> WorkerSnapshot:
     sample = samples.get(view.pid or 0, _NO_SAMPLE)
+    task = None if view.task is None else _task(level, view.task, max(0.0, now - view.since))
     return WorkerSnapshot(
         name=view.name,
         pid=view.pid,
         state=view.phase.value,
-        task=None if view.task is None else _task(level, view.task, max(0.0, now - view.since)),
+        task=task,
         settled=view.settled,
+        busy_seconds=view.busy + (0.0 if task is None else task.seconds),
         restarts=view.restarts,
         cpu_percent=sample.cpu_percent,
         rss_bytes=sample.rss_bytes,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cached_property, partial
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,11 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.eventloop import EventLoop
+from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.status import summary
 
 if TYPE_CHECKING:
+    from scrapy_mpworkers.status.history import History
     from scrapy_mpworkers.status.observer import Observer
     from scrapy_mpworkers.status.snapshot import Snapshot
 
@@ -27,8 +31,9 @@ class Reporter:
         manager: has their levels.
     """
 
-    def __init__(self, crawler: Crawler, manager: LevelManager) -> None:
+    def __init__(self, crawler: Crawler, manager: LevelManager, options: WorkerSettings) -> None:
         self._crawler = crawler
+        self._options = options
         self._manager = manager
 
     @cached_property
@@ -38,12 +43,25 @@ class Reporter:
 
         return Observer(self._crawler, self._manager)
 
+    @cached_property
+    def history(self) -> History:
+        """Return what has been recorded for the page and the report."""
+        from scrapy_mpworkers.status.history import History
+
+        return History()
+
     def snapshot(self, with_pss: bool = False) -> Snapshot:
         """Return a picture of what the workers are at now."""
         return self._observer.snapshot(with_pss)
 
     def begin(self, loop: EventLoop) -> None:
-        """Write a line to the log now and then, until the workers are to stop."""
+        """Write a line to the log now and then, until the workers are to stop, and record a history
+        if anybody is to see it."""
+        if self._options.report is not None:
+            self.history.record(loop, partial(self.snapshot, True))
+        self._report_progress_later(loop)
+
+    def _report_progress_later(self, loop: EventLoop) -> None:
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval:
             loop.call_later(interval, lambda: self._report_progress(loop))
@@ -54,21 +72,41 @@ class Reporter:
         summary.publish(self._manager.started, self._crawler.stats)
         for level in self.snapshot().levels:
             self._log(summary.progress(level))
-        self.begin(loop)
+        self._report_progress_later(loop)
 
     def sum_up(self) -> None:
-        """Set the last stats, and write a table for each level to the log."""
-        started, now = self._manager.started, monotonic()
-        if not any(level.executor.metrics.started for level in started):
-            return
-        summary.publish(started, self._crawler.stats)
-        for level in started:
+        """Set the last stats, write a table for each level to the log, and leave the report."""
+        started = self._manager.started
+        if any(level.executor.metrics.started for level in started):
+            summary.publish(started, self._crawler.stats)
+        tables = list(self._tables())
+        for table in tables:
+            self._log(table)
+        if self._options.report is not None:
+            self._leave_report(self._options.report, tables)
+
+    def _tables(self) -> Iterable[str]:
+        now, cpus = monotonic(), self._manager.cpus
+        for level in self._manager.started:
+            metrics, has_batches = level.executor.metrics, level.settings.batch_size > 0
             # After a start that failed there is nothing to sum up, and an error to be read.
-            if any(worker.lived(now) for worker in level.executor.metrics.workers):
-                has_batches = level.settings.batch_size > 0
-                cpus = self._manager.cpus
-                table = summary.table(level.executor.metrics, now, cpus, has_batches)
-                self._log(f"Workers' summary{level.of_level}:\n{table}")
+            if any(worker.lived(now) for worker in metrics.workers):
+                table = summary.table(metrics, now, cpus, has_batches)
+                yield f"Workers' summary{level.of_level}:\n{table}"
+
+    def _leave_report(self, path: Path, tables: Iterable[str]) -> None:
+        from scrapy_mpworkers.status import report
+
+        snapshot = self.snapshot()
+        self.history.add(snapshot)
+        facts = report.facts(self._crawler.settings, "\n\n".join(tables))
+        history = self.history.as_dict()
+        try:
+            report.write(path, {"snapshot": snapshot.as_dict(), "history": history, "facts": facts})
+        except OSError as error:
+            logger.error("The report of the workers could not be written: %s", error)
+        else:
+            self._log(f"The workers' report is in {path}")
 
     def _log(self, text: str) -> None:
         logger.info("%s", text, extra={"spider": self._crawler.spider})

@@ -41,6 +41,7 @@ class WorkerSnapshot:
         state: ``starting``, ``opening``, ``idle``, ``busy``, ``retiring``, ``closing``, ``dead``.
         task: what it is at, if that is a task of this crawl.
         settled: tasks that it has done, of all crawls.
+        busy_seconds: that workers in its place have been at tasks of this crawl.
         restarts: workers that were in its place before.
         cpu_percent: of one CPU, since the sample before; ``None`` as long as there is none.
         rss_bytes, pss_bytes: resident memory; proportional, if somebody has asked for it.
@@ -52,6 +53,7 @@ class WorkerSnapshot:
     state: str
     task: TaskSnapshot | None
     settled: int
+    busy_seconds: float
     restarts: int
     cpu_percent: float | None
     rss_bytes: int | None

@@ -190,3 +190,16 @@ def peak_memory() -> int:
     """The most that this process has held, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class HostileSpider(StartSpider):
+    """Items whose addresses are made to break a page that shows them."""
+
+    name = "hostile"
+
+    def make(self, **fields: Any) -> dict[str, Any]:
+        item = super().make(**fields)
+        n = item["n"]
+        return {
+            "url": f"http://a/{n}</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+        } | item

@@ -1,0 +1,151 @@
+"""The timeline of a worker's slot: what it was at, in bounded memory. Pure: times are passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from scrapy_mpworkers.status.snapshot import WorkerSnapshot
+
+#: Busy shares that differ by less look the same.
+_ALIKE = 0.15
+_AT_WORK = ("idle", "busy")
+
+
+class Span(Protocol):
+    """What was in a span of time, in seconds since the workers were first started."""
+
+    start: float
+    end: float
+
+    def absorb(self, later: Any) -> None:
+        """Become the span of both."""
+
+
+_S = TypeVar("_S", bound=Span)
+
+
+class Track(Generic[_S]):
+    """Spans in the order of time. When there are too many, old neighbours become one.
+
+    Args:
+        limit: how many there may be; the last half of them stay as they are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._step = 1.0  # seconds that a span may get by merging
+        self.spans: list[_S] = []
+
+    def append(self, span: _S) -> None:
+        self.spans.append(span)
+        if len(self.spans) > self._limit:
+            while len(self.spans) > self._limit * 3 // 4:
+                self._merge()
+
+    def _merge(self) -> None:
+        old, recent = self.spans[: -self._limit // 2], self.spans[-self._limit // 2 :]
+        merged = old[:1]
+        for span in old[1:]:
+            if span.end - merged[-1].start <= self._step:
+                merged[-1].absorb(span)
+            else:
+                merged.append(span)
+        self.spans = merged + recent
+        if len(self.spans) > self._limit * 3 // 4:
+            self._step *= 2
+
+
+@dataclass(slots=True)
+class Segment:
+    """A worker in a span of time.
+
+    Attributes:
+        task: the one that it was at throughout; 0: none, or one after the other.
+        busy: seconds.
+        label, seconds: of the task that had been running for longest when it was seen.
+    """
+
+    start: float
+    end: float
+    state: str
+    task: int
+    busy: float
+    settled: int
+    label: str
+    seconds: float
+
+    def looks_like(self, later: Segment) -> bool:
+        if self.task or later.task:
+            return self.task == later.task
+        shares = self.busy / (self.end - self.start), later.busy / (later.end - later.start)
+        both_work = self.state in _AT_WORK and later.state in _AT_WORK
+        return (both_work or self.state == later.state) and abs(shares[0] - shares[1]) <= _ALIKE
+
+    def absorb(self, later: Segment) -> None:
+        if later.busy > self.busy:
+            self.state = later.state
+        self.end, self.busy = later.end, self.busy + later.busy
+        self.settled += later.settled
+        if later.seconds >= self.seconds:
+            self.label, self.seconds = later.label, later.seconds
+
+    def end_at(self, moment: float) -> None:
+        """Leave what comes after *moment* to the task that has been running since then."""
+        self.busy = max(0.0, self.busy - (self.end - moment))
+        self.end = moment
+
+
+class Lane:
+    """The workers of one slot, one after the other."""
+
+    def __init__(self, level: str, limit: int) -> None:
+        self.level = level
+        self.restarts = 0
+        self._track: Track[Segment] = Track(limit)
+        self._name, self._settled, self._busy = "", 0, 0.0
+
+    @property
+    def segments(self) -> list[Segment]:
+        return self._track.spans
+
+    def add(self, worker: WorkerSnapshot, start: float, end: float) -> None:
+        """Add what a worker was at in a span of time: what it is at, at its end."""
+        segment = self._segment(worker, start, end)
+        while self.segments and self.segments[-1].start >= segment.start:
+            segment.settled += self.segments.pop().settled
+        last = self.segments[-1] if self.segments else None
+        if last is not None and last.end > segment.start:
+            last.end_at(segment.start)
+        if last is not None and last.looks_like(segment):
+            last.absorb(segment)
+        else:
+            self._track.append(segment)
+
+    def _segment(self, worker: WorkerSnapshot, start: float, end: float) -> Segment:
+        """Return a segment, which is longer than the sample if its task is."""
+        settled = worker.settled - (self._settled if worker.name == self._name else 0)
+        busy = min(end - start, max(0.0, worker.busy_seconds - self._busy))
+        self._name, self._settled, self._busy = worker.name, worker.settled, worker.busy_seconds
+        self.restarts = worker.restarts
+        task, number, seconds = worker.task, 0, 0.0
+        if task is not None:
+            seconds = task.seconds
+            if seconds >= end - start:
+                number = task.id
+                is_new = not self.segments or self.segments[-1].task != number
+                start = max(0.0, end - seconds) if is_new else start
+                busy = end - start
+        label = "" if task is None else task.label
+        return Segment(start, end, worker.state, number, busy, max(0, settled), label, seconds)
+
+    def as_dict(self, slot: str) -> dict[str, Any]:
+        """Return the lane of a slot as JSON has it."""
+        segments = [
+            [round(one.start, 2), round(one.end, 2), one.state, round(one.busy, 2), one.settled]
+            + [one.label, round(one.seconds, 3)]
+            for one in self.segments
+        ]
+        settled = sum(one.settled for one in self.segments)
+        told = {"name": slot, "level": self.level, "settled": settled, "restarts": self.restarts}
+        return told | {"segments": segments}

@@ -1,0 +1,75 @@
+"""The report that a real crawl leaves, in a real browser."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import Page, expect
+from status.pages import draw_report
+
+from ..crawls.harness import World, offload, worlds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..crawls.harness import Launcher
+    from .browser import Window
+
+
+def test_a_report_shows_the_crawl_and_a_hostile_item_does_not_break_it(
+    launch: Launcher, window: Window, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.html"
+    settings = offload("Slow") | {"MPWORKERS_REPORT": str(report), "MPWORKERS_WORKERS": 2}
+    crawl = launch.crawl("hostile", World("asyncio", "fork"), "items=10", **settings)
+    ended = crawl.finish()
+
+    def look(page: Page) -> Any:
+        expect(page.locator("#spider")).to_have_text("hostile")
+        expect(page.locator("#levels")).to_contain_text("items done10")
+        expect(page.locator("#slowest [title^='http://a/']")).to_have_count(10)
+        expect(page.locator("#workers tbody tr")).to_have_count(2)
+        expect(page.locator("#summary")).to_contain_text("10 submitted: 10 done")
+        expect(page.locator("#settings")).to_contain_text("MPWORKERS_PIPELINES")
+        assert page.locator("#main img, #main script").count() == 0
+        return json.loads(page.locator("#report").text_content() or "")
+
+    told = window.look(report.as_uri(), look)
+
+    assert sum(told["history"]["levels"][0]["settled"]) > 0
+    assert len(told["history"]["workers"]) == 2
+    assert f"The workers' report is in {report}" in ended.log
+    assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == ["report.html"]
+
+
+def test_the_page_fits_its_window(window: Window, tmp_path: Path) -> None:
+    report = draw_report(tmp_path / "report.html")
+
+    def look(page: Page) -> Any:
+        expect(page.locator("#workers tbody tr")).to_have_count(2)
+        return page.evaluate("document.documentElement.scrollWidth")
+
+    for width in (360, 800, 1280):
+        assert window.look(report.as_uri(), look, viewport={"width": width, "height": 800}) <= width
+
+
+@worlds(plain=False)
+def test_a_crawl_that_fails_leaves_a_report_too(
+    launch: Launcher, world: World, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.html"
+    settings = offload("RaisesInOpen") | {"MPWORKERS_REPORT": str(report)}
+
+    launch.crawl("start", world, **settings).finish()
+
+    assert "MPWORKERS_PIPELINES" in report.read_text("utf-8")
+
+
+def test_a_report_for_a_folder_that_is_not_there_is_refused_at_the_start(launch: Launcher) -> None:
+    settings = offload("Mark") | {"MPWORKERS_REPORT": "/no/such/folder/report.html"}
+
+    ended = launch.crawl("start", World("none", "fork"), **settings).finish()
+
+    assert ended.exit_code != 0
+    assert "MPWORKERS_REPORT is '/no/such/folder/report.html', but it must be None or" in ended.log
