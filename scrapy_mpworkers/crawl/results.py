@@ -85,7 +85,7 @@ class OnDemand:
                 tasks.begin(work(result, response))
                 await tasks.fewer_than(limit)
         await tasks.fewer_than(1)
-        self._collector.response_is_done()
+        self._collector.response_is_done(response)
 
 
 class _Tasks:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from scrapy.http import HtmlResponse, Response, TextResponse
+from twisted.python.failure import Failure
 
 from scrapy_mpworkers.crawl.collector import PageCollector
 
@@ -32,13 +35,63 @@ def pages_left(count: int) -> int:
     pages: weakref.WeakSet[Page] = weakref.WeakSet()
     for _ in range(count):
         pages.add(Page())
-        collector.response_is_done()
+        collector.response_is_done(pages)
     collector.end()
     return len(pages)
 
 
 def test_pages_are_collected_soon() -> None:
     assert pages_left(1000) < 100
+
+
+def parsed(number: int) -> HtmlResponse:
+    """A response whose selector has been used."""
+    response = HtmlResponse(f"https://example.com/{number}", body=b"<title>One</title>")
+    assert response.css("title::text").get() == "One"
+    return response
+
+
+def test_pages_that_nobody_refers_to_need_no_collector() -> None:
+    gc.disable()
+    collector = PageCollector()
+    pages: weakref.WeakSet[Response] = weakref.WeakSet()
+    for number in range(100):
+        page = parsed(number)
+        pages.add(page)
+        collector.response_is_done(page)
+    del page
+    collector.end()
+
+    assert len(pages) < 20
+
+
+@pytest.mark.parametrize("kept", ["page", "selector"])
+def test_what_somebody_refers_to_is_left_as_it_is(kept: str) -> None:
+    collector = PageCollector()
+    page = parsed(0)
+    selector: Any = page.selector
+    held, identity = (page if kept == "page" else selector), (id(page), id(selector))
+    collector.response_is_done(page)
+    del page, selector
+    for number in range(1, 100):
+        collector.response_is_done(parsed(number))
+    collector.end()
+
+    page = held if kept == "page" else held.response
+    assert (id(page), id(page.selector)) == identity
+
+
+def test_pages_without_selectors_and_failures() -> None:
+    collector = PageCollector()
+    pages: weakref.WeakSet[Any] = weakref.WeakSet()
+    for page in [Response("https://example.com"), TextResponse("https://example.com"), Failure(OSError())]:
+        pages.add(page)
+        collector.response_is_done(page)
+    del page
+    for number in range(100):
+        collector.response_is_done(parsed(number))
+
+    assert not pages
 
 
 def test_a_collector_that_is_switched_off_stays_so() -> None:
