@@ -6,16 +6,44 @@ from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Any
 
-from scrapy import signals
-from scrapy.crawler import Crawler
-
 from scrapy_mpworkers.crawl.pool import Level
 
 #: Seconds that a download takes, as long as none has ended.
 _SOME_TIME = 1.0
-#: Each new page lowers the weight of earlier ones to this share, so about five pages count. If all
+#: Each new download lowers the weight of earlier ones to this share, so about five count. If all
 #: counted alike, pages without items would come one by one for long behind pages with many.
 _KEPT = 0.8
+
+
+class Downloads(set[Any]):
+    """Holds the downloads that are under way: those of pipelines, too, and each step of a redirect.
+
+    Attributes:
+        ended: how many downloads have ended.
+        seconds: how long one takes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended, self.seconds = 0, _SOME_TIME
+        self._taken = 0.0  # seconds of all downloads so far
+        self._noted_at = monotonic()
+
+    def add(self, request: object) -> None:
+        # The seconds since the last note count once for each download.
+        now = monotonic()
+        self._taken += len(self) * (now - self._noted_at)
+        self._noted_at = now
+        set.add(self, request)
+
+    def remove(self, request: object) -> None:
+        now = monotonic()
+        self._taken += len(self) * (now - self._noted_at)
+        self._noted_at = now
+        set.remove(self, request)
+        self.ended += 1
+        # Those under way have taken time as well: the first to end does not account for all of it.
+        self.seconds = self._taken / (self.ended + len(self))
 
 
 class Brake:
@@ -28,36 +56,29 @@ class Brake:
     begins only when the workers have almost nothing left comes too late.
     """
 
-    def __init__(self, crawler: Crawler, levels: Sequence[Level]) -> None:
+    def __init__(self, levels: Sequence[Level]) -> None:
+        self.downloads = Downloads()  #: for Scrapy's downloader to keep
         self._harvests = [(level, _Harvest()) for level in levels]
-        self._looked_at = monotonic()
-        self._under_way = 0
-        self._seconds = 0.0  # that all downloads have taken so far
-        self._seconds_of_a_page = _SOME_TIME
-        self._pages = 0
-        # Not the crawl's stats: they may be switched off.
-        crawler.signals.connect(self._received, signals.response_received)
 
     def is_on(
         self,
         scrapy_waits: Callable[[], bool],
-        downloads: Collection[object],
-        *scraped: Collection[object],
+        queue: Collection[object],
+        active: Collection[object],
     ) -> bool:
         """Return whether to wait.
 
         Args:
             scrapy_waits: returns whether Scrapy has a reason of its own.
-            downloads: that are under way.
-            scraped: pages that Scrapy has, and that are not done.
+            queue, active: pages that Scrapy has, and that are not done.
         """
-        self._take_time()
-        self._under_way = len(downloads)
-        done = self._pages - sum(map(len, scraped))
+        downloads = self.downloads
+        done = downloads.ended - len(queue) - len(active)
         is_full = False
         for level, harvest in self._harvests:
-            to_come = self._under_way * harvest.of_a_page(done, level)
-            level_is_full = self._is_full(level, to_come)
+            if done > harvest.downloads:
+                harvest.learn(done, level)
+            level_is_full = self._is_full(level, len(downloads) * harvest.of_each)
             if level_is_full and level.settings.batch_size and not downloads:
                 # No item comes to fill a batch: those inside would wait until their time is up.
                 level.executor.flush()
@@ -71,44 +92,36 @@ class Brake:
         if door.bytes >= door.max_bytes:
             return True
         items = door.count + len(door.waiting) - door.guests + to_come
-        most = int(door.max_count + door.per_second * self._seconds_of_a_page)
+        most = int(door.max_count + door.per_second * self.downloads.seconds)
         # Items of start() take each room as soon as there is any; a page is not to wait for the
         # last of them.
         return 0 < items >= most + door.guests
 
-    def _take_time(self) -> None:
-        """Add the seconds since the last look, once for each download under way."""
-        now = monotonic()
-        self._seconds += self._under_way * (now - self._looked_at)
-        self._looked_at = now
-
-    def _received(self, **_: Any) -> None:
-        self._take_time()
-        self._under_way = max(0, self._under_way - 1)
-        self._pages += 1
-        # The others have taken their time as well: the first page does not account for all of it.
-        self._seconds_of_a_page = self._seconds / (self._pages + self._under_way)
-
 
 class _Harvest:
-    """Knows how many items a page brings to a level, by the last ones."""
+    """Knows how many items a download brings to a level, from the last ones.
+
+    Attributes:
+        downloads: how many downloads it has learned from.
+        of_each: items that each brings.
+    """
 
     def __init__(self) -> None:
-        self._pages = self._items = 0.0
-        self._pages_so_far = self._items_so_far = 0
+        self.downloads, self.of_each = 0, 1.0
+        self._items = 0
+        self._last_downloads = self._last_items = 0.0  # recent ones weigh more
 
-    def of_a_page(self, pages: int, level: Level) -> float:
-        """Return the items of a page, when so many are done."""
-        new_pages = pages - self._pages_so_far
-        if new_pages > 0:
-            counts = level.executor.metrics.items
-            # A page is done when its items are settled; but where nobody waits for that, when all
-            # of them have come in.
-            items = sum(counts.settled) if level.waits else counts.submitted
-            new_items = max(0, items - level.backpressure.of_start - self._items_so_far)
-            kept = _KEPT**new_pages
-            self._pages = kept * self._pages + new_pages
-            self._items = kept * self._items + new_items
-            self._pages_so_far += new_pages
-            self._items_so_far += new_items
-        return self._items / self._pages if self._pages else 1.0
+    def learn(self, done: int, level: Level) -> None:
+        """Learn from the downloads since the last call; so many are *done* by now."""
+        counts = level.executor.metrics.items
+        # A page is done when its items are settled; but where nobody waits for that, when all of
+        # them have come in.
+        items = sum(counts.settled) if level.waits else counts.submitted
+        new_items = max(0, items - level.backpressure.of_start - self._items)
+        new = done - self.downloads
+        kept = _KEPT**new
+        self._last_downloads = kept * self._last_downloads + new
+        self._last_items = kept * self._last_items + new_items
+        self.of_each = self._last_items / self._last_downloads
+        self.downloads += new
+        self._items += new_items

@@ -93,7 +93,8 @@ class LevelManager:
         watch_closing(self._crawler, closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
-        brake_downloads(self._crawler, Brake(self._crawler, self.levels).is_on)
+        brake = Brake(self.levels)
+        brake_downloads(self._crawler, brake.is_on, brake.downloads)
         self._warn_of_changed_state()
         return self.levels
 

@@ -115,22 +115,27 @@ def count_items_of_start(crawler: Crawler) -> None:
     slot.is_idle = lambda: is_idle() and not slot.itemproc_size
 
 
-def brake_downloads(crawler: Crawler, is_on: Callable[..., bool]) -> None:
+def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set[Any]) -> None:
     """Keep Scrapy from beginning downloads while *is_on* says so, as it does at 5 MB of pages.
 
     Args:
-        is_on: gets a function that returns Scrapy's own answer, then the downloads under way, and
-            then the scraper's pages, in two collections.
+        is_on: gets a function that returns Scrapy's own answer, and the scraper's pages, in two
+            collections.
+        downloads: replaces the set in which the downloader keeps the downloads under way.
+    """
     """
     engine = engine_of(crawler)
     slot: Any = getattr(getattr(engine, "scraper", None), "slot", None)
-    downloads = getattr(getattr(engine, "downloader", None), "active", None)
+    downloader: Any = getattr(engine, "downloader", None)
     pages = [getattr(slot, name, None) for name in ("queue", "active")]
-    are_there = all(isinstance(some, Collection) for some in (downloads, *pages))
-    if not hasattr(slot, "needs_backout") or not are_there:
+    are_there = all(isinstance(some, Collection) for some in pages)
+    under_way = getattr(downloader, "active", None)
+    if not hasattr(slot, "needs_backout") or not are_there or not isinstance(under_way, set):
         logger.debug("Scrapy's scraper has changed: pages are downloaded that nobody has time for")
         return
-    slot.needs_backout = partial(is_on, slot.needs_backout, downloads, *pages)
+    downloads.update(under_way)
+    downloader.active = downloads
+    slot.needs_backout = partial(is_on, slot.needs_backout, *pages)
 
 
 class ScraperWakeup:

@@ -36,13 +36,7 @@ class Crawl:
         monkeypatch.setattr(brake_module, "monotonic", lambda: self.now)
         self.levels = [self._level(bound) for _ in range(levels)]
         self.flushes = 0
-        # It counts pages itself: stats may be switched off.
-        signals = SimpleNamespace(connect=self._connect)
-        crawler = cast(Any, SimpleNamespace(signals=signals, stats=None))
-        self.brake = Brake(crawler, cast("list[Level]", self.levels))
-
-    def _connect(self, receiver: Callable[..., None], signal: object) -> None:
-        self._received = receiver
+        self.brake = Brake(cast("list[Level]", self.levels))
 
     def _level(self, bound: int) -> Any:
         wakeup = cast(ScraperWakeup, SimpleNamespace(look=lambda: None))
@@ -59,8 +53,11 @@ class Crawl:
         self.flushes += 1
 
     def gets(self, pages: int) -> None:
-        for _ in range(pages):
-            self._received()
+        """So many downloads end, of those under way and of others."""
+        downloads = self.brake.downloads
+        for request in [*downloads, *range(-pages, 0)][:pages]:
+            downloads.add(request)
+            downloads.remove(request)
 
     def takes_in(self, items: int, size: int = 1, level: int = 0) -> None:
         self.levels[level].executor.metrics.items.submitted += items
@@ -73,7 +70,11 @@ class Crawl:
             self.levels[0].backpressure.leave(1)
 
     def waits(self, downloads: int = 0, scrapy: bool = False, scraped: int = 0) -> bool:
-        return self.brake.is_on(lambda: scrapy, range(downloads), range(scraped))
+        for request in range(100):
+            (self.brake.downloads.add if request < downloads else self.brake.downloads.discard)(
+                request
+            )
+        return self.brake.is_on(lambda: scrapy, (), range(scraped))
 
 
 def test_level_that_has_all_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,3 +281,34 @@ def test_batch_that_nothing_comes_to_fill_goes(monkeypatch: pytest.MonkeyPatch) 
         return [before, crawl.flushes]
 
     assert run(work) == [0, 1]
+
+
+def test_each_step_of_a_redirection_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        for _ in range(20):
+            crawl.gets(2)  # a redirection, and the page with its two items
+            crawl.takes_in(2)
+            crawl.has_done(2)
+            crawl.waits()
+        return [crawl.waits(downloads=count) for count in (3, 4)]
+
+    # Each of those under way will bring one item.
+    assert run(work) == [False, True]
+
+
+def test_time_in_which_nothing_is_downloaded_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> list[float]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.waits(downloads=4)
+        crawl.now += 2.0
+        crawl.gets(4)  # the engine is paused, and does not ask whether to wait
+        crawl.now += 3600.0
+        crawl.waits(downloads=1)
+        crawl.now += 2.0
+        crawl.gets(1)
+        return [crawl.brake.downloads.seconds]
+
+    assert run(work) == [2.0]

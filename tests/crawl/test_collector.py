@@ -84,7 +84,11 @@ def test_what_somebody_refers_to_is_left_as_it_is(kept: str) -> None:
 def test_pages_without_selectors_and_failures() -> None:
     collector = PageCollector()
     pages: weakref.WeakSet[Any] = weakref.WeakSet()
-    for page in [Response("https://example.com"), TextResponse("https://example.com"), Failure(OSError())]:
+    for page in [
+        Response("https://example.com"),
+        TextResponse("https://example.com"),
+        Failure(OSError()),
+    ]:
         pages.add(page)
         collector.response_is_done(page)
     del page

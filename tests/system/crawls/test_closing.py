@@ -193,6 +193,17 @@ def test_no_page_is_downloaded_that_no_worker_has_time_for(launch: Launcher, wor
     assert_everything_finished(ended)
 
 
+@worlds()
+def test_pipelines_in_scrapys_process_keep_no_page_waiting(launch: Launcher, world: World) -> None:
+    urls = " ".join(f"data:,{n}" for n in range(60))
+    settings = offload("Gate") | {"MPWORKERS_WORKERS": 0, "CONCURRENT_REQUESTS": 2}
+
+    ended = launch.crawl("pages", world, f"urls={urls}", "items=1", **settings).finish()
+
+    assert ended.exit_code == 0
+    assert ended.numbers == list(range(1, 61))
+
+
 # Another pipeline that fails beside ours
 
 BEFORE, AFTER = 100, 500
