@@ -123,7 +123,6 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
             collections.
         downloads: replaces the set in which the downloader keeps the downloads under way.
     """
-    """
     engine = engine_of(crawler)
     slot: Any = getattr(getattr(engine, "scraper", None), "slot", None)
     downloader: Any = getattr(engine, "downloader", None)
