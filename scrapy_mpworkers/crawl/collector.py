@@ -20,7 +20,7 @@ _EVERY = 25
 
 
 class PageCollector:
-    """Frees pages while one crawl runs, and drives Python's garbage collector unless that is off."""
+    """Frees pages while one crawl runs, and drives the garbage collector unless that is off."""
 
     def __init__(self) -> None:
         self._done: list[Any] = []
