@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +17,17 @@ from pydocs.index import Row, open_index
 from pydocs.pages import count_pages, ensure_pages
 from pydocs.server import LocalSite
 
+LOOK_EVERY = 0.25  # seconds
 QUERIES = ["keep a list sorted", "difference between two texts", "wait for several coroutines"]
 
 
 class Run(NamedTuple):
-    """A crawl: its wall time, from the start of the process to its end, and what it stored."""
+    """A crawl: its wall time, from the start of the process to its end, what it stored, and how
+    late its reactor was (milliseconds, 99 % of the time no more)."""
 
     seconds: float
     rows: list[Row]
+    lag: int
 
 
 def main() -> None:
@@ -40,7 +45,7 @@ def main() -> None:
 
 def prepare() -> None:
     started = time.perf_counter()
-    ensure_pages()
+    ensure_pages(lambda done, of: show("pages", f"{done} of {of} modules rendered"))
     tell("pages", f"{count_pages()} modules, {time.perf_counter() - started:.1f} s to render")
 
 
@@ -50,23 +55,27 @@ def crawl(name: str, site: str, *settings: str) -> Run:
     command = [sys.executable, "-m", "scrapy", "crawl", "pydocs", "-a", f"site={site}"]
     for setting in (f"LOG_FILE={log}", "LOG_FILE_APPEND=False", *settings):
         command += ["-s", setting]
-    if sys.stdout.isatty():
-        tell(name, "crawling ...", end="\r")
     index = open_index(INDEX)
     # What is found there afterwards shall be of this crawl.
     index.clear()
     log.unlink(missing_ok=True)
-    started = time.perf_counter()
-    completed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    seconds = time.perf_counter() - started
-    [(pages,)] = index.select("SELECT count(*) FROM pages")
-    if completed.returncode or not pages:
-        where = f", {log} tells why" if log.exists() else ""
-        sys.exit(f"The crawl failed{where}:\n{completed.stderr}")
+    started, pages = time.perf_counter(), 0
+    with tempfile.TemporaryFile("w+") as output:
+        crawling = subprocess.Popen(command, cwd=PROJECT, stdout=output, stderr=output)
+        while crawling.poll() is None:
+            show(name, f"{time.perf_counter() - started:5.1f} s   {pages} pages indexed")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                crawling.wait(LOOK_EVERY)
+            [(pages,)] = index.select("SELECT count(*) FROM pages")
+        seconds = time.perf_counter() - started
+        if crawling.returncode or not pages:
+            where = f", {log} tells why" if log.exists() else ""
+            output.seek(0)
+            sys.exit(f"The crawl failed{where}:\n{output.read()}")
     tell(name, f"{seconds:5.1f} s   {pages} pages indexed, log in {relative(log.name)}")
     rows = index.rows()
     index.close()
-    return Run(seconds, rows)
+    return Run(seconds, rows, lag(log))
 
 
 def compare(inline: Run, workers: Run) -> None:
@@ -75,6 +84,13 @@ def compare(inline: Run, workers: Run) -> None:
     if inline.rows != workers.rows:
         sys.exit("  The indexes differ, which must not be: please report it.")
     tell("same?", "yes: both stored the same rows")
+    late = f"inline {inline.lag} ms, workers {workers.lag} ms"
+    tell("lag", f"{late}: what a download may wait until Scrapy looks at it (p99)")
+
+
+def lag(log: Path) -> int:
+    found = re.search(r"'reactor_lag_ms/p99': (\d+)", log.read_text("utf-8"))
+    return int(found[1]) if found else 0
 
 
 def summary(log: Path) -> str:
@@ -89,6 +105,12 @@ def verdict(ratio: float) -> str:
 
 def tell(what: str, text: str, end: str = "\n") -> None:
     print(f"  {what:<9}{text:<50}", end=end, flush=True)
+
+
+def show(what: str, text: str) -> None:
+    """Tell of something that goes on, on a line that the next one replaces."""
+    if sys.stdout.isatty():
+        tell(what, text, end="\r")
 
 
 def relative(name: str) -> str:

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from pydocs import PROJECT
@@ -36,8 +36,11 @@ MODULES_PER_PROCESS = 20
 SECONDS_PER_PROCESS = 30.0
 
 
-def ensure_pages() -> Path:
+def ensure_pages(progress: Callable[[int, int], None] = lambda done, of: None) -> Path:
     """Render the documentation unless an earlier run did.
+
+    Args:
+        progress: told how many modules of how many have been rendered.
 
     Returns:
         The folder of pages, with an ``index.html`` that links to all others.
@@ -47,7 +50,7 @@ def ensure_pages() -> Path:
         unfinished = PAGES.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        render_all(sorted(stdlib_modules()), unfinished)
+        render_all(sorted(stdlib_modules()), unfinished, progress)
         write_index(unfinished)
         unfinished.rename(PAGES)
     return PAGES
@@ -78,14 +81,16 @@ def is_wanted(name: str) -> bool:
     return not name.startswith("_") and name not in SKIPPED
 
 
-def render_all(modules: list[str], folder: Path) -> None:
+def render_all(modules: list[str], folder: Path, progress: Callable[[int, int], None]) -> None:
     """Render in as many processes at a time as there are CPUs; a thread only waits for each."""
     shares = [
         modules[start : start + MODULES_PER_PROCESS]
         for start in range(0, len(modules), MODULES_PER_PROCESS)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(lambda share: render_share(share, folder), shares))
+        rendering = [threads.submit(render_share, share, folder) for share in shares]
+        for done, _ in enumerate(as_completed(rendering), 1):
+            progress(min(done * MODULES_PER_PROCESS, len(modules)), len(modules))
 
 
 def render_share(modules: list[str], folder: Path) -> None:

@@ -28,6 +28,9 @@ MPWORKERS_LEVELS = [
 STORE_DSN = INDEX
 CRAWL_STARTED = time.time()
 
+# Beside the workers: how late the reactor is, which is what they free.
+EXTENSIONS = {"pydocs.lag.ReactorLag": 500}
+
 BOT_NAME = "pydocs"
 SPIDER_MODULES = ["pydocs.spiders"]
 LOG_LEVEL = "INFO"
