@@ -1,4 +1,8 @@
-"""Kills worker processes, and all that they have started."""
+"""Kills worker processes, and all that they have started.
+
+Whoever decides to kill calls ``ProcessHandle.kill_for``, as ``timeouts`` does; ``WorkerProcess.kill``
+comes here.
+"""
 
 from __future__ import annotations
 
