@@ -1,7 +1,6 @@
 """Kills worker processes, and all that they have started.
 
-Whoever decides to kill calls ``ProcessHandle.kill_for``, as ``timeouts`` does; ``WorkerProcess.kill``
-comes here.
+Whoever decides to kill one calls ``ProcessHandle.kill_for``, which ends here.
 """
 
 from __future__ import annotations
