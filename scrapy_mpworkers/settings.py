@@ -115,6 +115,8 @@ class WorkerSettings:
     journal: bool = _setting(False, validators.flag)
     initializer: str | None = _setting(None, validators.initializer)
     report: Path | None = _setting(None, validators.report)
+    page: tuple[int, int] | None = _setting(False, validators.page)
+    page_host: str = _setting("127.0.0.1", validators.host)
 
     @property
     def pipelines(self) -> Pipelines:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from inspect import isroutine
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,39 @@ def initializer(value: Any) -> str | None:
             "'myproject.workers.begin' (workers cannot import from __main__)"
         )
     return str(path)
+
+
+def page(value: Any) -> tuple[int, int] | None:
+    """Return the first and the last port to try, 0 for any that is free; ``None``: no page."""
+    if str(value).lower() in ("false", "0", "", "none"):
+        return None
+    ports = (0, 0) if str(value).lower() in ("true", "1") else _ports(value)
+    if missing := [name for name in ("h11", "platformdirs") if find_spec(name) is None]:
+        raise Invalid(
+            f"False while {' and '.join(missing)} cannot be imported: "
+            "pip install 'scrapy-mpworkers[page]'"
+        )
+    return ports
+
+
+def _ports(value: Any) -> tuple[int, int]:
+    """Read what ``TELNETCONSOLE_PORT`` may be, and a single number."""
+    written = value.strip("[]() ").split(",") if isinstance(value, str) else value
+    listed = list(written) if isinstance(written, (list, tuple)) else [written]
+    try:
+        ports = [int(port) if isinstance(port, str) else port for port in listed] or [0]
+    except ValueError:
+        ports = []
+    is_port = [type(port) is int and 0 <= port <= 65535 for port in ports]
+    if len(ports) not in (1, 2) or not all(is_port) or ports[0] > ports[-1]:
+        raise Invalid("False, True (any free port), a port, or the first and the last of a range")
+    return ports[0], ports[-1]
+
+
+def host(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]+", value):
+        raise Invalid("an address or a name of this machine, such as '127.0.0.1' or '::1'")
+    return value
 
 
 def or_none(check: Callable[[Any], int]) -> Callable[[Any], int | None]:

@@ -57,6 +57,10 @@ IN_THE_LOOP = [
     "pool/supervisor.py",
     "pool/executor.py",
     "pool/report_listener.py",
+    "status/http.py",
+    "status/server.py",
+    "status/site.py",
+    "status/transports.py",
 ]
 #: Methods and functions that wait for a process, a thread, a lock or the clock.
 BLOCKING = {

@@ -64,6 +64,11 @@ GOOD = [
     ("REPORT", "report.html", "report", Path("report.html").absolute()),
     ("JOURNAL", "0", "journal", False),
     ("CLOSE_TIMEOUT", "2.5", "close_timeout", 2.5),
+    *(("PAGE", value, "page", None) for value in (False, "False", "0", "", None)),
+    *(("PAGE", value, "page", (0, 0)) for value in (True, "True", "1", [], (), [0])),
+    *(("PAGE", value, "page", (6080, 6080)) for value in (6080, "6080", [6080], "[6080]")),
+    *(("PAGE", value, "page", (6080, 6090)) for value in ([6080, 6090], "6080,6090", (6080, 6090))),
+    *(("PAGE_HOST", value, "page_host", value) for value in ("127.0.0.1", "::1", "localhost")),
 ]
 GOOD_OF_DASK = [
     ("DASK_ADDRESS", "tcp://10.0.0.1:8786", "tcp://10.0.0.1:8786"),
@@ -104,6 +109,8 @@ BAD = [
     ("RESTART_INTENSITY", "x"),
     ("RESTART_PERIOD", 0),
     ("CLOSE_TIMEOUT", "soon"),
+    *(("PAGE", value) for value in ("perhaps", 65536, -1, [1, 2, 3], [6090, 6080], {}, 80.0, "1,")),
+    *(("PAGE_HOST", value) for value in ("", 7, "http://127.0.0.1")),
 ]
 
 
@@ -398,3 +405,19 @@ def test_levels_may_come_from_a_command_line() -> None:
     settings = Settings({"MPWORKERS_LEVELS": json.dumps([ONE])})
 
     assert read_settings(settings).levels[0].name == "a"
+
+
+@pytest.mark.parametrize("missing", ["h11", "platformdirs"])
+def test_a_page_without_its_extra_is_refused_with_the_command_that_installs_it(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(SettingError) as refused:
+        read_settings(Settings({"MPWORKERS_PAGE": True}))
+
+    assert str(refused.value) == (
+        f"MPWORKERS_PAGE is True, but it must be False while {missing} cannot be imported: "
+        "pip install 'scrapy-mpworkers[page]'."
+    )
+    assert read_settings(Settings({"MPWORKERS_PAGE": False})).page is None

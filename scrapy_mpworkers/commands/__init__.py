@@ -1,4 +1,4 @@
-"""Runs ``scrapy mpworkers check [SPIDER]``, ``scrapy mpworkers init`` and ``… replay FILE``.
+"""Runs ``scrapy mpworkers``: ``check``, ``init``, ``replay``, ``top`` and ``stacks``.
 
 Imports little: Scrapy loads all commands for any of them, and ``crawl`` is to launch a fork server
 first of all.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 #: How many words may follow each first word.
-_ARGUMENTS = {"check": (0, 1), "init": (0,), "replay": (1,)}
+_ARGUMENTS = {"check": (0, 1), "init": (0,), "replay": (1,), "top": (0, 1), "stacks": (0, 1)}
 
 
 class MPWorkersCommand(BaseRunSpiderCommand):
@@ -38,7 +38,10 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     """
 
     def syntax(self) -> str:
-        return "[options] check [SPIDER] | init [--yes] | replay FILE"
+        return (
+            "[options] check [SPIDER] | init [--yes] | replay FILE | "
+            "top [--once] [--url URL] [SPIDER] | stacks [--url URL] [SPIDER]"
+        )
 
     def short_desc(self) -> str:
         return "Check what would fail in workers, and more (scrapy_mpworkers)"
@@ -46,6 +49,10 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
         parser.add_argument("--yes", action="store_true", help="init: do not ask before it writes")
+        parser.add_argument("--once", action="store_true", help="top: print one frame, and end")
+        parser.add_argument(
+            "--url", help="top, stacks: the page's address, as the log of its crawl has it"
+        )
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
         """Ask for a reactor only if something crawls: a check must not install one."""
@@ -68,8 +75,10 @@ class MPWorkersCommand(BaseRunSpiderCommand):
                 self._check(*rest)
             elif word == "init":
                 self._init(opts.yes)
-            else:
+            elif word == "replay":
                 self._replay(Path(rest[0]), opts)
+            else:
+                self._watch(word == "top", next(iter(rest), None), opts)
         except _Refused as reason:
             print(f"scrapy mpworkers {args[0]}: {reason}", file=sys.stderr)
             self.exitcode = 2
@@ -122,6 +131,24 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         check = check_settings(self.settings, spidercls)
         print(findings(check, whose))
         self.exitcode = 1 if check.would_fail else 0
+
+    def _watch(self, is_top: bool, spider: str | None, opts: argparse.Namespace) -> None:
+        from scrapy_mpworkers.commands.pages import PageError, find_pages, print_stacks
+
+        try:
+            pages = find_pages(opts.url)
+            if not is_top:
+                print_stacks(pages, spider)
+                return
+            from scrapy_mpworkers.commands.top import print_once, watch
+
+            (print_once if opts.once else watch)(pages, spider)
+        except ImportError as missing:
+            raise _Refused(f"{missing}: pip install 'scrapy-mpworkers[top]'") from None
+        except PageError as reason:
+            raise _Refused(str(reason)) from None
+        except KeyboardInterrupt:  # the way to leave
+            return
 
     def _replay(self, path: Path, opts: argparse.Namespace) -> None:
         from scrapy_mpworkers.commands.replay import Replay, next_free

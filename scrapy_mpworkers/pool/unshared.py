@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import Protocol
+
+
+class HasFileno(Protocol):
+    """A socket, or what stands for one; its number is below 0 once it is closed."""
+
+    def fileno(self) -> int: ...
+
 
 _unshared: set[int] = set()
+_sockets: set[HasFileno] = set()
 
 
 def keep(fd: int) -> int:
@@ -26,11 +35,29 @@ def close(*fds: int) -> None:
         os.close(fd)
 
 
+def keep_socket(sock: HasFileno) -> None:
+    """Have every process that is forked from now on let go of *sock*, which its owner closes."""
+    _sockets.add(sock)
+
+
+def forget_socket(sock: HasFileno) -> None:
+    """Forget what has been closed."""
+    _sockets.discard(sock)
+
+
 def _close_in_child() -> None:
     for fd in _unshared:
         with contextlib.suppress(OSError):
             os.close(fd)
     _unshared.clear()
+    if _sockets:
+        # In their place, as the child's copies of the sockets' owners may close them once more.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for sock in _sockets:
+            with contextlib.suppress(OSError):
+                os.dup2(nowhere, sock.fileno(), inheritable=False)
+        os.close(nowhere)
+        _sockets.clear()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

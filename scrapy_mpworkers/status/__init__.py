@@ -5,4 +5,10 @@ observer    takes it, from the books
 processes   CPU and memory of workers
 reporter    what the log and the stats say while the crawl runs, and at its end
 summary     the stats, the progress line, and the closing table with its advice
+server      the page: one for all crawls of a loop
+site        what it answers to whom
+http        talks with its clients, without I/O
+transports  their connections, under asyncio or another reactor
+metrics     the snapshot for Prometheus
+jobs        files by which commands find the page
 """

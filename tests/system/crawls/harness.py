@@ -249,9 +249,10 @@ class Crawl:
 
     # Waiting
 
-    def wait_for(self, pattern: str) -> None:
-        """Wait until a line of the log matches `pattern`."""
+    def wait_for(self, pattern: str) -> str:
+        """Wait until a line of the log matches `pattern`, and return it."""
         self._wait(lambda: any(re.search(pattern, line.text) for line in self._lines), pattern)
+        return next(line.text for line in self._lines if re.search(pattern, line.text))
 
     def wait_told(self, word: str, count: int = 1) -> list[Any]:
         """Wait until `word` was told `count` times; return the facts."""
