@@ -5,6 +5,9 @@ observer    takes it, from the books
 processes   CPU and memory of workers
 reporter    what the log and the stats say while the crawl runs, and at its end
 summary     the stats, the progress line, and the closing table with its advice
+history     what was so far: a sample each second, in bounded memory, from timeline
+report      the page with a crawl in it, as a file
+shell       the page without data
 server      the page: one for all crawls of a loop
 site        what it answers to whom
 http        talks with its clients, without I/O

@@ -57,7 +57,7 @@ class Reporter:
     def begin(self, loop: EventLoop) -> None:
         """Write a line to the log now and then, until the workers are to stop, and record a history
         if anybody is to see it."""
-        if self._options.report is not None:
+        if self._options.report is not None or self._options.page is not None:
             self.history.record(loop, partial(self.snapshot, True))
         self._report_progress_later(loop)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import ipaddress
 import json
@@ -12,13 +10,13 @@ import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
-from functools import cache, partial
-from importlib.resources import files
+from functools import cache
 from itertools import count
 from typing import Any, Protocol
 
 import h11
 
+from scrapy_mpworkers.status import shell
 from scrapy_mpworkers.status.http import Answer
 from scrapy_mpworkers.status.snapshot import Snapshot
 
@@ -30,10 +28,12 @@ _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 class WatchedCrawl(Protocol):
     """A crawl whose workers are looked at, in its own thread.
 
-    It may have ``history()``, ready for JSON, and ``async stacks()``, by the names of workers.
+    It may have ``async stacks()``, too, by the names of workers.
     """
 
     def snapshot(self, with_pss: bool = False) -> Snapshot: ...
+
+    def history(self) -> dict[str, Any]: ...
 
 
 class Site:
@@ -112,10 +112,7 @@ class Site:
         return _json([crawl.snapshot(with_pss=True).as_dict() for crawl in self.crawls.values()])
 
     def _histories(self) -> Answer:
-        found = [getattr(crawl, "history", None) for crawl in self.crawls.values()]
-        if None in found:
-            return _refusal(404, "These crawls keep no history.")
-        return _json([history() for history in found if history])
+        return _json([crawl.history() for crawl in self.crawls.values()])
 
     def _stacks(self) -> Answer | Awaitable[Answer]:
         crawls = list(self.crawls.values())
@@ -161,21 +158,9 @@ def _refusal(status: int, why: str, *headers: tuple[str, str]) -> Answer:
 @cache
 def _shell() -> Answer:
     """The page, which may run its own script and ask this server, and nothing else."""
-    html = files("scrapy_mpworkers.status").joinpath("page.html").read_bytes()
-    hashes = partial(_hashes, html)
-    policy = (
-        f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
-    return Answer(200, html, _HTML, [("Content-Security-Policy", policy)])
-
-
-def _hashes(html: bytes, tag: bytes) -> str:
-    """Name each inline element of *html* by the hash that a browser compares."""
-    found = re.findall(rb"<%b\b[^>]*>(.*?)</%b>" % (tag, tag), html, re.DOTALL)
-    digests = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in found]
-    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    html = shell.html()
+    policy = f"{shell.policy(html)}; connect-src 'self'; frame-ancestors 'none'"
+    return Answer(200, html.encode(), _HTML, [("Content-Security-Policy", policy)])
 
 
 def _is_number(host: str) -> bool:

@@ -93,6 +93,9 @@ class Drawn:
     def snapshot(self, with_pss: bool = False) -> Picture:
         return self.picture
 
+    def history(self) -> dict[str, Any]:
+        return {"spider": self.picture.spider}
+
 
 @dataclass
 class Reply:

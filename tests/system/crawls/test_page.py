@@ -45,6 +45,7 @@ def test_a_page_shows_a_crawl_and_ends_with_it_though_clients_stay(
     busy = {pid for _, pid in crawl.wait_told("busy", 2)}
 
     [snapshot] = client.get("/snapshot.json").json["crawls"]
+    [history] = client.get("/history.json").json["crawls"]
     shell = client.get("/", {})
     metrics = text_string_to_metric_families(client.get("/metrics").body.decode())
     strange = client.get("/snapshot.json", {**client.right, "Host": "evil.example"})
@@ -60,6 +61,7 @@ def test_a_page_shows_a_crawl_and_ends_with_it_though_clients_stay(
     assert {one["pid"] for one in level["workers"] if one["state"] == "busy"} == busy
     assert [one["task"]["label"] for one in level["workers"]] != []
     assert level["items"]["submitted"] == 5
+    assert history.keys() >= {"times", "lag", "workers"}
     [submitted] = [one for one in metrics if one.name == "mpworkers_items_submitted"]
     assert submitted.samples[0].value == 5
     assert (shell.status, strange.status) == (200, 421)
