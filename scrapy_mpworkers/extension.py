@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.crawl.persistence import Persistence
     from scrapy_mpworkers.crawl.router import Router
     from scrapy_mpworkers.status.reporter import Reporter
-    from scrapy_mpworkers.status.server import Page
     from scrapy_mpworkers.status.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,6 @@ class WorkerExtension:
         self._hops = hops
         self._loop: EventLoop | None = None
         self._router: Router | None = None
-        self._page: Page | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WorkerExtension:
@@ -237,8 +235,6 @@ class WorkerExtension:
         try:
             await self.stop()
         finally:
-            if self._page is not None:
-                self._page.leave(self)
             if self._router is not None:
                 self._reporter.sum_up()
             await self.persistence.close()
@@ -274,12 +270,9 @@ class WorkerExtension:
         codec, effects = context.codec, EffectsSink(self._crawler, context.codec)
         self.persistence.start(loop)
         levels = self.manager.assemble(context, effects, loop)
-        self._reporter.begin(loop)
-        if self._options.page is not None:
-            from scrapy_mpworkers.status.server import open_page
-
-            self._page = open_page(self, self._options.page_host, self._options.page)
-        return Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
+        router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
+        self._reporter.begin(loop, self)
+        return router
 
 
 async def _in_order(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 from time import monotonic
@@ -19,6 +20,7 @@ from scrapy_mpworkers.status import summary
 if TYPE_CHECKING:
     from scrapy_mpworkers.status.history import History
     from scrapy_mpworkers.status.observer import Observer
+    from scrapy_mpworkers.status.site import WatchedCrawl
     from scrapy_mpworkers.status.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Reporter:
         self._crawler = crawler
         self._options = options
         self._manager = manager
+        self._opened = ExitStack()
 
     @cached_property
     def _observer(self) -> Observer:
@@ -54,11 +57,17 @@ class Reporter:
         """Return a picture of what the workers are at now."""
         return self._observer.snapshot(with_pss)
 
-    def begin(self, loop: EventLoop) -> None:
+    def begin(self, loop: EventLoop, crawl: WatchedCrawl) -> None:
         """Write a line to the log now and then, until the workers are to stop, and record a history
-        if anybody is to see it."""
+        if anybody is to see it; open the page of *crawl*, which is the one that is reported on."""
         if self._options.report is not None or self._options.page is not None:
             self.history.record(loop, partial(self.snapshot, True))
+        if self._options.page is not None:
+            from scrapy_mpworkers.status.server import open_page
+
+            page = open_page(crawl, self._options.page_host, self._options.page)
+            if page is not None:
+                self._opened.callback(page.leave, crawl)
         self._report_progress_later(loop)
 
     def _report_progress_later(self, loop: EventLoop) -> None:
@@ -75,7 +84,8 @@ class Reporter:
         self._report_progress_later(loop)
 
     def sum_up(self) -> None:
-        """Set the last stats, write a table for each level to the log, and leave the report."""
+        """Close the page, set the last stats, log a table for each level, and leave the report."""
+        self._opened.close()
         started = self._manager.started
         if any(level.executor.metrics.started for level in started):
             summary.publish(started, self._crawler.stats)

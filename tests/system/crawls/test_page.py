@@ -104,12 +104,12 @@ def test_a_killed_crawl_leaves_a_file_that_top_removes(launch: Launcher, jobs: P
     assert list(jobs.iterdir()) == []
 
 
-@worlds()
+@pytest.mark.parametrize("mode", plain_first(["default", "asyncio", "none"]))
 def test_two_crawls_of_a_process_share_a_page(
-    launch: Launcher, world: World, monkeypatch: pytest.MonkeyPatch
+    launch: Launcher, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{PROJECT}:{os.environ.get('PYTHONPATH', '')}")
-    crawl = launch.script("two_spiders.py", world=world, held=True, **GATED)
+    crawl = launch.script("two_spiders.py", world=World(mode, "fork"), held=True, **GATED)
     client = page_of(crawl)
     crawl.wait_told("opened", 3)  # by two workers for one crawl, and by one for the other
 
