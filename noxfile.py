@@ -1,4 +1,4 @@
-"""The matrix: ``nox --list`` shows it; ``nox`` runs lint and all Pythons, ``nox -s tests-3.13`` one.
+"""The matrix: ``nox --list`` shows it; ``nox`` runs lint and all Pythons, ``-s tests-3.13`` one.
 
 Each session has an environment of its own. Pythons that are missing are skipped, and say so.
 """
