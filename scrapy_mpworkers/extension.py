@@ -16,7 +16,6 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import Deferred
 
-from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
@@ -76,12 +75,6 @@ class WorkerExtension:
         if options.enabled:
             _ = extension.persistence  # refuses a file that cannot be used before anything begins
             extension.manager.prepare()
-        module = settings_module_to_import_again(options, hops)
-        if module is not None:
-            # Late: a fork server imports beside us meanwhile.
-            from scrapy_mpworkers.lint import warn_of_settings_module
-
-            warn_of_settings_module(module)
         return extension
 
     @classmethod

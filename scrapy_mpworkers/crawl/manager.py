@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of
-from scrapy_mpworkers.backends.preloading import imported_settings_module, modules_and_classes
+from scrapy_mpworkers.backends.preloading import (
+    imported_settings_module,
+    modules_and_classes,
+    settings_module_to_import_again,
+)
 from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
@@ -35,6 +40,9 @@ logger = logging.getLogger(__name__)
 #: without any item. It looks again after so many.
 _PATIENCE, _LOOK_AGAIN = 2.0, 0.1
 
+#: Seconds after which the settings module is read: the first item does not wait for that.
+_READ_LATER = 1.0
+
 
 class LevelManager:
     """The levels of one crawl, and beside them one that takes calls of functions.
@@ -55,6 +63,7 @@ class LevelManager:
         self._closing: CloseDeadline | None = None  # as soon as there are levels
         self._stopped: Latch | None = None
         self._is_over = self._is_initialized = False
+        self._unread = settings_module_to_import_again(options, hops)
 
     @property
     def cpus(self) -> int:
@@ -96,6 +105,7 @@ class LevelManager:
         brake = Brake(self.levels)
         brake_downloads(self._crawler, brake.is_on, brake.downloads)
         self._warn_of_changed_state()
+        loop.call_later(_READ_LATER, self._warn_of_settings_module)
         return self.levels
 
     async def start(self, numbers: Iterable[int]) -> None:
@@ -144,6 +154,7 @@ class LevelManager:
             self._stopped = Latch(current_loop())
             self._closing.begin()
             self._stop_when_drained()
+            self._warn_of_settings_module()
         try:
             await self._stopped.wait()
         finally:
@@ -158,11 +169,13 @@ class LevelManager:
         """Say what a script has set in modules that workers import anew."""
         if self._backend is None or self._options.start_method == "fork":
             return
-        # Late, as in the extension: a fork server imports beside us meanwhile.
+        entries = [entry for plan in self._plans for entry in plan.entries]
+        classes, modules = modules_and_classes(entries)
+        if sys.modules.keys().isdisjoint(modules):
+            return  # and without the import, which takes longer than all else here
         from scrapy_mpworkers.lint import changed_state
 
-        entries = [entry for plan in self._plans for entry in plan.entries]
-        changed = changed_state(*modules_and_classes(entries), imported_settings_module())
+        changed = changed_state(classes, modules, imported_settings_module())
         if changed:
             logger.warning(
                 "%s: changed since the import, but workers import the module anew and have what it "
@@ -170,6 +183,14 @@ class LevelManager:
                 "set it in MPWORKERS_INITIALIZER",
                 ", ".join(changed),
             )
+
+    def _warn_of_settings_module(self) -> None:
+        """Say, once, what the settings module does again in workers."""
+        module, self._unread = self._unread, None
+        if module is not None:
+            from scrapy_mpworkers.lint import warn_of_settings_module
+
+            warn_of_settings_module(module)
 
     def _awaited(self) -> int:
         """Return how many items the crawl waits for."""
