@@ -264,7 +264,7 @@ class WorkerExtension:
         self.persistence.start(loop)
         levels = self.manager.assemble(context, effects, loop)
         router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
-        self._reporter.begin(loop, self)
+        self._reporter.begin(loop, self, router.totals)
         return router
 
 

@@ -115,6 +115,20 @@ def routes_of(hops: Iterable[Hop]) -> dict[int, Sequence[Hop]]:
     return {number: list(run) for number, run in groupby(hops, key=attrgetter("route"))}
 
 
+def empty_route(route: int) -> SettingError:
+    """Return the error of a route without hops."""
+    return SettingError(
+        f"Route{route + 1} in ITEM_PIPELINES has nothing to do: all that is offloaded "
+        "belongs to another route. Remove it, or replace what was placed by hand by "
+        'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
+    )
+
+
+def rest_of_route(hops: Sequence[Hop], hop: Hop) -> Sequence[Hop]:
+    """Return *hop* and the hops behind it on its route."""
+    return [one for one in hops[hop.number :] if one.route == hop.route]
+
+
 def keyed(hops: Iterable[Hop], levels: Sequence[LevelSettings]) -> list[Hop]:
     """Return the hops whose key can be computed from an item before it enters the first of *hops*.
 

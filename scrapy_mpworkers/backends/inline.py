@@ -95,7 +95,7 @@ class InlineExecutor(Executor):
         limit: float | None = None,
         subject: Any = None,
     ) -> Task:
-        self.metrics.of(hop).submitted += 1
+        self.metrics.hops[hop].submitted += 1
         number, future = next(self._numbers), self._loop.create_future()
         task = Task(number, (number, hop, frame, results), needs, future, size, monotonic())
         task.subject = subject
@@ -114,7 +114,7 @@ class InlineExecutor(Executor):
     def withdraw(self, task: Task) -> None:
         if task in self._tasks and task is not self._at_work:
             self._tasks.remove(task)
-            self.metrics.of(task.hop).cancelled += 1
+            self.metrics.hops[task.hop].cancelled += 1
 
     def look(self) -> list[WorkerView]:
         phase = Phase.IDLE if self._at_work is None else Phase.BUSY
@@ -200,7 +200,7 @@ class InlineExecutor(Executor):
     def _settle(self, status: TaskStatus, outcome: Any) -> None:
         task = self._tasks.popleft()
         self.settled_at = monotonic()
-        self.metrics.of(task.hop).settled[status] += 1
+        self.metrics.hops[task.hop].settled[status] += 1
         self._events.settled(task, outcome)
 
     def _tell_room(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeAlias
@@ -55,6 +55,9 @@ class Resumption:
         levels: for each level, whether the crawl waits for it. If it does not, the items there have
             gone on in the earlier run.
         codec: makes an item from a frame.
+
+    Attributes:
+        begun: how many items of ``start()`` have gone on at each route, by its number.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Resumption:
         self._hops = hops
         self._levels = levels
         self._codec = codec
+        self.begun: Counter[int] = Counter()
         # By id, with the items themselves: an id is unique only while its object lives.
         self._on_the_way: dict[int, Resumed] = {}
         self._at_its_route: dict[int, Resumed] = {}
@@ -133,6 +137,7 @@ class Resumption:
         resumed = self._on_the_way.pop(id(item), None)
         if resumed is None:
             return await from_the_first(item)
+        self.begun[resumed.hop.route] += 1
         self._at_its_route[id(item)] = resumed
         try:
             returned = await self._shortened[resumed.hop.route].process_item_async(item)

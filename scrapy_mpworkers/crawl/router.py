@@ -12,17 +12,13 @@ from twisted.internet.defer import CancelledError
 
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.item import ShippedItem
+from scrapy_mpworkers.crawl.keys import ItemKeys
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.resume import Resumption, StoredItem
-from scrapy_mpworkers.errors import (
-    CallTimeout,
-    ItemTimeout,
-    SettingError,
-    UnpicklableError,
-    UnreadableError,
-)
-from scrapy_mpworkers.hops import Hop, keyed, routes_of
+from scrapy_mpworkers.crawl.totals import ItemTotals, Journey
+from scrapy_mpworkers.errors import CallTimeout, ItemTimeout, UnpicklableError, UnreadableError
+from scrapy_mpworkers.hops import Hop, empty_route, rest_of_route, routes_of
 from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.pool.task_queue import Future
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -43,6 +39,9 @@ class Router:
         persistence: keeps them from being lost.
         hops: of the crawl, in order.
         levels: whose workers they lead to.
+
+    Attributes:
+        totals: counts the items.
     """
 
     def __init__(
@@ -63,16 +62,15 @@ class Router:
         self._hops = hops
         self._routes = routes_of(hops)
         self._levels = levels
-        settings = [level.settings for level in levels]
-        #: for each hop, those that want a key of an item as it comes to the hop, and as it leaves
-        self._keyed_from = [keyed(self._rest(hop), settings) for hop in hops]
-        self._keyed_behind = [keyed(self._rest(hop)[1:], settings) for hop in hops]
+        self._keys = ItemKeys(hops, levels)
         self._plain_hops = {
             route: own[0]
             for route, own in self._routes.items()
-            if len(own) == 1 and not self._keyed_from[own[0].number]
+            if len(own) == 1 and not self._keys.are_wanted(own[0])
             if waits[own[0].level] and not persistence.has_journal
         }
+        first, begun = min(self._routes, default=0), self._resumption.begun
+        self.totals = ItemTotals(levels, self._plain_hops, first, begun)
 
     def expect_route(self, route: int) -> None:
         """Check that there is something to do on a route.
@@ -81,11 +79,7 @@ class Router:
             SettingError: nothing is offloaded there.
         """
         if route not in self._routes:
-            raise SettingError(
-                f"Route{route + 1} in ITEM_PIPELINES has nothing to do: all that is offloaded "
-                "belongs to another route. Remove it, or replace what was placed by hand by "
-                'ADDONS = {"scrapy_mpworkers.Addon": 500}.'
-            )
+            raise empty_route(route)
 
     async def process(self, route: int, item: Any) -> Any:
         """Take an item along a route, and return it as the last of its pipelines returned it.
@@ -110,8 +104,20 @@ class Router:
 
     async def _along(self, route: int, item: Any) -> Any:
         hops, kept = self._hops_before(route, item)
+        journey = self.totals.enter(route, kept is not None)
+        try:
+            returned = await self._through(hops, item, kept, journey)
+        except Exception as error:
+            journey.ended(error)
+            raise
+        journey.ended()
+        return returned
+
+    async def _through(
+        self, hops: Sequence[Hop], item: Any, kept: StoredItem | None, journey: Journey
+    ) -> Any:
         shipped = self._ship(item, hops[0])
-        keys = self._keys(item, hops[0]) if self._keyed_from[hops[0].number] else {}
+        keys = self._keys_of(item, hops[0])
         journaled: JournaledTask | None = None
         last: tuple[Hop, Outcome] | None = None  # that was waited for
         try:
@@ -121,18 +127,17 @@ class Router:
                     shipped = self._ship(self._back(shipped, last), hop)
                 key = keys.get(hop.number) if keys else None
                 if not level.waits:
-                    await self._leave(hop, shipped, key)
+                    await self._leave(hop, shipped, key, journey, None)
                     continue
                 if journaled is None:
                     journaled = self._persistence.take(hop, shipped, kept)
                 committed = None if journaled is None else journaled.committed
-                outcome = self._settled(
-                    hop, shipped, await level.submit(hop.number, shipped, key, committed)
-                )
+                came = await level.submit(hop.number, shipped, key, committed)
+                journey.came(came)
+                outcome = self._settled(hop, shipped, came)
                 last = hop, outcome
                 if outcome.keys:
-                    wanting = (one.number for one in self._keyed_behind[hop.number])
-                    keys = dict(zip(wanting, outcome.keys, strict=True))
+                    keys = self._keys.behind(hop, outcome.keys)
             returned = self._back(shipped, last)
         except Exception as error:
             # Only an item with an outcome leaves the journal. It has none if the loop is torn down
@@ -148,7 +153,7 @@ class Router:
         """Return the hops that *item* has yet to pass, and the kept item that it was made from."""
         resumed = self._resumption.arrived(item)
         if resumed is not None and resumed.hop.route == route:
-            return self._rest(resumed.hop), resumed.kept
+            return rest_of_route(self._hops, resumed.hop), resumed.kept
         return self._routes[route], None
 
     def _settled(
@@ -221,46 +226,51 @@ class Router:
                 yield one.item
                 continue
             # The crawl went on with this item in the earlier run, and shall not do so again.
+            journey = self.totals.enter(one.hop.route, is_resumed=True)
             try:
                 shipped = self._ship(one.item, one.hop)
-                key = self._keys(one.item, one.hop).get(one.hop.number)
+                key = self._keys_of(one.item, one.hop).get(one.hop.number)
             except Exception as error:  # its classes and a key function run code of their own
                 logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
                 one.kept.cannot_go_on(error)
+                journey.ended(error)
             else:
-                await self._leave(one.hop, shipped, key, one.kept)
+                await self._leave(one.hop, shipped, key, journey, one.kept)
+                journey.ended()
 
     async def _leave(
-        self, hop: Hop, shipped: ShippedItem, key: Any, kept: StoredItem | None = None
+        self, hop: Hop, shipped: ShippedItem, key: Any, journey: Journey, kept: StoredItem | None
     ) -> None:
         """Send a copy of an item to a level that the crawl does not wait for."""
         journaled = self._persistence.take(hop, shipped, kept)
         committed = None if journaled is None else journaled.committed
         level = self._levels[hop.level]
         task = await level.submit_detached(hop.number, shipped, key, committed)
-        deferred_from_coro(self._finish(hop, shipped, task.future, journaled, kept))
+        journey.copied()
+        ends = [one for one in (journaled, kept) if one is not None]
+        deferred_from_coro(self._finish(hop, shipped, task.future, journey, ends))
 
     async def _finish(
         self,
         hop: Hop,
         shipped: ShippedItem,
         future: Future,
-        journaled: JournaledTask | None,
-        kept: StoredItem | None,
+        journey: Journey,
+        ends: Sequence[JournaledTask | StoredItem],
     ) -> None:
         """Wait for the outcome of an item that nobody else waits for, and log what was raised."""
         outcome = await future
+        journey.came(outcome)
+        failure = None
         try:
-            failure = None
             try:
                 self._settled(hop, shipped, outcome, is_elsewhere=True)
             except Exception as error:
                 failure = error
-                if not isinstance(outcome, DeadLettered):
-                    self._effects.tell_of(error, self._levels[hop.level].of_level, shipped.content)
-            for one in (journaled, kept):
-                if one is not None:
-                    one.ended(failure)
+            for one in (journey, *ends):
+                one.ended(failure)
+            if failure is not None and not isinstance(outcome, DeadLettered):
+                self._effects.tell_of(failure, self._levels[hop.level].of_level, shipped.content)
         # Code of the user may run here: a handler of its log, for one.
         except BaseException:
             logger.exception("Settling a task failed")
@@ -280,19 +290,9 @@ class Router:
     def _refused(self, hop: Hop) -> None:
         self._levels[hop.level].executor.metrics.refused(hop.number)
 
-    def _keys(self, item: Any, first: Hop) -> dict[int, Any]:
-        """Compute the keys of *item* as it comes to *first*, by the numbers of their hops."""
-        keys = {}
-        for hop in self._keyed_from[first.number]:
-            level = self._levels[hop.level]
-            assert level.key is not None
-            try:
-                keys[hop.number] = level.key(item)
-            except Exception:
-                self._refused(first)
-                raise
-        return keys
-
-    def _rest(self, hop: Hop) -> Sequence[Hop]:
-        """Return *hop* and the hops behind it on its route."""
-        return [one for one in self._hops[hop.number :] if one.route == hop.route]
+    def _keys_of(self, item: Any, first: Hop) -> dict[int, Any]:
+        try:
+            return self._keys.of(item, first)
+        except Exception:
+            self._refused(first)
+            raise

@@ -135,7 +135,7 @@ class PoolExecutor(ObservedExecutor):
     ) -> Task:
         task_id = next(self._task_ids)
         metrics = self.metrics
-        (metrics.items if hop >= 0 else metrics.calls).submitted += 1
+        metrics.hops[hop].submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
         row, future = (task_id, hop, frame, results), self._loop.create_future()
         task = Task(task_id, row, needs, future, size, monotonic(), seconds, subject)
@@ -149,7 +149,7 @@ class PoolExecutor(ObservedExecutor):
 
     def withdraw(self, task: Task) -> None:
         if self._dispatcher.withdraw(task):
-            self.metrics.of(task.hop).cancelled += 1
+            self.metrics.hops[task.hop].cancelled += 1
 
     def flush(self) -> None:
         self._dispatcher.flush()
@@ -282,8 +282,7 @@ class PoolExecutor(ObservedExecutor):
         self._settle(task, TaskStatus.DEAD_LETTERED, given_up)
 
     def _settle(self, task: Task, status: int, outcome: Outcome | DeadLettered) -> None:
-        counts = self.metrics.items if task.row[1] >= 0 else self.metrics.calls
-        counts.settled[status] += 1
+        self.metrics.hops[task.row[1]].settled[status] += 1
         try:
             self._events.settled(task, outcome)
         # Code of the user may run here, and the rest of the report must be settled all the same.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 from operator import add
 
-from scrapy_mpworkers.wire.messages import TaskStatus
+from scrapy_mpworkers.wire.messages import CALL, TaskStatus
 
 _STEP = log(1.04)
 _LEAST = 1e-7  # seconds; what is shorter counts as that
@@ -110,6 +110,18 @@ class TaskCounts:
         return self
 
 
+class HopCounts(defaultdict[int, TaskCounts]):
+    """Counts the items of each hop, and calls, by the numbers of their hops."""
+
+    def __init__(self) -> None:
+        super().__init__(TaskCounts)
+
+    def __iadd__(self, other: HopCounts) -> HopCounts:
+        for hop, counts in other.items():
+            self[hop] += counts
+        return self
+
+
 class Rate:
     """Counts what is settled in each second of the last minute."""
 
@@ -153,8 +165,7 @@ class Rate:
 class Metrics:
     """Everything that stats, log lines and the closing table are made of."""
 
-    items: TaskCounts = field(default_factory=TaskCounts)
-    calls: TaskCounts = field(default_factory=TaskCounts)
+    hops: HopCounts = field(default_factory=HopCounts)
     redelivered: int = 0
     started: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
@@ -181,13 +192,27 @@ class Metrics:
         return total
 
     @property
-    def tasks_settled(self) -> int:
-        """Items and calls that are settled, however."""
-        return sum(self.items.settled) + sum(self.calls.settled)
+    def items(self) -> TaskCounts:
+        """Count the items of all hops; an item counts at each hop that it comes to."""
+        total = TaskCounts()
+        for counts in map(self.hops.__getitem__, self.item_hops):
+            total += counts
+        return total
 
-    def of(self, hop: int) -> TaskCounts:
-        """The counts of tasks of the kind that goes to *hop*."""
-        return self.items if hop >= 0 else self.calls
+    @property
+    def item_hops(self) -> list[int]:
+        """Return the hops that an item has come to."""
+        return sorted(self.hops.keys() - {CALL})
+
+    @property
+    def calls(self) -> TaskCounts:
+        """Count the calls of functions."""
+        return self.hops.get(CALL) or TaskCounts()
+
+    @property
+    def tasks_settled(self) -> int:
+        """Return how many items and calls are settled, however."""
+        return sum(sum(counts.settled) for counts in self.hops.values())
 
     def record(
         self, now: float, slot: int, size: int, times: list[float], waits: list[float]
@@ -203,13 +228,13 @@ class Metrics:
 
     def refused(self, hop: int) -> None:
         """An item could not be pickled: it was submitted, and has failed, without a task."""
-        self.of(hop).submitted += 1
-        self.of(hop).settled[TaskStatus.FAILED] += 1
+        self.hops[hop].submitted += 1
+        self.hops[hop].settled[TaskStatus.FAILED] += 1
 
     def unreadable(self, hop: int, status: int) -> None:
         """The result of a task that was settled cannot be loaded: it has failed after all."""
-        self.of(hop).settled[status] -= 1
-        self.of(hop).settled[TaskStatus.FAILED] += 1
+        self.hops[hop].settled[status] -= 1
+        self.hops[hop].settled[TaskStatus.FAILED] += 1
 
     def utilisation(self, now: float, running: float = 0.0) -> float:
         """Busy share of all workers, 0 to 1; *running*: seconds of what they are at now."""

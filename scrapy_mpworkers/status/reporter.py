@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.manager import LevelManager
+from scrapy_mpworkers.crawl.totals import ItemTotals
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.settings import WorkerSettings
 from scrapy_mpworkers.status import summary
@@ -38,6 +39,7 @@ class Reporter:
         self._options = options
         self._manager = manager
         self._opened = ExitStack()
+        self._totals: ItemTotals | None = None  #: of a crawl that has begun
 
     @cached_property
     def _observer(self) -> Observer:
@@ -57,9 +59,14 @@ class Reporter:
         """Return a picture of what the workers are at now."""
         return self._observer.snapshot(with_pss)
 
-    def begin(self, loop: EventLoop, crawl: WatchedCrawl) -> None:
+    def begin(self, loop: EventLoop, crawl: WatchedCrawl, totals: ItemTotals) -> None:
         """Write a line to the log now and then, until the workers are to stop, and record a history
-        if anybody is to see it; open the page of *crawl*, which is the one that is reported on."""
+        if anybody is to see it; open the page of *crawl*, which is the one that is reported on.
+
+        Args:
+            totals: counts its items.
+        """
+        self._totals = totals
         if self._options.report is not None or self._options.page is not None:
             self.history.record(loop, partial(self.snapshot, True))
         if self._options.page is not None:
@@ -70,6 +77,11 @@ class Reporter:
                 self._opened.callback(page.leave, crawl)
         self._report_progress_later(loop)
 
+    def _publish(self) -> None:
+        started = self._manager.started
+        if self._totals is not None and started:
+            summary.publish(started, self._totals.counts(), self._crawler.stats)
+
     def _report_progress_later(self, loop: EventLoop) -> None:
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval:
@@ -78,7 +90,7 @@ class Reporter:
     def _report_progress(self, loop: EventLoop) -> None:
         if self._manager.is_stopping:
             return
-        summary.publish(self._manager.started, self._crawler.stats)
+        self._publish()
         for level in self.snapshot().levels:
             self._log(summary.progress(level))
         self._report_progress_later(loop)
@@ -86,9 +98,7 @@ class Reporter:
     def sum_up(self) -> None:
         """Close the page, set the last stats, log a table for each level, and leave the report."""
         self._opened.close()
-        started = self._manager.started
-        if any(level.executor.metrics.started for level in started):
-            summary.publish(started, self._crawler.stats)
+        self._publish()
         tables = list(self._tables())
         for table in tables:
             self._log(table)

@@ -25,9 +25,16 @@ _PERCENTS = (50, 95, 99)
 _ENOUGH_SECONDS = 4.0
 
 
-def publish(levels: Sequence[Level], stats: StatsCollector) -> None:
-    """Set every stat to what it is now: of all levels together, and of each that has a name."""
-    values = _values(Metrics.of_all([level.executor.metrics for level in levels]))
+def publish(levels: Sequence[Level], items: TaskCounts, stats: StatsCollector) -> None:
+    """Set every stat to what it is now: of all levels together, and of each that has a name.
+
+    Args:
+        items: counts each item of the crawl once.
+    """
+    metrics = Metrics.of_all([level.executor.metrics for level in levels])
+    values = _values(metrics) | _counts("items", items)
+    for hop in metrics.item_hops:
+        values |= _counts(f"hops/{hop}", metrics.hops[hop])
     for level in levels:
         if level.settings.name:
             of_level = _values(level.executor.metrics)

@@ -25,7 +25,7 @@ def test_advice_is_drawn_from_the_figures(
     metrics = Metrics(workers=[WorkerTime(manned=10.0, busy=busy) for _ in range(2)])
     for _ in range(100):
         metrics.service.extend([service])
-    metrics.items.settled[TaskStatus.DONE] = 100
+    metrics.hops[0].settled[TaskStatus.DONE] = 100
 
     assert said in summary.advice(metrics, 0.0, cpus)
     assert said in summary.table(metrics, 0.0, cpus)
@@ -33,7 +33,7 @@ def test_advice_is_drawn_from_the_figures(
 
 def test_table_of_a_crawl_whose_items_killed_all_workers_says_so() -> None:
     metrics = Metrics(workers=[WorkerTime(manned=10.0)])
-    metrics.items.submitted = metrics.items.settled[TaskStatus.DEAD_LETTERED] = 60
+    metrics.hops[0].submitted = metrics.hops[0].settled[TaskStatus.DEAD_LETTERED] = 60
     metrics.deaths.update({"exit_3": 37, "SIGKILL": 1})
 
     table = summary.table(metrics, 0.0, 4)

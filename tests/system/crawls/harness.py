@@ -41,6 +41,9 @@ PROJECT = HERE / "project"
 SCRIPTS = HERE / "scripts"
 SCRAPY = Path(sysconfig.get_path("scripts")) / "scrapy"
 
+BOOKS = r"mpworkers/(.+/)?(items|hops/\d+)/submitted$"
+"""Stats that are the sum of what became of so many items."""
+
 DEADLINE = 60.0
 """Seconds that a crawl may take, its start and its end included."""
 
@@ -345,9 +348,10 @@ class Crawl:
 
     def _expect_balanced_books(self, stats: Counter[str]) -> None:
         outcomes = ("done", "dropped", "failed", "dead_lettered")
-        settled = sum(stats[f"mpworkers/items/{name}"] for name in outcomes)
-        if stats["mpworkers/items/submitted"] != settled:
-            self._fail("submitted is not done + dropped + failed + dead_lettered")
+        for submitted in [name for name in stats if re.match(BOOKS, name)]:
+            kind = submitted.removesuffix("submitted")
+            if stats[submitted] != sum(stats[kind + name] for name in outcomes):
+                self._fail(f"{submitted} is not done + dropped + failed + dead_lettered")
 
     def _items(self) -> list[dict[str, Any]]:
         feed = self.folder / "items.jl"
