@@ -225,6 +225,10 @@ class WorkerExtension:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
         if not self._options.enabled and self._router is None:
             return
+        if reason == "mpworkers_broken":
+            from scrapy_mpworkers.crawl.patches import fail_process
+
+            fail_process(self._crawler)
         try:
             await self.stop()
         finally:

@@ -24,7 +24,7 @@ from scrapy_mpworkers.pool.interface import (
     because_stopped,
 )
 from scrapy_mpworkers.pool.observed import ObservedExecutor
-from scrapy_mpworkers.pool.restarts import RestartIntensity
+from scrapy_mpworkers.pool.restarts import DeadlyPipelines, RestartIntensity
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import (
@@ -91,9 +91,9 @@ class PoolExecutor(ObservedExecutor):
         self._options = options
         self._events = events
         self._loop = loop
-        self.has_opened = self.is_broken = self.is_hasty = False
-        self._closed = self._stopping = False
+        self.has_opened = self.is_broken = self.is_hasty = self._closed = self._stopping = False
         self._troubles = RestartIntensity(options.intensity, options.period)
+        self._deadly = DeadlyPipelines(options.intensity)
         self._given_up: Why | None = None
 
     @property
@@ -250,6 +250,8 @@ class PoolExecutor(ObservedExecutor):
             last = death.exitcode, death.out_of_memory
             error = WorkerDied(handle.title, lost.given_up.deaths, *last)
             self._give_up(lost.given_up, error, handle.name)
+            if self._deadly.are_certain(lost.given_up.deaths, self.metrics):
+                self.break_off(f"{self._deadly.history}; the last: {handle.title} {death.in_words}")
         self._dispatcher.soon()
 
     def left(self, handle: WorkerHandle) -> None:

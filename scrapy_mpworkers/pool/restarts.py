@@ -12,8 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 
+from scrapy_mpworkers.pool.metrics import Metrics
+from scrapy_mpworkers.wire.messages import TaskStatus
+
 #: Seconds of the first pause after a start that failed, and of the longest one.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+#: Items given up in a row that are no accident, and how many there must be for each that was done.
+_IN_A_ROW, _OF_ONE_DONE = 6, 10
 #: Starts that fail in a row before a pool without any worker may give up. One failure, or two, may
 #: be an accident of the moment, however long they took.
 _STARTS = 4
@@ -68,6 +73,43 @@ class RestartIntensity:
             self._recent.popleft()
         uncharged = sum(task is None for _, task in self._recent)
         return uncharged + max(0, self.culprits - 1) <= self.intensity
+
+
+class DeadlyPipelines:
+    """Decides that it is the pipelines that kill workers, and not a few items.
+
+    That is so if items are given up in a row, with more deaths than a pool may have, and nearly no
+    task has had any other end. However slowly it goes: a start may take longer than the work.
+    """
+
+    def __init__(self, intensity: int) -> None:
+        self._intensity = intensity
+        self._items = self._deaths = self._done = 0
+
+    @property
+    def history(self) -> str:
+        """The items in a row and the deaths under them in words."""
+        return (
+            f"{self._items} items in a row killed {self._deaths} workers and were given up, with "
+            "no other done in between; so it is not a few items, but the pipelines"
+        )
+
+    def are_certain(self, deaths: int, metrics: Metrics) -> bool:
+        """Note an item that was given up, and return whether to go on is of no use.
+
+        Args:
+            deaths: how many workers it has killed.
+            metrics: those of its crawl.
+        """
+        given_up = [one.settled[TaskStatus.DEAD_LETTERED] for one in (metrics.items, metrics.calls)]
+        done = metrics.tasks_settled - sum(given_up)
+        if done > self._done:
+            self._items = self._deaths = 0
+        self._done = done
+        self._items += 1
+        self._deaths += deaths
+        is_too_much = self._items >= _IN_A_ROW and self._deaths > self._intensity
+        return is_too_much and done * _OF_ONE_DONE <= self._items
 
 
 class FailedStarts:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
+from scrapy_mpworkers.pool.metrics import Metrics
+from scrapy_mpworkers.pool.restarts import DeadlyPipelines, FailedStarts, RestartIntensity
+from scrapy_mpworkers.wire.messages import TaskStatus
 
 
 class TestRestarts:
@@ -44,6 +46,46 @@ class TestRestarts:
         allowed = [restarts.allows(0.0, task) for task in (1, None, 1, 2, None)]
 
         assert allowed == [*[True] * 4, False]
+
+
+def metrics(done: int) -> Metrics:
+    found = Metrics()
+    found.items.settled[TaskStatus.DONE] = done
+    return found
+
+
+class TestDeadlyPipelines:
+    def test_six_items_in_a_row_with_more_deaths_than_allowed_are_no_accident(self) -> None:
+        deadly = DeadlyPipelines(12)
+
+        assert [deadly.are_certain(3, metrics(0)) for _ in range(6)] == [*[False] * 5, True]
+        assert "6 items in a row killed 18 workers" in deadly.history
+
+    def test_a_pool_that_may_lose_many_workers_is_given_more_items(self) -> None:
+        deadly = DeadlyPipelines(40)
+
+        assert [deadly.are_certain(3, metrics(0)) for _ in range(14)].index(True) == 13
+
+    def test_items_between_which_others_are_done_are_a_few(self) -> None:
+        deadly = DeadlyPipelines(0)
+
+        assert not any(deadly.are_certain(3, metrics(n)) for n in range(1000))
+
+    def test_items_at_the_end_of_a_crawl_that_went_well_are_a_few(self) -> None:
+        deadly = DeadlyPipelines(12)
+
+        assert not any(deadly.are_certain(3, metrics(100)) for _ in range(100))
+
+    def test_one_that_was_done_does_not_hide_the_others_for_good(self) -> None:
+        deadly = DeadlyPipelines(12)
+
+        assert [deadly.are_certain(3, metrics(1)) for _ in range(10)].index(True) == 9
+
+    def test_items_that_were_given_up_for_another_reason_are_not_done(self) -> None:
+        deadly, late = DeadlyPipelines(12), Metrics()
+        late.items.settled[TaskStatus.DEAD_LETTERED] = 500
+
+        assert [deadly.are_certain(3, late) for _ in range(6)][-1]
 
 
 class TestFailedStarts:

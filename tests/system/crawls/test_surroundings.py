@@ -97,13 +97,9 @@ def test_pipeline_that_kills_every_worker_breaks_the_pool_early_and_says_why(
     ended = launch.crawl("pages", World("asyncio", method), "items=60", **offload("Exits")).finish()
 
     [sentence] = [line for line in ended.log.splitlines() if "pool.executor] ERROR" in line]
-    found = re.search(r"(\d+) workers died within 30 s before they settled anything", sentence)
-    # Three for each of the first thirteen items, the first one for the next, by two workers.
-    assert found is not None
-    assert 30 <= int(found[1]) <= 42
-    assert "while they ran 14 different items" in sentence
+    assert "6 items in a row killed 18 workers and were given up" in sentence
     assert "exited with code 3. Look for the first error of a worker in the log" in sentence
-    assert ended.stats["mpworkers/workers/started"] < 45
+    assert ended.stats["mpworkers/workers/started"] < 25
     assert ended.stats["mpworkers/items/dead_lettered"] == 60
     assert "'finish_reason': 'mpworkers_broken'" in ended.log
     assert "no items came" not in ended.log

@@ -215,7 +215,7 @@ def test_broken_pool_fails_what_waits_and_closes_the_spider(launch: Launcher, wo
     assert len(failed) == ended.stats["mpworkers/items/dead_lettered"] == 8
     # Two of the same item, which count once they are not alone, and three of opening.
     assert "5 workers died within 30 s" in failed[0][2]
-    assert ended.exit_code == 0
+    assert ended.exit_code == 1
     assert ended.seconds_since("failed") < 5.0
 
 
