@@ -260,9 +260,9 @@ def test_definitions_that_end_workers_are_charged_to_their_task(make_bench, meth
 
 @rotated()
 def test_poison_of_one_breaks_no_idle_neighbour(make_bench, method):
-    first = make_bench(method, intensity=5).start()
-    second = make_bench(method, intensity=5, beside=first).join()
-    second.submit(*(KillsItself() for _ in range(6)))
+    first = make_bench(method, intensity=3).start()
+    second = make_bench(method, intensity=3, beside=first).join()
+    second.submit(*(KillsItself() for _ in range(5)))
 
     second.until_settled()
 
