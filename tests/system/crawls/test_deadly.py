@@ -12,6 +12,9 @@ from projects import make_project, write_files
 
 from .harness import Ended, Launcher, World
 
+#: Starts of workers are most of the time that these crawls take.
+FEW_DEATHS = {"MPWORKERS_REDELIVER_TIMES": 1, "MPWORKERS_RESTART_INTENSITY": 6}
+
 PIPELINES = """
     import os
 
@@ -68,7 +71,8 @@ def test_pipelines_that_kill_every_worker_break_the_pool_and_fail_the_command(
     what = "things" if command == "crawl" else "shop/runnable.py"
     folder = project(tmp_path / "project")
 
-    ended = launch.scrapy(command, what, "-a", "count=60", cwd=folder, world=world).finish()
+    words = (command, what, "-a", "count=60")
+    ended = launch.scrapy(*words, cwd=folder, world=world, **FEW_DEATHS).finish()
 
     [broken] = [line for line in errors(ended) if "the worker pool is broken" in line]
     found = re.search(r"(\d+) items in a row killed (\d+) workers and were given up", broken)
@@ -132,6 +136,8 @@ SCRIPT = """
             "ADDONS": {"scrapy_mpworkers.Addon": 500},
             "MPWORKERS_START_METHOD": "fork",
             "MPWORKERS_WORKERS": 2,
+            "MPWORKERS_REDELIVER_TIMES": 1,
+            "MPWORKERS_RESTART_INTENSITY": 6,
             "TELNETCONSOLE_ENABLED": False,
         }
     )
