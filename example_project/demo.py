@@ -17,6 +17,7 @@ from pydocs.index import Row, open_index
 from pydocs.pages import count_pages, ensure_pages
 from pydocs.server import LocalSite
 
+REPORT = PROJECT / "report.html"
 LOOK_EVERY = 0.25  # seconds
 QUERIES = ["keep a list sorted", "difference between two texts", "wait for several coroutines"]
 
@@ -35,8 +36,10 @@ def main() -> None:
     prepare()
     with LocalSite() as site:
         inline = crawl("inline", site.url, "MPWORKERS_ENABLED=False")
-        workers = crawl("workers", site.url)
+        page = "MPWORKERS_PAGE=True", f"MPWORKERS_REPORT={REPORT}"
+        workers = crawl("workers", site.url, *page)
     compare(inline, workers)
+    tell("report", f"{relative(REPORT.name)}: the workers' page as it was at the end")
     print(f"\nWhat the workers' log says at its end:\n\n{summary(PROJECT / 'workers.log')}")
     for query in QUERIES:
         print(f'\n$ python {relative("search.py")} "{query}"\n')
@@ -59,7 +62,7 @@ def crawl(name: str, site: str, *settings: str) -> Run:
     # What is found there afterwards shall be of this crawl.
     index.clear()
     log.unlink(missing_ok=True)
-    started, pages = time.perf_counter(), 0
+    started, pages, address = time.perf_counter(), 0, None
     with tempfile.TemporaryFile("w+") as output:
         crawling = subprocess.Popen(command, cwd=PROJECT, stdout=output, stderr=output)
         while crawling.poll() is None:
@@ -67,6 +70,8 @@ def crawl(name: str, site: str, *settings: str) -> Run:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 crawling.wait(LOOK_EVERY)
             [(pages,)] = index.select("SELECT count(*) FROM pages")
+            if address is None and (address := page_of(log)):
+                tell("page", f"{address} while it runs")
         seconds = time.perf_counter() - started
         if crawling.returncode or not pages:
             where = f", {log} tells why" if log.exists() else ""
@@ -86,6 +91,12 @@ def compare(inline: Run, workers: Run) -> None:
     tell("same?", "yes: both stored the same rows")
     late = f"inline {inline.lag} ms, workers {workers.lag} ms"
     tell("lag", f"{late}: what a download may wait until Scrapy looks at it (p99)")
+
+
+def page_of(log: Path) -> str | None:
+    """The address of the workers' page, once the log has it."""
+    found = re.search(r"page is at (\S+)", log.read_text("utf-8")) if log.exists() else None
+    return found and found[1]
 
 
 def lag(log: Path) -> int:
