@@ -85,18 +85,19 @@ class ItemTimeout(MPWorkersError):
     Args:
         worker: the name of the worker.
         limit: seconds that an item may take.
+        stack: where the worker was, the last call last; or why nobody knows.
     """
 
-    def __init__(self, worker: str, limit: float) -> None:
-        super().__init__(worker, limit)
-        self.worker, self.limit = worker, limit
+    def __init__(self, worker: str, limit: float, stack: str = "") -> None:
+        super().__init__(worker, limit, stack)
+        self.worker, self.limit, self.stack = worker, limit, stack
 
     def __str__(self) -> str:
         return (
             f"this item took longer than {self.limit:g} s (MPWORKERS_ITEM_TIMEOUT) in "
             f"{self.worker}, which was killed with all that it had started. The item is given up. "
             "If it is only slow, raise the limit; to see where it hangs, run it in one process: "
-            "scrapy crawl ... -s MPWORKERS_WORKERS=0"
+            f"scrapy crawl ... -s MPWORKERS_WORKERS=0{_was_here(self.stack)}"
         )
 
 
@@ -107,18 +108,25 @@ class CallTimeout(MPWorkersError, TimeoutError):
         function: what was called.
         worker: the name of the worker.
         limit: seconds that it might have taken.
+        stack: where the worker was, as in :class:`ItemTimeout`.
     """
 
-    def __init__(self, function: str, worker: str, limit: float) -> None:
-        super().__init__(function, worker, limit)
+    def __init__(self, function: str, worker: str, limit: float, stack: str = "") -> None:
+        super().__init__(function, worker, limit, stack)
         self.function, self.worker, self.limit = function, worker, limit
+        self.stack = stack
 
     def __str__(self) -> str:
         return (
             f"{self.function} took longer than {self.limit:g} s in {self.worker}, which was killed "
             "with all that it had started. If it is only slow, give run() a longer timeout; to see "
             "where it hangs, run it in one process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
+            f"{_was_here(self.stack)}"
         )
+
+
+def _was_here(stack: str) -> str:
+    return f"\nIt was here:\n{stack}" if stack else ""
 
 
 class PoolBroken(MPWorkersError):

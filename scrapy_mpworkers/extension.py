@@ -206,6 +206,11 @@ class WorkerExtension:
         """Return what the page draws, as JSON has it; without a page and a report it is empty."""
         return self._reporter.history.as_dict()
 
+    async def stacks(self, timeout: float = 1.0) -> dict[str, str]:
+        """Return where all workers are, by their names: stacks of threads and asyncio tasks, or
+        why there are none within *timeout* seconds. Pipelines go on meanwhile."""
+        return await self.manager.stacks(timeout)
+
     async def resumed(self) -> AsyncIterator[Any]:
         """The items that an earlier run has kept, for ``start()``."""
         if self._router is None:

@@ -61,6 +61,8 @@ IN_THE_LOOP = [
     "status/server.py",
     "status/site.py",
     "status/transports.py",
+    "pool/stacks.py",
+    "pool/dumps.py",
 ]
 #: Methods and functions that wait for a process, a thread, a lock or the clock.
 BLOCKING = {

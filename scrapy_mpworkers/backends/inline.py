@@ -22,10 +22,11 @@ from scrapy_mpworkers.pool.interface import (
     Why,
     WorkerView,
     because_stopped,
+    resolve,
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.recent import Recent
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
@@ -125,6 +126,11 @@ class InlineExecutor(Executor):
     def overdue(self) -> list[tuple[int, str, float]]:
         now = monotonic()
         return [(one.id, _HERE, now - one.submitted_at) for one in self._tasks][:1]
+
+    def stacks(self, timeout: float) -> Future:
+        future = self._loop.create_future()
+        resolve(future, {})
+        return future
 
     def give_up(self, why: Why) -> None:
         self._given_up = why

@@ -163,6 +163,13 @@ class LevelManager:
             if level.close_failures:
                 raise level.close_failures.pop(0)
 
+    async def stacks(self, timeout: float) -> dict[str, str]:
+        """Ask all workers where they are, and return their stacks by name."""
+        if self._stopped is not None:
+            return {}
+        asked = [level.executor.stacks(timeout) for level in self.levels if level.has_started]
+        return {name: text for one in asked for name, text in (await one).items()}
+
     # Start
 
     def _warn_of_changed_state(self) -> None:

@@ -12,7 +12,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.resume import StoredItem
-from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.errors import ItemTimeout, SettingError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.pool.interface import DeadLettered, resolve
@@ -107,8 +107,14 @@ class Persistence:
 
     # Dead letters
 
-    def dead_letter(self, hop: Hop, shipped: ShippedItem, given_up: DeadLettered) -> None:
-        """Keep an item that was given up. Whatever fails here, its content is in the log."""
+    def dead_letter(
+        self, hop: Hop, shipped: ShippedItem, given_up: DeadLettered, is_elsewhere: bool
+    ) -> None:
+        """Keep an item that was given up. Whatever fails here, its content is in the log.
+
+        Args:
+            is_elsewhere: it went on long ago, so that nobody else tells of its end.
+        """
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame, because loading it may be what kills workers.
@@ -122,7 +128,9 @@ class Persistence:
             **history(given_up.error),
         )
         self._letter_errors.add(given_up.error)
-        if not self._write(letter):
+        # Scrapy's own record of the error has the item, and the stack on lines of its own.
+        is_told = isinstance(given_up.error, ItemTimeout) and not is_elsewhere
+        if not self._write(letter) and (self._file is not None or not is_told):
             self._log(letter)
 
     def is_dead_letter(self, error: BaseException) -> bool:

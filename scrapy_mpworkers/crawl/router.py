@@ -170,7 +170,7 @@ class Router:
             Exception: what they raised, or why the item was given up.
         """
         if isinstance(outcome, DeadLettered):
-            self._persistence.dead_letter(hop, shipped, outcome)
+            self._persistence.dead_letter(hop, shipped, outcome, is_elsewhere)
             raise outcome.error
         if outcome.effects is not None:
             self._effects.take(outcome.effects)
@@ -216,7 +216,7 @@ class Router:
         error = outcome.error
         if isinstance(error, ItemTimeout):
             name = getattr(call[0], "__qualname__", type(call[0]).__qualname__)
-            raise CallTimeout(name, error.worker, error.limit)
+            raise CallTimeout(name, error.worker, error.limit, error.stack)
         raise error
 
     async def resumed(self) -> AsyncIterator[Any]:

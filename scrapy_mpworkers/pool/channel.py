@@ -154,6 +154,11 @@ class ReportReader:
         os.set_blocking(self.fd, False)
         widen(self.fd)
 
+    @property
+    def has_part(self) -> bool:
+        """Return whether a message is there that is not complete."""
+        return bool(self._buffer)
+
     def read(self) -> int:
         """Take up to ``READ_BYTES`` that are there; return how many. If fewer, none are left."""
         if self.at_end:

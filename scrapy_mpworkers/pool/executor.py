@@ -240,7 +240,8 @@ class PoolExecutor(ObservedExecutor):
             # If the item made it in time after all, its outcome has come, and stands.
             [late], _ = queue.settle(handle, [handle.overdue])
             if late is not None:
-                self._give_up(late, ItemTimeout(handle.title, late.limit), handle.name)
+                timeout = ItemTimeout(handle.title, late.limit, handle.stack)
+                self._give_up(late, timeout, handle.name)
         lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
         if lost.redelivered:
             self.metrics.redelivered += lost.redelivered

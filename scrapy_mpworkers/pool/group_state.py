@@ -9,6 +9,7 @@ from scrapy_mpworkers.pool.awake import Awake
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import Metrics
+from scrapy_mpworkers.pool.stacks import StackRequests
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
@@ -25,6 +26,7 @@ class GroupState:
         leaving: crawls on their way out.
         is_shared: there is more than one crawl.
         is_watching: somebody looks for workers that are stuck.
+        stack_requests: asks workers where they are.
         is_ending: nobody can join any more, and no worker is started any more.
     """
 
@@ -32,6 +34,7 @@ class GroupState:
         self.options = options
         self.loop = loop
         self.awake = Awake()
+        self.stack_requests = StackRequests(loop)
         self.handles: list[ProcessHandle] = []
         self.present: dict[int, PoolExecutor] = {}
         self.leaving: dict[int, PoolExecutor] = {}

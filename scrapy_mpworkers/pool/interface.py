@@ -221,6 +221,10 @@ class Executor(ABC):
         """Return the tasks that workers hold: id, worker, seconds since they got it."""
 
     @abstractmethod
+    def stacks(self, timeout: float) -> Future:
+        """Ask all workers where they are; the future gets a text of each by its name, in time."""
+
+    @abstractmethod
     def give_up(self, why: Why) -> None:
         """Settle every pending task with the error that *why* makes, and every later one too."""
 

@@ -9,7 +9,7 @@ from time import monotonic
 from scrapy_mpworkers.pool.interface import Executor, PoolEvents, WorkerView
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.recent import Recent
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 
 
@@ -55,6 +55,10 @@ class ObservedExecutor(Executor):
             for handle in self._handles
             for task in self.leases(handle)
         ]
+
+    def stacks(self, timeout: float) -> Future:
+        assert self._joined is not None, "it has not been started"
+        return self._joined.stacks(timeout)
 
     # What the workers' group has seen
 

@@ -72,5 +72,5 @@ class PostMortem:
             )
         elif is_ending:
             logger.debug("Worker %s", self.last)
-        else:
+        elif not handle.is_killed:  # else it was said why
             logger.warning("Worker %s", self.last)

@@ -15,7 +15,7 @@ from scrapy_mpworkers.pool.channel import PIPE_BYTES, READ_BYTES, ReportReader
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.wire.frames import NotAReportError, decode_report
-from scrapy_mpworkers.wire.messages import Outcomes, Report
+from scrapy_mpworkers.wire.messages import CrawlReport, Outcomes, Report, Stacks
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ReportListener:
     def __init__(
         self,
         state: GroupState,
-        on_report: Callable[[ProcessHandle, Report], None],
+        on_report: Callable[[ProcessHandle, CrawlReport], None],
         on_end: Callable[[ProcessHandle, int | None], None],
     ) -> None:
         self.reports = 0
@@ -91,17 +91,22 @@ class ReportListener:
         """Take what a pipe can hold, and not all that a worker may want to write at a time."""
         for _ in range(_READS):
             taken = reports.read()
-            if taken:
-                handle.heard()
             try:
                 for message in reports.messages():
                     self._heard(handle, decode_report(message), len(message))
             except NotAReportError as error:
                 self._end_babbler(handle, error)
+            if taken and reports.has_part:
+                handle.heard()
             if taken < READ_BYTES:
                 break
 
     def _heard(self, handle: ProcessHandle, report: Report, size: int) -> None:
+        if isinstance(report, Stacks):
+            # It says nothing of the thread that works, which may be stuck.
+            self._state.stack_requests.answered(handle, report.text)
+            return
+        handle.heard()
         if not isinstance(report, Outcomes):
             self._on_report(handle, report)
             return

@@ -17,7 +17,14 @@ from scrapy_mpworkers.pool.interface import Death
 from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_state import CrawlState, KilledFor
-from scrapy_mpworkers.wire.messages import Closed, OpenCrawl, Opened, OpenFailed, Outcomes, Report
+from scrapy_mpworkers.wire.messages import (
+    Closed,
+    CrawlReport,
+    OpenCrawl,
+    Opened,
+    OpenFailed,
+    Outcomes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +171,7 @@ class Sharing:
 
     # What workers do
 
-    def heard(self, handle: ProcessHandle, report: Report) -> None:
+    def heard(self, handle: ProcessHandle, report: CrawlReport) -> None:
         executor = self._state.executor_of(report.crawl)
         if self._state.is_shared:
             self._state.take_turns(executor)
@@ -264,9 +271,16 @@ class Sharing:
         left = timeout - self._state.awake.seconds_since(activity.started)
         if left > 0:
             return left
-        logger.warning("Worker %s did not close in time and is killed", handle.title)
-        handle.kill_for(KilledFor.STOP)
+        self._state.stack_requests.last_words(handle, partial(_end_late, handle, crawl))
         return inf
+
+
+def _end_late(handle: ProcessHandle, crawl: int, stack: str) -> None:
+    if handle.activity().crawl == crawl:
+        logger.warning(
+            "Worker %s did not close in time and is killed. It was here:\n%s", handle.title, stack
+        )
+        handle.kill_for(KilledFor.STOP)
 
 
 def _take_left(handle: ProcessHandle, executor: PoolExecutor, left: Outcomes) -> None:

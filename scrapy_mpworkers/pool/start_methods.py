@@ -115,6 +115,7 @@ class _Popen(popen_fork.Popen):
 
     _fds: list[int]
     sentinel: int
+    questions: int
 
     def __init__(self, process_obj: BaseProcess, server: ForkServer | None) -> None:
         self._server = server
@@ -146,6 +147,10 @@ class _Popen(popen_fork.Popen):
     def _keep(self, pipes: Pipes, *handles: int) -> None:
         """Have the first of *handles*, or else the pipe, tell of the end; close all behind it."""
         self.sentinel = handles[0] if handles else pipes.status_r
+        # Its end tells the child of ours, and a byte in it is a question. Whoever reads none must
+        # not keep us waiting.
+        self.questions = pipes.data_w
+        os.set_blocking(self.questions, False)
         fds = (pipes.status_r, pipes.data_w, *handles)
         self.finalizer = util.Finalize(self, unshared.close, fds)
 

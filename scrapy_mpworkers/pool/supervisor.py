@@ -6,6 +6,7 @@ import logging
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import util
 from time import monotonic
 from typing import Any
@@ -23,7 +24,7 @@ from scrapy_mpworkers.pool.starter_thread import Starter
 from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_state import Departure, KilledFor
-from scrapy_mpworkers.wire.messages import Outcomes, Report
+from scrapy_mpworkers.wire.messages import CrawlReport, Outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Supervisor:
         for slot in range(self._state.options.workers):
             self._start(slot)
 
-    def _heard(self, handle: ProcessHandle, report: Report) -> None:
+    def _heard(self, handle: ProcessHandle, report: CrawlReport) -> None:
         if isinstance(report, Outcomes):
             if (why := self._recycling.reason(handle)) is not None:
                 self._recycle(handle, why)
@@ -255,10 +256,16 @@ class Supervisor:
 
     def _terminate(self) -> None:
         for handle in self._state.handles:
-            logger.warning("Worker %s did not end in time and is terminated", handle.title)
-            handle.kill_for(KilledFor.STOP, signal.SIGTERM)
+            told = partial(self._terminate_one, handle)
+            self._state.stack_requests.last_words(handle, told)
         if self._state.handles:
             self._state.later(GRACE_SECONDS, self._kill_or_leave)
+
+    def _terminate_one(self, handle: ProcessHandle, stack: str) -> None:
+        if handle in self._state.handles:
+            text = "Worker %s did not end in time and is terminated. It was here:\n%s"
+            logger.warning(text, handle.title, stack)
+            handle.kill_for(KilledFor.STOP, signal.SIGTERM)
 
     def _kill_or_leave(self) -> None:
         self.kill_all()

@@ -7,6 +7,7 @@ and looks at scoreboards only when a time is up: an idle pool uses no CPU.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from math import inf
 from operator import attrgetter
 from time import monotonic
@@ -20,7 +21,6 @@ from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_process import UNKNOWN
 from scrapy_mpworkers.pool.worker_state import KilledFor
 from scrapy_mpworkers.pool.workers import WorkerHandle
-from scrapy_mpworkers.wire.messages import CALL
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +35,20 @@ _LOOK_EVERY = 5.0
 _BLINK = 0.01
 
 
-def end_overdue(handle: WorkerHandle, task: Task) -> None:
-    logger.warning(
-        "%s %d takes longer than %g s%s; its worker %s is killed",
-        "Call" if task.hop == CALL else "Item",
-        task.id,
-        task.limit,
-        "" if task.hop == CALL else " (MPWORKERS_ITEM_TIMEOUT)",
-        handle.title,
-    )
-    handle.kill_overdue(task.id)
+def end_overdue(handle: WorkerHandle, task: Task, stack: str, runs_as_one: bool) -> None:
+    """End a worker whose task takes too long. The error of the task says so, unless that ran as one
+    with others, of which any may be to blame."""
+    others = task.message.unsettled - 1 if runs_as_one and task.message is not None else 0
+    if others:
+        logger.warning(
+            "One of %d items takes longer than %g s (MPWORKERS_ITEM_TIMEOUT); their worker %s is "
+            "killed, and they run again one by one. It was here:\n%s",
+            others + 1,
+            task.limit,
+            handle.title,
+            stack,
+        )
+    handle.kill_overdue(task.id, stack)
 
 
 class TimeLimit:
@@ -81,7 +85,16 @@ class TimeLimit:
         elif (left := running.limit - self._state.awake.seconds_since(activity.started)) > 0:
             self._look_in(handle, max(left, _BLINK))
         else:
-            end_overdue(handle, running)
+            told = partial(self._end, handle, running)
+            self._state.stack_requests.last_words(handle, told)
+
+    def _end(self, handle: ProcessHandle, task: Task, stack: str) -> None:
+        """End a worker that has said where it is, unless it has done with the task meanwhile."""
+        is_at_it = handle.activity().task_id == task.id
+        if is_at_it and self._state.task(handle, task.id) is task and not handle.is_killed:
+            end_overdue(handle, task, stack, self._state.options.batched is not None)
+        else:
+            self.watch(handle)
 
 
 class Watchdog:
@@ -126,17 +139,30 @@ class Watchdog:
         if left > 0:
             return left
         self._listener.hear(handle)
+        if min(self._left_to_begin(handle), self._left_to_open(handle)) <= 0:
+            self._state.stack_requests.last_words(handle, partial(self._end, handle))
+        return 0.0
+
+    def _end(self, handle: ProcessHandle, stack: str) -> None:
+        """End a worker that has said where it is, if its time is still up."""
+        self._listener.hear(handle)
         if self._left_to_begin(handle) <= 0:
-            logger.warning("Worker %s does not take up its work and is killed", handle.name)
+            logger.warning(
+                "Worker %s does not take up its work and is killed. It was here:\n%s",
+                handle.name,
+                stack,
+            )
             handle.kill_for(KilledFor.STUCK)
         elif self._left_to_open(handle) <= 0:
             logger.error(
-                "Worker %s was not ready after %.0f s and is killed", handle.title, BOOT_SECONDS
+                "Worker %s was not ready after %.0f s and is killed. It was here:\n%s",
+                handle.title,
+                BOOT_SECONDS,
+                stack,
             )
             if handle.pid is None:
                 self._processes.kill_server()  # its start waits for imports that do not end
             handle.kill_for(KilledFor.OPENING)
-        return 0.0
 
     def _left_to_begin(self, handle: ProcessHandle) -> float:
         """Return the seconds in which a worker has to take up its oldest lease."""

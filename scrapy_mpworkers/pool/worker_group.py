@@ -15,6 +15,7 @@ from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.supervisor import Supervisor
+from scrapy_mpworkers.pool.task_queue import Future
 from scrapy_mpworkers.pool.timeouts import TimeLimit
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
@@ -93,6 +94,9 @@ class LocalWorkerGroup(GroupState):
     def watch(self, crawl: int, handle: ProcessHandle) -> None:
         self._time_limit.watch(handle)
         self._supervisor.watchdog.watch()
+
+    def stacks(self, timeout: float) -> Future:
+        return self.stack_requests.ask_all(list(self.handles), timeout)
 
     def abandon(self) -> None:
         """Count no time any more: the loop was closed in the middle of a stop."""

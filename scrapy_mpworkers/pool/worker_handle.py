@@ -237,6 +237,10 @@ class ProcessHandle(WorkerHandle):
         crawl = activity.begun_for
         return crawl if crawl is not None and self.is_due(crawl) else None
 
+    def ask_for_stacks(self) -> None:
+        if self._process is not None:
+            self._process.ask_for_stacks()
+
     # Its end
 
     @property
@@ -250,8 +254,8 @@ class ProcessHandle(WorkerHandle):
             self.killed_for = reason
         self.kill(signum)
 
-    def kill_overdue(self, task_id: int) -> None:
-        self.overdue = task_id
+    def kill_overdue(self, task_id: int, stack: str) -> None:
+        self.overdue, self.stack = task_id, stack
         self.kill_for(KilledFor.TIMEOUT)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:

@@ -146,6 +146,12 @@ class WorkerProcess:
             return Activity(begun, begun_for, started, begun, begun_for)
         return Activity(begun=begun, begun_for=begun_for)
 
+    def ask_for_stacks(self) -> None:
+        """Ask a thread of the worker, which is told in this way, too, that this process ends."""
+        if not self._is_reaped:
+            with contextlib.suppress(OSError):  # it is dead, or has many questions before it
+                os.write(self._process._popen.questions, b"?")
+
     def kill(self, signum: int) -> None:
         if not self._is_reaped:
             # Without its fork server it may live on, whatever its handle says.

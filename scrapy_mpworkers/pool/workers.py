@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from scrapy_mpworkers.pool.task_queue import Future
 from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.messages import Batch
 
@@ -23,7 +24,7 @@ class WorkerHandle(ABC):
         known: numbers of the definitions that it has got.
         settled: how many tasks it has settled.
         heard_at: when its last report came, ``time.monotonic()``.
-        overdue: the task that took too long, if the worker is killed for that.
+        overdue, stack: the task that took too long, if it is killed for that, and where it was.
     """
 
     def __init__(self, name: str, slot: int, generation: int) -> None:
@@ -35,6 +36,7 @@ class WorkerHandle(ABC):
         self.settled = 0
         self.heard_at = 0.0
         self.overdue: int | None = None
+        self.stack = ""
 
     @property
     @abstractmethod
@@ -68,7 +70,7 @@ class WorkerHandle(ABC):
         """Count *tasks* that it has settled, and *messages* whose last task is settled."""
 
     @abstractmethod
-    def kill_overdue(self, task_id: int) -> None:
+    def kill_overdue(self, task_id: int, stack: str) -> None:
         """End it, since this task takes longer than it may."""
 
 
@@ -99,6 +101,9 @@ class WorkerGroup(Protocol):
     def kill(self, crawl: int) -> None:
         """End the workers at once; if other crawls use them, too, only those at tasks that nobody
         awaits."""
+
+    def stacks(self, timeout: float) -> Future:
+        """Ask all workers where they are, as an executor's ``stacks`` says."""
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
         """Close the consumers of a crawl within *timeout* seconds, and call *left*."""

@@ -23,6 +23,7 @@ from scrapy_mpworkers.wire.messages import (
     OpenFailed,
     Outcomes,
     Report,
+    Stacks,
     TaskRow,
 )
 
@@ -153,6 +154,6 @@ def decode_report(data: bytes) -> Report:
             return Outcomes(*report)
     except Exception as error:
         raise NotAReportError(f"{type(error).__name__}: {error}") from error
-    if isinstance(report, (Opened, OpenFailed, Closed)):
+    if isinstance(report, (Opened, OpenFailed, Closed, Stacks)):
         return report
     raise NotAReportError(type(report).__name__)

@@ -1,8 +1,9 @@
 """Messages between Scrapy's process and a worker.
 
-Down: Boot, OpenCrawl, Batch, CloseCrawl, POISON_PILL. Up: Opened, OpenFailed, Outcomes, Closed.
+Down: Boot, OpenCrawl, Batch, CloseCrawl, POISON_PILL.
+Up: Opened, OpenFailed, Outcomes, Closed, Stacks.
 
-A worker serves one crawl or several: all but the pill say which, by its number.
+A worker serves one crawl or several: all but the pill and the stacks say which, by its number.
 
 The pool reads ids and kinds only. Whatever is ``bytes`` here is opened by the one it is meant for:
 the consumer in the worker, the pipeline or the extension in Scrapy's process.
@@ -54,6 +55,10 @@ class TaskStatus(IntEnum):
 
 #: The "hop" of a task that is no item but the call of a function.
 CALL = -1
+
+
+#: What the file in memory is called to which a worker writes its stacks at a signal.
+STACKS_FILE = "mpworkers-stacks"
 
 
 class Definition(NamedTuple):
@@ -220,12 +225,21 @@ class Closed(NamedTuple):
 class Answer(NamedTuple):
     """The answer of a worker's thread to a command: encoded reports, and whether they are the last.
 
-    ``overdue``: the task that takes longer than it may; its process is to be killed.
+    ``overdue``: the task that takes longer than it may; its process is to be killed. ``stack``:
+    where it is.
     """
 
     reports: tuple[bytes, ...]
     is_last: bool
     overdue: int | None = None
+    stack: str = ""
 
 
-Report: TypeAlias = Opened | OpenFailed | Outcomes | Closed
+class Stacks(NamedTuple):
+    """The worker was asked where it is, and a thread of it answers."""
+
+    text: str
+
+
+CrawlReport: TypeAlias = Opened | OpenFailed | Outcomes | Closed
+Report: TypeAlias = CrawlReport | Stacks

@@ -6,7 +6,6 @@ Pipelines share the process and can break them.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import sys
@@ -23,7 +22,7 @@ from scrapy_mpworkers.wire.arena import Arena
 from scrapy_mpworkers.wire.frames import decode_command, encode_report, parse_prefix
 from scrapy_mpworkers.wire.messages import Command, Outcome, Outcomes, Report
 from scrapy_mpworkers.wire.outbox import Outbox
-from scrapy_mpworkers.worker.process import end_group
+from scrapy_mpworkers.worker.process import OwnEnd, end_group
 
 #: Bytes of a buffer that is used again: fresh memory costs more than what is read into it.
 KEPT = 1 << 24
@@ -63,27 +62,6 @@ class WorkerChannel(NamedTuple):
     reports: Connection
     scoreboard: Scoreboard
     start_lock: Lock
-
-
-class OwnEnd:
-    """Knows whether a file descriptor is still the end of the pipe that it was.
-
-    After ``os.closerange`` of a pipeline, the next file that it opens may have the same number: a
-    report would be written into the user's file, and the user's file would be read for a command.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._identity = self._look()
-
-    def check(self) -> None:
-        """Raise ``OSError`` if the descriptor is closed, or leads to something else."""
-        if self._look() != self._identity:
-            raise OSError(errno.EBADF, "a pipe of this worker has been replaced")
-
-    def _look(self) -> tuple[int, int]:
-        status = os.fstat(self._fd)
-        return status.st_dev, status.st_ino
 
 
 def cut_off(error: BaseException) -> NoReturn:
@@ -208,6 +186,13 @@ class Reporter:
         self.flush()
         with self._sending:
             self._send(report)
+
+    def tell(self, report: Report) -> None:
+        """Send a report that may be lost, from any thread."""
+        message = encode_report(report)
+        with contextlib.suppress(OSError), self._sending:
+            self._end.check()
+            self._reports.send_bytes(message)
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome that may wait for the rest of its batch."""

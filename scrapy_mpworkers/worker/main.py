@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from scrapy_mpworkers.wire.messages import (
     Command,
     OpenCrawl,
     Report,
+    Stacks,
     WorkerConfig,
 )
 from scrapy_mpworkers.wire.shared_memory import SharedMemory
@@ -36,19 +38,21 @@ from scrapy_mpworkers.worker.channel import (
 from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn, factory_of
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.process import ignore_polite_signals, init_worker
+from scrapy_mpworkers.worker.stacks import all_threads, stacks_of
 
 
 def main(channel: WorkerChannel, config: WorkerConfig) -> None:
     """Run a worker: this is the target of its ``Process``."""
-    init_worker(config)
-    # Before there is a loop: what runs here may call asyncio.run(), and what it sets in its context
+    loop = WatchfulLoop()
+    reporter = Reporter(channel.reports, channel.scoreboard, config.batch_seconds, channel.outbox)
+    init_worker(config, partial(_tell_stacks, loop, reporter))
+    # Before the loop is set: what runs here may call asyncio.run(), and what it sets in its context
     # (the precision of decimals, for one) is seen by every task of the loop.
     failure = prelude.attempt(config.prelude)
     ignore_polite_signals()  # it may have had handlers of its own for Scrapy's process
-    loop = WatchfulLoop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(Worker(loop, channel, config.batch_seconds, failure).run())
+        loop.run_until_complete(Worker(loop, channel, reporter, failure).run())
         loop.run_until_complete(cancel_the_rest())
     except Exception as error:  # whatever pipelines raise is an outcome, so this is ours
         cut_off(error)
@@ -58,6 +62,14 @@ def main(channel: WorkerChannel, config: WorkerConfig) -> None:
         # As an interpreter does when it exits: threads first. multiprocessing's bootstrap joins
         # children first, and joblib's end only when its threads are told to.
         threading._shutdown()  # type: ignore[attr-defined]
+
+
+def _tell_stacks(loop: WatchfulLoop, reporter: Reporter) -> None:
+    try:
+        text = stacks_of(all_threads(), loop)
+    except Exception as error:  # of a task in the middle of a change
+        text = f"its stacks cannot be taken: {error!r}"
+    reporter.tell(Stacks(text))
 
 
 class Inherited(NamedTuple):
@@ -97,15 +109,13 @@ class Worker:
         self,
         loop: WatchfulLoop,
         channel: WorkerChannel,
-        batch_seconds: float,
+        reporter: Reporter,
         unfit: Exception | None = None,
     ) -> None:
         self._loop = loop
         self._commands = CommandReader(channel.commands, channel.arena)
         self._scoreboard = channel.scoreboard
-        self._reporter: Reporter | NoReporter = Reporter(
-            channel.reports, channel.scoreboard, batch_seconds, channel.outbox
-        )
+        self._reporter: Reporter | NoReporter = reporter
         os.register_at_fork(after_in_child=self._is_forked)
         self._start_lock = channel.start_lock
         self._has_start_lock = False

@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import faulthandler
+import fcntl
 import gc
 import multiprocessing
-import multiprocessing.connection
 import os
+import select
 import signal
 import sys
 import threading
@@ -19,7 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import NotInWorkerError
-from scrapy_mpworkers.wire.messages import WorkerConfig
+from scrapy_mpworkers.wire.messages import STACKS_FILE, WorkerConfig
 from scrapy_mpworkers.worker import hash_seed
 from scrapy_mpworkers.worker.names import name_worker
 
@@ -27,8 +29,33 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
-def init_worker(config: WorkerConfig) -> None:
-    """Make this process a worker, before any code of the user runs."""
+class OwnEnd:
+    """Knows whether a file descriptor is still the end of the pipe that it was.
+
+    After ``os.closerange`` of a pipeline, the next file that it opens may have the same number: a
+    report would be written into the user's file, and the user's file would be read for a command.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """Raise ``OSError`` if the descriptor is closed, or leads to something else."""
+        if self._look() != self._identity:
+            raise OSError(errno.EBADF, "a pipe of this worker has been replaced")
+
+    def _look(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
+
+def init_worker(config: WorkerConfig, answer: Callable[[], None]) -> None:
+    """Make this process a worker, before any code of the user runs.
+
+    Args:
+        answer: called in a thread when the parent asks where this process is.
+    """
     hash_seed.restore()
     name_worker()
     gc.enable()  # off in the fork server
@@ -38,10 +65,12 @@ def init_worker(config: WorkerConfig) -> None:
     os.setpgid(0, 0)
     ignore_polite_signals()
     _allow_children(config.start_method)
-    _die_with_parent()
+    _die_with_parent(answer)
     # A crash in native code leaves its Python traceback on stderr.
     with contextlib.suppress(Exception):
         faulthandler.enable()
+    with contextlib.suppress(OSError):
+        _dump_at_a_signal()
     with contextlib.suppress(OSError):
         os.nice(config.nice)
     # Forked copies of one server share its seed. random reseeds itself after a fork, numpy's
@@ -50,6 +79,20 @@ def init_worker(config: WorkerConfig) -> None:
     if numpy_random is not None:
         numpy_random.seed()
     sys.breakpointhook = _no_debugger
+
+
+def _dump_at_a_signal() -> None:
+    """Let SIGURG write the stacks of all threads to a file in memory, where there is such a thing.
+
+    Native code that keeps the interpreter lets no thread answer. A process that has no handler
+    ignores this signal: it harms nobody, should it come to a wrong one.
+    """
+    if not hasattr(os, "memfd_create") or signal.getsignal(signal.SIGURG) != signal.SIG_DFL:
+        return
+    file = os.memfd_create(STACKS_FILE)
+    # At its end, whatever a forked child with the same file has written.
+    fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
+    faulthandler.register(signal.SIGURG, file)
 
 
 def adopt_orphans() -> None:
@@ -108,11 +151,14 @@ def _heed_signals() -> None:
     _release_signals()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(answer: Callable[[], None]) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(
-        target=_watch_parent, args=(parent.sentinel,), name="mpworkers-parent-watch", daemon=True
+        target=_watch_parent,
+        args=(parent.sentinel, answer),
+        name="mpworkers-parent-watch",
+        daemon=True,
     ).start()
     if sys.platform == "linux":
         # For native code that never lets a Python thread run.
@@ -122,9 +168,20 @@ def _die_with_parent() -> None:
             end_group()
 
 
-def _watch_parent(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    end_group()
+def _watch_parent(sentinel: int, answer: Callable[[], None]) -> None:
+    """Answer the parent, whose bytes are questions, until it has ended."""
+    end, changes = OwnEnd(sentinel), select.poll()
+    changes.register(sentinel, select.POLLIN)
+    while True:
+        [(_, events)] = changes.poll()
+        if events & select.POLLHUP:
+            end_group()
+        try:
+            end.check()
+            os.read(sentinel, 1 << 16)
+        except OSError:
+            return  # a pipeline has closed it: no report gets out either, and the worker ends
+        answer()
 
 
 def end_group() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ class Consumers:
     async def consume(self, task: WireTask) -> Outcome:
         started = perf_counter()
         try:
-            status, result = TaskStatus.DONE, pickle.dumps(pickle.loads(task.frame)())
+            returned = pickle.loads(task.frame)()
+            if inspect.isawaitable(returned):
+                returned = await returned
+            status, result = TaskStatus.DONE, pickle.dumps(returned)
         except Exception as error:
             status, result = TaskStatus.FAILED, pickle.dumps(f"{type(error).__name__}: {error}")
         return Outcome(task.id, int(status), result, None, perf_counter() - started)

@@ -90,6 +90,19 @@ class Unawaited:
         raise NotImplementedError
 
 
+class Kept(Unawaited):
+    """A future whose result somebody looks at."""
+
+    results: tuple[Any, ...] = ()
+
+    def done(self) -> bool:
+        return bool(self.results)
+
+    def set_result(self, value: Any, /) -> None:
+        assert not self.results
+        self.results = (value,)
+
+
 class Events(PoolEvents):
     """Remembers what the pool told."""
 
@@ -121,7 +134,7 @@ class Events(PoolEvents):
 class Calls:
     """The loop: functions to run, timers, readers, and a pipe that wakes up whoever waits."""
 
-    create_future = Unawaited
+    create_future: Callable[[], Unawaited] = Unawaited
 
     def __init__(self) -> None:
         self._functions: deque[Callable[[], None]] = deque()
@@ -340,6 +353,15 @@ class Bench:
         faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
         lines = [f"{p.pid} {p.status()} {p.cmdline()[:3]}" for p in children()]
         pytest.fail("\n".join([message, f"said: {self.said}", *lines]), pytrace=True)
+
+    def stacks(self, timeout: float = DEADLINE) -> dict[str, str]:
+        """Where its workers are."""
+        self.calls.create_future = Kept
+        future: Any = self.pool.stacks(timeout)
+        self.calls.create_future = Unawaited
+        self.until(future.done, "the workers have told where they are", 2 * timeout)
+        (stacks,) = future.results
+        return stacks  # type: ignore[no-any-return]
 
     # Work for its workers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import struct
 import time
+import zlib
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -168,6 +170,71 @@ class LoopsInC:
     def __call__(self) -> None:
         _say(self.said)
         re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+@dataclass(frozen=True)
+class Sums(LoopsInPython):
+    """Is in one call of a builtin for ages, which holds the interpreter."""
+
+    def __call__(self) -> None:
+        _say(self.said)
+        sum(range(1 << 60))
+
+
+@dataclass(frozen=True)
+class Compresses(LoopsInPython):
+    """Is in C for most of the time, which lets other threads run."""
+
+    def __call__(self) -> None:
+        _say(self.said)
+        data = os.urandom(1 << 24)
+        while True:
+            zlib.compress(data)
+
+
+@dataclass(frozen=True)
+class Deadlocks(LoopsInPython):
+    """Waits in C for a lock that it has itself, and holds the interpreter."""
+
+    def __call__(self) -> None:
+        _say(self.said)
+        lock = ctypes.create_string_buffer(64)
+        for _ in range(2):
+            ctypes.PyDLL(None).pthread_mutex_lock(lock)
+
+
+@dataclass(frozen=True)
+class WaitsForASignal(LoopsInPython):
+    """Waits in C for any signal, holds the interpreter, and is done then."""
+
+    def __call__(self) -> str:
+        _say(self.said)
+        ctypes.PyDLL(None).pause()
+        return "done"
+
+
+@dataclass(frozen=True)
+class Handles:
+    """Has a handler of its own for the signal that asks for stacks: one in Python, or none."""
+
+    ignores: bool
+
+    def __call__(self) -> None:
+        signal.signal(signal.SIGURG, signal.SIG_IGN if self.ignores else lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Awaits:
+    """Awaits what never comes, in a coroutine of a coroutine."""
+
+    said: str
+
+    async def __call__(self) -> None:
+        _say(self.said)
+        await self.deeper()
+
+    async def deeper(self) -> None:
+        await asyncio.Event().wait()
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def test_item_over_its_time_is_given_up_and_no_other(make_bench, method, hang):
     error = bench.error(late)
     assert isinstance(error, ItemTimeout)
     assert f"pid {worker}" in error.worker
-    assert took < 1.0  # the limit, and half a second
+    assert took < 1.2  # the limit, its last words, and half a second
     assert [bench.result(n) for n in others] == [n**2 for n in range(50)]
     bench.stop().assert_books()
 

@@ -258,14 +258,16 @@ class Session:
             answer = error
         self._tell(answered, number, answer)
 
-    async def ping(self, address: str, seconds: float, pinged: Callable[[bool], None]) -> None:
-        """Ask a worker whether it hears, within some seconds."""
-        asking = self._client.run(self._plugin.ping, workers=[address], on_error="ignore")
-        try:
-            hears = address in await asyncio.wait_for(asking, seconds)
-        except Exception:
-            hears = False
-        self._tell(pinged, hears)
+    async def ask(
+        self, address: str, thread: str, seconds: float, told: Callable[[str | None], None]
+    ) -> None:
+        """Ask a worker where a thread of it is; ``None``: no answer within some seconds."""
+        stack_of, options = self._plugin.stack_of, {"workers": [address], "on_error": "ignore"}
+        text = None
+        with contextlib.suppress(Exception):
+            asking = self._client.run(stack_of, thread, **options)
+            text = (await asyncio.wait_for(asking, seconds)).get(address)
+        self._tell(told, text)
 
     async def kill_worker(self, address: str) -> None:
         """Kill a worker process, if there is a nanny that starts it again."""

@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from time import monotonic
 
 from scrapy_mpworkers.backends.dask.assignment import next_assignment
@@ -22,6 +23,8 @@ from scrapy_mpworkers.pool.interface import Death, Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.sharing import RETRY_SECONDS
+from scrapy_mpworkers.pool.stacks import Answers
+from scrapy_mpworkers.pool.task_queue import Future
 from scrapy_mpworkers.pool.worker_state import KilledFor
 from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 
@@ -49,6 +52,7 @@ class DaskWorkerGroup:
         self.is_shared = False
         self.is_watching = True  # the scheduler removes a worker that is stuck
         self._options = options
+        self.runs_as_one = options.batched is not None
         self.connection = connection
         self.names = names
         self.loop = loop
@@ -95,6 +99,13 @@ class DaskWorkerGroup:
 
     def is_blocked(self, crawl: int) -> bool:
         return False  # there are no other crawls
+
+    def stacks(self, timeout: float) -> Future:
+        answers = Answers(self.loop, [handle.name for handle in self.handles], timeout)
+        for handle in self.handles:
+            handle.ask(timeout, partial(answers.add, handle.name))
+        self.loop.call_later(timeout, answers.end)  # the connection may be lost meanwhile
+        return answers.future
 
     def watch(self, crawl: int, handle: DaskHandle) -> None:
         """Watch a worker that has got tasks, for one that takes too long."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from time import monotonic
 from typing import Protocol
@@ -49,6 +49,7 @@ class HandleGroup(Protocol):
     connection: Connection
     loop: Loop
     names: Mapping[int, str]  #: of the pipelines of a hop, by its number
+    runs_as_one: bool  #: whether the tasks of a message do
 
     @property
     def executor(self) -> PoolExecutor: ...
@@ -156,8 +157,8 @@ class DaskHandle(WorkerHandle):
             self._open -= messages
             self._head_since = monotonic()
 
-    def kill_overdue(self, task_id: int) -> None:
-        self.overdue = task_id
+    def kill_overdue(self, task_id: int, stack: str) -> None:
+        self.overdue, self.stack = task_id, stack
         self.kill_for(KilledFor.TIMEOUT)
 
     def kill_for(self, reason: KilledFor) -> None:
@@ -185,7 +186,7 @@ class DaskHandle(WorkerHandle):
     def go_on(self, number: int, answer: Answer) -> None:
         """Ask for more of what comes of a command, or kill a worker whose task takes too long."""
         if answer.overdue is not None:
-            self._end_overdue(answer.overdue)
+            self._end_overdue(answer.overdue, answer.stack)
         elif not answer.is_last and self.state is not HandleState.GONE:
             arguments = self.thread, self.address, number, self._answered
             self._group.connection.call(self.thread, Session.listen, *arguments)
@@ -210,19 +211,23 @@ class DaskHandle(WorkerHandle):
         if left > 0 or not all(task.limit for task in head):
             self._group.loop.call_later(max(left, _MARGIN), self._look)
         else:
-            arguments = self.address, self._allowed(), self._pinged
-            self._group.connection.call(self.thread, Session.ping, *arguments)
+            self.ask(self._allowed(), self._pinged)
 
-    def _pinged(self, hears: bool) -> None:
+    def ask(self, seconds: float, told: Callable[[str | None], None]) -> None:
+        """Call *told* with where the worker thread is; ``None``: no answer in that time."""
+        arguments = self.address, self.thread, seconds, told
+        self._group.connection.call(self.thread, Session.ask, *arguments)
+
+    def _pinged(self, stack: str | None) -> None:
         if self.state is HandleState.GONE:
             return
         head = self._oldest_message()
         if self.is_killed or not head:
             self._is_watched = False
-        elif hears:
+        elif stack is not None:
             self._group.loop.call_later(self._allowed(), self._look)
         elif len(head) == 1:
-            self._end_overdue(head[0].id)
+            self._end_overdue(head[0].id, "no stack, because no thread of the process answers")
         else:
             logger.warning(
                 "One of %d items takes longer than MPWORKERS_ITEM_TIMEOUT; their worker %s is "
@@ -233,10 +238,10 @@ class DaskHandle(WorkerHandle):
             self.kill_for(KilledFor.STUCK)
             self._group.killed(self)
 
-    def _end_overdue(self, task_id: int) -> None:
+    def _end_overdue(self, task_id: int, stack: str) -> None:
         task = self._group.executor.task(self, task_id)
         if task is not None and not self.is_killed:
-            end_overdue(self, task)
+            end_overdue(self, task, stack, self._group.runs_as_one)
             self._group.killed(self)
 
     def _allowed(self) -> float:

@@ -31,6 +31,7 @@ from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
 from scrapy_mpworkers.worker.prelude import attempt_once
 from scrapy_mpworkers.worker.record_collector import RecordCollector
+from scrapy_mpworkers.worker.stacks import stacks_of
 
 #: Seconds after which what is ready of a batch goes back without the rest.
 PATIENCE = 1.0
@@ -170,9 +171,15 @@ class WorkerThread:
         """Return what has come of a command; ``None`` if the thread has ended without it."""
         pending = self.pending[number]
         answer = await pending.answer()
+        if answer.overdue is not None:
+            answer = answer._replace(stack=self.stack())
         if answer.is_last:
             del self.pending[number]
         return None if pending.is_lost else answer
+
+    def stack(self) -> str:
+        """Return where the thread is, and what waits in its loop."""
+        return stacks_of([self.thread], self._loop)
 
     def end(self) -> None:
         """Close the consumers when the command at work is done: nobody sends any more."""

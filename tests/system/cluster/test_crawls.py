@@ -256,6 +256,7 @@ def test_functions_are_called_on_the_cluster(crawl: Start, make_cluster: MakeClu
     ended = crawl("Mark", ITEMS=1, CALLS=True, **scheduler_address(cluster)).finish()
 
     assert ended.told("called") == [[6, "CallTimeout"]]
+    assert ended.told("stacks") == [{"worker-1": "idle"}]
     assert ended.stats["mpworkers/calls/done"] == 1
     assert ended.stats["mpworkers/calls/dead_lettered"] == 1
     assert ended.numbers == [1]

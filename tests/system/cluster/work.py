@@ -46,6 +46,7 @@ class Numbers(scrapy.Spider):
         assert workers is not None
         factor = 2
         product = await workers.run(lambda number: factor * number, 3)
+        tell("stacks", await workers.stacks(timeout=20))
         try:
             await workers.run(time.sleep, 60, timeout=0.5)
         except TimeoutError as error:

@@ -83,6 +83,28 @@ def test_without_a_file_the_content_is_in_the_log(launch: Launcher, world: World
     assert '{"n": 3}' in line
 
 
+@pytest.mark.parametrize("has_file", plain_first([False, True]))
+@worlds()
+def test_item_over_its_time_is_logged_once_with_where_it_was(
+    launch: Launcher, world: World, dead: Path, has_file: bool
+) -> None:
+    settings = {"MPWORKERS_DEAD_LETTERS": str(dead) if has_file else None}
+    settings |= {"MPWORKERS_PIPELINES": {path("Hangs"): 300}, "MPWORKERS_ITEM_TIMEOUT": 2}
+    ended = launch.crawl("pages", world, "items=9", **settings).finish()
+
+    told = {number: text for number, error, text in ended.told("failed") if error == "ItemTimeout"}
+    assert sorted(told) == [4, 7]
+    assert "in Hangs.never" in told[4] or "in never" in told[4]
+    assert "crawled/pipelines.py" in told[4]
+    assert "process_item" in told[7] or "no stack, because" in told[7]  # of a busy machine
+    ours = re.findall(r"\[scrapy_mpworkers\S*\] (?:WARNING|ERROR): .*", ended.log)
+    assert [text for text in ours if "Dead letters: 2" not in text] == []
+    for number in (4, 7):
+        assert len(re.findall(rf"^\d{{4}}-.*'n': {number}\D", ended.log, re.MULTILINE)) == 1
+    if has_file:
+        assert {one["item"]["n"]: one["error"] for one in letters(dead)} == told
+
+
 @worlds(plain=False)
 def test_in_a_log_file_nothing_of_an_item_is_lost_or_forges_a_line(
     launch: Launcher, world: World, tmp_path: Path

@@ -113,6 +113,18 @@ def test_a_call_that_takes_too_long_ends_and_the_next_one_runs(
 
 
 @worlds()
+def test_the_workers_tell_where_they_are(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("calling", world, "does=stacks", held=True, **ALONE)
+    [stacks] = crawl.wait_told("stacks")
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert sorted(stacks) == ["worker-1", "worker-2"]
+    assert sum("calling.py" in text and "in hold" in text for text in stacks.values()) == 1
+    assert ended.stats["mpworkers/calls/done"] == 1
+
+
+@worlds()
 def test_map_gives_results_in_order_and_ends_with_the_first_error(
     launch: Launcher, world: World
 ) -> None:

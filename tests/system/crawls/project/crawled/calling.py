@@ -119,6 +119,14 @@ class CallingSpider(scrapy.Spider):
             tell("late", type(error).__name__, str(error))
         tell("after", await self.extension.run(square, 5, timeout=60))
 
+    async def stacks(self, response: Response) -> None:
+        """Asks the workers where they are, while one of them is held."""
+        held = deferred_from_coro(self.extension.run(hold, 1))
+        while not Path(f"{os.environ['CRAWL_GATE']}.1").exists():
+            await pause(0.01)
+        tell("stacks", await self.extension.stacks(timeout=20))
+        await maybe_deferred_to_future(held)
+
     async def nothing(self, response: Response) -> None:
         """Calls nothing."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -58,6 +59,20 @@ class Stuck7(Mark):
         while item["n"] == 7:
             ctypes.PyDLL(None).pause()
         return super().process_item(item)
+
+
+class Hangs(Mark):
+    """Awaits what never comes with the fourth item, and keeps the GIL with the seventh."""
+
+    async def process_item(self, item: dict[str, Any]) -> Any:
+        if item["n"] == 4:
+            await self.never()
+        while item["n"] == 7:
+            ctypes.PyDLL(None).pause()
+        return super().process_item(item)
+
+    async def never(self) -> None:
+        await asyncio.sleep(1000)
 
 
 class Collects(Mark):
