@@ -101,7 +101,7 @@ class DeadlyPipelines:
             deaths: how many workers it has killed.
             metrics: those of its crawl.
         """
-        given_up = [one.settled[TaskStatus.DEAD_LETTERED] for one in (metrics.items, metrics.calls)]
+        given_up = [one.settled[TaskStatus.DEAD_LETTERED] for one in metrics.hops.values()]
         done = metrics.tasks_settled - sum(given_up)
         if done > self._done:
             self._items = self._deaths = 0

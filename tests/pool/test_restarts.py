@@ -50,7 +50,7 @@ class TestRestarts:
 
 def metrics(done: int) -> Metrics:
     found = Metrics()
-    found.items.settled[TaskStatus.DONE] = done
+    found.hops[0].settled[TaskStatus.DONE] = done
     return found
 
 
@@ -83,7 +83,7 @@ class TestDeadlyPipelines:
 
     def test_items_that_were_given_up_for_another_reason_are_not_done(self) -> None:
         deadly, late = DeadlyPipelines(12), Metrics()
-        late.items.settled[TaskStatus.DEAD_LETTERED] = 500
+        late.hops[0].settled[TaskStatus.DEAD_LETTERED] = 500
 
         assert [deadly.are_certain(3, late) for _ in range(6)][-1]
 
