@@ -27,7 +27,8 @@ _BEAT, _BEATS = 0.1, 10
 
 @dataclass(slots=True)
 class LevelPoint:
-    """A level in a span of time. ``wait``, ``service``: 95 % of all tasks took no longer."""
+    """A level in a span of time. ``busy``: workers, on average; ``wait``, ``service``: 95 % of all
+    tasks took no longer."""
 
     settled: int
     pending: int
@@ -98,11 +99,8 @@ class History:
         if self._now <= start or snapshot.state == "stopped":
             return  # no worker is there any more, and what has been is drawn up to here
         self._spider, self._started_at = snapshot.spider, snapshot.taken_at - snapshot.elapsed
-        levels = {level.name: self._point(level) for level in snapshot.levels}
+        levels = {level.name: self._point(level, start) for level in snapshot.levels}
         self._points.append(Point(start, self._now, lag, levels))
-        for level in snapshot.levels:
-            for worker in level.workers:
-                self._lane(level, worker).add(worker, start, self._now)
         last = self._marks[-1].at if self._marks else 0.0
         self._marks.extend(event for event in snapshot.events if event.at > last)
 
@@ -113,14 +111,19 @@ class History:
             self._lanes[slot] = Lane(level.name, limit)
         return self._lanes[slot]
 
-    def _point(self, level: LevelSnapshot) -> LevelPoint:
+    def _point(self, level: LevelSnapshot, start: float) -> LevelPoint:
+        lanes = [self._lane(level, worker) for worker in level.workers]
+        busy = [
+            lane.add(worker, start, self._now)
+            for lane, worker in zip(lanes, level.workers, strict=True)
+        ]
         before = self._settled.get(level.name, 0)
         settled = self._settled[level.name] = _settled(level)
         return LevelPoint(
             settled=settled - before,
             pending=level.pending,
             max_pending=level.max_pending,
-            busy=sum(worker.state == "busy" for worker in level.workers),
+            busy=sum(busy) / (self._now - start),
             workers=len(level.workers),
             memory=sum(one.pss_bytes or one.rss_bytes or 0 for one in level.workers),
             wait=level.wait.p95 if level.wait else 0.0,

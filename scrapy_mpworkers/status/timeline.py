@@ -109,9 +109,10 @@ class Lane:
     def segments(self) -> list[Segment]:
         return self._track.spans
 
-    def add(self, worker: WorkerSnapshot, start: float, end: float) -> None:
-        """Add what a worker was at in a span of time: what it is at, at its end."""
+    def add(self, worker: WorkerSnapshot, start: float, end: float) -> float:
+        """Add what a worker was at in a span of time, and return for how much of it, in seconds."""
         segment = self._segment(worker, start, end)
+        busy = min(end - start, segment.busy)
         while self.segments and self.segments[-1].start >= segment.start:
             segment.settled += self.segments.pop().settled
         last = self.segments[-1] if self.segments else None
@@ -121,6 +122,7 @@ class Lane:
             last.absorb(segment)
         else:
             self._track.append(segment)
+        return busy
 
     def _segment(self, worker: WorkerSnapshot, start: float, end: float) -> Segment:
         """Return a segment, which is longer than the sample if its task is."""

@@ -196,3 +196,14 @@ def test_a_timer_that_rings_late_is_the_lag_of_its_second() -> None:
     [lag] = history.as_dict()["lag"]
 
     assert 0.15 < lag < 5
+
+
+def test_busy_workers_are_their_time_not_those_that_happen_to_be_seen_at_work() -> None:
+    history = History()
+    for second in (1, 2):
+        workers = idle(busy_seconds=0.75 * second), idle(name="worker-2", busy_seconds=0.5 * second)
+        history.add(snapshot(float(second), *workers))
+
+    [level] = history.as_dict()["levels"]
+
+    assert level["busy"] == [1.25, 1.25]
