@@ -22,7 +22,7 @@ _POINTS = 800
 _SEGMENTS, _OF_A_WORKER = 6_000, 400
 _MARKS = 500
 #: Seconds between two looks at the clock, and how many of them make a sample.
-_BEAT, _BEATS = 0.1, 10
+_BEAT, _BEATS = 0.2, 5
 
 
 @dataclass(slots=True)

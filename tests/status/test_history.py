@@ -122,10 +122,10 @@ def test_a_replacement_counts_its_tasks_from_0_in_the_same_lane() -> None:
     assert (worker["name"], worker["settled"], worker["restarts"]) == ("worker-1", 53, 1)
 
 
-def test_a_day_of_short_and_long_tasks_stays_small() -> None:
+def test_hours_of_short_and_long_tasks_stay_small() -> None:
     history = History()
     workers = [f"worker-{n}" for n in range(1, 5)]
-    for second in range(1, 20_000):
+    for second in range(1, 5_000):
         states = [
             idle(name=name) if (second + n) % 3 else busy(0.2, "x" * 120, second, name=name)
             for n, name in enumerate(workers)
@@ -171,7 +171,7 @@ class Clock:
         self.timers.pop()[1]()
 
 
-def test_a_second_has_ten_looks_at_the_clock_and_one_at_the_workers() -> None:
+def test_a_second_has_five_looks_at_the_clock_and_one_at_the_workers() -> None:
     loop, history, taken = Clock(), History(), []
 
     def look() -> Any:
@@ -179,23 +179,23 @@ def test_a_second_has_ten_looks_at_the_clock_and_one_at_the_workers() -> None:
         return taken[-1]
 
     history.record(loop, look)  # type: ignore[arg-type]
-    for _ in range(29):
+    for _ in range(14):
         loop.ring()
 
     assert len(taken) == 3
-    assert [seconds for seconds, _ in loop.timers] == [0.1]
+    assert [seconds for seconds, _ in loop.timers] == [0.2]
 
 
 def test_a_timer_that_rings_late_is_the_lag_of_its_second() -> None:
     loop, history = Clock(), History()
     history.record(loop, lambda: snapshot(1.0))  # type: ignore[arg-type]
     time.sleep(0.3)
-    for _ in range(9):
+    for _ in range(4):
         loop.ring()
 
     [lag] = history.as_dict()["lag"]
 
-    assert 0.15 < lag < 5
+    assert 0.05 < lag < 5
 
 
 def test_busy_workers_are_their_time_not_those_that_happen_to_be_seen_at_work() -> None:
