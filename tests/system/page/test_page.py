@@ -32,7 +32,7 @@ def page_of(crawl: Crawl) -> str:
     return crawl.wait_for("The workers' page is at ").split()[-1]
 
 
-def test_the_page_shows_a_worker_that_was_killed_its_item_and_the_end(
+def test_the_page_shows_stacks_a_worker_that_was_killed_its_item_and_the_end(
     launch: Launcher, window: Window
 ) -> None:
     crawl = launch.crawl("hostile", WORLD, "items=6", held=True, **GATED)
@@ -45,6 +45,9 @@ def test_the_page_shows_a_worker_that_was_killed_its_item_and_the_end(
         expect(page.locator("#workers .name .busy")).to_have_count(2)
         items = page.locator("#workers .now [title]")
         assert items.first.get_attribute("title").startswith("http://a/")  # type: ignore[union-attr]
+
+        page.locator("#ask").click()
+        expect(page.locator("#answers pre").first).to_contain_text("wait_at_gate")
 
         os.kill(victim, signal.SIGKILL)
         death = page.locator("#events li", has_text="death")
