@@ -126,10 +126,12 @@ def find_backend(name: str) -> MakeBackend:
     """Return the backend that is registered under *name*.
 
     Raises:
-        SettingError: it cannot be imported.
+        SettingError: it cannot be imported, or cannot work here.
     """
     try:
         make: MakeBackend = backends()[name].load()
+    except SettingError:
+        raise
     except Exception as error:
         why = f"that backend cannot be imported: {named(error)}"
         raise SettingError(f"MPWORKERS_BACKEND is {name!r}, but {why}") from error

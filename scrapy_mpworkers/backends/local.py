@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrapy import Spider
 from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.errors import SettingError
+
+# Before the imports, which fail where process groups and descriptors are not those of POSIX.
+if sys.platform == "win32":
+    raise SettingError(
+        "worker processes need Linux or macOS. On this machine set MPWORKERS_WORKERS = 0: the same "
+        "pipelines, errors and stats in Scrapy's process; or MPWORKERS_ENABLED = False: without it."
+    )
 
 from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
 from scrapy_mpworkers.backends.preloading import (

@@ -14,7 +14,6 @@ import os
 import posix
 import signal
 import subprocess
-import sys
 import threading
 from multiprocessing import (
     context,
@@ -32,12 +31,6 @@ from multiprocessing import (
 )
 from multiprocessing.process import BaseProcess
 from typing import Any
-
-if sys.platform == "win32":
-    raise ImportError(
-        "scrapy_mpworkers needs Linux or macOS: its workers rely on process groups and pipes as "
-        "POSIX has them. Remove scrapy_mpworkers.Addon from ADDONS on this machine."
-    )
 
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
 from scrapy_mpworkers.pool import unshared

@@ -1,0 +1,34 @@
+"""On Windows there are no workers: said in one sentence, and all works in Scrapy's process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .harness import World
+
+if TYPE_CHECKING:
+    from .harness import Launcher
+
+#: The only start method there; and a reactor that can be had without Windows' own event loops.
+WINDOWS = World("default", "spawn")
+
+
+@pytest.mark.parametrize("setting", ["MPWORKERS_WORKERS", "MPWORKERS_ENABLED"])
+def test_a_crawl_without_workers_works_where_posix_is_missing(
+    launch: Launcher, setting: str
+) -> None:
+    ended = launch.script("windows.py", world=WINDOWS, **{setting: 0}).finish()
+
+    assert ended.numbers == [1, 2, 3]
+    assert ended.told("called") == [4]
+    assert "Traceback" not in ended.log
+
+
+def test_a_crawl_with_workers_says_what_to_set(launch: Launcher) -> None:
+    ended = launch.script("windows.py", world=WINDOWS).finish()
+
+    assert ended.log.count("The crawl cannot start: worker processes need Linux or macOS") == 1
+    assert "MPWORKERS_WORKERS = 0" in ended.log
+    assert ended.numbers == []
