@@ -47,7 +47,7 @@ class Executor:
 
     def opened(self, *args: Any) -> None: ...
 
-    workers_changed = handle_lost = not_ready = opened
+    workers_changed = handle_lost = not_ready = died = opened
 
 
 class Loop:
