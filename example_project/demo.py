@@ -106,7 +106,9 @@ def lag(log: Path) -> int:
 
 def summary(log: Path) -> str:
     """The table of each level: the indented lines behind its announcement."""
-    tables = re.findall(r"summary of the (level \w+):\n((?:  .*\n)+)", log.read_text("utf-8"))
+    tables = re.findall(
+        r"summary of (?:the (level \w+)|all levels):\n((?:  .*\n)+)", log.read_text("utf-8")
+    )
     return "\n".join(f"  {level}\n{table}" for level, table in tables)
 
 

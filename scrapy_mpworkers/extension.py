@@ -224,6 +224,8 @@ class WorkerExtension:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
+        if self._router is not None:
+            self._reporter.look_at_the_end()
         await self.manager.stop()
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:

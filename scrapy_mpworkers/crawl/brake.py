@@ -29,6 +29,11 @@ class Downloads(set[Any]):
         self._taken = 0.0  # seconds of all downloads so far
         self._noted_at = monotonic()
 
+    @property
+    def taken(self) -> float:
+        """Return the seconds that all downloads have taken together."""
+        return self._taken + len(self) * (monotonic() - self._noted_at)
+
     def add(self, request: object) -> None:
         # The seconds since the last note count once for each download.
         now = monotonic()

@@ -15,7 +15,7 @@ from scrapy_mpworkers.backends.preloading import (
     modules_and_classes,
     settings_module_to_import_again,
 )
-from scrapy_mpworkers.crawl.brake import Brake
+from scrapy_mpworkers.crawl.brake import Brake, Downloads
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import EffectsSink
@@ -60,6 +60,7 @@ class LevelManager:
         if any(level.pool.workers for level in self.settings):
             self._backend = find_backend(options.backend)(crawler, options, self._plans)
         self.levels: list[Level] = []
+        self.downloads: Downloads | None = None  # these, too
         self._closing: CloseDeadline | None = None  # as soon as there are levels
         self._stopped: Latch | None = None
         self._is_over = self._is_initialized = False
@@ -104,6 +105,7 @@ class LevelManager:
         take_results_on_demand(self._crawler)
         brake = Brake(self.levels)
         brake_downloads(self._crawler, brake.is_on, brake.downloads)
+        self.downloads = brake.downloads
         self._warn_of_changed_state()
         loop.call_later(_READ_LATER, self._warn_of_settings_module)
         return self.levels

@@ -160,6 +160,8 @@ class PoolExecutor(ObservedExecutor):
     def give_up(self, why: Why) -> None:
         self._given_up = why
         holders = {n: worker for n, worker, _ in self.overdue()} if self.pending else {}
+        for handle in self._handles if holders else ():
+            self._unfinished(handle)
         for task in self._dispatcher.clear():
             worker = holders.get(task.id)
             self._give_up(task, why(worker), worker)

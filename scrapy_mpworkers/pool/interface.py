@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
@@ -215,6 +216,11 @@ class Executor(ABC):
     @abstractmethod
     def look(self) -> list[WorkerView]:
         """Return the workers that there are, and what each of them is at."""
+
+    def running(self) -> list[float]:
+        """Return for how many seconds workers have been at the tasks that they are at now."""
+        now = monotonic()
+        return [max(0.0, now - view.since) for view in self.look() if view.task is not None]
 
     @abstractmethod
     def overdue(self) -> list[tuple[int, str, float]]:

@@ -60,16 +60,22 @@ class ObservedExecutor(Executor):
         assert self._joined is not None, "it has not been started"
         return self._joined.stacks(timeout)
 
+    def _unfinished(self, handle: WorkerHandle) -> Task | None:
+        """Count the time of a task that a worker is at and will not finish, and return the task."""
+        task_id, since = handle.running()
+        now, task = monotonic(), self.task(handle, task_id)
+        if task is not None:
+            self.metrics.workers[handle.slot].busy += now - since
+            self.recent.slow(now, handle.name, [task], [now - since])
+        return task
+
     # What the workers' group has seen
 
     def died(self, handle: WorkerHandle, exit_label: str, in_words: str) -> None:
         """Count the death of a worker, and the time that it was at a task of this crawl."""
         self.metrics.deaths[exit_label] += 1
-        task_id, since = handle.running()
-        now, task = monotonic(), self.task(handle, task_id)
-        if task is not None:
-            self.metrics.workers[handle.slot].busy += now - since
-        self.recent.note(now, "death", handle.name, in_words, task)
+        task = self._unfinished(handle)
+        self.recent.note(monotonic(), "death", handle.name, in_words, task)
 
     def recycled(self, handle: WorkerHandle, why: str) -> None:
         """Count a worker that has served its time."""

@@ -4,7 +4,9 @@ snapshot    the picture of now, which all that shows something reads
 observer    takes it, from the books
 processes   CPU and memory of workers
 reporter    what the log and the stats say while the crawl runs, and at its end
-summary     the stats, the progress line, and the closing table with its advice
+summary     the stats, the progress line, and the closing tables
+advice      one sentence on what the crawl waits for, from figures
+evidence    gathers these figures
 history     what was so far: a sample each second, in bounded memory, from timeline
 report      the page with a crawl in it, as a file
 shell       the page without data

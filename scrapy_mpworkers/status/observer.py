@@ -16,6 +16,8 @@ from scrapy_mpworkers.pool.interface import WorkerView
 from scrapy_mpworkers.pool.metrics import Distribution, TaskCounts
 from scrapy_mpworkers.pool.recent import INCIDENTS, SLOWEST
 from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.status.advice import verdict
+from scrapy_mpworkers.status.evidence import Evidence
 from scrapy_mpworkers.status.processes import Processes, Sample
 from scrapy_mpworkers.status.snapshot import (
     Counts,
@@ -37,12 +39,14 @@ class Observer:
 
     Args:
         manager: has their levels.
+        began: when the crawl began with them, as :class:`Evidence` has it.
     """
 
-    def __init__(self, crawler: Crawler, manager: LevelManager) -> None:
+    def __init__(self, crawler: Crawler, manager: LevelManager, began: tuple[float, float]) -> None:
         self._crawler = crawler
         self._manager = manager
         self._processes = Processes()
+        self._evidence = Evidence(crawler, manager, began)
 
     def snapshot(self, with_pss: bool = False) -> Snapshot:
         """Take a snapshot; under 1 ms for 64 workers.
@@ -62,6 +66,7 @@ class Observer:
             levels=self._levels(levels, now, with_pss),
             slowest=_slowest(levels, epoch),
             events=_events(levels, epoch),
+            verdict=verdict(self._evidence.figures()),
         )
 
     def _state(self, levels: list[Level]) -> str:
@@ -77,6 +82,8 @@ class Observer:
         views = [level.executor.look() for level in levels]
         pids = [view.pid for view in chain(*views) if view.pid is not None]
         samples = self._processes.look(pids, with_pss)
+        for level, seen in zip(levels, views, strict=True):
+            self._evidence.note(level, seen, samples, now)
         return tuple(
             _level(level, seen, samples, now) for level, seen in zip(levels, views, strict=True)
         )

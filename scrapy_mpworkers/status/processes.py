@@ -16,13 +16,24 @@ _AT_ONCE = 8
 
 class Sample(NamedTuple):
     """CPU and memory of a process. ``cpu_percent``: since the sample before, 100 for one CPU;
-    ``pss_bytes``: resident memory, of which what it shares counts in part; ``at``: when the sample
-    was taken, ``time.monotonic()``."""
+    ``pss_bytes``: resident memory, of which what it shares counts in part; ``worked``: seconds that
+    it, and what it has started and awaited, has used a CPU, or its main thread has waited for one;
+    ``at``: when the sample was taken, ``time.monotonic()``."""
 
     at: float
     cpu_percent: float | None = None
     rss_bytes: int | None = None
     pss_bytes: int | None = None
+    worked: float | None = None
+
+
+def _queued(pid: int) -> float:
+    """Return the seconds that a process's main thread waited for a CPU, where the kernel tells."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 class Processes:
@@ -59,9 +70,10 @@ class Processes:
             process = self._processes.setdefault(pid, psutil.Process(pid))
             with process.oneshot():
                 percent, memory = process.cpu_percent(), process.memory_info().rss
+                worked = sum(process.cpu_times()[:4]) + _queued(pid)
             # Not everywhere, and not of everybody's processes.
             pss = process.memory_full_info().pss if with_pss and psutil.LINUX else before.pss_bytes
         except (psutil.Error, OSError):  # gone; or this process has no file descriptor left
             self._samples[pid] = Sample(now)
             return
-        self._samples[pid] = Sample(now, None if is_new else percent, memory, pss)
+        self._samples[pid] = Sample(now, None if is_new else percent, memory, pss, worked)

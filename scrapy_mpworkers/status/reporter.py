@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, thread_time
 from typing import TYPE_CHECKING
 
 from scrapy.crawler import Crawler
+from scrapy.statscollectors import StatsCollector
 
+from scrapy_mpworkers.crawl.fresh_stats import keep_fresh
 from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.crawl.totals import ItemTotals
 from scrapy_mpworkers.eventloop import EventLoop
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.status.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
+
+#: Seconds after which the first progress lines come; then they come every LOGSTATS_INTERVAL.
+_EARLY = (5.0, 15.0, 30.0)
 
 
 class Reporter:
@@ -40,13 +45,14 @@ class Reporter:
         self._manager = manager
         self._opened = ExitStack()
         self._totals: ItemTotals | None = None  #: of a crawl that has begun
+        self._began = (monotonic(), thread_time())
 
     @cached_property
     def _observer(self) -> Observer:
         # Late: its classes take milliseconds to make, and a crawl is to start at once.
         from scrapy_mpworkers.status.observer import Observer
 
-        return Observer(self._crawler, self._manager)
+        return Observer(self._crawler, self._manager, self._began)
 
     @cached_property
     def history(self) -> History:
@@ -67,6 +73,7 @@ class Reporter:
             totals: counts its items.
         """
         self._totals = totals
+        self._began = (monotonic(), thread_time())
         if self._options.report is not None or self._options.page is not None:
             self.history.record(loop, partial(self.snapshot, True))
         if self._options.page is not None:
@@ -75,6 +82,10 @@ class Reporter:
             page = open_page(crawl, self._options.page_host, self._options.page)
             if page is not None:
                 self._opened.callback(page.leave, crawl)
+        if isinstance(self._crawler.stats, StatsCollector):
+            stats = keep_fresh(self._crawler.stats, summary.PREFIX, self._publish)
+            if stats is not None:
+                self._opened.callback(stats.end)
         self._report_progress_later(loop)
 
     def _publish(self) -> None:
@@ -85,7 +96,8 @@ class Reporter:
     def _report_progress_later(self, loop: EventLoop) -> None:
         interval = self._crawler.settings.getfloat("LOGSTATS_INTERVAL")
         if interval:
-            loop.call_later(interval, lambda: self._report_progress(loop))
+            pause = until_next_line(monotonic() - self._began[0], interval)
+            loop.call_later(pause, lambda: self._report_progress(loop))
 
     def _report_progress(self, loop: EventLoop) -> None:
         if self._manager.is_stopping:
@@ -95,24 +107,32 @@ class Reporter:
             self._log(summary.progress(level))
         self._report_progress_later(loop)
 
+    def look_at_the_end(self) -> None:
+        """Look at the workers once more while they are there, unless the crawl was short."""
+        if self._totals is not None and monotonic() - self._began[0] >= _EARLY[0]:
+            self.snapshot()
+
     def sum_up(self) -> None:
         """Close the page, set the last stats, log a table for each level, and leave the report."""
-        self._opened.close()
         self._publish()
-        tables = list(self._tables())
+        self._opened.close()
+        tables = list(self._tables()) if self._totals is not None else []
         for table in tables:
             self._log(table)
         if self._options.report is not None:
             self._leave_report(self._options.report, tables)
 
     def _tables(self) -> Iterable[str]:
-        now, cpus = monotonic(), self._manager.cpus
-        for level in self._manager.started:
-            metrics, has_batches = level.executor.metrics, level.settings.batch_size > 0
-            # After a start that failed there is nothing to sum up, and an error to be read.
-            if any(worker.lived(now) for worker in metrics.workers):
-                table = summary.table(metrics, now, cpus, has_batches)
-                yield f"Workers' summary{level.of_level}:\n{table}"
+        assert self._totals is not None
+        now, snapshot = monotonic(), self.snapshot()
+        # After a start that failed there is nothing to sum up, and an error to be read.
+        had_workers = [
+            level
+            for level in self._manager.started
+            if any(worker.lived(now) for worker in level.executor.metrics.workers)
+        ]
+        totals = self._totals.counts()
+        return summary.tables(had_workers, totals, snapshot.slowest, snapshot.verdict)
 
     def _leave_report(self, path: Path, tables: Iterable[str]) -> None:
         from scrapy_mpworkers.status import report
@@ -130,3 +150,8 @@ class Reporter:
 
     def _log(self, text: str) -> None:
         logger.info("%s", text, extra={"spider": self._crawler.spider})
+
+
+def until_next_line(elapsed: float, interval: float) -> float:
+    """Return the seconds until the next progress line: some come early in a crawl."""
+    return min(interval, *(early - elapsed for early in _EARLY if elapsed < early - 0.01), interval)

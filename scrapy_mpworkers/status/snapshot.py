@@ -150,6 +150,7 @@ class Snapshot:
         state: ``starting``, ``running``, ``closing``, ``stopped`` or ``broken``.
         slowest: of all levels, slowest first.
         events: of all levels, oldest first.
+        verdict: one sentence on what the crawl waits for; empty while too little is known.
     """
 
     taken_at: float
@@ -160,6 +161,7 @@ class Snapshot:
     levels: tuple[LevelSnapshot, ...]
     slowest: tuple[SlowTaskSnapshot, ...]
     events: tuple[Event, ...]
+    verdict: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON has it."""

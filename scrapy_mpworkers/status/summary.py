@@ -1,9 +1,10 @@
-"""The metrics as stats, all under ``mpworkers/``, as a line of the log now and then, and as a table
-with one advice at the end."""
+"""The metrics as stats, all under ``mpworkers/``, as a line of the log now and then, and as tables
+at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,18 @@ from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.pool.metrics import Distribution, Metrics, TaskCounts
 from scrapy_mpworkers.wire.messages import TaskStatus
 
-#: Parent CPU for shipping one small item, measured at about 0.1 ms: cheaper items gain nothing.
-_SHIPPING_SECONDS = 0.0002
-
 if TYPE_CHECKING:
-    from scrapy_mpworkers.status.snapshot import LevelSnapshot
+    from scrapy_mpworkers.status.snapshot import LevelSnapshot, SlowTaskSnapshot
 
+#: Of the names of our stats.
+PREFIX = "mpworkers/"
 _PERCENTS = (50, 95, 99)
 
-#: Seconds of all workers together, below which their start alone decides the shares.
-_ENOUGH_SECONDS = 4.0
+#: Seconds from which on a progress line names the item that a worker is at; and how many of the
+#: slowest items the closing table has.
+_LONG, _SLOWEST = 10.0, 3
+
+_seconds = attrgetter("seconds")
 
 
 def publish(levels: Sequence[Level], items: TaskCounts, stats: StatsCollector) -> None:
@@ -32,18 +35,19 @@ def publish(levels: Sequence[Level], items: TaskCounts, stats: StatsCollector) -
         items: counts each item of the crawl once.
     """
     metrics = Metrics.of_all([level.executor.metrics for level in levels])
-    values = _values(metrics) | _counts("items", items)
+    running = {level: sum(level.executor.running()) for level in levels}
+    values = _values(metrics, sum(running.values())) | _counts("items", items)
     for hop in metrics.item_hops:
         values |= _counts(f"hops/{hop}", metrics.hops[hop])
     for level in levels:
         if level.settings.name:
-            of_level = _values(level.executor.metrics)
+            of_level = _values(level.executor.metrics, running[level])
             values |= {f"{level.settings.name}/{name}": of_level[name] for name in of_level}
     for name, value in values.items():
-        stats.set_value(f"mpworkers/{name}", value)
+        stats.set_value(f"{PREFIX}{name}", value)
 
 
-def _values(metrics: Metrics) -> dict[str, Any]:
+def _values(metrics: Metrics, running: float) -> dict[str, Any]:
     values: dict[str, Any] = _counts("items", metrics.items)
     if metrics.calls.submitted:
         values |= _counts("calls", metrics.calls)
@@ -56,8 +60,8 @@ def _values(metrics: Metrics) -> dict[str, Any]:
         **{f"workers/recycled/{why}": count for why, count in metrics.recycled.items()},
         "bytes/shipped": metrics.bytes_shipped,
         "bytes/returned": metrics.bytes_returned,
-        "time/busy_s": round(sum(worker.busy for worker in metrics.workers), 3),
-        "pool/utilisation": round(metrics.utilisation(monotonic()), 4),
+        "time/busy_s": round(sum(worker.busy for worker in metrics.workers) + running, 3),
+        "pool/utilisation": round(min(1.0, metrics.utilisation(monotonic(), running)), 4),
     }
     for name, times in (("wait_s", metrics.wait), ("service_s", metrics.service)):
         found = zip(_PERCENTS, times.percentiles(*_PERCENTS), strict=True)
@@ -71,85 +75,72 @@ def _counts(kind: str, tally: TaskCounts) -> dict[str, int]:
 
 
 def progress(level: LevelSnapshot) -> str:
-    """One line while the crawl runs."""
-    busy = sum(worker.state == "busy" for worker in level.workers)
-    ready = sum(worker.state in ("busy", "idle", "retiring") for worker in level.workers)
+    """Return one line of the log about a level while the crawl runs."""
     of_level = f" of the level {level.name}" if level.name else ""
+    counts = level.items
+    lost = {"dropped": counts.dropped, "failed": counts.failed, "given up": counts.dead_lettered}
+    others = "".join(f", {count} {name}" for name, count in lost.items() if count)
+    way = f", {level.pending} on their way" if level.pending else ""
+    seconds = level.pending * 60 / level.per_minute if level.per_minute else 0.0
+    work = f" (some {seconds:.0f} s of work)" if seconds >= 1 else ""
+    at = max((one.task for one in level.workers if one.task), key=_seconds, default=None)
+    longest = ""
+    if at is not None and at.seconds >= _LONG:
+        longest = f"; at {at.label or at.kind} for {at.seconds:.0f} s"
     return (
-        f"Workers{of_level}: {busy} of {ready} busy, {max(0, level.pending - busy)} items waiting, "
-        f"{level.items.done} done ({level.per_minute:.0f} items/min)"
+        f"Workers{of_level}: {level.utilisation:.0%} busy, {counts.done} items done{others} "
+        f"({level.per_minute:.0f} items/min){way}{work}{longest}"
     )
 
 
-def table(metrics: Metrics, now: float, cpus: int, has_batches: bool = False) -> str:
-    """The closing table and its advice.
+def tables(
+    levels: Sequence[Level], items: TaskCounts, slowest: Sequence[SlowTaskSnapshot], verdict: str
+) -> Iterator[str]:
+    """Yield the closing tables: one of each level that had workers, and one of all if they are
+    several.
 
     Args:
-        cpus: those that the crawl may use.
-        has_batches: whether items go through together. What one of them takes is no measure then:
-            inline there would be a batch for each.
+        items: counts each item of the crawl once.
+        slowest: tasks of all levels, slowest first.
+        verdict: the advice; empty if there is none.
     """
+    has_hops = sum(len(level.executor.metrics.item_hops) for level in levels) > 1
+    own = [list(_of_level(level, has_hops)) for level in levels]
+    of_all = [("items", _statuses(items))]
+    slow = [(_time(one.seconds), one.label or one.kind) for one in slowest[:_SLOWEST]]
+    end = [
+        ("" if n else "slowest", f"{seconds:<10}{label}") for n, (seconds, label) in enumerate(slow)
+    ]
+    end.append(("advice", verdict or "too short a crawl to judge."))
+    if len(levels) == 1:
+        yield _table(levels[0].of_level, of_all + own[0] + end)
+        return
+    for level, rows in zip(levels, own, strict=True):
+        yield _table(level.of_level, rows)
+    if levels:
+        yield _table(" of all levels", of_all + end)
+
+
+def _of_level(level: Level, has_hops: bool) -> Iterator[tuple[str, str]]:
+    metrics, now = level.executor.metrics, monotonic()
     shares = ", ".join(
-        f"{worker.busy / worker.lived(now):.0%}" if worker.lived(now) else "-"
+        f"{min(1.0, worker.busy / worker.lived(now)):.0%}" if worker.lived(now) else "-"
         for worker in metrics.workers
     )
-    rows = [
-        ("items", _statuses(metrics.items)),
-        ("calls", _statuses(metrics.calls) if metrics.calls.submitted else ""),
-        ("redelivered", f"{metrics.redelivered}" if metrics.redelivered else ""),
-        ("workers", f"{metrics.started} started, {sum(metrics.deaths.values())} died"),
-        ("busy", shares),
-        ("wait", _percentiles(metrics.wait)),
-        ("service", _percentiles(metrics.service)),
-        ("bytes", f"{_size(metrics.bytes_shipped)} out, {_size(metrics.bytes_returned)} back"),
-        ("advice", advice(metrics, now, cpus, has_batches)),
-    ]
-    return "\n".join(f"  {name:<12}{text}" for name, text in rows if text)
+    for hop in metrics.item_hops if has_hops else ():
+        yield f"hop {hop}", _statuses(metrics.hops[hop])
+    yield "calls", _statuses(metrics.calls) if metrics.calls.submitted else ""
+    yield "redelivered", f"{metrics.redelivered}" if metrics.redelivered else ""
+    yield "workers", f"{metrics.started} started, {sum(metrics.deaths.values())} died"
+    yield "busy", shares
+    yield "wait", _percentiles(metrics.wait)
+    yield "service", _percentiles(metrics.service)
+    yield "bytes", f"{_size(metrics.bytes_shipped)} out, {_size(metrics.bytes_returned)} back"
 
 
-def advice(metrics: Metrics, now: float, cpus: int, has_batches: bool = False) -> str:
-    """One sentence drawn from the figures."""
-    share = metrics.utilisation(now)
-    service = metrics.service
-    if not service.count:
-        return _without_outcomes(metrics)
-    if sum(worker.lived(now) for worker in metrics.workers) < _ENOUGH_SECONDS:
-        return "too short a crawl to judge."
-    if (
-        not has_batches
-        and service.count >= 20
-        and service.total / service.count < _SHIPPING_SECONDS
-    ):
-        return (
-            f"items take {_time(service.total / service.count)} on average, less than their "
-            "shipping: inline (ITEM_PIPELINES) would be faster."
-        )
-    if share > 0.85 and len(metrics.workers) < cpus:
-        return f"workers were busy {share:.0%} of the time: more workers would help."
-    if share > 0.85:
-        return (
-            f"workers were busy {share:.0%} of the time, and every CPU ({cpus}) has one: "
-            "more would help only if the pipelines wait for something rather than compute."
-        )
-    if share < 0.3 and len(metrics.workers) > 1:
-        return (
-            f"workers idled {1 - share:.0%} of the time: the crawl is bound elsewhere (network, "
-            "delays, the spider's own callbacks), fewer workers would do."
-        )
-    return f"workers were busy {share:.0%} of the time: a good fit."
-
-
-def _without_outcomes(metrics: Metrics) -> str:
-    """Why no worker has got anything done."""
-    if not metrics.items.submitted + metrics.calls.submitted:
-        return "no items came."
-    if not metrics.deaths:
-        return "no worker got an item done: the errors above say why."
-    ways = ", ".join(f"{count} × {way}" for way, count in metrics.deaths.most_common())
-    return (
-        f"no worker got an item done, {metrics.deaths.total()} died ({ways}): run the pipelines in "
-        "Scrapy's own process to see why, -s MPWORKERS_WORKERS=0."
-    )
+def _table(of_level: str, rows: Iterable[tuple[str, str]]) -> str:
+    lines = (f"  {name:<12}{text}" for name, text in rows if text)
+    return "\n".join([f"Workers' summary{of_level}:", *lines])
 
 
 def _statuses(tally: TaskCounts) -> str:
