@@ -26,6 +26,9 @@ def an_outcome(**changed: Any) -> dict[str, Any]:
         "mpworkers/items/submitted": 2,
         "mpworkers/items/done": 1,
         "mpworkers/items/dropped": 1,
+        "mpworkers/hops/0/submitted": 2,
+        "mpworkers/hops/0/done": 1,
+        "mpworkers/hops/0/dropped": 1,
         "mpworkers/workers/started": 2,
         "mpworkers/bytes/shipped": 100,
     }
@@ -94,6 +97,9 @@ class TestBooks:
         ("key", "value"),
         [
             ("items/submitted", 3),
+            ("hops/0/submitted", 3),
+            ("hops/0/failed", 1),
+            ("hops/1/submitted", 1),
             ("items/done", 0),
             ("items/failed", 1),
             ("items/dead_lettered", 1),
