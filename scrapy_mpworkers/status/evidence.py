@@ -41,6 +41,7 @@ class Evidence:
         self._max_downloads = crawler.settings.getint("CONCURRENT_REQUESTS")
         self._worked: defaultdict[Level, dict[int, _Worked]] = defaultdict(dict)
         self._memory: defaultdict[Level, int] = defaultdict(int)
+        self._running: dict[Level, list[float]] = {}
 
     @cached_property
     def _cpus(self) -> int:
@@ -53,8 +54,9 @@ class Evidence:
     def note(
         self, level: Level, views: Sequence[WorkerView], samples: Mapping[int, Sample], now: float
     ) -> None:
-        """Note what samples tell of a level's workers."""
+        """Note what a level's workers are at, and what samples tell of them."""
         known = self._worked[level]
+        self._running[level] = [max(0.0, now - one.since) for one in views if one.task is not None]
         for view in views:
             sample = samples.get(view.pid or 0)
             if sample is None or sample.worked is None or sample.rss_bytes is None:
@@ -81,7 +83,7 @@ class Evidence:
         )
 
     def _level(self, level: Level, now: float) -> LevelFigures:
-        executor, metrics = level.executor, level.executor.metrics
+        metrics = level.executor.metrics
         has_processes = level.settings.pool.workers > 0
         return LevelFigures(
             name=level.settings.name,
@@ -91,7 +93,7 @@ class Evidence:
             busy=sum(worker.busy for worker in metrics.workers),
             service=metrics.service.total,
             done=metrics.service.count,
-            running=executor.running(),
+            running=self._running.get(level, ()),
             deaths=metrics.deaths,
             waited=self._waited(level) if has_processes else None,
             memory=self._memory[level],
