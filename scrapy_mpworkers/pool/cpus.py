@@ -1,6 +1,6 @@
-"""Counts the CPUs that this process may use, and shares them among workers.
+"""Counts the CPUs that this process may use, and shares them among workers; finds its memory limit.
 
-Linux gives a process a quota of CPU time: that of its control group and of all above it. See
+Linux limits the CPU time and the memory of a process: by its control group and by all above it. See
 ``cgroups(7)`` and ``proc_pid_mountinfo(5)``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,27 +48,37 @@ class _Mount(NamedTuple):
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Return the CPUs' worth of time that this process may use, ``None`` without a quota; *root*
     has ``proc`` and ``sys``."""
-    quotas = [
-        quota
-        for mount in _mounts(root)
-        for folder in _folders(mount, _group(root, mount.version))
-        if (quota := _quota(folder, mount.version)) is not None
+    return _least(root, "cpu", _quota)
+
+
+def memory_limit(root: Path = Path("/")) -> float | None:
+    """Return the bytes that this process and its neighbours in a control group may use together,
+    ``None`` without a limit."""
+    return _least(root, "memory", _limit)
+
+
+def _least(root: Path, controller: str, read: Callable[[Path, int], float | None]) -> float | None:
+    found = [
+        limit
+        for mount in _mounts(root, controller)
+        for folder in _folders(mount, _group(root, mount.version, controller))
+        if (limit := read(folder, mount.version)) is not None
     ]
-    return min(quotas, default=None)
+    return min(found, default=None)
 
 
-def _mounts(root: Path) -> list[_Mount]:
+def _mounts(root: Path, controller: str) -> list[_Mount]:
     found = []
     for line in _lines(root / "proc/self/mountinfo"):
         front, _, behind = line.partition(" - ")
         kind, *options = behind.split() or [""]
-        is_cpu = bool(options) and "cpu" in options[-1].split(",")
-        if kind == "cgroup2" or (kind == "cgroup" and is_cpu):
+        is_its = bool(options) and controller in options[-1].split(",")
+        if kind == "cgroup2" or (kind == "cgroup" and is_its):
             group, place = map(_unescaped, front.split()[3:5])
             found.append(_Mount(2 if kind == "cgroup2" else 1, group, root / place.lstrip("/")))
     # A sandbox that has no such file may still have the usual places.
     usual = root / "sys/fs/cgroup"
-    return found or [_Mount(2, "/", usual), _Mount(1, "/", usual / "cpu")]
+    return found or [_Mount(2, "/", usual), _Mount(1, "/", usual / controller)]
 
 
 def _unescaped(text: str) -> str:
@@ -76,13 +86,13 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
-def _group(root: Path, version: int) -> str:
+def _group(root: Path, version: int, controller: str) -> str:
     """Return the group of this process, as the hierarchy names it."""
     for line in _lines(root / "proc/self/cgroup"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (version == 2 and number == "0" and not controllers) or (
-            version == 1 and "cpu" in controllers.split(",")
+            version == 1 and controller in controllers.split(",")
         ):
             return path
     return "/"
@@ -108,6 +118,14 @@ def _quota(folder: Path, version: int) -> float | None:
             period = (folder / "cpu.cfs_period_us").read_text()
         return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _limit(folder: Path, version: int) -> float | None:
+    name = "memory.max" if version == 2 else "memory.limit_in_bytes"
+    try:
+        return int((folder / name).read_text())
+    except (OSError, ValueError):  # ValueError: "max"
         return None
 
 

@@ -87,7 +87,7 @@ class CrawlFigures:
         is_over: no worker is there any more.
         scrapy: busy share of Scrapy's thread, 0 to 1.
         downloads: those under way, on average; at most ``max_downloads``, 0 if nobody counts them.
-        memory: bytes of the machine.
+        memory: bytes that it may use with all that runs beside it.
     """
 
     levels: Sequence[LevelFigures]
@@ -217,7 +217,7 @@ def _memory(crawl: CrawlFigures, said: str) -> str:
     if not crawl.memory or crawl.worker_memory <= crawl.memory * _MEMORY or "no memory" in said:
         return ""
     return (
-        f" The workers take {crawl.worker_memory / crawl.memory:.0%} of the machine's memory, "
+        f" The workers take {crawl.worker_memory / crawl.memory:.0%} of the memory there is, "
         f"{crawl.worker_memory / crawl.workers / 2**20:.0f} MiB each: with fewer, or with "
         "MPWORKERS_WORKER_MEMORY_LIMIT_MB, it does not run out."
     )

@@ -13,6 +13,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.pool.cpus import memory_limit
 from scrapy_mpworkers.pool.interface import WorkerView
 from scrapy_mpworkers.status.advice import ENOUGH_SECONDS, CrawlFigures, LevelFigures
 from scrapy_mpworkers.status.processes import Sample
@@ -49,7 +50,8 @@ class Evidence:
 
     @cached_property
     def _machine(self) -> int:
-        return psutil.virtual_memory().total
+        machine = psutil.virtual_memory().total
+        return int(min(machine, memory_limit() or machine))
 
     def note(
         self, level: Level, views: Sequence[WorkerView], samples: Mapping[int, Sample], now: float

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_mpworkers.pool.cpus import cpu_quota
+from scrapy_mpworkers.pool.cpus import cpu_quota, memory_limit
 
 V2 = "30 24 0:26 {group} {place} rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 {group} {place} rw,relatime - cgroup cgroup rw,cpu,cpuacct"
@@ -175,3 +175,34 @@ print(usable_cpus())
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "mount", "files", "limit"),
+    [
+        (UNIT, TOP2, {f"{HERE}/system.slice/crawl.service/memory.max": "1000"}, 1000),
+        (
+            UNIT,
+            TOP2,
+            {
+                f"{HERE}/system.slice/memory.max": "500",
+                f"{HERE}/system.slice/crawl.service/memory.max": "max",
+            },
+            500,
+        ),
+        (UNIT, TOP2, {}, None),
+        (
+            "9:memory:/jobs",
+            f"{TOP1}\n{V1.format(group='/', place='/mem').replace('cpu,cpuacct', 'memory')}",
+            {"mem/jobs/memory.limit_in_bytes": "700"},
+            700,
+        ),
+    ],
+    ids=["a unit", "its slice", "no limit", "version 1"],
+)
+def test_limit_of_memory(
+    tmp_path: Path, group: str, mount: str, files: dict[str, str], limit: float | None
+) -> None:
+    make(tmp_path, group, mount, files)
+
+    assert memory_limit(tmp_path) == limit

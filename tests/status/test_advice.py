@@ -72,7 +72,7 @@ MANY_DOWNLOADS = {"downloads": 15.0, "max_downloads": 16}
             said(level(0.95, memory=GIB), memory=8 * GIB),
         ),
         (
-            "take 94% of the machine's memory, 3840 MiB each",
+            "take 94% of the memory there is, 3840 MiB each",
             said(level(0.5, memory=15 * GIB // 4), memory=8 * GIB),
             said(level(0.5, memory=GIB), memory=8 * GIB),
         ),
