@@ -78,6 +78,11 @@ def walk() -> list[Step]:
     import scrapy
     from scrapy.crawler import CrawlerProcess
 
+    from scrapy_mpworkers.pool import recent
+
+    # An item that takes long goes aside to be remembered, and on a busy machine this one might.
+    recent.SLOW_SECONDS = 60.0
+
     class OneItem(scrapy.Spider):
         name = "one_item"
 
