@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from scrapy_mpworkers.errors import WorkerDied
-from scrapy_mpworkers.pool import watcher
+from scrapy_mpworkers.pool import report_listener
 
 from .harness import comes_true, quick, rotated
 from .saboteurs import KillsItself, dies_beside_its_child
@@ -54,7 +54,7 @@ def test_worker_is_missed_where_the_system_has_no_handle_for_processes(
     make_bench, monkeypatch, method, refusal
 ):
     refuse_handles(monkeypatch, refusal)
-    monkeypatch.setattr(watcher, "_LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(report_listener, "_LOOK_AGAIN", 0.1)
     bench = make_bench(method, redeliver_times=0).start()
 
     assert isinstance(dies_beside_its_child(bench), WorkerDied)
@@ -113,7 +113,7 @@ def test_process_that_has_got_the_number_of_a_collected_worker_is_not_killed(
 @quick("fork", "spawn")
 def test_worker_whose_exit_code_nobody_tells_is_missed_soon(make_bench, monkeypatch, method):
     # As under gevent, whose own loop would have to run first.
-    monkeypatch.setattr(watcher, "_CODE_SECONDS", 0.2)
+    monkeypatch.setattr(report_listener, "_CODE_SECONDS", 0.2)
     bench = make_bench(method, redeliver_times=0).start()
     monkeypatch.setattr("posix.waitpid", lambda pid, flag: (0, 0))
 

@@ -25,11 +25,13 @@ def test_worker_tells_where_it_is_and_goes_on(make_bench, method, busy):
     (pid,) = bench.until_said("running")
     (name,) = [handle.name for handle in bench.handles if handle.pid == pid]
 
+    last = "deeper" if busy == "await" else "__call__"
+    bench.until(lambda: last in bench.stacks()[name], "it is where it stays")
+
     for _ in range(3):
         stacks = bench.stacks()
 
         assert set(stacks) == {"worker-1", "worker-2"}
-        last = "deeper" if busy == "await" else "__call__"
         assert "saboteurs.py" in stacks[name]
         assert f"in {last}" in stacks[name] or f"{BUSY[busy].__name__}.{last}" in stacks[name]
         assert "scrapy_mpworkers" not in stacks[name]

@@ -94,7 +94,10 @@ class Cluster:
         for nanny in self.nannies:
             with contextlib.suppress(psutil.Error):
                 children = psutil.Process(nanny.pid).children()
-                pids += [one.pid for one in children if "spawn_main" in " ".join(one.cmdline())]
+                commands = {one.pid: " ".join(one.cmdline()) for one in children}
+                # Dask gives them a title of their own, if setproctitle is there.
+                titles = "spawn_main", "dask worker"
+                pids += [pid for pid, said in commands.items() if any(map(said.count, titles))]
         return pids
 
     def await_workers(self, count: int) -> None:
