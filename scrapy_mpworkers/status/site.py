@@ -9,7 +9,7 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from itertools import count
 from typing import Any, Protocol
@@ -26,14 +26,13 @@ _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 
 
 class WatchedCrawl(Protocol):
-    """A crawl whose workers are looked at, in its own thread.
-
-    It may have ``async stacks()``, too, by the names of workers.
-    """
+    """A crawl whose workers are looked at, in its own thread."""
 
     def snapshot(self, with_pss: bool = False) -> Snapshot: ...
 
     def history(self) -> dict[str, Any]: ...
+
+    async def stacks(self) -> dict[str, str]: ...
 
 
 class Site:
@@ -114,11 +113,8 @@ class Site:
     def _histories(self) -> Answer:
         return _json([crawl.history() for crawl in self.crawls.values()])
 
-    def _stacks(self) -> Answer | Awaitable[Answer]:
-        crawls = list(self.crawls.values())
-        if not all(hasattr(crawl, "stacks") for crawl in crawls):
-            return _refusal(404, "These crawls cannot ask for stacks.")
-        return _stacks_of(crawls)
+    def _stacks(self) -> Awaitable[Answer]:
+        return _stacks_of(list(self.crawls.values()))
 
     def _metrics(self) -> Answer:
         try:
@@ -130,7 +126,7 @@ class Site:
         return Answer(200, metrics.exposition(snapshots), metrics.CONTENT_TYPE)
 
 
-async def _stacks_of(crawls: list[Any]) -> Answer:
+async def _stacks_of(crawls: Iterable[WatchedCrawl]) -> Answer:
     found = []
     try:
         for crawl in crawls:

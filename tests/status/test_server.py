@@ -115,7 +115,6 @@ def test_head_has_the_headers_of_get_and_no_body(client: Client) -> None:
 
 def test_what_is_not_there_is_not_found(client: Client) -> None:
     assert client.get("/favicon.ico").status == 404
-    assert client.get("/stacks.json").status == 404
 
 
 def test_the_history_of_each_crawl_is_there(client: Client) -> None:

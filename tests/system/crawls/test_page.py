@@ -76,16 +76,18 @@ def test_a_page_shows_a_crawl_and_ends_with_it_though_clients_stay(
 
 
 @worlds()
-def test_top_finds_a_crawl_that_runs(launch: Launcher, world: World) -> None:
+def test_top_and_stacks_find_a_crawl_that_runs(launch: Launcher, world: World) -> None:
     crawl = launch.crawl("start", world, "items=5", held=True, **GATED)
     page_of(crawl)
     crawl.wait_told("busy", 2)
 
     top = launch.scrapy("mpworkers", "top", "--once", world=world).finish()
+    stacks = launch.scrapy("mpworkers", "stacks", world=world).finish()
 
     crawl.open_gate()
     crawl.finish()
-    assert top.exit_code == 0
+    assert top.exit_code == stacks.exit_code == 0
+    assert stacks.out.count("in Gate.process_item") == 2
     assert top.out.startswith("start  running  ")
     assert re.search(r"^worker-1 +\d+ +busy +", top.out, re.MULTILINE)
 
