@@ -58,6 +58,9 @@ def init_worker(config: WorkerConfig, answer: Callable[[], None]) -> None:
     """
     hash_seed.restore()
     name_worker()
+    # Whatever was forked along is not ours to free, and a collection would copy it all to this
+    # process: a collection when consumers close took over 0.5 s.
+    gc.freeze()
     gc.enable()  # off in the fork server
     os.environ.update(config.environment)
     sys.path += [path for path in config.paths if path not in sys.path]

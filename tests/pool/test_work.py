@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from scrapy_mpworkers.errors import PoolClosed
 
 from .consumers import Behaviour
-from .harness import rotated
+from .harness import quick, rotated
 from .saboteurs import RaisesAtBoot, ReturnsUnpicklable
-from .work import Bytes, Carry, Fail, InTurn, Pid, Square, TurnsOfMyTask
+from .work import Bytes, Carry, CountCollectable, Fail, InTurn, Pid, Square, TurnsOfMyTask
 
 
 @rotated()
@@ -185,3 +187,13 @@ def test_pool_has_as_many_workers_as_asked_for(make_bench, workers):
     assert len(bench.pids) == workers
     assert pids <= set(bench.pids)
     assert bench.metrics.started == workers
+
+
+@quick("fork")
+def test_what_a_worker_was_forked_with_is_not_collected_in_it(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+
+    [collectable] = bench.run(CountCollectable())
+
+    # Else every collection walks, and so copies, all that the crawl's process had.
+    assert collectable < len(gc.get_objects()) / 10

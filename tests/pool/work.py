@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import hashlib
 import importlib
 import multiprocessing
@@ -30,6 +31,14 @@ class Square:
 class Pid:
     def __call__(self) -> int:
         return os.getpid()
+
+
+@dataclass(frozen=True)
+class CountCollectable:
+    """How many objects a full collection looks at."""
+
+    def __call__(self) -> int:
+        return len(gc.get_objects())
 
 
 @dataclass(frozen=True)
