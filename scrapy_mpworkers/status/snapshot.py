@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class TaskSnapshot:
+class TaskSnapshot(NamedTuple):
     """An item or call that a worker is at.
 
     Attributes:
@@ -24,16 +22,19 @@ class TaskSnapshot:
     seconds: float
 
 
-@dataclass(frozen=True)
-class SlowTaskSnapshot(TaskSnapshot):
+class SlowTaskSnapshot(NamedTuple):
     """One of the items or calls that took longest. ``at``: when it was over, UNIX seconds."""
 
+    id: int
+    kind: str
+    hop: int
+    label: str
+    seconds: float
     worker: str
     at: float
 
 
-@dataclass(frozen=True)
-class WorkerSnapshot:
+class WorkerSnapshot(NamedTuple):
     """A worker now.
 
     Attributes:
@@ -61,8 +62,7 @@ class WorkerSnapshot:
     sampled_ago: float | None
 
 
-@dataclass(frozen=True)
-class Percentiles:
+class Percentiles(NamedTuple):
     """Seconds that 50, 95 and 99 % of the tasks did not exceed."""
 
     p50: float
@@ -70,8 +70,7 @@ class Percentiles:
     p99: float
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Items, or calls, by what became of them."""
 
     submitted: int
@@ -83,8 +82,7 @@ class Counts:
     redelivered: int = 0
 
 
-@dataclass(frozen=True)
-class LevelSnapshot:
+class LevelSnapshot(NamedTuple):
     """A level now.
 
     Attributes:
@@ -118,8 +116,7 @@ class LevelSnapshot:
     workers: tuple[WorkerSnapshot, ...]
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened to a worker.
 
     Attributes:
@@ -138,8 +135,7 @@ class Event:
     label: str
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The workers of one crawl now.
 
     Attributes:
@@ -165,4 +161,14 @@ class Snapshot:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON has it."""
-        return asdict(self)
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    plain = map(_plain, value)
+    return (
+        dict(zip(value._fields, plain, strict=True)) if hasattr(value, "_fields") else list(plain)
+    )

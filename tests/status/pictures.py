@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from scrapy_mpworkers.status.snapshot import (
@@ -38,12 +37,12 @@ LEVEL = LevelSnapshot(
 
 
 def idle(**changes: Any) -> WorkerSnapshot:
-    return replace(IDLE, **changes)
+    return IDLE._replace(**changes)
 
 
 def busy(seconds: float, label: str = "a", task: int = 1, **changes: Any) -> WorkerSnapshot:
     at = TaskSnapshot(task, "item", 0, label, seconds)
-    return replace(IDLE, state="busy", task=at, **changes)
+    return IDLE._replace(state="busy", task=at, **changes)
 
 
 def snapshot(
@@ -56,5 +55,5 @@ def snapshot(
 ) -> Snapshot:
     """A picture of one level, so many seconds after its start."""
     items = Counts(done, done, 0, 0, 0, 0)
-    level = replace(LEVEL, workers=workers or (IDLE,), items=items, **changes)
+    level = LEVEL._replace(workers=workers or (IDLE,), items=items, **changes)
     return Snapshot(BORN + elapsed, "a spider", 1, elapsed, state, (level,), (), events)

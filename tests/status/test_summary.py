@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,7 +90,7 @@ def test_progress_line_of_a_busy_level_does_not_read_like_a_stall() -> None:
 def test_progress_line_names_the_item_that_takes_long() -> None:
     task = TaskSnapshot(7, "item", 0, "http://slow", 12.3)
     worker = WorkerSnapshot("w", 1, "busy", task, 0, 0.0, 0, None, None, None, None)
-    stuck = replace(BUSY, name="one", per_minute=0.0, workers=(worker,), pending=0)
+    stuck = BUSY._replace(name="one", per_minute=0.0, workers=(worker,), pending=0)
 
     assert summary.progress(stuck) == (
         "Workers of the level one: 90% busy, 290 items done, 7 failed, 3 given up (0 items/min); "
