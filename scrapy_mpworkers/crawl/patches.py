@@ -45,6 +45,7 @@ def fail_process(crawler: Crawler) -> None:
     Whatever a handler raises is logged and forgotten. The runner that has the crawler is known to
     nobody, so all objects are looked at, which takes 50 ms.
     """
+    gc.unfreeze()  # while another crawl runs, its collector has hidden all that was there before
     base = getattr(scrapy.crawler, "CrawlerRunnerBase", None)
     for found in gc.get_objects():
         if base in type(found).__mro__ and crawler in found.crawlers:
