@@ -100,7 +100,7 @@ class WorkerExtension:
 
     @cached_property
     def persistence(self) -> Persistence:
-        """What keeps items of this crawl beyond its process."""
+        """Keeps items of this crawl beyond its process."""
         from scrapy_mpworkers.crawl.persistence import Persistence
 
         return Persistence(self._crawler, self._options, self._hops)

@@ -44,7 +44,7 @@ class ShippedItem(Snapshot):
 
     @property
     def label(self) -> str:
-        """What names the item for those who read of it: its url, its id or its first field; of a
+        """Name the item for those who read of it: by its url, its id or its first field; of a
         call, the function's name."""
         if self.fields is None:
             called = self.item[0] if isinstance(self.item, tuple) and self.item else self.item

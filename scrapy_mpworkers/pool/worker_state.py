@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """What a worker does, for those who look."""
+    """Tells those who look what a worker does."""
 
     STARTING = "starting"
     OPENING = "opening"

@@ -69,7 +69,7 @@ class Point:
 
 
 class History:
-    """What a page or a report draws of a crawl."""
+    """Records what a page or a report draws of a crawl."""
 
     def __init__(self) -> None:
         self._points: Track[Point] = Track(_POINTS)

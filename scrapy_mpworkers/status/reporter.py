@@ -154,4 +154,4 @@ class Reporter:
 
 def until_next_line(elapsed: float, interval: float) -> float:
     """Return the seconds until the next progress line: some come early in a crawl."""
-    return min(interval, *(early - elapsed for early in _EARLY if elapsed < early - 0.01), interval)
+    return min([interval, *(early - elapsed for early in _EARLY if elapsed < early - 0.01)])

@@ -1,4 +1,4 @@
-"""What the page's server answers to whom. It reads, and nothing can be changed through it."""
+"""Answers the requests for a page: the shell to everybody, data to those that have the token."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _AT_WORK = ("idle", "busy")
 
 
 class Span(Protocol):
-    """What was in a span of time, in seconds since the workers were first started."""
+    """A span of time, in seconds since the workers were first started, and what was in it."""
 
     start: float
     end: float

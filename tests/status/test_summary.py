@@ -10,11 +10,12 @@ from scrapy_mpworkers.status import summary
 from scrapy_mpworkers.status.reporter import until_next_line
 from scrapy_mpworkers.status.snapshot import (
     Counts,
-    LevelSnapshot,
     SlowTaskSnapshot,
     TaskSnapshot,
     WorkerSnapshot,
 )
+
+from .pictures import LEVEL
 
 
 def level(name: str, hops: dict[int, list[int]]) -> Any:
@@ -61,20 +62,11 @@ def test_levels_have_a_table_each_and_one_for_all_with_each_item_once() -> None:
     ]
 
 
-BUSY = LevelSnapshot(
-    name="",
+BUSY = LEVEL._replace(
     pending=53,
-    max_pending=64,
-    pending_bytes=0,
-    max_pending_bytes=0,
-    at_the_door=0,
-    is_braking=False,
     per_second=10.0,
     per_minute=600.0,
     items=Counts(353, 290, 0, 7, 3, 0),
-    calls=None,
-    wait=None,
-    service=None,
     utilisation=0.9,
     workers=(),
 )
