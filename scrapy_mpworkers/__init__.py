@@ -30,10 +30,11 @@ from scrapy_mpworkers.errors import *  # noqa: F403 - errors.__all__ is the list
 if TYPE_CHECKING:
     from scrapy_mpworkers.addon import Addon
     from scrapy_mpworkers.batches import BatchMixin
+    from scrapy_mpworkers.callbacks import in_worker
     from scrapy_mpworkers.extension import WorkerExtension
     from scrapy_mpworkers.pipelines import WorkerPipeline
 
-__all__ = ["Addon", "BatchMixin", "WorkerExtension", "WorkerPipeline"]
+__all__ = ["Addon", "BatchMixin", "WorkerExtension", "WorkerPipeline", "in_worker"]
 __all__ += errors.__all__
 
 _COMPONENTS = {
@@ -41,6 +42,7 @@ _COMPONENTS = {
     "BatchMixin": "batches",
     "WorkerExtension": "extension",
     "WorkerPipeline": "pipelines",
+    "in_worker": "callbacks",
 }
 
 

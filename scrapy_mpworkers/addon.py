@@ -9,7 +9,7 @@ from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
-from scrapy_mpworkers.backends.base import warm_up
+from scrapy_mpworkers.backends.base import wants_callbacks, warm_up
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import add_component, add_routes, hops_of, is_contract_check
 from scrapy_mpworkers.settings import read_settings, warn_of_names
@@ -49,8 +49,9 @@ class Addon:
             for entry, order in options.pipelines:
                 pipeline = as_pipeline(load_object(entry))
                 settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", pipeline, order)
-        elif options.levels:
-            add_routes(settings, options)
+        elif options.levels or wants_callbacks(options, self._crawler.spidercls):
+            if options.levels:
+                add_routes(settings, options)
             if self._crawler.crawling and not is_contract_check():  # not for a look at settings
                 warm_up(options, hops_of(settings, options), self._crawler.spidercls)
         add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)

@@ -16,6 +16,7 @@ __all__ = [
     "NoRequestError",
     "NotInWorkerError",
     "NotPrivateError",
+    "NotRepeatableError",
     "NotReplayedError",
     "PoolBroken",
     "PoolClosed",
@@ -127,6 +128,28 @@ class CallTimeout(MPWorkersError, TimeoutError):
 
 def _was_here(stack: str) -> str:
     return f"\nIt was here:\n{stack}" if stack else ""
+
+
+class NotRepeatableError(MPWorkersError):
+    """A callback ran again, as its worker had died, and did not yield the same results.
+
+    Args:
+        callback: the name of the spider's method.
+        url: of the request.
+        taken: how many results had been taken from the first run.
+    """
+
+    def __init__(self, callback: str, url: str, taken: int) -> None:
+        super().__init__(callback, url, taken)
+        self.callback, self.url, self.taken = callback, url, taken
+
+    def __str__(self) -> str:
+        return (
+            f"{self.callback} is not repeatable: the worker died that ran it for {self.url}, "
+            f"{self.taken} of its results had been taken by then, and another run does not begin "
+            "with the same ones (a time, a random number or the order of a set may be in them). "
+            "The rest of them is given up, so that none is lost or doubled in silence."
+        )
 
 
 class PoolBroken(MPWorkersError):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from scrapy.utils.asyncio import is_asyncio_available
+from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
@@ -192,3 +194,22 @@ class _Reader:
 
     def logPrefix(self) -> str:
         return "mpworkers"
+
+
+async def in_order(
+    start: Callable[[Any], Awaitable[Any]], arguments: Iterable[Any], limit: int
+) -> AsyncGenerator[Any, None]:
+    """Await ``start(argument)`` for each, so many at a time; give the results in their order."""
+    under_way: deque[Deferred[Any]] = deque()
+    rest = iter(arguments)
+    try:
+        while True:
+            for argument in islice(rest, limit - len(under_way)):
+                under_way.append(deferred_from_coro(start(argument)))
+            if not under_way:
+                return
+            yield await maybe_deferred_to_future(under_way.popleft())
+    finally:
+        for deferred in under_way:
+            deferred.addErrback(lambda failure: None)  # nobody asks for them any more
+            deferred.cancel()

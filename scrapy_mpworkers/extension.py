@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
-from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
-from twisted.internet.defer import Deferred
 
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
-from scrapy_mpworkers.eventloop import EventLoop, current_loop
+from scrapy_mpworkers.eventloop import EventLoop, current_loop, in_order
 from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_names
 
@@ -73,6 +69,8 @@ class WorkerExtension:
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         if options.enabled:
+            if extension.manager.callbacks_at is not None:
+                crawler.signals.connect(extension.spider_opened, signals.spider_opened)
             _ = extension.persistence  # refuses a file that cannot be used before anything begins
             extension.manager.prepare()
         return extension
@@ -128,7 +126,7 @@ class WorkerExtension:
         """
         router = self._begin()
         try:
-            await self.manager.start(sorted({hop.level for hop in self._hops}))
+            await self.manager.start(self.manager.from_the_beginning)
         except BaseException:
             self.manager.kill()
             try:
@@ -190,7 +188,7 @@ class WorkerExtension:
             raise ValueError(f"limit is {limit!r}, but it must be at least 1, or None")
         workers = self.manager.settings[self.manager.calls_at].pool.workers
         start = partial(self.run, func, timeout=timeout)
-        async with aclosing(_in_order(start, arguments, limit or max(1, 2 * workers))) as results:
+        async with aclosing(in_order(start, arguments, limit or max(1, 2 * workers))) as results:
             async for result in results:
                 yield result
 
@@ -227,6 +225,17 @@ class WorkerExtension:
         if self._router is not None:
             self._reporter.look_at_the_end()
         await self.manager.stop()
+
+    async def spider_opened(self, spider: Spider) -> None:
+        """Have workers for callbacks, even if there is no pipeline that has waited for them."""
+        try:
+            await self.ensure_started()
+        except Exception:
+            from scrapy_mpworkers.crawl.patches import SpiderCloser
+
+            # Scrapy only logs what a handler raises.
+            SpiderCloser(self._crawler).ask("mpworkers_broken")
+            raise
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Handler of the signal, which is sent even where ``close_spider`` is never called."""
@@ -275,24 +284,10 @@ class WorkerExtension:
         self.persistence.start(loop)
         levels = self.manager.assemble(context, effects, loop)
         router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
+        if self.manager.callbacks_at is not None:
+            from scrapy_mpworkers.crawl.callbacks import offload
+
+            level = levels[self.manager.callbacks_at]
+            offload(self._crawler, codec, effects, self.persistence, level, self._options.callbacks)
         self._reporter.begin(loop, self, router.totals)
         return router
-
-
-async def _in_order(
-    start: Callable[[Any], Awaitable[Any]], arguments: Iterable[Any], limit: int
-) -> AsyncGenerator[Any, None]:
-    """Await ``start(argument)`` for each, so many at a time; give the results in their order."""
-    under_way: deque[Deferred[Any]] = deque()
-    rest = iter(arguments)
-    try:
-        while True:
-            for argument in islice(rest, limit - len(under_way)):
-                under_way.append(deferred_from_coro(start(argument)))
-            if not under_way:
-                return
-            yield await maybe_deferred_to_future(under_way.popleft())
-    finally:
-        for deferred in under_way:
-            deferred.addErrback(lambda failure: None)  # nobody asks for them any more
-            deferred.cancel()

@@ -114,6 +114,8 @@ class WorkerSettings:
     dead_letters: Path | None = _setting(None, validators.path)
     journal: bool = _setting(False, validators.flag)
     initializer: str | None = _setting(None, validators.initializer)
+    callbacks: tuple[str, ...] | bool = _setting(None, validators.callbacks)
+    callbacks_level: str | None = _setting(None, validators.or_none(validators.level_name))
     report: Path | None = _setting(None, validators.report)
     page: tuple[int, int] | None = _setting(False, validators.page)
     page_host: str = _setting("127.0.0.1", validators.host)

@@ -25,7 +25,7 @@ from scrapy.settings import BaseSettings
 from scrapy_mpworkers.wire.entries import MAINS, Pipelines, import_path, is_named
 
 #: Words with which stats under ``mpworkers/`` begin, so that no level may have such a name.
-_TAKEN = frozenset({"items", "calls", "workers", "bytes", "time", "pool"})
+_TAKEN = frozenset({"items", "calls", "callbacks", "workers", "bytes", "time", "pool"})
 
 
 class Invalid(Exception):
@@ -128,6 +128,26 @@ def initializer(value: Any) -> str | None:
     return str(path)
 
 
+def callbacks(value: Any) -> tuple[str, ...] | bool:
+    """Return names of callbacks, or ``True`` for all."""
+    if isinstance(value, str):
+        written = value.strip("[]() ").split(",")
+        value = [one for word in written if (one := word.strip(" '\""))]
+    if value in (None, False) or value == ["False"]:
+        return ()
+    if value is True or value == ["True"]:
+        return True
+    is_list = isinstance(value, (list, tuple, set, frozenset))
+    if not is_list or not all(
+        re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", str(one)) for one in value
+    ):
+        raise Invalid(
+            "True (every callback that can), or a list of names of callbacks, such as "
+            "['parse_article', 'myproject.spiders.NewsSpider.parse']"
+        )
+    return tuple(value)
+
+
 def page(value: Any) -> tuple[int, int] | None:
     """Return the first and the last port to try, 0 for any that is free; ``None``: no page."""
     if str(value).lower() in ("false", "0", "", "none"):
@@ -161,8 +181,8 @@ def host(value: Any) -> str:
     return value
 
 
-def or_none(check: Callable[[Any], int]) -> Callable[[Any], int | None]:
-    def checked(value: Any) -> int | None:
+def or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
         try:
             return None if value is None else check(value)
         except Invalid as accepted:

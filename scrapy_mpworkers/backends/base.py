@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from scrapy import Spider
 from scrapy.crawler import Crawler
 
+from scrapy_mpworkers.callbacks import has_marks
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.hops import Hop
@@ -36,6 +37,12 @@ class LevelPlan(NamedTuple):
 
     settings: LevelSettings
     hops: tuple[Hop, ...]
+    has_callbacks: bool = False
+
+    @property
+    def starts_with_crawl(self) -> bool:
+        """Return whether there are workers from the beginning, and not with the first call."""
+        return bool(self.settings.pool.workers and (self.hops or self.has_callbacks))
 
     @property
     def entries(self) -> list[PipelineEntry]:
@@ -60,14 +67,50 @@ class LevelPlan(NamedTuple):
         return replace(options, **changes)
 
 
-def plans_of(options: WorkerSettings, hops: Sequence[Hop]) -> tuple[list[LevelPlan], int]:
-    """Return the plans of a crawl's levels, and the index of the one that takes calls."""
+class Plans(NamedTuple):
+    """The plans of a crawl's levels, and the indexes of those that take calls and callbacks;
+    ``callbacks_at`` is ``None`` if there are none."""
+
+    levels: list[LevelPlan]
+    calls_at: int
+    callbacks_at: int | None
+
+
+def plans_of(options: WorkerSettings, hops: Sequence[Hop], has_callbacks: bool) -> Plans:
+    """Return the plans of a crawl.
+
+    Raises:
+        SettingError: the level for callbacks is not there, or not fit for them.
+    """
     levels, calls_at = _levels_with_calls(options, bool(hops))
+    callbacks_at = _for_callbacks(options, levels, calls_at) if has_callbacks else None
     plans = [
-        LevelPlan(level, tuple(hop for hop in hops if hop.level == number))
+        LevelPlan(
+            level,
+            tuple(hop for hop in hops if hop.level == number),
+            has_callbacks=number == callbacks_at,
+        )
         for number, level in enumerate(levels)
     ]
-    return plans, calls_at
+    return Plans(plans, calls_at, callbacks_at)
+
+
+def _for_callbacks(options: WorkerSettings, levels: Sequence[LevelSettings], calls_at: int) -> int:
+    wanted = options.callbacks_level
+    if wanted is None:
+        return calls_at
+    names = [level.name for level in levels]
+    if wanted not in names:
+        why = "MPWORKERS_LEVELS has no such level"
+    elif not _takes_calls(levels[names.index(wanted)]):
+        why = "callbacks cannot run in a level with key, batch_size or wait=False"
+    else:
+        return names.index(wanted)
+    raise SettingError(f"MPWORKERS_CALLBACKS_LEVEL is {wanted!r}, but {why}.")
+
+
+def _takes_calls(level: LevelSettings) -> bool:
+    return level.wait and level.key is None and not level.batch_size
 
 
 def _levels_with_calls(
@@ -80,7 +123,7 @@ def _levels_with_calls(
     """
     levels = options.levels if has_hops else ()
     for number, level in enumerate(levels):
-        if level.wait and level.key is None and not level.batch_size:
+        if _takes_calls(level):
             return levels, number
     pool = options.pool if options.enabled else replace(options.pool, workers=0)
     return (*levels, level_of("calls" if levels else "", (), pool)), len(levels)
@@ -141,11 +184,16 @@ def find_backend(name: str) -> MakeBackend:
 def warm_up(options: WorkerSettings, hops: Sequence[Hop], spidercls: type[Spider]) -> None:
     """Let the backend begin what takes long, while Scrapy has hardly begun to build the crawl: call
     its function ``warm_up(options, plans, spidercls)``, if it has one."""
-    plans, _ = plans_of(options, hops)
-    if any(plan.hops and plan.settings.pool.workers for plan in plans):
+    plans = plans_of(options, hops, wants_callbacks(options, spidercls)).levels
+    if any(plan.starts_with_crawl for plan in plans):
         begin = getattr(find_backend(options.backend), "warm_up", None)
         if begin is not None:
             begin(options, plans, spidercls)
+
+
+def wants_callbacks(options: WorkerSettings, spidercls: type[Spider]) -> bool:
+    """Return whether callbacks of this spider are to run in workers."""
+    return options.enabled and (bool(options.callbacks) or has_marks(spidercls))
 
 
 def setup_maker(

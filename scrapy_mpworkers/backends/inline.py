@@ -31,7 +31,7 @@ from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.messages import FrameData, TaskStatus, WireTask
+from scrapy_mpworkers.wire.messages import MORE, FrameData, TaskStatus, WireTask
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.logs import Records
@@ -100,13 +100,13 @@ class InlineExecutor(Executor):
         number, future = next(self._numbers), self._loop.create_future()
         task = Task(number, (number, hop, frame, results), needs, future, size, monotonic())
         task.subject = subject
-        self._tasks.append(task)
-        if self._given_up is not None:
-            self._loop.call_soon(partial(self.give_up, self._given_up))
-        elif not self._running:
-            self._running = True
-            self._loop.call_soon(self._begin_work)
+        self._take(task)
         return task
+
+    def go_on(self, task: Task, is_over: bool = False) -> None:
+        task.future = self._loop.create_future()
+        task.row = (task.id, task.hop, b"", (b"",) if is_over else ())
+        self._take(task)
 
     def flush(self) -> None: ...
 
@@ -163,6 +163,14 @@ class InlineExecutor(Executor):
             self.metrics.workers[0].ready(monotonic())
             self._events.opened(self._consumers.effects(), True)
 
+    def _take(self, task: Task) -> None:
+        self._tasks.append(task)
+        if self._given_up is not None:
+            self._loop.call_soon(partial(self.give_up, self._given_up))
+        elif not self._running:
+            self._running = True
+            self._loop.call_soon(self._begin_work)
+
     def _begin_work(self) -> None:
         deferred_from_coro(self._work())
 
@@ -185,7 +193,10 @@ class InlineExecutor(Executor):
             self.recent.slow(monotonic(), _HERE, [task], [outcome.seconds])
             self._service.add(outcome.seconds)
             self._tell_room()
-            self._settle(TaskStatus(outcome.status), outcome)
+            if outcome.status == MORE:
+                self._events.came(self._tasks.popleft(), outcome)
+            else:
+                self._settle(TaskStatus(outcome.status), outcome)
         self._running, self._at_work = False, None
 
     async def _close(self, stopped: Callable[[], None]) -> None:

@@ -139,7 +139,7 @@ def _prepare(specs: Sequence[WorkerSpec], plans: Sequence[LevelPlan]) -> None:
         [
             one.wanted
             for one, plan in zip(specs, plans, strict=True)
-            if plan.settings.pool.workers and plan.hops
+            if plan.starts_with_crawl
             if one.method == "forkserver" and one.key not in shared
         ]
     )

@@ -20,7 +20,7 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers import lint
-from scrapy_mpworkers.backends.base import find_backend, plans_of
+from scrapy_mpworkers.backends.base import find_backend, plans_of, wants_callbacks
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
 from scrapy_mpworkers.crawl.silence import why_silent
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
@@ -166,10 +166,11 @@ def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -
 
 
 def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
-    plans, _ = plans_of(options, hops)
-    if not any(plan.settings.pool.workers for plan in plans):
-        return
     try:
+        wanted = wants_callbacks(options, crawler.spidercls)
+        plans = plans_of(options, hops, wanted).levels
+        if not any(plan.settings.pool.workers for plan in plans):
+            return
         backend = find_backend(options.backend)(crawler, options, plans)
         getattr(backend, "check", lambda: None)()
     except SettingError as error:

@@ -94,7 +94,7 @@ class Brake:
 
     def _is_full(self, level: Level, to_come: float) -> bool:
         door = level.backpressure
-        if door.bytes >= door.max_bytes:
+        if door.bytes >= door.max_bytes or level.callbacks.is_full:
             return True
         items = door.count + len(door.waiting) - door.guests + to_come
         most = int(door.max_count + door.per_second * self.downloads.seconds)

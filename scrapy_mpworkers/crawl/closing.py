@@ -50,7 +50,7 @@ class CloseDeadline:
         self._awake.end()
 
     def _watch(self, since: float) -> None:
-        pending, now = sum(level.backpressure.pending for level in self._levels), monotonic()
+        pending, now = sum(level.pending for level in self._levels), monotonic()
         settled = max((level.executor.settled_at for level in self._started()), default=since)
         busy = max(since, settled, *(one.backpressure.busy_since for one in self._levels))
         idle = self._awake.seconds_since(busy)

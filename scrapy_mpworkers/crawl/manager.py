@@ -9,7 +9,7 @@ from functools import partial
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of
+from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of, wants_callbacks
 from scrapy_mpworkers.backends.preloading import (
     imported_settings_module,
     modules_and_classes,
@@ -28,7 +28,7 @@ from scrapy_mpworkers.crawl.patches import (
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.results import take_results_on_demand
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
-from scrapy_mpworkers.hops import Hop
+from scrapy_mpworkers.hops import Hop, is_contract_check
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.interface import because_stopped, resolve
 from scrapy_mpworkers.settings import WorkerSettings
@@ -54,7 +54,8 @@ class LevelManager:
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
         self._options = options
-        self._plans, self.calls_at = plans_of(options, hops)
+        has_callbacks = wants_callbacks(options, crawler.spidercls) and not is_contract_check()
+        self._plans, self.calls_at, self.callbacks_at = plans_of(options, hops, has_callbacks)
         self.settings = [plan.settings for plan in self._plans]
         self._backend: Backend | None = None
         if any(level.pool.workers for level in self.settings):
@@ -70,6 +71,11 @@ class LevelManager:
     def cpus(self) -> int:
         """Return how many CPUs there are for the workers."""
         return usable_cpus() if self._backend is None else self._backend.cpus
+
+    @property
+    def from_the_beginning(self) -> list[int]:
+        """Return the levels whose workers do not wait for a first call."""
+        return [n for n, one in enumerate(self._plans) if one.hops or one.has_callbacks]
 
     @property
     def started(self) -> list[Level]:

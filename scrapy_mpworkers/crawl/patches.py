@@ -1,4 +1,4 @@
-"""Patches seven places where Scrapy has no hook. Each is guarded: without it crawls work less well.
+"""Patches eight places where Scrapy has no hook. Each is guarded: without it crawls work less well.
 
 Written for Scrapy 2.15 to 2.19.
 """
@@ -149,6 +149,17 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
     downloads.update(under_way)
     downloader.active = downloads
     slot.needs_backout = partial(is_on, slot.needs_backout, *pages)
+
+
+def offload_callbacks(crawler: Crawler, call: Callable[..., Awaitable[Any]]) -> bool:
+    """Have *call* called with Scrapy's own way to call the spider, and with what that is called
+    with; return whether this Scrapy allows it."""
+    scraper: Any = getattr(engine_of(crawler), "scraper", None)
+    here = getattr(scraper, "call_spider_async", None)
+    if here is None:
+        return False
+    scraper.call_spider_async = partial(call, here)
+    return True
 
 
 class ScraperWakeup:

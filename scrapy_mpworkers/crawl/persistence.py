@@ -12,6 +12,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.resume import StoredItem
+from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.errors import ItemTimeout, SettingError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.hops import Hop
@@ -132,6 +133,16 @@ class Persistence:
         is_told = isinstance(given_up.error, ItemTimeout) and not is_elsewhere
         if not self._write(letter) and (self._file is not None or not is_told):
             self._log(letter)
+
+    def dead_callback(self, shipped: ShippedCallback, given_up: DeadLettered) -> None:
+        """Log a callback that was given up, whose request nobody works on any more."""
+        self._letter_errors.add(given_up.error)
+        logger.error(
+            "Dead letter, a callback (%s): %s",
+            type(given_up.error).__name__,
+            shown(shipped.content),
+            extra={"spider": self._crawler.spider},
+        )
 
     def is_dead_letter(self, error: BaseException) -> bool:
         """Return whether there is a dead letter with this very *error*."""

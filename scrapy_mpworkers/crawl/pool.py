@@ -8,6 +8,7 @@ from functools import partial
 from time import monotonic
 
 from scrapy_mpworkers.backends.base import Backend
+from scrapy_mpworkers.crawl.callback_load import CallbackLoad
 from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import CrawlEvents, EffectsSink
 from scrapy_mpworkers.crawl.item import ShippedItem
@@ -18,7 +19,7 @@ from scrapy_mpworkers.pool.interface import DeadLettered, Executor, resolve
 from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.entries import key_function
-from scrapy_mpworkers.wire.messages import CALL, Outcome
+from scrapy_mpworkers.wire.messages import CALL, CALLBACK, Outcome
 
 #: A larger item (bytes) is settled in a turn of the loop of its own, since the crawl then makes and
 #: pickles the next one, which takes milliseconds. (10 MB: lag p99 19 ms instead of 31.)
@@ -79,7 +80,7 @@ class Backpressure:
         if self.waiting:
             self._let_in()
         if self.has_braked:
-            self._release_brake()
+            self.release_brake()
         if not self.count:
             # In a turn of their own: this one is in the middle of settling.
             for callback in self._when_drained:
@@ -107,7 +108,7 @@ class Backpressure:
         self.max_count, self.per_second = max_count, per_second
         self._let_in()
         if self.has_braked:
-            self._release_brake()
+            self.release_brake()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call *callback* once nothing is pending, at once if so now."""
@@ -116,7 +117,8 @@ class Backpressure:
         else:
             callback()
 
-    def _release_brake(self) -> None:
+    def release_brake(self) -> None:
+        """Have Scrapy look whether it may go on with downloads."""
         self.has_braked = False  # so that Scrapy asks once for all that leave in a turn
         self._loop.call_soon(self._wakeup.look)
 
@@ -165,6 +167,7 @@ class Level(CrawlEvents):
     Attributes:
         waits: whether the crawl waits for its outcomes.
         key: computes the key of an item, if the level has keys.
+        callbacks: those under way.
     """
 
     def __init__(
@@ -186,6 +189,7 @@ class Level(CrawlEvents):
         # Without a bound of the user's, the executor will say how many may be pending.
         bounds = settings.pool.max_pending or 1, settings.pool.max_pending_bytes
         self.backpressure = Backpressure(loop, *bounds, wakeup)
+        self.callbacks = CallbackLoad(settings.pool.workers, settings.pool.max_pending_bytes)
         make_state = partial(context.state, number)
         self.executor: Executor
         if backend is None or not settings.pool.workers:
@@ -195,6 +199,11 @@ class Level(CrawlEvents):
             self.executor = InlineExecutor(make_state, context.codec, self, loop)
         else:
             self.executor = backend.pool(number, make_state, context.codec, self, loop)
+
+    @property
+    def pending(self) -> int:
+        """Items and callbacks that have no outcome yet."""
+        return self.backpressure.pending + self.callbacks.count
 
     def start(self) -> None:
         """Start the workers. A second call does nothing.
@@ -289,7 +298,7 @@ class Level(CrawlEvents):
         future = task.future
         if not future.done():
             future.set_result(outcome)
-        if task.row[1] != CALL:
+        if task.row[1] not in (CALL, CALLBACK):
             self.backpressure.leave(task.size)
 
     # What the workers tell

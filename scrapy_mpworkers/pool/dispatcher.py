@@ -12,7 +12,7 @@ from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_batched, room
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
-from scrapy_mpworkers.wire.messages import Batch, Definition
+from scrapy_mpworkers.wire.messages import Batch, Definition, TaskRow
 
 
 class Dispatcher:
@@ -83,6 +83,27 @@ class Dispatcher:
     def clear(self) -> list[Task]:
         tasks = [task for queue in self._queues for task in queue.clear()]
         return sorted(tasks, key=attrgetter("id"))
+
+    def park(self, handle: WorkerHandle, task: Task, progress: tuple[Any, ...]) -> None:
+        """Keep a task that has given a part. *progress* is what another worker must know of it."""
+        task.row = (*task.row[:3], progress)
+        self.queue_of(handle).park(handle, task)
+
+    def go_on(self, task: Task, is_over: bool) -> bool:
+        """Have a task go on that has given a part, or, if it *is_over* for those who wanted it, end
+        there; return ``False`` if it has no worker any more in which to end."""
+        queue, group = self._queues[0], self._group
+        assert group is not None
+        handle: Any = queue.parked.take(task)
+        if handle is None and is_over:
+            return False
+        queue.go_on(handle, task, monotonic())
+        if handle is None:
+            self.soon()
+        else:
+            row = (task.id, task.hop, b"", (b"",) if is_over else ())
+            self._send_rows(handle, (), (row,), group)
+        return True
 
     # When to dispatch
 
@@ -197,7 +218,15 @@ class Dispatcher:
         if missing:
             handle.known.update(missing)
             definitions = tuple(Definition(n, self._blobs[n]) for n in sorted(missing))
-        rows = tuple([task.row for task in tasks])
+        self._send_rows(handle, definitions, tuple([task.row for task in tasks]), group)
+
+    def _send_rows(
+        self,
+        handle: WorkerHandle,
+        definitions: tuple[Definition, ...],
+        rows: tuple[TaskRow, ...],
+        group: WorkerGroup,
+    ) -> None:
         handle.send(Batch(self._crawl, definitions, rows, self._batched is not None))
         if self._has_limits or not group.is_watching:
             group.watch(self._crawl, handle)

@@ -22,12 +22,14 @@ from scrapy_mpworkers.pool.interface import (
     PoolOptions,
     Why,
     because_stopped,
+    resolve,
 )
 from scrapy_mpworkers.pool.observed import ObservedExecutor
 from scrapy_mpworkers.pool.restarts import DeadlyPipelines, RestartIntensity
 from scrapy_mpworkers.pool.task_queue import Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import (
+    MORE,
     Closed,
     FrameData,
     OpenCrawl,
@@ -89,7 +91,6 @@ class PoolExecutor(ObservedExecutor):
         self._task_ids: Iterator[int] = iter(())
         self._dispatcher = Dispatcher(self.crawl, options, blobs, loop)
         self._options = options
-        self._events = events
         self._loop = loop
         self.has_opened = self.is_broken = self.is_hasty = self._closed = self._stopping = False
         self._troubles = RestartIntensity(options.intensity, options.period)
@@ -150,6 +151,13 @@ class PoolExecutor(ObservedExecutor):
     def withdraw(self, task: Task) -> None:
         if self._dispatcher.withdraw(task):
             self.metrics.hops[task.hop].cancelled += 1
+
+    def go_on(self, task: Task, is_over: bool = False) -> None:
+        task.future = self._loop.create_future()
+        if self._given_up is not None:  # and the task with all others
+            resolve(task.future, DeadLettered(self._given_up(None), task.attempts, task.deaths))
+        elif not self._dispatcher.go_on(task, is_over):
+            self._settle(task, TaskStatus.DONE, Outcome(task.id, TaskStatus.DONE, b"", None, 0.0))
 
     def flush(self) -> None:
         self._dispatcher.flush()
@@ -219,7 +227,12 @@ class PoolExecutor(ObservedExecutor):
         self._settled_at = monotonic()
         waits: list[float] = []
         for task, outcome in zip(tasks, outcomes, strict=True):
-            if task is not None:  # else given up meanwhile
+            if task is None:
+                continue  # given up meanwhile
+            if outcome.status == MORE:
+                self._dispatcher.park(handle, task, outcome.keys)
+                self._tell(self._events.came, task, outcome)
+            else:
                 waits.append(handle.heard_at - task.submitted_at - outcome.seconds)
                 self._settle(task, outcome.status, outcome)
         self._events.has_room(self._dispatcher.room)
@@ -285,11 +298,3 @@ class PoolExecutor(ObservedExecutor):
         self.recent.note(self._settled_at, "dead_letter", worker or "", str(error), task)
         given_up = DeadLettered(error, task.attempts, task.deaths, worker)
         self._settle(task, TaskStatus.DEAD_LETTERED, given_up)
-
-    def _settle(self, task: Task, status: int, outcome: Outcome | DeadLettered) -> None:
-        self.metrics.hops[task.row[1]].settled[status] += 1
-        try:
-            self._events.settled(task, outcome)
-        # Code of the user may run here, and the rest of the report must be settled all the same.
-        except BaseException:
-            logger.exception("Settling a task failed")

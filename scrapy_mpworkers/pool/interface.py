@@ -121,6 +121,10 @@ class PoolEvents:
     ) -> None:
         """A worker has closed its consumers, or failed to. One that *is_first* speaks for all."""
 
+    def came(self, task: Task, outcome: Outcome) -> None:
+        """A part of what a task gives has come, with ``MORE`` behind it: it waits for ``go_on``."""
+        resolve(task.future, outcome)
+
     def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
         """A task has its outcome, which is the result of its future."""
         resolve(task.future, outcome)
@@ -200,6 +204,11 @@ class Executor(ABC):
             limit: seconds that it may take, if not those of the level.
             subject: what the task is about, by which :meth:`PoolEvents.label` names it.
         """
+
+    @abstractmethod
+    def go_on(self, task: Task, is_over: bool = False) -> None:
+        """Have a task go on that has given a part of its results. It gets a new future, for what
+        comes next. If it *is_over* for whoever wanted it, its worker ends it instead."""
 
     @abstractmethod
     def withdraw(self, task: Task) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import exp, log
 from operator import add
 
-from scrapy_mpworkers.wire.messages import CALL, TaskStatus
+from scrapy_mpworkers.wire.messages import CALL, CALLBACK, TaskStatus
 
 _STEP = log(1.04)
 _LEAST = 1e-7  # seconds; what is shorter counts as that
@@ -202,7 +202,7 @@ class Metrics:
     @property
     def item_hops(self) -> list[int]:
         """Return the hops that an item has come to."""
-        return sorted(self.hops.keys() - {CALL})
+        return sorted(self.hops.keys() - {CALL, CALLBACK})
 
     @property
     def calls(self) -> TaskCounts:
@@ -210,8 +210,13 @@ class Metrics:
         return self.hops.get(CALL) or TaskCounts()
 
     @property
+    def callbacks(self) -> TaskCounts:
+        """Count the callbacks of the spider."""
+        return self.hops.get(CALLBACK) or TaskCounts()
+
+    @property
     def tasks_settled(self) -> int:
-        """Return how many items and calls are settled, however."""
+        """Return how many items, calls and callbacks are settled, however."""
         return sum(sum(counts.settled) for counts in self.hops.values())
 
     def record(
@@ -219,7 +224,7 @@ class Metrics:
     ) -> None:
         """Count a report of *size* bytes: the seconds of each of its tasks, at a worker of
         *slot*, and the seconds that those which it settles have waited."""
-        self.rate.add(now, len(times))
+        self.rate.add(now, len(waits))
         self.reports += 1
         self.bytes_returned += size
         self.workers[slot].busy += sum(times)

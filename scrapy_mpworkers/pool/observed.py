@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import Any
 
-from scrapy_mpworkers.pool.interface import Executor, PoolEvents, WorkerView
+from scrapy_mpworkers.pool.interface import DeadLettered, Executor, PoolEvents, WorkerView
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.recent import Recent
 from scrapy_mpworkers.pool.task_queue import Future, Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
+from scrapy_mpworkers.wire.messages import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 class ObservedExecutor(Executor):
@@ -18,12 +23,13 @@ class ObservedExecutor(Executor):
 
     Args:
         slots: workers that the pool has room for.
-        events: names the tasks.
+        events: told of each task.
     """
 
     def __init__(self, slots: int, events: PoolEvents) -> None:
         self.metrics = Metrics(workers=[WorkerTime() for _ in range(slots)])
         self.recent = Recent(events)
+        self._events = events
         self._joined: WorkerGroup | None = None
 
     @abstractmethod
@@ -68,6 +74,19 @@ class ObservedExecutor(Executor):
             self.metrics.workers[handle.slot].busy += now - since
             self.recent.slow(now, handle.name, [task], [now - since])
         return task
+
+    def _settle(self, task: Task, status: int, outcome: Outcome | DeadLettered) -> None:
+        self.metrics.hops[task.row[1]].settled[status] += 1
+        self._tell(self._events.settled, task, outcome)
+
+    def _tell(
+        self, event: Callable[[Task, Any], None], task: Task, outcome: Outcome | DeadLettered
+    ) -> None:
+        try:
+            event(task, outcome)
+        # Code of the user may run here, and the rest of the report must be settled all the same.
+        except BaseException:
+            logger.exception("Settling a task failed")
 
     # What the workers' group has seen
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from scrapy_mpworkers.pool.parked import ParkedTasks
 from scrapy_mpworkers.wire.messages import TaskRow
 
 HandleT = TypeVar("HandleT", bound=Hashable)
@@ -106,6 +107,7 @@ class TaskQueue:
         self._leases: dict[Hashable, dict[int, Task]] = {}
         self._open_messages: Counter[Hashable] = Counter()
         self._running_quarantined: set[Hashable] = set()
+        self.parked = ParkedTasks()
         self._abandoned: dict[Hashable, dict[int, Message]] = {}  # given up, and still at a worker
         #: Lets a new task wait. The deque's own method saves each item a call.
         self.add: Callable[[Task], None] = self._waiting.append
@@ -131,7 +133,7 @@ class TaskQueue:
     @property
     def pending(self) -> int:
         waiting = len(self._waiting) + len(self._quarantine)
-        return waiting + sum(map(len, self._leases.values()))
+        return waiting + sum(map(len, self._leases.values())) + len(self.parked)
 
     def open_messages(self, handle: Hashable) -> int:
         """Return how many messages of a worker have an unsettled task."""
@@ -201,6 +203,18 @@ class TaskQueue:
         self._open_messages[handle] -= over
         return tasks, over
 
+    def park(self, handle: Hashable, task: Task) -> None:
+        """Keep a task that is reported, and goes on at its worker when it is told to."""
+        task.message = None
+        self.parked.add(handle, task)
+
+    def go_on(self, handle: Hashable | None, task: Task, now: float) -> None:
+        """Lease a task to its worker again; if that is gone, let it wait for another one."""
+        if handle is not None:
+            self._lease(handle, [task], now)
+        else:
+            self._waiting.appendleft(task)
+
     def task(self, handle: Hashable, task_id: int | None) -> Task | None:
         return None if task_id is None else self._leases.get(handle, {}).get(task_id)
 
@@ -233,6 +247,7 @@ class TaskQueue:
         self.forget(handle)
         self._running_quarantined.discard(handle)
         leases = self._leases.pop(handle, {})
+        self.parked.lose(handle)
         given_up = None
         for task in suspects:
             task.quarantined = True
@@ -271,7 +286,7 @@ class TaskQueue:
         for handle, leases in self._leases.items():
             messages = {n: task.message for n, task in leases.items() if task.message}
             self._abandoned.setdefault(handle, {}).update(messages)
-        tasks += [*self._quarantine, *self._waiting]
+        tasks += [*self._quarantine, *self._waiting, *self.parked.clear()]
         self._quarantine.clear()
         self._quarantined_in_line = 0
         self._waiting.clear()

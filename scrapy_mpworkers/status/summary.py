@@ -52,6 +52,8 @@ def _values(metrics: Metrics, running: float) -> dict[str, Any]:
     if metrics.calls.submitted:
         values |= _counts("calls", metrics.calls)
         values["calls/cancelled"] = metrics.calls.cancelled
+    if metrics.callbacks.submitted:
+        values |= _counts("callbacks", metrics.callbacks)
     values |= {
         "items/redelivered": metrics.redelivered,
         "workers/started": metrics.started,
@@ -130,6 +132,7 @@ def _of_level(level: Level, has_hops: bool) -> Iterator[tuple[str, str]]:
     for hop in metrics.item_hops if has_hops else ():
         yield f"hop {hop}", _statuses(metrics.hops[hop])
     yield "calls", _statuses(metrics.calls) if metrics.calls.submitted else ""
+    yield "callbacks", _statuses(metrics.callbacks) if metrics.callbacks.submitted else ""
     yield "redelivered", f"{metrics.redelivered}" if metrics.redelivered else ""
     yield "workers", f"{metrics.started} started, {sum(metrics.deaths.values())} died"
     yield "busy", shares

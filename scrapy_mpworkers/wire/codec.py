@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
 from types import FunctionType, MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cloudpickle
 from scrapy.http import Response
@@ -31,6 +31,8 @@ class Frame(NamedTuple):
     handles: tuple[Response, ...] = ()
 
 
+_PicklerT = TypeVar("_PicklerT", bound="ParentPickler")
+
 # This is faster than Frame(data), which is written in Python.
 _plain_frame = partial(tuple.__new__, Frame)
 
@@ -50,7 +52,7 @@ class ParentCodec(Codec[Frame]):
         super().__init__(shared)
         self.importing = Importing(folders)
         self.definitions = Definitions(self.importing)
-        self._pickler = partial(_ParentPickler, self.definitions, self._names)
+        self._pickler = partial(ParentPickler, self.definitions, self._names)
         self._call_pickler = partial(_CallPickler, self.definitions, self._names)
         self._reopened: dict[bytes, Any] = {}
 
@@ -81,6 +83,10 @@ class ParentCodec(Codec[Frame]):
         """
         with Luggage(self.importing) as luggage:
             return _MemberPickler(self.definitions, self._names, luggage).pickled(obj)
+
+    def pickler(self, make: Callable[..., _PicklerT]) -> Callable[[], _PicklerT]:
+        """Return what makes picklers of another kind for this crawl."""
+        return partial(make, self.definitions, self._names)
 
     def load(self, data: bytes, handles: Sequence[Response] = ()) -> Any:
         """Unpickle what a worker sent; *handles* are those of the frame that it answers."""
@@ -149,7 +155,7 @@ class ParentCodec(Codec[Frame]):
         return self._reopened[blob]
 
 
-class _ParentPickler(Pickler[Frame]):
+class ParentPickler(Pickler[Frame]):
     """Notes the definitions that the frame needs and the responses in it; each leaves a token."""
 
     def __init__(self, definitions: Definitions, names: Mapping[int, str]) -> None:
@@ -185,7 +191,7 @@ class _ParentPickler(Pickler[Frame]):
         return None if id(part) in self._names else self._definitions.number_of(part)
 
 
-class _CallPickler(_ParentPickler, cloudpickle.Pickler):  # type: ignore[misc]
+class _CallPickler(ParentPickler, cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions as well that nobody could import: lambdas, closures."""
 
     def reducer_override(self, part: Any) -> Any:

@@ -53,8 +53,11 @@ class TaskStatus(IntEnum):
     DEAD_LETTERED = 3
 
 
-#: The "hop" of a task that is no item but the call of a function.
-CALL = -1
+#: The "hop" of a task that is no item but the call of a function, or a callback of the spider.
+CALL, CALLBACK = -1, -2
+#: The "status" of a task that has not ended: it has given a part of its results, and goes on when
+#: it is told to.
+MORE = -1
 
 
 #: What the file in memory is called to which a worker writes its stacks at a signal.
@@ -103,7 +106,9 @@ class WireTask(NamedTuple):
 
     Pickle looks up the class of each named tuple that it reads, and calls it: five times the work.
 
-    ``results``: what hops since the frame was made have made of the item.
+    ``results``: what hops since the frame was made have made of the item; of a callback that runs
+    again: how far it had come. Without a frame a callback goes on where it is, or, with a result,
+    ends there.
     """
 
     id: int
@@ -174,7 +179,8 @@ class Outcome(NamedTuple):
 
     ``result`` and ``effects`` (stats and log records; ``None`` if there are none) are opened by
     the submitter. ``seconds`` is the time that the consumer took. ``keys``: of the item as it is
-    now, for the hops that come next, in their order.
+    now, for the hops that come next, in their order; of a callback with ``MORE`` to come: what
+    another worker needs to know if it has to run it again.
     """
 
     task_id: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from scrapy_mpworkers.errors import NoRequestError
+from scrapy_mpworkers.errors import NoRequestError, NotInWorkerError
 
 _BINARY = (
     *("add", "and", "divmod", "floordiv", "lshift", "matmul", "mod", "mul", "or", "pow"),
@@ -76,3 +76,32 @@ class NoRequest(StandIn):
 
 #: The request of all responses in a worker.
 NO_REQUEST = NoRequest()
+
+
+class AtHome(StandIn):
+    """Stands for a part of a request that has stayed in Scrapy's process, as it cannot be pickled.
+
+    It goes back as that very object.
+
+    Args:
+        number: among the objects that the frame has left behind.
+        what: where it belongs, such as ``meta['page']``.
+        why: it cannot be pickled.
+    """
+
+    number: int
+    _what: str
+    _why: str
+
+    def __init__(self, number: int, what: str, why: str) -> None:
+        self.__dict__.update(number=number, _what=what, _why=why)
+
+    def refuse(self) -> NoReturn:
+        raise NotInWorkerError(
+            f"{self._what} has stayed in Scrapy's own process, as it cannot be pickled "
+            f"({self._why}). A callback in a worker may pass it on and not use it: put plain data "
+            "there, or take that callback out of MPWORKERS_CALLBACKS."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: not available in a worker>"

@@ -8,6 +8,7 @@ token           stands for                  in a worker / back in Scrapy's proce
 ``shared``      spider, crawler, settings   the worker's own / the crawl's own
 ``response``    a Response, going down      one without request and selector
 ``handle``      that Response, going on     the worker's own / the very Response that was shipped
+``at_home``     what cannot cross at all    a stand-in / it goes back as a ``handle``
 ``defined``     what cannot be imported     sent by value, to each worker once / the same object
 ``in_main``     of ``__main__``, never sent — / looked up in ``__main__`` by name
 ==============  ==========================  =================================================
@@ -20,14 +21,16 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from scrapy.http import Response
+from scrapy.http import Response, TextResponse
 
 
 def plain_response(arrived: Response) -> dict[str, Any]:
     """Return the arguments from which the other side makes the response again."""
-    # The request drags callbacks and meta along; a certificate is an OpenSSL object.
-    stays = ("request", "certificate")
-    return {name: getattr(arrived, name) for name in arrived.attributes if name not in stays}
+    # The request drags callbacks and meta along; a certificate is an OpenSSL object. To detect an
+    # encoding takes milliseconds, and the other side would have it as a declared one.
+    stays = ("request", "certificate", "encoding")
+    kept = {name: getattr(arrived, name) for name in arrived.attributes if name not in stays}
+    return kept if not isinstance(arrived, TextResponse) else kept | {"encoding": arrived._encoding}
 
 
 def find_in_main(qualname: str) -> Any:
@@ -43,9 +46,9 @@ def _token(name: str) -> Callable[..., Any]:
     return token
 
 
-shared, response, handle, defined, in_main = map(
-    _token, ("shared", "response", "handle", "defined", "in_main")
+shared, response, handle, at_home, defined, in_main = map(
+    _token, ("shared", "response", "handle", "at_home", "defined", "in_main")
 )
-ALL = frozenset({shared, response, handle, defined, in_main})
+ALL = frozenset({shared, response, handle, at_home, defined, in_main})
 #: Tokens that only Scrapy's process knows, if a worker has left them.
 HOME = frozenset({defined, in_main})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,11 +14,19 @@ from scrapy.http import Response
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire import tokens
+from scrapy_mpworkers.wire.callbacks import reduced_method
 from scrapy_mpworkers.wire.entries import MAINS
 from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
-from scrapy_mpworkers.wire.pickling import Codec, Pickler, Resolvers, has_tokens, loads
-from scrapy_mpworkers.wire.stand_in import NO_REQUEST
+from scrapy_mpworkers.wire.pickling import (
+    Codec,
+    Pickler,
+    Resolvers,
+    has_tokens,
+    loads,
+    unpicklable,
+)
+from scrapy_mpworkers.wire.stand_in import NO_REQUEST, AtHome
 from scrapy_mpworkers.wire.texts import named
 
 
@@ -41,6 +49,7 @@ class WorkerCodec(Codec[bytes]):
     def __init__(self) -> None:
         super().__init__({})
         self._pickler = partial(_WorkerPickler, self._names, self)
+        self._result_pickler = partial(_ResultPickler, self._names, self)
         self._defined: dict[int, Any] = {}
         self._undefined: dict[int, BaseException] = {}
         self._numbers: dict[int, int] = {}
@@ -71,6 +80,11 @@ class WorkerCodec(Codec[bytes]):
             ) from error
         return self._defined[number]
 
+    @property
+    def spider(self) -> Any:
+        """Return the spider of this worker."""
+        return self._shared["spider"]
+
     def answer(self, handles: Handles) -> None:
         """Dump from now on what became of the item that came with *handles*."""
         self.handles = handles
@@ -90,12 +104,33 @@ class WorkerCodec(Codec[bytes]):
             "shared": self._shared.__getitem__,
             "response": self._response,
             "handle": self.handles.responses.__getitem__,
+            "at_home": AtHome,
             "defined": self._definition,
         }
         return loads(data, resolvers)
 
-    def _response(self, number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
+    def dump_result(self, result: Any) -> bytes:
+        """Pickle what a callback has yielded: methods of the spider by name, other functions by
+        value.
+
+        Raises:
+            UnpicklableError: it cannot be pickled; the message names the field.
+        """
+        try:
+            return self._result_pickler().pickled(result)
+        except BaseException as error:  # classes of the user run their own code here
+            raise unpicklable(result, error, self._result_pickler) from error
+
+    def _response(
+        self,
+        number: int,
+        cls: type[Response],
+        kwargs: dict[str, Any],
+        attributes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Response:
         response = cls(**kwargs)
+        for name, value in attributes.items():
+            setattr(response, name, value)
         response.request = NO_REQUEST  # type: ignore[assignment]
         self.handles.numbers[id(response)] = number
         self.handles.responses[number] = response
@@ -105,6 +140,8 @@ class WorkerCodec(Codec[bytes]):
         """Return how a response, class or function goes back; ``None``: like all else."""
         if isinstance(part, Response) and id(part) in self.handles.numbers:
             return tokens.handle, (self.handles.numbers[id(part)],)
+        if type(part) is AtHome:
+            return tokens.handle, (part.number,)
         if isinstance(part, (type, FunctionType)):
             if id(part) in self._numbers:
                 return tokens.defined, (self._numbers[id(part)],)
@@ -145,3 +182,16 @@ class _WorkerPickler(Pickler[bytes]):
     def _reduced(self, part: Any) -> Any:
         reduced = self._codec.reduced(part)
         return super()._reduced(part) if reduced is None else reduced
+
+
+class _ResultPickler(_WorkerPickler, cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles what a callback yields: requests have callbacks, which may be lambdas."""
+
+    def reducer_override(self, part: Any) -> Any:
+        spider = self._codec.spider
+        if isinstance(part, MethodType) and part.__self__ is spider:
+            return reduced_method(spider, part)
+        reduced = super().reducer_override(part)
+        if reduced is NotImplemented:
+            reduced = cloudpickle.Pickler.reducer_override(self, part)
+        return reduced

@@ -21,6 +21,7 @@ from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import can_cross, pack_exception
 from scrapy_mpworkers.wire.messages import (
     CALL,
+    CALLBACK,
     Definition,
     Outcome,
     TaskStatus,
@@ -30,6 +31,7 @@ from scrapy_mpworkers.wire.messages import (
 from scrapy_mpworkers.wire.pickling import for_home
 from scrapy_mpworkers.wire.texts import ascii_safe, named
 from scrapy_mpworkers.wire.worker_codec import Handles, WorkerCodec
+from scrapy_mpworkers.worker.callbacks import Callbacks
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.logs import Records, log_like_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop
@@ -101,6 +103,7 @@ class CrawlConsumer:
         }
         self._look_at = 0.0  # when to look at the spider's attributes again, perf_counter()
         self._runs: dict[int, HopPipelines | CallHop] = {CALL: CallHop(), **self._hops}
+        self._callbacks = Callbacks(self._crawler, codec, guard)
         self._behind = {number: self._what_follows(hop) for number, hop in state.hops.items()}
         self._behind[CALL] = None
         if state.batches and not any(hop.takes_batches for hop in self._hops.values()):
@@ -126,9 +129,10 @@ class CrawlConsumer:
 
     async def close(self) -> None:
         """Close the pipelines, then send ``spider_closed`` to their handlers."""
+        await self._callbacks.close()
         for hop in self._hops.values():
             await hop.close_spider_async()
-        self._crawler.warn_of_lost_attributes()
+        self._crawler.warn_of_lost_attributes(by_callback=not self._hops)
         await self._crawler.send(signals.spider_closed, reason="finished")
 
     def define(self, definitions: Sequence[Definition]) -> None:
@@ -140,17 +144,23 @@ class CrawlConsumer:
         started = perf_counter()
         arrived: Snapshot | None = None
         try:
-            arrived = self._arrived(task)
-            returned = await self._runs[task.hop].process(arrived.item, self._guard)
-            end = self._done(task, arrived, returned)
+            if task.hop == CALLBACK:
+                end = await self._callbacks.part(task)
+            else:
+                arrived = self._arrived(task)
+                returned = await self._runs[task.hop].process(arrived.item, self._guard)
+                end = self._done(task, arrived, returned)
         except BaseException as error:
             end = self._ended(arrived, error)
         ended = perf_counter()
         if ended >= self._look_at:
             self._look_at = ended + _LOOK_EVERY
-            self._crawler.warn_of_lost_attributes()
+            self._crawler.warn_of_lost_attributes(task.hop == CALLBACK)
         status, result, keys = end
-        return as_outcome((task.id, status, result, self.effects(), ended - started, keys))
+        effects = self.effects()
+        if task.hop == CALLBACK and self._callbacks.is_repeating:
+            effects = None
+        return as_outcome((task.id, status, result, effects, ended - started, keys))
 
     async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
         """Run the items of each hop through its pipelines as one, in the order of the hops."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -11,12 +12,22 @@ from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
 from scrapy.statscollectors import StatsCollector
 
-from scrapy_mpworkers.wire.crawl import CrawlState
+from scrapy_mpworkers.wire.crawl import Carried, CrawlState
 from scrapy_mpworkers.wire.effects import StatChange
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals, refuse
 
 logger = logging.getLogger(__name__)
+
+#: Who sets an attribute of the spider, and what to do instead.
+_OF_PIPELINE = (
+    "A pipeline",
+    "keep it in the item or in the stats, or keep that pipeline in ITEM_PIPELINES.",
+)
+_OF_CALLBACK = (
+    "A callback",
+    "yield it, keep it in the stats, or take that callback out of MPWORKERS_CALLBACKS.",
+)
 
 _LOCAL_SIGNALS = (signals.spider_opened, signals.spider_closed)
 
@@ -25,7 +36,8 @@ class WorkerCrawler:
     """Has settings, spider, stats and signals of this worker, and an engine to close the spider."""
 
     def __init__(self, state: CrawlState, codec: WorkerCodec) -> None:
-        arrivals = Arrivals(codec)
+        self._arrivals = arrivals = Arrivals(codec)
+        self._version = 0  # of the spider's attributes
         #: why a part is not here, by the name that the inspection gives it
         self.missing = arrivals.missing
         self.signals = WorkerSignals(self)
@@ -47,10 +59,21 @@ class WorkerCrawler:
         for name, value in state.spider.attributes.items():
             attributes[name] = arrivals.value(value, f"spider.{name}")
         self._known_attributes = dict(self.spider.__dict__)
+        self._sizes = {name: _size(value) for name, value in self._known_attributes.items()}
         self._warned: set[str] = set()
 
     def __getattr__(self, name: str) -> NoReturn:
         refuse(f"crawler.{name}")
+
+    def update(self, version: int, attributes: dict[str, bytes]) -> None:
+        """Set what has changed of the spider in Scrapy's process, unless that is known here."""
+        if version <= self._version:
+            return
+        self._version = version
+        for name, frame in attributes.items():
+            value = self._arrivals.value(Carried(frame), f"spider.{name}")
+            self.spider.__dict__[name] = self._known_attributes[name] = value
+            self._sizes[name] = _size(value)
 
     async def send(self, signal: object, **kwargs: Any) -> None:
         """Send *signal* to the handlers that pipelines connected in this worker."""
@@ -76,16 +99,23 @@ class WorkerCrawler:
 
         return rewind
 
-    def warn_of_lost_attributes(self) -> None:
-        """Warn once of each attribute that a pipeline has set on the spider."""
+    def warn_of_lost_attributes(self, by_callback: bool = False) -> None:
+        """Warn once of each attribute of the spider that a pipeline, or else a callback, has set,
+        or to which it has added something."""
         now = self.spider.__dict__
         for name, value in now.items():
-            if self._known_attributes.get(name, self) is not value and name not in self._warned:
+            if name in self._warned:
+                continue
+            is_other = self._known_attributes.get(name, self) is not value
+            if is_other or _size(value) != self._sizes.get(name, 0):
                 self._warned.add(name)
+                who, way_out = _OF_CALLBACK if by_callback else _OF_PIPELINE
                 logger.warning(
-                    "A pipeline set spider.%s in a worker. The crawl's own spider does not get it: "
-                    "keep it in the item or in the stats, or keep that pipeline in ITEM_PIPELINES.",
+                    "%s %s spider.%s in a worker. The crawl's own spider does not get it: %s",
+                    who,
+                    "set" if is_other else "changed",
                     name,
+                    way_out,
                 )
 
 
@@ -174,6 +204,11 @@ def _bare(cls: Any) -> Any:
         return cls.__new__(cls)
     except Exception:  # it wants arguments
         return object.__new__(cls)
+
+
+def _size(value: Any) -> int:
+    """Return the length of a builtin container: something has been added if it changes."""
+    return len(value) if isinstance(value, (list, dict, set, deque, bytearray)) else 0
 
 
 _names_of_signals: dict[Any, str] = {

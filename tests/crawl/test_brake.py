@@ -45,6 +45,7 @@ class Crawl:
             executor=SimpleNamespace(
                 metrics=SimpleNamespace(items=TaskCounts()), flush=self._flush
             ),
+            callbacks=SimpleNamespace(is_full=False),
             settings=SimpleNamespace(batch_size=10),
             waits=True,
         )

@@ -1,0 +1,101 @@
+"""Says which callbacks of a spider run in workers: those that are marked, or listed by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from scrapy import Spider
+
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
+
+_MARK = "_scrapy_mpworkers_in_worker"
+
+#: Methods that Scrapy's own spiders (2.15 to 2.19) give to requests, and those of the user that
+#: they call from there: where one of these is meant, the whole of the former runs in a worker.
+_CALLED_FROM = {
+    "_parse": (
+        *("parse", "parse_start_url", "parse_with_rules"),  # Spider, CrawlSpider
+        *("parse_node", "parse_nodes", "parse_row", "parse_rows"),  # XMLFeedSpider, CSVFeedSpider
+    ),
+    "_callback": ("parse_with_rules",),
+}
+
+
+def in_worker(callback: _FunctionT) -> _FunctionT:
+    """Mark a method of a spider: as a callback or an errback it runs in a worker.
+
+    It stays the method that it is, for whoever calls it, for tests and for ``scrapy check``.
+
+    Args:
+        callback: the method.
+
+    Returns:
+        the same method.
+    """
+    setattr(callback, _MARK, True)
+    return callback
+
+
+def has_marks(spidercls: type[Spider]) -> bool:
+    """Return whether any method of a spider is marked."""
+    return any(_is_marked(own) for cls in spidercls.__mro__ for own in vars(cls).values())
+
+
+class Choice:
+    """Says which callbacks of a spider run in workers.
+
+    Args:
+        wanted: names of its methods, alone or behind the path of its class; ``True``: all.
+
+    Attributes:
+        stays: those that cannot, by name, with the reason.
+    """
+
+    def __init__(self, spider: Spider, wanted: Iterable[str] | bool) -> None:
+        self._spider = spider
+        self._all = wanted is True
+        self._names = set() if isinstance(wanted, bool) else set(wanted)
+        self.stays: dict[str, str] = {}
+        self._known: dict[tuple[str, str | None], bool] = {}
+
+    def is_wanted(self, name: str, rule: str | None) -> bool:
+        """Return whether a callback runs in a worker.
+
+        Args:
+            name: of the method that the request has.
+            rule: of the one that a CrawlSpider's rule names for this response.
+        """
+        key = name, rule
+        if key not in self._known:
+            self._known[key] = any(map(self._is_meant, _stands_for(name, rule)))
+        return self._known[key] and name not in self.stays
+
+    def unknown(self) -> list[str]:
+        """Return the names for which the spider has no method."""
+        return [name for name in self._names if not hasattr(self._spider, self._own_name(name))]
+
+    def _own_name(self, name: str) -> str:
+        path, _, method = name.rpartition(".")
+        return method if not path or path in _paths(type(self._spider)) else ""
+
+    def _is_meant(self, name: str) -> bool:
+        cls = type(self._spider)
+        if _is_marked(getattr(cls, name, None)) or self._all or name in self._names:
+            return True
+        return any(f"{path}.{name}" in self._names for path in _paths(cls))
+
+
+def _stands_for(name: str, rule: str | None) -> Iterator[str]:
+    yield name
+    yield from _CALLED_FROM.get(name, ())
+    if rule is not None:
+        yield rule
+
+
+def _paths(cls: type) -> list[str]:
+    return [f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__]
+
+
+def _is_marked(function: Any) -> bool:
+    return getattr(function, _MARK, False) is True

@@ -1,0 +1,39 @@
+"""Counts the callbacks that are under way, each of which has a page with it."""
+
+from __future__ import annotations
+
+#: Callbacks for each worker at which Scrapy waits with downloads: one is worked on, one is there
+#: already, and two are on their way. (3,000 pages at 2 workers: 16 in all are no faster.)
+_OF_A_WORKER = 4
+
+
+class CallbackLoad:
+    """The callbacks of one level. They wait for a worker only, and for no room: what they yield may
+    need that.
+
+    Args:
+        workers: of the level.
+        max_bytes: of the pages, at which Scrapy waits as well.
+
+    Attributes:
+        count: how many are under way.
+    """
+
+    def __init__(self, workers: int, max_bytes: int) -> None:
+        self.count = 0
+        self._bytes = 0
+        self._max_count = _OF_A_WORKER * max(workers, 1)
+        self._max_bytes = max_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no page should come before some of them have ended."""
+        return self.count >= self._max_count or self._bytes >= self._max_bytes
+
+    def enter(self, size: int) -> None:
+        self.count += 1
+        self._bytes += size
+
+    def leave(self, size: int) -> None:
+        self.count -= 1
+        self._bytes -= size

@@ -1,0 +1,225 @@
+"""Has callbacks of the spider run in workers, and gives the crawl what they yield."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from scrapy import Spider
+from scrapy.crawler import Crawler
+from scrapy.http import Request, Response
+from scrapy.utils.misc import warn_on_generator_with_return_value
+from twisted.python.failure import Failure
+
+from scrapy_mpworkers.callbacks import Choice
+from scrapy_mpworkers.crawl.events import EffectsSink
+from scrapy_mpworkers.crawl.patches import offload_callbacks
+from scrapy_mpworkers.crawl.persistence import Persistence
+from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
+from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
+from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.pool.interface import DeadLettered
+from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.wire.callbacks import How, Part, method_name
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.exceptions import Failure as PackedFailure
+from scrapy_mpworkers.wire.exceptions import unpack_exception
+from scrapy_mpworkers.wire.messages import CALLBACK, Outcome
+from scrapy_mpworkers.wire.texts import ascii_safe
+
+logger = logging.getLogger(__name__)
+
+Results: TypeAlias = Iterable[Any] | AsyncIterator[Any]
+#: Scrapy's own way to call the spider.
+Here: TypeAlias = Callable[[Any, Request], Awaitable[Results]]
+
+
+def offload(
+    crawler: Crawler,
+    codec: ParentCodec,
+    effects: EffectsSink,
+    persistence: Persistence,
+    level: Level,
+    wanted: Iterable[str] | bool,
+) -> None:
+    """Have callbacks run by the workers of *level*: those that are *wanted* by name or by mark."""
+    assert crawler.spider is not None
+    choice = Choice(crawler.spider, wanted)
+    for name in choice.unknown():
+        logger.warning(
+            "MPWORKERS_CALLBACKS lists %s, but %s has no such method",
+            name,
+            type(crawler.spider).__qualname__,
+        )
+    callbacks = Callbacks(crawler, codec, effects, persistence, level, choice)
+    if not offload_callbacks(crawler, callbacks.call):
+        logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
+
+
+class Callbacks:
+    """The callbacks of one crawl.
+
+    Args:
+        level: whose workers run them.
+        choice: which of them.
+    """
+
+    def __init__(
+        self,
+        crawler: Crawler,
+        codec: ParentCodec,
+        effects: EffectsSink,
+        persistence: Persistence,
+        level: Level,
+        choice: Choice,
+    ) -> None:
+        assert crawler.spider is not None
+        self._spider: Spider = crawler.spider
+        self._codec = codec
+        self._effects = effects
+        self._persistence = persistence
+        self._level = level
+        self._choice = choice
+        self._attributes = SpiderAttributes(crawler.spider, codec)
+
+    async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
+        """Do as Scrapy's ``call_spider_async``: call the callback or the errback of *request*.
+
+        Args:
+            here: is that.
+            result: what has come.
+
+        Returns:
+            what it yields.
+
+        Raises:
+            Exception: what it raised.
+        """
+        name = self._wanted(result, request)
+        if name is None:
+            return await here(result, request)
+        shipped = self._shipped(name, result, request)
+        if shipped is None:
+            return await here(result, request)
+        warn_on_generator_with_return_value(self._spider, getattr(self._spider, name))
+        task = self._submit(shipped)
+        try:
+            part = self._part(shipped, await task.future)
+        except BaseException:
+            self._left(shipped)
+            raise
+        if part.how == How.GOES_ON:
+            return self._stream(shipped, task, part)
+        self._left(shipped)
+        if part.how == How.AT_HOME:
+            self._goes_home(name, part.why)
+            return await here(result, request)
+        if part.how == How.REFUSED:
+            raise self._error(shipped, part)
+        if part.how == How.PASSED_ON:
+            result.raiseException()  # type: ignore[union-attr]
+        return self._all(shipped, part)
+
+    # Down
+
+    def _wanted(self, result: Response | Failure, request: Request) -> str | None:
+        """Return the name of the callback if it is to run in a worker."""
+        spider = self._spider
+        callback: Any
+        if isinstance(result, Response):
+            if getattr(result, "request", None) is None:
+                result.request = request
+            request = result.request or request
+            callback = request.callback or spider._parse
+        else:
+            callback = request.errback
+        name = method_name(spider, callback)
+        if name is None or not self._choice.is_wanted(name, self._rule(request)):
+            return None
+        return name
+
+    def _rule(self, request: Request) -> str | None:
+        """Return the method that a CrawlSpider's rule names for this response."""
+        index = request.meta.get("rule")
+        rules = getattr(self._spider, "_rules", ())
+        if not isinstance(index, int) or not 0 <= index < len(rules):
+            return None
+        return method_name(self._spider, rules[index].callback)
+
+    def _shipped(
+        self, name: str, result: Response | Failure, request: Request
+    ) -> ShippedCallback | None:
+        changed = self._attributes.changed()
+        try:
+            return ShippedCallback(name, result, request, changed, self._spider, self._codec)
+        except UnpicklableError as error:
+            self._goes_home(name, str(error))
+            return None
+
+    def _submit(self, shipped: ShippedCallback) -> Task:
+        self._level.callbacks.enter(shipped.size)
+        data, needs, _ = shipped.frame
+        return self._level.executor.submit(
+            CALLBACK, data, needs, (), shipped.size, None, None, shipped
+        )
+
+    def _left(self, shipped: ShippedCallback) -> None:
+        self._level.callbacks.leave(shipped.size)
+        if self._level.backpressure.has_braked:
+            self._level.backpressure.release_brake()
+
+    def _goes_home(self, name: str, why: str) -> None:
+        if name not in self._choice.stays:
+            self._choice.stays[name] = why
+            logger.warning(
+                "The callback %s runs in Scrapy's own process from now on: %s",
+                name,
+                ascii_safe(why),
+            )
+
+    # Up
+
+    def _part(self, shipped: ShippedCallback, outcome: Outcome | DeadLettered) -> Part:
+        """Return what has come, and take in what the callback has done beside its results.
+
+        Raises:
+            Exception: why it was given up.
+        """
+        if isinstance(outcome, DeadLettered):
+            self._persistence.dead_callback(shipped, outcome)
+            raise outcome.error
+        part = shipped.part(outcome.result)
+        if part.how != How.AT_HOME:
+            self._effects.take(outcome.effects)
+            shipped.change_meta(part.meta)
+        return part
+
+    def _error(self, shipped: ShippedCallback, part: Part) -> Exception:
+        return unpack_exception(PackedFailure(*part.why), self._codec.load)
+
+    def _all(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
+        """Yield the results of the last part, and raise what the callback has raised."""
+        yield from map(shipped.result, part.results)
+        if part.how == How.FAILED:
+            raise self._error(shipped, part)
+
+    async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
+        """Yield results part by part; the next one is asked for when it is wanted."""
+        is_over = False
+        try:
+            while True:
+                for result in self._all(shipped, part):
+                    yield result
+                if part.how != How.GOES_ON:
+                    is_over = True
+                    return
+                is_over = True  # unless another part comes
+                self._level.executor.go_on(task)
+                part = self._part(shipped, await task.future)
+                is_over = part.how != How.GOES_ON
+        finally:
+            self._left(shipped)
+            if not is_over:
+                self._level.executor.go_on(task, is_over=True)

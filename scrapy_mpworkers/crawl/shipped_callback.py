@@ -1,0 +1,103 @@
+"""A shipped callback knows how it was pickled, and opens what it yields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapy import Spider
+from scrapy.http import Request, Response
+from twisted.python.failure import Failure
+
+from scrapy_mpworkers.crawl.item import unreadable
+from scrapy_mpworkers.wire.callback_pickler import dump_callback
+from scrapy_mpworkers.wire.callbacks import CallbackTask, Part, SentException, as_part
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.texts import ascii_safe, formatted
+
+
+class ShippedCallback:
+    """A callback as it was pickled.
+
+    Args:
+        name: of the spider's method.
+        result: what it is called with.
+        request: of which that is the response or the failure.
+        changed: attributes of the spider, as ``SpiderAttributes`` returns them.
+
+    Attributes:
+        size: bytes that cross.
+
+    Raises:
+        UnpicklableError: the response cannot be pickled.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        result: Response | Failure,
+        request: Request,
+        changed: tuple[int, dict[str, bytes]],
+        spider: Spider,
+        codec: ParentCodec,
+    ) -> None:
+        self.name = name
+        self._codec = codec
+        response: Any = result
+        failure = None
+        if isinstance(result, Failure):
+            response, failure = getattr(result.value, "response", None), _sent(result)
+        elif result.request is not None:
+            request = result.request
+        self.request = request
+        came = response if isinstance(response, Response) else None
+        task = CallbackTask(name, request, came, failure, changed)
+        self.frame = dump_callback(codec, spider, task)
+        self.size = len(self.frame.data)
+
+    @property
+    def label(self) -> str:
+        """Name it for those who read of it."""
+        return ascii_safe(f"{self.name} {self.request.url}"[:120])
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return what a reader of its dead letter wants to know."""
+        request = self.request
+        return {"callback": self.name, "url": request.url, "method": request.method}
+
+    def part(self, data: bytes) -> Part:
+        """Return a part of its results, which are not opened yet.
+
+        Raises:
+            UnreadableError: what it has put into ``meta`` cannot be loaded here.
+        """
+        return as_part(self._load(data)) if data else Part((), how=1)
+
+    def result(self, frame: bytes) -> Any:
+        """Open one of its results.
+
+        Raises:
+            UnreadableError: it cannot be loaded here.
+        """
+        return self._load(frame)
+
+    def change_meta(self, change: tuple[dict[str, Any], list[str]] | None) -> None:
+        """Let the crawl see what the callback has changed in the request's ``meta``."""
+        if change is not None:
+            changed, gone = change
+            self.request.meta.update(changed)
+            for name in gone:
+                self.request.meta.pop(name, None)
+
+    def _load(self, data: bytes) -> Any:
+        try:
+            return self._codec.load(data, self.frame.handles)
+        except BaseException as error:  # classes of the user run their own code here
+            raise unreadable(error) from error
+
+
+def _sent(failure: Any) -> SentException:
+    error = failure.value
+    trace = failure.getTraceback() if failure.getTracebackObject() else formatted(error)
+    attributes = {name: one for name, one in vars(error).items() if name != "response"}
+    return SentException(type(error), error.args, attributes, trace)

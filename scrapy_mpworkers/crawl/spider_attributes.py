@@ -1,0 +1,84 @@
+"""Follows the attributes of the crawl's spider, of which workers have a copy."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any
+
+from scrapy import Spider
+
+from scrapy_mpworkers.crawl.context import Carrier
+from scrapy_mpworkers.wire.codec import ParentCodec
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of an attribute that travels with each callback, at most.
+_MOST = 1 << 14
+#: A container of more is known by its length alone: it may change with each callback.
+_MOST_COMPARED = 100
+_CONTAINERS = (list, dict, set, deque, bytearray)
+
+
+class SpiderAttributes:
+    """Knows which attributes have changed since the crawl began, and has them pickled.
+
+    Few do, and those are small: a token that was renewed, a number. They travel with each callback,
+    as nobody knows which worker has had them.
+    """
+
+    def __init__(self, spider: Spider, codec: ParentCodec) -> None:
+        self._spider = spider
+        self._carrier = Carrier(codec)
+        self._known = {name: _noted(value) for name, value in vars(spider).items()}
+        self._frames: dict[str, bytes] = {}
+        self._refused: set[str] = set()
+        self._version = 0
+
+    def changed(self) -> tuple[int, dict[str, bytes]]:
+        """Return a number that grows with each change, and what has changed so far by name."""
+        for name, value in vars(self._spider).items():
+            known = self._known.get(name)
+            if known is None or not _is_as(known, value):
+                self._known[name] = _noted(value)
+                self._take(name, value)
+        return self._version, self._frames
+
+    def _take(self, name: str, value: Any) -> None:
+        carried = self._carrier.carry(value)
+        if carried.frame is not None and len(carried.frame) <= _MOST and not self._carrier.needs:
+            self._version += 1
+            self._frames = {**self._frames, name: carried.frame}
+            return
+        self._carrier.needs.clear()
+        if name not in self._refused:
+            self._refused.add(name)
+            why = carried.why or f"it is larger than {_MOST >> 10} KiB"
+            logger.warning(
+                "spider.%s has changed, and callbacks in workers have it as it was when they "
+                "opened (%s). Put what they need into the request's cb_kwargs, or take those that "
+                "need it out of MPWORKERS_CALLBACKS.",
+                name,
+                why,
+            )
+
+
+def _noted(value: Any) -> tuple[Any, Any]:
+    """Return a value, and what tells whether something was put into it or taken out."""
+    if type(value) not in _CONTAINERS:
+        return value, None
+    return value, type(value)(value) if len(value) <= _MOST_COMPARED else len(value)
+
+
+def _is_as(known: tuple[Any, Any], value: Any) -> bool:
+    earlier, content = known
+    if earlier is not value:
+        return False
+    if content is None:
+        return True
+    if isinstance(content, int):
+        return len(value) == content
+    try:
+        return bool(content == value)
+    except Exception:  # what it holds may be of the user's classes
+        return True

@@ -1,0 +1,163 @@
+"""A callback of the spider on its way to a worker, and what comes back of it, part by part.
+
+Both cross as plain tuples, since pickle would look up the class of each named tuple.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from hashlib import blake2b
+from types import MethodType
+from typing import Any, NamedTuple
+
+from scrapy.http import Response
+
+from scrapy_mpworkers.errors import RemoteError, RemoteTraceback
+
+#: Attributes that every response has, under the names of Scrapy 2.15 to 2.19.
+_OF_EVERY_RESPONSE = frozenset(
+    {
+        *("_headers", "_body", "_url", "_flags", "_encoding"),
+        *("status", "request", "certificate", "ip_address", "protocol"),
+    }
+)
+
+
+class SentException(NamedTuple):
+    """The exception of a failure: class, arguments and attributes; what Python printed of it.
+
+    ``cls``: ``None`` if it cannot be pickled; the other side then has a stand-in with its text.
+    """
+
+    cls: type[Exception] | None
+    args: tuple[Any, ...]
+    attributes: dict[str, Any]
+    trace: str
+
+
+class CallbackTask(NamedTuple):
+    """A callback, and what it is called with.
+
+    Attributes:
+        name: of the spider's method.
+        request: what the spider had asked for.
+        response: what has come, if it is no failure.
+        failure: what has come instead, for an errback.
+        attributes: of the spider that have changed since the crawl began, pickled one by one by
+            name; with a number that grows with each change.
+    """
+
+    name: str
+    request: Any
+    response: Response | None
+    failure: SentException | None
+    attributes: tuple[int, dict[str, bytes]]
+
+
+class How:
+    """How a callback has ended. Plain numbers, as pickle looks up enums."""
+
+    GOES_ON = 0  #: it has not
+    DONE = 1  #: it has yielded all
+    REFUSED = 2  #: it raised when it was called
+    FAILED = 3  #: it raised after that, behind its results
+    PASSED_ON = 4  #: an errback returned or raised the failure that it was given
+    AT_HOME = 5  #: it must run in Scrapy's process instead
+
+
+class Part(NamedTuple):
+    """Some results of a callback, in their order.
+
+    Attributes:
+        results: each in a frame of its own.
+        meta: what is new in the request's ``meta`` since the last part, and the names that have
+            gone from there; ``None``: nothing.
+        how: how it has ended.
+        why: what it raised, as ``pack_exception`` packs it; if it must run at home, the reason.
+    """
+
+    results: tuple[bytes, ...]
+    meta: tuple[dict[str, Any], list[str]] | None = None
+    how: int = How.GOES_ON
+    why: Any = None
+
+
+as_task = partial(tuple.__new__, CallbackTask)
+as_part = partial(tuple.__new__, Part)
+
+
+class Progress:
+    """Which results of a callback Scrapy's process has, in case that it runs again.
+
+    Attributes:
+        count: how many.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._digest = blake2b(digest_size=16)
+
+    def add(self, result: bytes) -> None:
+        """Count a result, by its frame."""
+        self.count += 1
+        self._digest.update(result)
+
+    def packed(self) -> bytes:
+        """Return it in a form that :meth:`fits` compares."""
+        return self.count.to_bytes(8, "big") + self._digest.digest()
+
+    def fits(self, earlier: bytes) -> bool:
+        """Return whether the same results have come as in an earlier run, which had so many."""
+        return self.packed() == earlier
+
+
+def count_of(progress: bytes) -> int:
+    """Return how many results an earlier run had, from what :meth:`Progress.packed` returned."""
+    return int.from_bytes(progress[:8], "big")
+
+
+def method_name(spider: Any, callback: Any) -> str | None:
+    """Return under which name *spider* has *callback* as a method; ``None``: it is none of them.
+
+    Its own ``__name__`` says it, but not behind a decorator that hides it, of a private method, or
+    of one that a subclass has replaced.
+    """
+    if getattr(callback, "__self__", None) is not spider or not isinstance(callback, MethodType):
+        return None
+    cls, function = type(spider), callback.__func__
+    name = getattr(function, "__name__", "")
+    if getattr(cls, name, None) is function:
+        return name
+    found = (n for base in cls.__mro__ for n, own in vars(base).items() if own is function)
+    return next((n for n in found if getattr(cls, n, None) is function), None)
+
+
+def reduced_method(spider: Any, method: Any) -> Any:
+    """Return how a method of the spider crosses: by its name, as the other side has a spider."""
+    name = method_name(spider, method)
+    if name is not None:
+        return getattr, (spider, name)
+    return MethodType, (method.__func__, spider)  # of a base, as super() gives it
+
+
+def own_attributes(response: Response) -> dict[str, Any]:
+    """Return what a class of the user, or a middleware, has set on a response."""
+    attributes = getattr(response, "__dict__", {})
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in _OF_EVERY_RESPONSE and not name.startswith("_cached_")
+    }
+
+
+def made_exception(sent: SentException) -> Exception:
+    """Make the exception of a failure again, without its ``__init__``."""
+    cls, args, attributes, trace = sent
+    try:
+        error = RemoteError(*args) if cls is None else cls.__new__(cls, *args)
+        error.args = args
+        error.__dict__.update(attributes)
+    except Exception:  # a class of the user
+        error = RemoteError(*args)
+    error.__cause__ = RemoteTraceback(trace)
+    return error

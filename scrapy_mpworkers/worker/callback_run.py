@@ -1,0 +1,214 @@
+"""One callback of the spider under way: it is called, read part by part, and closed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from inspect import isawaitable
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+from scrapy import Request
+from scrapy.utils.misc import arg_to_iter
+from twisted.python.failure import Failure
+
+from scrapy_mpworkers.errors import NotRepeatableError, UnpicklableError
+from scrapy_mpworkers.wire.callbacks import (
+    CallbackTask,
+    How,
+    Part,
+    Progress,
+    SentException,
+    count_of,
+    made_exception,
+)
+from scrapy_mpworkers.wire.changes import is_immutable
+from scrapy_mpworkers.wire.texts import named
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+from scrapy_mpworkers.worker.pipelines import Guard
+from scrapy_mpworkers.worker.request_changes import RequestChanges
+
+logger = logging.getLogger(__name__)
+
+#: A part is full with so many results, or bytes of them, or after so many seconds. (Scrapy works on
+#: 100 results of a response at a time.)
+_MOST, _MOST_BYTES, _SECONDS = 200, 1 << 18, 0.05
+
+
+class _AtHome(Exception):
+    """The callback must run in Scrapy's process; the text says why."""
+
+
+class RunningCallback:
+    """A callback under way.
+
+    Attributes:
+        handles: objects of Scrapy's process that came with it.
+        progress: which results it has given.
+        is_repeating: Scrapy's process has had all of this part in an earlier run, with its stats.
+    """
+
+    def __init__(
+        self,
+        sent: CallbackTask,
+        earlier: bytes,
+        codec: WorkerCodec,
+        guard: Guard,
+    ) -> None:
+        self._codec = codec
+        self._guard = guard
+        self._sent = sent
+        self.handles = codec.handles
+        self.progress = Progress()
+        self._earlier = earlier
+        self.is_repeating = bool(earlier)
+        self._may_go_home = not earlier
+        self._changes = RequestChanges(sent.request, codec)
+        self._error: BaseException | None = None  # that an errback was given
+        self._results: Iterator[Any] | AsyncIterator[Any] | None = None
+        self._shared: dict[int, tuple[Any, Request]] = {}
+
+    async def part(self) -> Part:
+        """Run on until a part is full."""
+        results: list[bytes] = []
+        how, why = How.GOES_ON, None
+        self.is_repeating = self.progress.count < count_of(self._earlier)
+        try:
+            if self._results is None:
+                how = How.REFUSED  # if it raises now
+                self._results = await self._called()
+            how = How.FAILED
+            how = await self._collect(results)
+        except _AtHome as error:
+            return Part((), how=How.AT_HOME, why=str(error))
+        except BaseException as error:
+            why = error
+            if error is self._error:
+                how, why = How.PASSED_ON, None
+        self._may_go_home = False
+        self._shared.clear()
+        if how != How.GOES_ON:
+            self._changes.warn_of_lost_arguments(self._sent.name)
+        return Part(tuple(results), self._changes.of_meta(), how, why)
+
+    async def end(self) -> None:
+        """Close the generator, as Python does with one that nobody reads to its end."""
+        for name in ("aclose", "close"):
+            close = getattr(self._results, name, None)
+            if close is not None:
+                try:
+                    closing = close()
+                    if isawaitable(closing):
+                        await self._guard(closing)
+                except BaseException as error:
+                    logger.debug("Closing a callback raised %s", named(error))
+                return
+
+    async def _called(self) -> Iterator[Any] | AsyncIterator[Any]:
+        """Call it as Scrapy's scraper does, and return what to iterate over."""
+        name, request, response, _, _ = self._sent
+        callback = getattr(self._codec.spider, name)
+        if response is not None:
+            response.request = request
+        if self._sent.failure is None:
+            output = callback(response, **request.cb_kwargs)
+        else:
+            output = callback(self._failure(self._sent.failure))
+            if isinstance(output, Failure):
+                raise output.value or RuntimeError("an errback returned an empty Failure")
+        if isawaitable(output):
+            output = await self._guard(output)
+        results: Any = output if isinstance(output, AsyncIterator) else iter(arg_to_iter(output))
+        return results  # type: ignore[no-any-return]
+
+    def _failure(self, sent: SentException) -> Any:
+        self._error = error = made_exception(sent)
+        if self._sent.response is not None:
+            error.response = self._sent.response  # type: ignore[attr-defined]
+        failure: Any = Failure(error)  # type: ignore[no-untyped-call]
+        failure.request = self._sent.request
+        return failure
+
+    async def _collect(self, results: list[bytes]) -> int:
+        size, until = 0, perf_counter() + _SECONDS
+        iterator = self._results
+        while True:
+            if isinstance(iterator, AsyncIterator):
+                try:
+                    result = await self._guard(anext(iterator))
+                except StopAsyncIteration:
+                    return self._done()
+            else:
+                try:
+                    result = next(iterator)  # type: ignore[arg-type]
+                except StopIteration:
+                    return self._done()
+            frame = self._dumped(result)
+            self.progress.add(frame)
+            if self.is_repeating:
+                if self.progress.count == count_of(self._earlier):
+                    return self._repeated()
+                continue
+            results.append(frame)
+            size += len(frame)
+            if (
+                len(results) >= _MOST
+                or size >= _MOST_BYTES
+                or (results and perf_counter() >= until)
+            ):
+                return How.GOES_ON
+
+    def _done(self) -> int:
+        if self.is_repeating:
+            raise self._not_repeatable()
+        return How.DONE
+
+    def _dumped(self, result: Any) -> bytes:
+        try:
+            if isinstance(result, Request):
+                self._look_at(result)
+            return self._codec.dump_result(result)
+        except UnpicklableError as error:
+            if self._may_go_home:
+                raise _AtHome(str(error)) from error
+            raise
+
+    def _repeated(self) -> int:
+        """Go on with new results in the next part: what comes with this one is known, too."""
+        if not self.progress.fits(self._earlier):
+            raise self._not_repeatable()
+        return How.GOES_ON
+
+    def _not_repeatable(self) -> NotRepeatableError:
+        return NotRepeatableError(self._sent.name, self._sent.request.url, count_of(self._earlier))
+
+    def _look_at(self, request: Request) -> None:
+        """Raise what keeps a request that the callback has yielded from being one over there."""
+        for one in (request.callback, request.errback):
+            owner: Any = getattr(one, "__self__", None)
+            if owner not in (None, self._codec.spider) and not isinstance(
+                owner, (type, ModuleType)
+            ):
+                raise UnpicklableError(
+                    f"it yields a request for {getattr(one, '__qualname__', one)}, a method of an "
+                    "object that Scrapy's process does not have; make it a method of the spider"
+                )
+        if self._may_go_home:
+            for name, value in _mutable(request):
+                owner = self._shared.setdefault(id(value), (value, request))[1]
+                if owner is not request and not self._is_of_spider(value):
+                    raise _AtHome(
+                        f"it puts one and the same {type(value).__name__} into {name} of several "
+                        "requests, and what their callbacks change in it must be seen by all"
+                    )
+
+    def _is_of_spider(self, value: Any) -> bool:
+        return any(value is own for own in vars(self._codec.spider).values())
+
+
+def _mutable(request: Request) -> Iterable[tuple[str, Any]]:
+    for where, values in (("cb_kwargs", request.cb_kwargs), ("meta", request.meta)):
+        for name, value in values.items():
+            if not is_immutable(value):
+                yield f"{where}[{name!r}]", value

@@ -1,0 +1,83 @@
+"""Runs callbacks of the spider, and gives what they yield part by part.
+
+A callback that has given a part waits, as the generator that it is, until Scrapy's process wants
+more. Meanwhile the worker does other work, so nothing that its results need has to wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapy_mpworkers.wire.callbacks import How, Part, as_task
+from scrapy_mpworkers.wire.exceptions import pack_exception
+from scrapy_mpworkers.wire.messages import MORE, TaskStatus, WireTask
+from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+from scrapy_mpworkers.worker.callback_run import RunningCallback
+from scrapy_mpworkers.worker.crawler import WorkerCrawler
+from scrapy_mpworkers.worker.pipelines import Guard
+
+#: What counts as failed: to hand on a failure that came is an errback's right.
+_FAILED = (How.REFUSED, How.FAILED)
+
+
+class Callbacks:
+    """The callbacks that this worker is at, of one crawl.
+
+    Attributes:
+        is_repeating: the last part was one that Scrapy's process has had, with its stats and log
+            records.
+    """
+
+    def __init__(
+        self,
+        crawler: WorkerCrawler,
+        codec: WorkerCodec,
+        guard: Guard,
+    ) -> None:
+        self._crawler = crawler
+        self._codec = codec
+        self._guard = guard
+        self.is_repeating = False
+        self._waiting: dict[int, RunningCallback] = {}
+
+    async def part(self, task: WireTask) -> tuple[int, bytes, tuple[Any, ...]]:
+        """Run a callback until it has a part of its results, or has ended.
+
+        Returns:
+            status, result and keys of an Outcome.
+        """
+        if len(task.frame):
+            callback = self._arrived(task)
+        else:
+            callback = self._waiting.pop(task.id)
+            self._codec.answer(callback.handles)
+            if task.results:
+                await callback.end()
+                return int(TaskStatus.DONE), self._packed(Part((), how=How.DONE)), ()
+        part = await callback.part()
+        self.is_repeating = callback.is_repeating
+        if part.how != How.GOES_ON:
+            status = TaskStatus.FAILED if part.how in _FAILED else TaskStatus.DONE
+            return int(status), self._packed(part), ()
+        self._waiting[task.id] = callback
+        return MORE, self._packed(part), (callback.progress.packed(),)
+
+    async def close(self) -> None:
+        """End the callbacks that nobody has told to go on."""
+        for callback in self._waiting.values():
+            await callback.end()
+        self._waiting.clear()
+
+    def _arrived(self, task: WireTask) -> RunningCallback:
+        sent = as_task(self._codec.load(task.frame))
+        handles = self._codec.handles
+        self._crawler.update(*sent.attributes)
+        self._codec.answer(handles)
+        [earlier] = task.results or (b"",)
+        return RunningCallback(sent, earlier, self._codec, self._guard)
+
+    def _packed(self, part: Part) -> bytes:
+        why = part.why
+        if isinstance(why, BaseException):
+            why = tuple(pack_exception(why, self._codec.dump))
+        return self._codec.dump(tuple(part._replace(why=why)))

@@ -1,0 +1,101 @@
+"""Which callbacks a name, a mark or True stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scrapy import Spider
+from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
+
+from scrapy_mpworkers import in_worker
+from scrapy_mpworkers.callbacks import Choice, has_marks
+
+
+class Base(Spider):
+    name = "base"
+
+    def parse(self, response: Any) -> None: ...
+
+    @in_worker
+    def heavy(self, response: Any) -> str:
+        return f"heavy {response}"
+
+
+class Derived(Base):
+    def light(self, response: Any) -> None: ...
+
+
+def test_a_marked_method_stays_the_method_that_it_is() -> None:
+    assert Base().heavy("as ever") == "heavy as ever"
+    assert Base.heavy.__name__ == "heavy"
+
+
+def test_marks_are_seen_in_subclasses() -> None:
+    assert has_marks(Derived)
+    assert not has_marks(Spider)
+    assert Choice(Derived(), ()).is_wanted("heavy", None)
+    assert not Choice(Derived(), ()).is_wanted("light", None)
+
+
+def test_a_method_that_replaces_a_marked_one_has_no_mark() -> None:
+    class Replaced(Base):
+        def heavy(self, response: Any) -> str:
+            return "light"
+
+    assert not Choice(Replaced(), ()).is_wanted("heavy", None)
+
+
+@pytest.mark.parametrize(
+    "written", ["light", f"{__name__}.Derived.light", f"{__name__}.Base.light"]
+)
+def test_names_alone_or_behind_the_class_or_one_of_its_bases(written: str) -> None:
+    choice = Choice(Derived(), [written])
+
+    assert choice.is_wanted("light", None)
+    assert not choice.is_wanted("parse", None)
+    assert choice.unknown() == []
+
+
+def test_names_of_other_spiders_and_of_nothing() -> None:
+    choice = Choice(Derived(), ["myproject.Other.light", "parse_artcle"])
+
+    assert not choice.is_wanted("light", None)
+    assert sorted(choice.unknown()) == ["myproject.Other.light", "parse_artcle"]
+
+
+def test_all() -> None:
+    choice = Choice(Derived(), True)
+
+    assert all(choice.is_wanted(name, None) for name in ("_parse", "light", "heavy"))
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (Spider, "parse"),
+        (XMLFeedSpider, "parse_node"),
+        (CSVFeedSpider, "parse_row"),
+        (CrawlSpider, "parse_start_url"),
+    ],
+)
+def test_methods_that_scrapys_own_spiders_call_stand_for_the_whole(
+    cls: type[Spider], name: str
+) -> None:
+    assert Choice(cls(name="its"), [name]).is_wanted("_parse", None)
+
+
+def test_a_rule_runs_in_a_worker_if_its_callback_does() -> None:
+    choice = Choice(Derived(), ["light"])
+
+    assert choice.is_wanted("_callback", "light")
+    assert not choice.is_wanted("_callback", "parse")
+
+
+def test_a_callback_that_cannot_run_in_a_worker_stays() -> None:
+    choice = Choice(Derived(), True)
+
+    choice.stays["light"] = "it yields a lock"
+
+    assert not choice.is_wanted("light", None)
+    assert choice.is_wanted("heavy", None)
