@@ -108,10 +108,14 @@ class Events(PoolEvents):
 
     def __init__(self) -> None:
         self.outcomes: dict[int, list[Outcome | DeadLettered]] = {}
+        self.parts: list[tuple[Task, Any]] = []
         self.firsts: list[bool] = []
         self.boot_failures: list[bytes] = []
         self.closed_by: list[tuple[str, bytes | None, bool]] = []
         self.errors: list[PoolBroken] = []
+
+    def came(self, task: Task, outcome: Outcome) -> None:
+        self.parts.append((task, pickle.loads(outcome.result)))
 
     def settled(self, task: Task, outcome: Outcome | DeadLettered) -> None:
         self.outcomes[task.id].append(outcome)
@@ -313,6 +317,12 @@ class Bench:
     def until_manned(self) -> Bench:
         return self.until(lambda: len(self.pids) == self.workers, "every lane has a ready worker")
 
+    def until_part(self, number: int) -> Task:
+        """The task that has given the part of this number, from 1, of all that have come."""
+        parts = self.events.parts
+        self.until(lambda: len(parts) >= number, f"part {number} comes")
+        return parts[number - 1][0]
+
     def until_settled(self, ids: Iterable[int] | None = None) -> Bench:
         wanted = list(self.settled if ids is None else ids)
         return self.until(lambda: all(self.settled[n] for n in wanted), "the tasks are settled")
@@ -367,6 +377,9 @@ class Bench:
 
     def say_and_wait(self, text: str = "running") -> work.SayAndWait:
         return work.SayAndWait(self.voice.path, self.gate.path, text)
+
+    def in_parts(self, *steps: Any) -> work.Parts:
+        return work.Parts(self.voice.path, steps)
 
     def say(self, text: str) -> work.Say:
         return work.Say(self.voice.path, text)

@@ -189,6 +189,21 @@ class InTurn:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Does one thing after the other; the result of each is a part. Tells when it is closed."""
+
+    path: str
+    steps: tuple[Any, ...]
+
+    def __call__(self) -> Any:
+        try:
+            for step in self.steps:
+                yield step()
+        finally:
+            Say(self.path, "closed")()
+
+
+@dataclass(frozen=True)
 class FirstTime:
     """Does it only if nobody has done it before: *mark* is a file that must not exist yet."""
 

@@ -1,0 +1,161 @@
+"""A task that gives its results part by part, and goes on when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from scrapy_mpworkers.errors import PoolClosed, WorkerDied
+from scrapy_mpworkers.pool.interface import DeadLettered
+
+from .harness import Bench, Kept, rotated
+from .saboteurs import KillsItself
+from .work import FirstTime, Pid, Square
+
+
+def parts(bench: Bench) -> list[Any]:
+    return [part for _, part in bench.events.parts]
+
+
+@rotated()
+def test_parts_come_in_order_each_when_it_is_wanted(make_bench, method):
+    bench = make_bench(method).start()
+    ids = bench.submit(bench.in_parts(Square(1), Square(2), Square(3)))
+
+    for number in (1, 2, 3):
+        task = bench.until_part(number)
+        bench.run(Square(9))  # time in which no other part comes
+        assert len(parts(bench)) == number
+        bench.pool.go_on(task)
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1, 4, 9]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_worker_of_a_task_that_waits_does_other_work(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    ids = bench.submit(*[bench.in_parts(Square(2), Square(3))] * 5)
+    bench.until_part(5)
+
+    assert bench.run(*(Square(n) for n in range(50))) == [n**2 for n in range(50)]
+
+    for task, _ in list(bench.events.parts):
+        bench.pool.go_on(task)
+    for number in range(6, 11):
+        bench.pool.go_on(bench.until_part(number))
+    bench.until_settled(ids)
+    assert sorted(parts(bench)) == [4] * 5 + [9] * 5
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_death_of_a_worker_at_which_a_task_waits(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    ids = bench.submit(bench.in_parts(Square(1), Pid(), Square(3)))
+    bench.pool.go_on(bench.until_part(1))
+    task = bench.until_part(2)
+    (first,) = bench.pids
+
+    os.kill(first, signal.SIGKILL)
+    bench.until(lambda: bench.pids not in ([], [first]), "another worker is there")
+    bench.pool.go_on(task)  # it begins again, behind what has been given
+    bench.pool.go_on(bench.until_part(3))
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1, first, 9]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_death_in_the_middle_of_a_part(make_bench, method, tmp_path):
+    bench = make_bench(method).start()
+    once = FirstTime(str(tmp_path / "mark"), KillsItself(), otherwise=Square(2))
+    ids = bench.submit(bench.in_parts(Square(1), once, Square(3)))
+
+    for number in (1, 2, 3):
+        bench.pool.go_on(bench.until_part(number))
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1, 4, 9]
+    assert bench.metrics.redelivered == 1
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_part_that_kills_every_worker(make_bench, method):
+    bench = make_bench(method, redeliver_times=1).start()
+    (poison,) = bench.submit(bench.in_parts(Square(1), KillsItself()))
+
+    bench.pool.go_on(bench.until_part(1))
+    bench.until_settled()
+
+    assert isinstance(bench.error(poison), WorkerDied)
+    assert parts(bench) == [1]
+    assert bench.run(Square(5)) == [25]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_task_that_nobody_wants_any_more_ends_where_it_is(make_bench, method):
+    bench = make_bench(method).start()
+    ids = bench.submit(bench.in_parts(Square(1), Square(2)))
+    task = bench.until_part(1)
+
+    bench.pool.go_on(task, is_over=True)
+    bench.until_said("closed")
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_task_that_nobody_wants_any_more_and_whose_worker_is_dead(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    ids = bench.submit(bench.in_parts(Square(1), Square(2)))
+    task = bench.until_part(1)
+    (first,) = bench.pids
+    os.kill(first, signal.SIGKILL)
+    bench.until(lambda: bench.pids not in ([], [first]), "another worker is there")
+
+    bench.pool.go_on(task, is_over=True)
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1]
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_task_that_waits_is_given_up_with_all_others(make_bench, method):
+    bench = make_bench(method).start()
+    (waits,) = bench.submit(bench.in_parts(Square(1), Square(2)))
+    task = bench.until_part(1)
+
+    bench.stop()
+    bench.calls.create_future = Kept
+    bench.pool.go_on(task)
+
+    assert isinstance(bench.error(waits), PoolClosed)
+    ((told,),) = [task.future.results]
+    assert isinstance(told, DeadLettered)
+    bench.assert_books()
+
+
+@rotated()
+def test_worker_is_recycled_while_a_task_waits_there(make_bench, method):
+    bench = make_bench(method, workers=1, max_items=3).start()
+    ids = bench.submit(bench.in_parts(Square(1), Square(2)))
+    task = bench.until_part(1)
+    (first,) = bench.pids
+
+    bench.run(*[Square(n) for n in range(5)])
+    bench.until(lambda: first not in bench.pids and bool(bench.pids), "the worker is replaced")
+    bench.pool.go_on(task)
+    bench.pool.go_on(bench.until_part(2))
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1, 4]
+    bench.stop().assert_books()
