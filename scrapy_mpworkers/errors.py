@@ -55,17 +55,23 @@ class WorkerDied(MPWorkersError):
 
     Args:
         worker: the name of the worker that died last.
-        deaths: how many workers died while they ran this item.
+        deaths: how many workers died while they ran it.
         exitcode: exit code of the last one as ``Process.exitcode`` has it; ``None`` if unknown.
         out_of_memory: whether the kernel killed a process for memory at about that time.
+        what: it is an item, a call or a callback.
     """
 
     def __init__(
-        self, worker: str, deaths: int, exitcode: int | None, out_of_memory: bool = False
+        self,
+        worker: str,
+        deaths: int,
+        exitcode: int | None,
+        out_of_memory: bool = False,
+        what: str = "item",
     ) -> None:
-        super().__init__(worker, deaths, exitcode, out_of_memory)
+        super().__init__(worker, deaths, exitcode, out_of_memory, what)
         self.worker, self.deaths, self.exitcode = worker, deaths, exitcode
-        self.out_of_memory = out_of_memory
+        self.out_of_memory, self.what = out_of_memory, what
 
     def __str__(self) -> str:
         times = "once" if self.deaths == 1 else f"{self.deaths} times"
@@ -73,9 +79,9 @@ class WorkerDied(MPWorkersError):
         if self.out_of_memory:
             cause = "Fewer workers (MPWORKERS_WORKERS) leave more memory to each."
         return (
-            f"a worker process died {times} while it ran this item; the last was {self.worker}, "
-            f"which {exit_in_words(self.exitcode, self.out_of_memory)}. {cause} The item "
-            "is given up. To see it happen, run it in one process: "
+            f"a worker process died {times} while it ran this {self.what}; the last was "
+            f"{self.worker}, which {exit_in_words(self.exitcode, self.out_of_memory)}. {cause} The "
+            f"{self.what} is given up. To see it happen, run it in one process: "
             "scrapy crawl ... -s MPWORKERS_WORKERS=0"
         )
 
@@ -87,16 +93,18 @@ class ItemTimeout(MPWorkersError):
         worker: the name of the worker.
         limit: seconds that an item may take.
         stack: where the worker was, the last call last; or why nobody knows.
+        what: it is an item, a call or a callback.
     """
 
-    def __init__(self, worker: str, limit: float, stack: str = "") -> None:
-        super().__init__(worker, limit, stack)
-        self.worker, self.limit, self.stack = worker, limit, stack
+    def __init__(self, worker: str, limit: float, stack: str = "", what: str = "item") -> None:
+        super().__init__(worker, limit, stack, what)
+        self.worker, self.limit, self.stack, self.what = worker, limit, stack, what
 
     def __str__(self) -> str:
         return (
-            f"this item took longer than {self.limit:g} s (MPWORKERS_ITEM_TIMEOUT) in "
-            f"{self.worker}, which was killed with all that it had started. The item is given up. "
+            f"this {self.what} took longer than {self.limit:g} s (MPWORKERS_ITEM_TIMEOUT) in "
+            f"{self.worker}, which was killed with all that it had started. The {self.what} is "
+            "given up. "
             "If it is only slow, raise the limit; to see where it hangs, run it in one process: "
             f"scrapy crawl ... -s MPWORKERS_WORKERS=0{_was_here(self.stack)}"
         )

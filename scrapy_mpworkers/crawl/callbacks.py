@@ -83,6 +83,7 @@ class Callbacks:
         self._level = level
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
+        self._looked_at: set[str] = set()
 
     async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
         """Do as Scrapy's ``call_spider_async``: call the callback or the errback of *request*.
@@ -103,7 +104,7 @@ class Callbacks:
         shipped = self._shipped(name, result, request)
         if shipped is None:
             return await here(result, request)
-        warn_on_generator_with_return_value(self._spider, getattr(self._spider, name))
+        self._look_at(name)
         task = self._submit(shipped)
         try:
             part = self._part(shipped, await task.future)
@@ -157,6 +158,13 @@ class Callbacks:
         except UnpicklableError as error:
             self._goes_home(name, str(error))
             return None
+
+    def _look_at(self, name: str) -> None:
+        """Warn of a generator whose return value nobody gets, as Scrapy does, but once: it reads
+        the source again for each request, which takes longer than all else here."""
+        if name not in self._looked_at:
+            self._looked_at.add(name)
+            warn_on_generator_with_return_value(self._spider, getattr(self._spider, name))
 
     def _submit(self, shipped: ShippedCallback) -> Task:
         self._level.callbacks.enter(shipped.size)

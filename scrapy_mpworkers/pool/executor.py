@@ -39,6 +39,7 @@ from scrapy_mpworkers.wire.messages import (
     Outcomes,
     TaskStatus,
     as_outcome,
+    kind_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -255,15 +256,15 @@ class PoolExecutor(ObservedExecutor):
             # If the item made it in time after all, its outcome has come, and stands.
             [late], _ = queue.settle(handle, [handle.overdue])
             if late is not None:
-                timeout = ItemTimeout(handle.title, late.limit, handle.stack)
-                self._give_up(late, timeout, handle.name)
+                where = late.limit, handle.stack, kind_of(late.hop)
+                self._give_up(late, ItemTimeout(handle.title, *where), handle.name)
         lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
         if lost.redelivered:
             self.metrics.redelivered += lost.redelivered
             text = f"{lost.redelivered} items run again"
             self.recent.note(monotonic(), "redelivery", handle.name, text)
         if lost.given_up is not None:
-            last = death.exitcode, death.out_of_memory
+            last = death.exitcode, death.out_of_memory, kind_of(lost.given_up.hop)
             error = WorkerDied(handle.title, lost.given_up.deaths, *last)
             self._give_up(lost.given_up, error, handle.name)
             if self._deadly.are_certain(lost.given_up.deaths, self.metrics):

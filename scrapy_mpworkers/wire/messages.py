@@ -55,6 +55,13 @@ class TaskStatus(IntEnum):
 
 #: The "hop" of a task that is no item but the call of a function, or a callback of the spider.
 CALL, CALLBACK = -1, -2
+
+
+def kind_of(hop: int) -> str:
+    """Return what a task is, for a sentence."""
+    return {CALL: "call", CALLBACK: "callback"}.get(hop, "item")
+
+
 #: The "status" of a task that has not ended: it has given a part of its results, and goes on when
 #: it is told to.
 MORE = -1

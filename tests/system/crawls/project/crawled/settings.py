@@ -4,7 +4,7 @@ import json
 import os
 
 BOT_NAME = "crawled"
-_MODULES = ("spiders", "calling", "enders", "orphans", "taught")
+_MODULES = ("spiders", "calling", "callbacks", "enders", "orphans", "taught")
 SPIDER_MODULES = [f"crawled.{name}" for name in _MODULES]
 
 ADDONS = {"scrapy_mpworkers.Addon": 500}

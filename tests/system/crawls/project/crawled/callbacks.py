@@ -1,0 +1,131 @@
+"""Spiders whose callbacks run in workers."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import random
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import scrapy
+
+from scrapy_mpworkers import in_worker
+
+from .signs import tell, wait_at_gate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from scrapy.http import Response
+
+
+def once(word: str) -> bool:
+    """Return whether nobody in this crawl has asked for this word before."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(f"{os.environ['CRAWL_GATE']}.{word}", os.O_CREAT | os.O_EXCL))
+        return True
+    return False
+
+
+class Deeds:
+    """What may befall a worker."""
+
+    @staticmethod
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @staticmethod
+    def segfault() -> None:
+        ctypes.string_at(0)
+
+    @staticmethod
+    def hang() -> None:
+        while True:
+            time.sleep(1)
+
+    @staticmethod
+    def fill() -> None:
+        hoard = []
+        while True:
+            hoard.append(bytearray(os.urandom(1) * (1 << 24)))
+
+
+class Counting(scrapy.Spider):
+    """Yields numbers from one response, and does something at one of them.
+
+    Arguments are texts: how many numbers, at which of them, what, and whether each time.
+    """
+
+    name = "counting"
+    count, at, deed, always = "10", "", "kill", ""
+    pages = "1"
+    order = ""
+
+    async def start(self) -> AsyncIterator[Any]:
+        tell("parent", os.getpid())
+        for page in range(int(self.pages)):
+            yield scrapy.Request(f"data:text/plain,{page}", self.numbers, dont_filter=True)
+
+    @in_worker
+    def numbers(self, response: Response) -> Iterator[Any]:
+        for n in self.in_order(int(response.text) * int(self.count)):
+            if self.at == str(n) and (self.always or once("deed")):
+                getattr(Deeds, self.deed)()
+            self.crawler.stats.inc_value("counted")
+            yield {"n": n}
+        tell("ran_in", os.getpid())
+        if self.at == "end" and once("deed"):
+            getattr(Deeds, self.deed)()
+
+    def in_order(self, first: int) -> Iterator[int]:
+        numbers = list(range(first, first + int(self.count)))
+        if self.order == "set":
+            numbers = [int(word) for word in {str(number) for number in numbers}]
+        elif self.order == "random":
+            random.shuffle(numbers)
+        return iter(numbers)
+
+
+class Held(scrapy.Spider):
+    """Pages whose callbacks wait at the gate."""
+
+    name = "held"
+    pages = "100"
+    seconds = ""
+
+    async def start(self) -> AsyncIterator[Any]:
+        for page in range(int(self.pages)):
+            yield scrapy.Request(f"data:text/plain,{page}", dont_filter=True)
+
+    @in_worker
+    def parse(self, response: Response) -> Iterator[Any]:
+        tell("busy", int(response.text))
+        if self.seconds:
+            time.sleep(float(self.seconds))
+        else:
+            wait_at_gate()
+        yield {"n": int(response.text)}
+
+
+class Impatient:
+    """A spider middleware that reads no more than three results of a response."""
+
+    async def process_spider_output(self, response: Response, result: Any) -> AsyncIterator[Any]:
+        count = 0
+        async for one in result:
+            yield one
+            count += 1
+            if count == 3:
+                return
+
+
+class Logs:
+    """A pipeline that tells of items as they come."""
+
+    def process_item(self, item: Any) -> Any:
+        if item["n"] % 1000 == 0:
+            tell("came", item["n"])
+        return item

@@ -1,0 +1,155 @@
+"""Callbacks of the spider in workers: those whose worker dies, and those that never end."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .harness import World, offload, rotated, worlds
+
+if TYPE_CHECKING:
+    from .harness import Launcher
+
+
+@worlds()
+def test_results_of_a_callback_come_from_a_worker(launch: Launcher, world: World) -> None:
+    ended = launch.crawl("counting", world).finish()
+
+    assert ended.numbers == list(range(10))
+    assert ended.told("ran_in") != ended.told("parent")
+    assert ended.stats["mpworkers/callbacks/done"] == 1
+    assert ended.stats["counted"] == 10
+    assert ended.exit_code == 0
+
+
+@rotated("at", ["0", "5", "end", "700", "999"], plain=3)
+def test_worker_dies_once_and_each_result_comes_once(
+    launch: Launcher, world: World, at: str
+) -> None:
+    count = 1000 if at in ("700", "999") else 10
+
+    ended = launch.crawl("counting", world, f"at={at}", f"count={count}").finish()
+
+    assert ended.numbers == list(range(count))
+    assert ended.stats["counted"] == count
+    assert ended.stats["mpworkers/workers/deaths"] == 1
+    assert ended.stats["mpworkers/callbacks/done"] == 1
+
+
+@worlds()
+def test_worker_crashes_in_native_code(launch: Launcher, world: World) -> None:
+    ended = launch.crawl("counting", world, "at=700", "count=1000", "deed=segfault").finish()
+
+    assert ended.numbers == list(range(1000))
+    assert ended.stats["mpworkers/workers/deaths/SIGSEGV"] == 1
+
+
+@worlds()
+def test_callback_that_hangs_is_given_up_behind_its_results(launch: Launcher, world: World) -> None:
+    ended = launch.crawl(
+        "counting", world, "at=700", "count=1000", "deed=hang", MPWORKERS_ITEM_TIMEOUT=1.0
+    ).finish()
+
+    assert ended.numbers == list(range(600))
+    assert ended.stats["mpworkers/callbacks/dead_lettered"] == 1
+    assert ended.stats["spider_exceptions/ItemTimeout"] == 1
+    assert "this callback took longer than 1 s" in ended.log
+    assert re.search(r"line \d+, in .*hang", ended.log)  # its stack
+
+
+@worlds()
+def test_callback_that_kills_every_worker_is_given_up(launch: Launcher, world: World) -> None:
+    ended = launch.crawl(
+        "counting", world, "at=12", "count=10", "pages=3", "always=1", MPWORKERS_REDELIVER_TIMES=1
+    ).finish()
+
+    assert ended.numbers == [*range(10), *range(20, 30)]
+    assert ended.stats["mpworkers/callbacks/dead_lettered"] == 1
+    assert ended.stats["spider_exceptions/WorkerDied"] == 1
+    assert "data:text/plain,1" in ended.log
+    assert "while it ran this callback" in ended.log
+
+
+@worlds()
+def test_same_hash_seed_makes_a_set_of_strings_repeatable(launch: Launcher, world: World) -> None:
+    ended = launch.crawl("counting", world, "at=700", "count=1000", "order=set").finish()
+
+    assert ended.numbers == list(range(1000))
+    assert ended.stats["mpworkers/workers/deaths"] == 1
+
+
+@worlds()
+def test_results_that_are_not_the_same_again_are_an_error(launch: Launcher, world: World) -> None:
+    ended = launch.crawl("counting", world, "at=700", "count=1000", "order=random").finish()
+
+    if ended.stats["spider_exceptions/NotRepeatableError"]:
+        assert "numbers is not repeatable" in ended.log
+    else:  # the deed came in the first part, of which nothing had been taken
+        assert len(ended.numbers) == 1000
+    assert len(set(ended.numbers)) == len(ended.numbers)
+
+
+@worlds()
+def test_results_that_need_the_worker_of_their_callback(launch: Launcher, world: World) -> None:
+    one = {"MPWORKERS_WORKERS": 1, "MPWORKERS_MAX_PENDING": 1}
+
+    ended = launch.crawl("counting", world, "count=2000", **one, **offload("Mark")).finish()
+
+    assert ended.numbers == list(range(2000))
+    assert ended.stats["mpworkers/items/done"] == 2000
+
+
+@worlds()
+def test_every_worker_is_in_a_callback_whose_results_need_one(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl("counting", world, "count=700", "pages=6", **offload("Mark")).finish()
+
+    assert ended.numbers == list(range(4200))
+    assert ended.stats["mpworkers/callbacks/done"] == 6
+
+
+@worlds()
+def test_callback_that_is_not_read_to_its_end(launch: Launcher, world: World) -> None:
+    ended = launch.crawl(
+        "counting", world, "count=5000", SPIDER_MIDDLEWARES={"crawled.callbacks.Impatient": 500}
+    ).finish()
+
+    assert ended.numbers == [0, 1, 2]
+    assert ended.stats["mpworkers/callbacks/done"] == 1
+
+
+@worlds()
+def test_first_ctrl_c_while_all_workers_are_in_callbacks(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("held", world, "seconds=0.05", "pages=1000")
+    crawl.wait_told("busy", 10)
+
+    crawl.signal_group(signal.SIGINT)
+    ended = crawl.finish()
+
+    assert ended.stats["mpworkers/callbacks/submitted"] == ended.stats["mpworkers/callbacks/done"]
+    assert len(ended.items) < 60
+    assert ended.numbers == sorted(ended.told("busy"))
+
+
+@worlds()
+def test_pages_wait_while_workers_are_busy(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("held", world, "pages=200", held=True)
+    crawl.wait_told("busy", 2)
+    crawl.open_gate()
+
+    ended = crawl.finish()
+
+    assert ended.numbers == list(range(200))
+
+
+@pytest.mark.full
+@worlds(plain=False)
+def test_a_million_results(launch: Launcher, world: World) -> None:
+    crawl = launch.crawl("counting", world, "count=1000000", LOG_LEVEL="INFO", FEEDS={})
+    ended = crawl.finish()
+
+    assert ended.stats["item_scraped_count"] == 1_000_000
