@@ -110,9 +110,10 @@ class WorkerExtension:
         return Reporter(self._crawler, self.manager, self._options)
 
     @property
-    def has_hops(self) -> bool:
-        """Return whether any pipeline is offloaded."""
-        return bool(self._hops)
+    def has_work(self) -> bool:
+        """Return whether any pipeline or callback is offloaded."""
+        has_callbacks = self._options.enabled and self.manager.callbacks_at is not None
+        return bool(self._hops) or has_callbacks
 
     async def ensure_started(self) -> Router:
         """Start the workers of all hops, once, and wait until one of each level is ready.
@@ -288,6 +289,7 @@ class WorkerExtension:
             from scrapy_mpworkers.crawl.callbacks import offload
 
             level = levels[self.manager.callbacks_at]
-            offload(self._crawler, codec, effects, self.persistence, level, self._options.callbacks)
+            wanted = self._options.callbacks
+            offload(self._crawler, codec, effects, self.persistence, router, level, wanted)
         self._reporter.begin(loop, self, router.totals)
         return router

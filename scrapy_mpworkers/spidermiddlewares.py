@@ -27,10 +27,10 @@ class WorkerSpiderMiddleware:
         """Make the middleware.
 
         Raises:
-            NotConfigured: no pipeline is offloaded.
+            NotConfigured: nothing is offloaded.
         """
         extension = crawler.get_extension(WorkerExtension)
-        if extension is None or not extension.has_hops:
+        if extension is None or not extension.has_work:
             raise NotConfigured
         return cls(extension)
 

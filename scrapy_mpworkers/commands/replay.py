@@ -69,11 +69,13 @@ class Replay:
 
     async def _begin(self, sender: Crawler, **kwargs: Any) -> None:
         extension = sender.get_extension(WorkerExtension)
-        if extension is not None and extension.has_hops:
+        if extension is not None and extension.has_work:
             self._extension = extension
             self._extension.persistence.replay(self._letters)
             return
-        error = HopGoneError("this crawl offloads no pipelines (MPWORKERS_PIPELINES)")
+        error = HopGoneError(
+            "this crawl offloads nothing (MPWORKERS_PIPELINES, MPWORKERS_CALLBACKS)"
+        )
         for letter in self._letters:
             self.ended(letter, error)
         # Before the spider's own start(): a replay sends no requests.

@@ -17,6 +17,8 @@ from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import offload_callbacks
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
+from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.errors import UnpicklableError
@@ -41,6 +43,7 @@ def offload(
     codec: ParentCodec,
     effects: EffectsSink,
     persistence: Persistence,
+    router: Router,
     level: Level,
     wanted: Iterable[str] | bool,
 ) -> None:
@@ -53,7 +56,7 @@ def offload(
             name,
             type(crawler.spider).__qualname__,
         )
-    callbacks = Callbacks(crawler, codec, effects, persistence, level, choice)
+    callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
     if not offload_callbacks(crawler, callbacks.call):
         logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
 
@@ -72,6 +75,7 @@ class Callbacks:
         codec: ParentCodec,
         effects: EffectsSink,
         persistence: Persistence,
+        replayed: ReplayedRequests,
         level: Level,
         choice: Choice,
     ) -> None:
@@ -80,12 +84,24 @@ class Callbacks:
         self._codec = codec
         self._effects = effects
         self._persistence = persistence
+        self._replayed = replayed
         self._level = level
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
         self._looked_at: set[str] = set()
 
     async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
+        """Do as :meth:`_call`, and tell a dead letter whose request this is what became of it."""
+        letter = self._replayed.arrived(request)
+        if letter is None:
+            return await self._call(here, result, request)
+        try:
+            return watched(await self._call(here, result, request), letter)
+        except Exception as error:
+            letter.ended(error)
+            raise
+
+    async def _call(self, here: Here, result: Response | Failure, request: Request) -> Results:
         """Do as Scrapy's ``call_spider_async``: call the callback or the errback of *request*.
 
         Args:

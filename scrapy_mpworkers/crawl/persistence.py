@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from scrapy.crawler import Crawler
 
+from scrapy_mpworkers.backends.base import wants_callbacks
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.resume import StoredItem
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
@@ -42,8 +43,9 @@ class Persistence:
 
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
-        # Without hops there is nothing to keep, and no file of an earlier run to touch.
-        self._file = _checked(options) if hops else None
+        # Else there is nothing to keep, and no file of an earlier run to touch.
+        has_callbacks = wants_callbacks(options, crawler.spidercls)
+        self._file = _checked(options) if hops or has_callbacks else None
         self._journal: Journal | None = None
         if options.journal and hops:
             self._journal = Journal(Path(crawler.settings["JOBDIR"]), crawler)
@@ -135,14 +137,22 @@ class Persistence:
             self._log(letter)
 
     def dead_callback(self, shipped: ShippedCallback, given_up: DeadLettered) -> None:
-        """Log a callback that was given up, whose request nobody works on any more."""
-        self._letter_errors.add(given_up.error)
-        logger.error(
-            "Dead letter, a callback (%s): %s",
-            type(given_up.error).__name__,
-            shown(shipped.content),
-            extra={"spider": self._crawler.spider},
+        """Keep a callback that was given up as :meth:`dead_letter` keeps an item: a replay fetches
+        the page again."""
+        assert self._crawler.spider is not None
+        letter = DeadLetter(
+            item=readable(shipped.content),
+            frame=shipped.stored(),
+            hop=(),
+            deaths=given_up.deaths,
+            attempts=given_up.attempts,
+            worker=given_up.worker,
+            spider=self._crawler.spider.name,
+            **history(given_up.error),
         )
+        self._letter_errors.add(given_up.error)
+        if not self._write(letter) and self._file is not None:
+            self._log(letter)
 
     def is_dead_letter(self, error: BaseException) -> bool:
         """Return whether there is a dead letter with this very *error*."""
@@ -163,7 +173,7 @@ class Persistence:
     def _log(self, letter: DeadLetter) -> None:
         logger.error(
             "Dead letter, on its way to %s (%s: %s): %s",
-            ", ".join(letter.hop),
+            ", ".join(letter.hop) or "a callback",
             letter.reason,
             ascii_safe(letter.error),
             shown(letter.item),

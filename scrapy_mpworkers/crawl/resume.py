@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeAlias
 
@@ -27,7 +27,8 @@ ProcessItem: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
 class StoredItem:
-    """An item of an earlier run, on its way to the pipelines *hop*."""
+    """An item of an earlier run, on its way to the pipelines *hop*; without any: a request, whose
+    callback was given up."""
 
     hop: tuple[str, ...]
     frame: StoredFrame
@@ -74,22 +75,21 @@ class Resumption:
         self._manager: Any = None  #: of Scrapy's pipelines, without our wrapper
         self._shortened: dict[int, Any] = {}  #: managers that begin at a route, by its number
 
-    def items(self, kept: Iterable[StoredItem]) -> Iterator[Resumed]:
-        """Make the items, one at a time. ``start()`` must yield those that the crawl waits for; the
-        others go nowhere but to their hop."""
-        for one in kept:
-            try:
-                hop = self._hop_of(one)
-                if self._levels[hop.level]:
-                    self._prepare(hop.route)
-                resumed = Resumed(self._codec.open(one.frame), one, hop)
-            except MPWorkersError as error:
-                logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
-                one.cannot_go_on(error)
-            else:
-                if self._levels[hop.level]:
-                    self._on_the_way[id(resumed.item)] = resumed
-                yield resumed
+    def item(self, kept: StoredItem) -> Resumed | None:
+        """Make the item, unless it cannot go on. ``start()`` must yield it, if the crawl waits for
+        its hop; else it goes nowhere but there."""
+        try:
+            hop = self._hop_of(kept)
+            if self._levels[hop.level]:
+                self._prepare(hop.route)
+            resumed = Resumed(self._codec.open(kept.frame), kept, hop)
+        except MPWorkersError as error:
+            logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
+            kept.cannot_go_on(error)
+            return None
+        if self._levels[hop.level]:
+            self._on_the_way[id(resumed.item)] = resumed
+        return resumed
 
     def arrived(self, item: Any) -> Resumed | None:
         """Return how *item* was resumed, if it was, when it comes to its route."""

@@ -15,6 +15,7 @@ from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.keys import ItemKeys
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests
 from scrapy_mpworkers.crawl.resume import Resumption, StoredItem
 from scrapy_mpworkers.crawl.totals import ItemTotals, Journey
 from scrapy_mpworkers.errors import CallTimeout, ItemTimeout, UnpicklableError, UnreadableError
@@ -42,6 +43,7 @@ class Router:
 
     Attributes:
         totals: counts the items.
+        replayed: requests of callbacks that an earlier run has given up.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Router:
         self._persistence = persistence
         waits = [level.waits for level in levels]
         self._resumption = Resumption(crawler, hops, waits, codec)
+        self.replayed = ReplayedRequests()
         self._hops = hops
         self._routes = routes_of(hops)
         self._levels = levels
@@ -221,7 +224,14 @@ class Router:
 
     async def resumed(self) -> AsyncIterator[Any]:
         """Yield the kept items that the crawl waits for, and send the others to their level."""
-        for one in self._resumption.items(self._persistence.kept):
+        for kept in self._persistence.kept:
+            if not kept.hop:
+                if (request := self.replayed.begin(kept, self._codec)) is not None:
+                    yield request
+                continue
+            one = self._resumption.item(kept)
+            if one is None:
+                continue
             if self._levels[one.hop.level].waits:
                 yield one.item
                 continue

@@ -9,9 +9,10 @@ from scrapy.http import Request, Response
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.crawl.item import unreadable
-from scrapy_mpworkers.wire.callback_pickler import dump_callback
+from scrapy_mpworkers.wire.callback_pickler import dump_callback, dump_request
 from scrapy_mpworkers.wire.callbacks import CallbackTask, Part, SentException, as_part
 from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted
 
 
@@ -41,7 +42,7 @@ class ShippedCallback:
         codec: ParentCodec,
     ) -> None:
         self.name = name
-        self._codec = codec
+        self._spider, self._codec = spider, codec
         response: Any = result
         failure = None
         if isinstance(result, Failure):
@@ -64,6 +65,10 @@ class ShippedCallback:
         """Return what a reader of its dead letter wants to know."""
         request = self.request
         return {"callback": self.name, "url": request.url, "method": request.method}
+
+    def stored(self) -> StoredFrame:
+        """Return its request in a form that outlives this process."""
+        return self._codec.stored(dump_request(self._codec, self._spider, self.request))
 
     def part(self, data: bytes) -> Part:
         """Return a part of its results, which are not opened yet.

@@ -35,6 +35,15 @@ def dump_callback(codec: ParentCodec, spider: Spider, task: CallbackTask) -> Fra
         raise unpicklable(kept, error, fresh) from error
 
 
+def dump_request(codec: ParentCodec, spider: Spider, request: Request) -> Frame:
+    """Pickle a request for another process; what cannot be pickled is ``None`` there."""
+    fresh = codec.pickler(partial(CallbackPickler, spider))
+    try:
+        return fresh().pickled(request)
+    except BaseException:  # as above
+        return fresh().pickled(_KeptRequest(request, fresh, leaves_out=True))
+
+
 class _Kept(NamedTuple):
     """A part of a request that stays in Scrapy's process: where it belongs, and why."""
 
@@ -48,10 +57,14 @@ class _KeptRequest:
 
     Args:
         fresh: makes picklers.
+        leaves_out: those parts become ``None``.
     """
 
-    def __init__(self, request: Request, fresh: Callable[[], CallbackPickler]) -> None:
+    def __init__(
+        self, request: Request, fresh: Callable[[], CallbackPickler], leaves_out: bool = False
+    ) -> None:
         self._fresh = fresh
+        self._leaves_out = leaves_out
         cls, state = type(request), _state_of(request)
         kept = {name: self._part(name, value) for name, value in state.items()}
         for name in ("_meta", "_cb_kwargs"):
@@ -64,7 +77,7 @@ class _KeptRequest:
         try:
             self._fresh().pickled(value)
         except BaseException as error:  # classes of the user run their own code here
-            return _Kept(value, what, named(error))
+            return None if self._leaves_out else _Kept(value, what, named(error))
         return value
 
 

@@ -129,3 +129,21 @@ class Logs:
         if item["n"] % 1000 == 0:
             tell("came", item["n"])
         return item
+
+
+class Poisonous(scrapy.Spider):
+    """The page in the middle kills its workers, until that is repaired."""
+
+    name = "poisonous"
+
+    async def start(self) -> AsyncIterator[Any]:
+        for n in range(3):
+            arguments = {"more": [100] if n == 1 else []}
+            yield scrapy.Request(f"data:text/plain,{n}", self.poison, cb_kwargs=arguments)
+
+    @in_worker
+    def poison(self, response: Response, more: list[int]) -> Iterator[Any]:
+        if response.text == "1" and "REPAIRED" not in os.environ:
+            Deeds.kill()
+        yield {"n": int(response.text)}
+        yield from ({"n": n} for n in more)

@@ -1,0 +1,64 @@
+"""Requests whose callbacks were given up go out again: their pages are fetched another time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from scrapy import Request
+
+from scrapy_mpworkers.crawl.resume import StoredItem
+from scrapy_mpworkers.errors import MPWorkersError
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.texts import ascii_safe, text_of
+
+logger = logging.getLogger(__name__)
+
+#: In the ``meta`` of such a request, where it outlives a redirection and a retry.
+_KEY = "_mpworkers_letter"
+
+
+class ReplayedRequests:
+    """Knows which requests of a crawl come from dead letters, and tells those of their end."""
+
+    def __init__(self) -> None:
+        self._letters: dict[int, StoredItem] = {}
+        self._numbers = itertools.count()
+
+    def begin(self, letter: StoredItem, codec: ParentCodec) -> Request | None:
+        """Return the request of *letter*, which no filter of duplicates will hold back; ``None`` if
+        it cannot be made again."""
+        try:
+            request: Request = codec.open(letter.frame)
+        except MPWorkersError as error:
+            logger.error("A request that was kept cannot go on: %s", ascii_safe(text_of(error)))
+            letter.cannot_go_on(error)
+            return None
+        number = next(self._numbers)
+        self._letters[number] = letter
+        return request.replace(dont_filter=True, meta={**request.meta, _KEY: number})
+
+    def arrived(self, request: Request) -> StoredItem | None:
+        """Return the letter of a request whose response or failure has come."""
+        if not self._letters or _KEY not in request.meta:
+            return None
+        return self._letters.pop(request.meta.pop(_KEY), None)
+
+
+async def watched(
+    results: Iterable[Any] | AsyncIterator[Any], letter: StoredItem
+) -> AsyncIterator[Any]:
+    """Yield *results*, and tell *letter* of their end."""
+    try:
+        if isinstance(results, AsyncIterator):
+            async for result in results:
+                yield result
+        else:
+            for result in results:
+                yield result
+    except Exception as error:
+        letter.ended(error)
+        raise
+    letter.ended(None)
