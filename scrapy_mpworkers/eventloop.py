@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
 from scrapy_mpworkers.pool.interface import Loop, resolve
-from scrapy_mpworkers.pool.task_queue import Future
+from scrapy_mpworkers.pool.task import Future
 
 
 class EventLoop(Loop):

@@ -26,7 +26,7 @@ from scrapy_mpworkers.pool.interface import (
 )
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.recent import Recent
-from scrapy_mpworkers.pool.task_queue import Future, Task
+from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState

@@ -14,7 +14,7 @@ from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 
-from scrapy_mpworkers.crawl.resume import StoredItem
+from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import HopGoneError, NotReplayedError
 from scrapy_mpworkers.extension import WorkerExtension
 from scrapy_mpworkers.hops import add_component

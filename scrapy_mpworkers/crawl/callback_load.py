@@ -17,23 +17,23 @@ class CallbackLoad:
 
     Attributes:
         count: how many are under way.
+        is_full: no page should come before some of them have ended.
     """
 
     def __init__(self, workers: int, max_bytes: int) -> None:
         self.count = 0
+        self.is_full = False
         self._bytes = 0
         self._max_count = _OF_A_WORKER * max(workers, 1)
         self._max_bytes = max_bytes
 
-    @property
-    def is_full(self) -> bool:
-        """Return whether no page should come before some of them have ended."""
-        return self.count >= self._max_count or self._bytes >= self._max_bytes
-
     def enter(self, size: int) -> None:
-        self.count += 1
-        self._bytes += size
+        self._change(1, size)
 
     def leave(self, size: int) -> None:
-        self.count -= 1
-        self._bytes -= size
+        self._change(-1, -size)
+
+    def _change(self, count: int, size: int) -> None:
+        self.count += count
+        self._bytes += size
+        self.is_full = self.count >= self._max_count or self._bytes >= self._max_bytes

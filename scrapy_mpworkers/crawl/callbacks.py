@@ -23,7 +23,7 @@ from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.pool.interface import DeadLettered
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.wire.callbacks import How, Part, method_name
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.exceptions import Failure as PackedFailure
@@ -115,12 +115,9 @@ class Callbacks:
             Exception: what it raised.
         """
         name = self._wanted(result, request)
-        if name is None:
-            return await here(result, request)
-        shipped = self._shipped(name, result, request)
+        shipped = None if name is None else self._shipped(name, result, request)
         if shipped is None:
             return await here(result, request)
-        self._look_at(name)
         task = self._submit(shipped)
         try:
             part = self._part(shipped, await task.future)
@@ -131,7 +128,7 @@ class Callbacks:
             return self._stream(shipped, task, part)
         self._left(shipped)
         if part.how == How.AT_HOME:
-            self._goes_home(name, part.why)
+            self._goes_home(shipped.name, part.why)
             return await here(result, request)
         if part.how == How.REFUSED:
             raise self._error(shipped, part)
@@ -168,6 +165,7 @@ class Callbacks:
     def _shipped(
         self, name: str, result: Response | Failure, request: Request
     ) -> ShippedCallback | None:
+        self._look_at(name)
         changed = self._attributes.changed()
         try:
             return ShippedCallback(name, result, request, changed, self._spider, self._codec)

@@ -14,7 +14,7 @@ from scrapy_mpworkers.crawl.unhandled import told_once
 from scrapy_mpworkers.errors import PoolBroken, WorkerStartError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.pool.interface import PoolEvents
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.stores.dead_letters import readable, shown
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record

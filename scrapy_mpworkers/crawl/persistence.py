@@ -12,8 +12,8 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import wants_callbacks
 from scrapy_mpworkers.crawl.item import ShippedItem
-from scrapy_mpworkers.crawl.resume import StoredItem
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
+from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import ItemTimeout, SettingError
 from scrapy_mpworkers.eventloop import EventLoop, Latch
 from scrapy_mpworkers.hops import Hop

@@ -16,7 +16,7 @@ from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.eventloop import EventLoop, Staggered
 from scrapy_mpworkers.pool.batching import Room
 from scrapy_mpworkers.pool.interface import DeadLettered, Executor, resolve
-from scrapy_mpworkers.pool.task_queue import Future, Task
+from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.entries import key_function
 from scrapy_mpworkers.wire.messages import CALL, CALLBACK, Outcome

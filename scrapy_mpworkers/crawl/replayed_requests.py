@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from scrapy import Request
 
-from scrapy_mpworkers.crawl.resume import StoredItem
-from scrapy_mpworkers.errors import MPWorkersError
+from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.texts import ascii_safe, text_of
-
-logger = logging.getLogger(__name__)
 
 #: In the ``meta`` of such a request, where it outlives a redirection and a retry.
 _KEY = "_mpworkers_letter"
@@ -23,19 +18,18 @@ _KEY = "_mpworkers_letter"
 class ReplayedRequests:
     """Knows which requests of a crawl come from dead letters, and tells those of their end."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: ParentCodec) -> None:
+        self._codec = codec
         self._letters: dict[int, StoredItem] = {}
         self._numbers = itertools.count()
 
-    def begin(self, letter: StoredItem, codec: ParentCodec) -> Request | None:
-        """Return the request of *letter*, which no filter of duplicates will hold back; ``None`` if
-        it cannot be made again."""
-        try:
-            request: Request = codec.open(letter.frame)
-        except MPWorkersError as error:
-            logger.error("A request that was kept cannot go on: %s", ascii_safe(text_of(error)))
-            letter.cannot_go_on(error)
-            return None
+    def begin(self, letter: StoredItem) -> Request:
+        """Return the request of *letter*, which no filter of duplicates will hold back.
+
+        Raises:
+            UnreadableError: it cannot be made again.
+        """
+        request: Request = self._codec.open(letter.frame)
         number = next(self._numbers)
         self._letters[number] = letter
         return request.replace(dont_filter=True, meta={**request.meta, _KEY: number})

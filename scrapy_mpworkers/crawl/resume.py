@@ -8,17 +8,19 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeAlias
 
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.crawl.patches import engine_of
+from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests
+from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import HopGoneError, MPWorkersError
 from scrapy_mpworkers.hops import Hop
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.frames import StoredFrame
+from scrapy_mpworkers.wire.messages import CALLBACK
 from scrapy_mpworkers.wire.texts import ascii_safe, text_of
 
 logger = logging.getLogger(__name__)
@@ -26,26 +28,16 @@ logger = logging.getLogger(__name__)
 ProcessItem: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
-class StoredItem:
-    """An item of an earlier run, on its way to the pipelines *hop*; without any: a request, whose
-    callback was given up."""
-
-    hop: tuple[str, ...]
-    frame: StoredFrame
-
-    def ended(self, error: Exception | None) -> None:
-        """Note that it has left the last pipeline, or raised there. Called at most once."""
-
-    def cannot_go_on(self, error: Exception) -> None:
-        """Note that it never entered a pipeline."""
-
-
 class Resumed(NamedTuple):
-    """An item that was made from a kept one, and the ``hop`` from which it goes on."""
+    """An item that was made from a kept one, and the ``hop`` from which it goes on; or a request.
+
+    ``is_waited_for``: the crawl does so; if not, it has gone on with the item in the earlier run.
+    """
 
     item: Any
     kept: StoredItem
     hop: Hop
+    is_waited_for: bool
 
 
 class Resumption:
@@ -56,18 +48,25 @@ class Resumption:
         levels: for each level, whether the crawl waits for it. If it does not, the items there have
             gone on in the earlier run.
         codec: makes an item from a frame.
+        requests: makes requests, of callbacks that were given up.
 
     Attributes:
         begun: how many items of ``start()`` have gone on at each route, by its number.
     """
 
     def __init__(
-        self, crawler: Crawler, hops: Sequence[Hop], levels: Sequence[bool], codec: ParentCodec
+        self,
+        crawler: Crawler,
+        hops: Sequence[Hop],
+        levels: Sequence[bool],
+        codec: ParentCodec,
+        requests: ReplayedRequests,
     ) -> None:
         self._crawler = crawler
         self._hops = hops
         self._levels = levels
         self._codec = codec
+        self._requests = requests
         self.begun: Counter[int] = Counter()
         # By id, with the items themselves: an id is unique only while its object lives.
         self._on_the_way: dict[int, Resumed] = {}
@@ -75,21 +74,28 @@ class Resumption:
         self._manager: Any = None  #: of Scrapy's pipelines, without our wrapper
         self._shortened: dict[int, Any] = {}  #: managers that begin at a route, by its number
 
-    def item(self, kept: StoredItem) -> Resumed | None:
-        """Make the item, unless it cannot go on. ``start()`` must yield it, if the crawl waits for
-        its hop; else it goes nowhere but there."""
-        try:
-            hop = self._hop_of(kept)
-            if self._levels[hop.level]:
-                self._prepare(hop.route)
-            resumed = Resumed(self._codec.open(kept.frame), kept, hop)
-        except MPWorkersError as error:
-            logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
-            kept.cannot_go_on(error)
-            return None
-        if self._levels[hop.level]:
+    def items(self, kept: Iterable[StoredItem]) -> Iterator[Resumed]:
+        """Make the items, one at a time. ``start()`` must yield those that the crawl waits for; the
+        others go nowhere but to their hop."""
+        for one in kept:
+            try:
+                yield self._resumed(one) if one.hop else self._request(one)
+            except MPWorkersError as error:
+                logger.error("An item that was kept cannot go on: %s", ascii_safe(text_of(error)))
+                one.cannot_go_on(error)
+
+    def _resumed(self, kept: StoredItem) -> Resumed:
+        hop = self._hop_of(kept)
+        waits = self._levels[hop.level]
+        if waits:
+            self._prepare(hop.route)
+        resumed = Resumed(self._codec.open(kept.frame), kept, hop, waits)
+        if waits:
             self._on_the_way[id(resumed.item)] = resumed
         return resumed
+
+    def _request(self, kept: StoredItem) -> Resumed:
+        return Resumed(self._requests.begin(kept), kept, Hop(CALLBACK, -1, -1, ()), True)
 
     def arrived(self, item: Any) -> Resumed | None:
         """Return how *item* was resumed, if it was, when it comes to its route."""

@@ -16,12 +16,13 @@ from scrapy_mpworkers.crawl.keys import ItemKeys
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests
-from scrapy_mpworkers.crawl.resume import Resumption, StoredItem
+from scrapy_mpworkers.crawl.resume import Resumption
+from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.crawl.totals import ItemTotals, Journey
 from scrapy_mpworkers.errors import CallTimeout, ItemTimeout, UnpicklableError, UnreadableError
 from scrapy_mpworkers.hops import Hop, empty_route, rest_of_route, routes_of
 from scrapy_mpworkers.pool.interface import DeadLettered
-from scrapy_mpworkers.pool.task_queue import Future
+from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import CALL, Outcome, TaskStatus
 from scrapy_mpworkers.wire.texts import ascii_safe, named, text_of
@@ -60,8 +61,8 @@ class Router:
         self._effects = effects
         self._persistence = persistence
         waits = [level.waits for level in levels]
-        self._resumption = Resumption(crawler, hops, waits, codec)
-        self.replayed = ReplayedRequests()
+        self.replayed = ReplayedRequests(codec)
+        self._resumption = Resumption(crawler, hops, waits, codec, self.replayed)
         self._hops = hops
         self._routes = routes_of(hops)
         self._levels = levels
@@ -224,15 +225,8 @@ class Router:
 
     async def resumed(self) -> AsyncIterator[Any]:
         """Yield the kept items that the crawl waits for, and send the others to their level."""
-        for kept in self._persistence.kept:
-            if not kept.hop:
-                if (request := self.replayed.begin(kept, self._codec)) is not None:
-                    yield request
-                continue
-            one = self._resumption.item(kept)
-            if one is None:
-                continue
-            if self._levels[one.hop.level].waits:
+        for one in self._resumption.items(self._persistence.kept):
+            if one.is_waited_for:
                 yield one.item
                 continue
             # The crawl went on with this item in the earlier run, and shall not do so again.
@@ -292,17 +286,14 @@ class Router:
         # UnpicklableError; or a class of the user that raises where its fields are looked at, and
         # SystemExit would end the crawl.
         except BaseException as error:
-            self._refused(hop)
+            self._levels[hop.level].executor.metrics.refused(hop.number)
             if isinstance(error, Exception):
                 raise
             raise UnpicklableError(f"the item cannot be looked at: {named(error)}") from error
-
-    def _refused(self, hop: Hop) -> None:
-        self._levels[hop.level].executor.metrics.refused(hop.number)
 
     def _keys_of(self, item: Any, first: Hop) -> dict[int, Any]:
         try:
             return self._keys.of(item, first)
         except Exception:
-            self._refused(first)
+            self._levels[first.level].executor.metrics.refused(first.number)
             raise

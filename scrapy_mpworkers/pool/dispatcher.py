@@ -10,7 +10,8 @@ from typing import Any
 
 from scrapy_mpworkers.pool.batching import ServiceTime, plan, plan_batched, room
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
-from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
+from scrapy_mpworkers.pool.task import Task
+from scrapy_mpworkers.pool.task_queue import TaskQueue
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import Batch, Definition, TaskRow
 
@@ -104,6 +105,9 @@ class Dispatcher:
             row = (task.id, task.hop, b"", (b"",) if is_over else ())
             self._send_rows(handle, (), (row,), group)
         return True
+
+    def take_parked(self) -> list[Task]:
+        return [task for queue in self._queues for task in queue.parked.clear()]
 
     # When to dispatch
 

@@ -25,8 +25,8 @@ from scrapy_mpworkers.pool.interface import (
     resolve,
 )
 from scrapy_mpworkers.pool.observed import ObservedExecutor
-from scrapy_mpworkers.pool.restarts import DeadlyPipelines, RestartIntensity
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.restarts import SEE_IT, DeadlyPipelines, RestartIntensity
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import (
     MORE,
@@ -34,21 +34,15 @@ from scrapy_mpworkers.wire.messages import (
     FrameData,
     OpenCrawl,
     Opened,
-    OpenFailed,
     Outcome,
     Outcomes,
     TaskStatus,
     as_outcome,
     kind_of,
+    nothing_of,
 )
 
 logger = logging.getLogger(__name__)
-
-#: What to do about workers that die.
-SEE_IT = (
-    "Look for the first error of a worker in the log, or run in one process to see it: "
-    "-s MPWORKERS_WORKERS=0"
-)
 
 _task_id = attrgetter("task_id")
 _seconds = attrgetter("seconds")
@@ -70,6 +64,7 @@ class PoolExecutor(ObservedExecutor):
         has_opened: whether the crawl's consumers have been open in any worker.
         is_broken: it gets no more workers, and is about to leave.
         is_hasty: it will not wait for its consumers' close.
+        look_for_room: to be called when a worker has done with something of another crawl.
     """
 
     _numbers = itertools.count()
@@ -91,6 +86,7 @@ class PoolExecutor(ObservedExecutor):
         self._find_group = find_group
         self._task_ids: Iterator[int] = iter(())
         self._dispatcher = Dispatcher(self.crawl, options, blobs, loop)
+        self.look_for_room = self._dispatcher.soon
         self._options = options
         self._loop = loop
         self.has_opened = self.is_broken = self.is_hasty = self._closed = self._stopping = False
@@ -158,7 +154,7 @@ class PoolExecutor(ObservedExecutor):
         if self._given_up is not None:  # and the task with all others
             resolve(task.future, DeadLettered(self._given_up(None), task.attempts, task.deaths))
         elif not self._dispatcher.go_on(task, is_over):
-            self._settle(task, TaskStatus.DONE, Outcome(task.id, TaskStatus.DONE, b"", None, 0.0))
+            self._settle(task, TaskStatus.DONE, nothing_of(task.id))
 
     def flush(self) -> None:
         self._dispatcher.flush()
@@ -178,6 +174,8 @@ class PoolExecutor(ObservedExecutor):
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         # The last crawl to leave stops the pool: pills, join; terminate, kill.
         self._stopping = True
+        for task in self._dispatcher.take_parked():
+            self._settle(task, TaskStatus.DONE, nothing_of(task.id))  # nobody reads the rest
         self.give_up(self._given_up or because_stopped)
         self._group.leave(self.crawl, timeout, stopped)
 
@@ -192,6 +190,9 @@ class PoolExecutor(ObservedExecutor):
         """Return what another worker must know of the crawl."""
         first, self._first_setup = self._first_setup, None
         return first or self._make_setup(self.crawl)
+
+    def has_parked(self, handle: WorkerHandle) -> bool:
+        return self._dispatcher.queue_of(handle).parked.are_at(handle)
 
     def leases(self, handle: WorkerHandle) -> Iterator[Task]:
         return self._dispatcher.queue_of(handle).leases(handle)
@@ -209,9 +210,6 @@ class PoolExecutor(ObservedExecutor):
         """Take notice that there are so many workers, and tell how many tasks may be pending."""
         self._dispatcher.workers_changed(count)
         self._events.has_room(self._dispatcher.room)
-
-    def open_failed(self, handle: WorkerHandle, report: OpenFailed) -> None:
-        self._events.boot_failed(handle.name, report.failure)
 
     def closed(self, handle: WorkerHandle, report: Closed) -> None:
         # The end of a recycled worker does not speak for the crawl, which goes on.
@@ -232,7 +230,7 @@ class PoolExecutor(ObservedExecutor):
                 continue  # given up meanwhile
             if outcome.status == MORE:
                 self._dispatcher.park(handle, task, outcome.keys)
-                self._tell(self._events.came, task, outcome)
+                self._events.came(task, outcome)
             else:
                 waits.append(handle.heard_at - task.submitted_at - outcome.seconds)
                 self._settle(task, outcome.status, outcome)
@@ -241,10 +239,6 @@ class PoolExecutor(ObservedExecutor):
         self.metrics.record(self._settled_at, handle.slot, size, times, waits)
         if max(times) > self.recent.slow_from:
             self.recent.slow(self._settled_at, handle.name, tasks, times)
-        self._dispatcher.soon()
-
-    def look_for_room(self) -> None:
-        """Dispatch soon, as a worker has done with something of another crawl."""
         self._dispatcher.soon()
 
     def handle_lost(self, handle: WorkerHandle, death: Death) -> None:
@@ -275,10 +269,6 @@ class PoolExecutor(ObservedExecutor):
         """Forget a worker that has nothing of the crawl any more, though it lives on."""
         handle.tasks_settled(0, self._dispatcher.queue_of(handle).forget(handle))
 
-    def not_ready(self, slot: int) -> None:
-        """Note that no worker of a slot is ready for this crawl any more."""
-        self.metrics.workers[slot].not_ready(monotonic())
-
     def may_fail(self) -> bool:
         """Return whether to try again after a worker could not open the crawl's consumers."""
         return self._troubles.allows(monotonic(), reports=self.metrics.reports)
@@ -299,3 +289,11 @@ class PoolExecutor(ObservedExecutor):
         self.recent.note(self._settled_at, "dead_letter", worker or "", str(error), task)
         given_up = DeadLettered(error, task.attempts, task.deaths, worker)
         self._settle(task, TaskStatus.DEAD_LETTERED, given_up)
+
+    def _settle(self, task: Task, status: int, outcome: Outcome | DeadLettered) -> None:
+        self.metrics.hops[task.row[1]].settled[status] += 1
+        try:
+            self._events.settled(task, outcome)
+        # Code of the user may run here, and the rest of the report must be settled all the same.
+        except BaseException:
+            logger.exception("Settling a task failed")

@@ -10,7 +10,7 @@ from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.stacks import StackRequests
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 #: Seconds after which to look again whether enough time has passed.
@@ -86,6 +86,10 @@ class GroupState:
         """Iterate over the unsettled tasks that a worker has, of all crawls."""
         for executor in self.all_executors():
             yield from executor.leases(handle)
+
+    def has_parked(self, handle: ProcessHandle) -> bool:
+        """Return whether a task waits at a worker until it is to go on."""
+        return any(executor.has_parked(handle) for executor in self.all_executors())
 
     def task(self, handle: ProcessHandle, task_id: int | None) -> Task | None:
         found = (executor.task(handle, task_id) for executor in self.all_executors())

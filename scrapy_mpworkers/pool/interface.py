@@ -12,7 +12,7 @@ from scrapy_mpworkers.errors import MPWorkersError, PoolBroken, PoolClosed
 from scrapy_mpworkers.pool.batching import NEAR, Batched, Pace, Room
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.recent import Recent
-from scrapy_mpworkers.pool.task_queue import Future, Task
+from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.messages import FrameData, Outcome
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import monotonic
-from typing import Any
 
-from scrapy_mpworkers.pool.interface import DeadLettered, Executor, PoolEvents, WorkerView
+from scrapy_mpworkers.pool.interface import Executor, PoolEvents, WorkerView
 from scrapy_mpworkers.pool.metrics import Metrics, WorkerTime
 from scrapy_mpworkers.pool.recent import Recent
-from scrapy_mpworkers.pool.task_queue import Future, Task
+from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
-from scrapy_mpworkers.wire.messages import Outcome
-
-logger = logging.getLogger(__name__)
+from scrapy_mpworkers.wire.messages import OpenFailed
 
 
 class ObservedExecutor(Executor):
@@ -75,19 +71,6 @@ class ObservedExecutor(Executor):
             self.recent.slow(now, handle.name, [task], [now - since])
         return task
 
-    def _settle(self, task: Task, status: int, outcome: Outcome | DeadLettered) -> None:
-        self.metrics.hops[task.row[1]].settled[status] += 1
-        self._tell(self._events.settled, task, outcome)
-
-    def _tell(
-        self, event: Callable[[Task, Any], None], task: Task, outcome: Outcome | DeadLettered
-    ) -> None:
-        try:
-            event(task, outcome)
-        # Code of the user may run here, and the rest of the report must be settled all the same.
-        except BaseException:
-            logger.exception("Settling a task failed")
-
     # What the workers' group has seen
 
     def died(self, handle: WorkerHandle, exit_label: str, in_words: str) -> None:
@@ -101,3 +84,11 @@ class ObservedExecutor(Executor):
         self.metrics.recycled[why] += 1
         text = f"recycled after {handle.settled} items ({why})"
         self.recent.note(monotonic(), "recycled", handle.name, text)
+
+    def open_failed(self, handle: WorkerHandle, report: OpenFailed) -> None:
+        """Tell that a worker could not open the crawl's consumers."""
+        self._events.boot_failed(handle.name, report.failure)
+
+    def not_ready(self, slot: int) -> None:
+        """Note that no worker of a slot is ready for this crawl any more."""
+        self.metrics.workers[slot].not_ready(monotonic())

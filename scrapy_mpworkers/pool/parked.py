@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 
 
 class ParkedTasks:
@@ -33,6 +31,10 @@ class ParkedTasks:
                     del self._by_worker[handle]
                 return handle
         raise KeyError(task.id)
+
+    def are_at(self, handle: Hashable) -> bool:
+        """Return whether a worker can go on with any."""
+        return handle in self._by_worker
 
     def lose(self, handle: Hashable) -> None:
         """Note that a worker is gone. Its tasks stay, and begin again when somebody wants more."""

@@ -15,6 +15,11 @@ from collections import deque
 from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.wire.messages import TaskStatus
 
+#: What to do about workers that die.
+SEE_IT = (
+    "Look for the first error of a worker in the log, or run in one process to see it: "
+    "-s MPWORKERS_WORKERS=0"
+)
 #: Seconds of the first pause after a start that failed, and of the longest one.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 #: Items given up in a row that are no accident, and how many there must be for each that was done.

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from scrapy_mpworkers.pool.dumps import dump
 from scrapy_mpworkers.pool.interface import Loop, resolve
-from scrapy_mpworkers.pool.task_queue import Future
+from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 
 #: Is told the stacks of a worker; ``None``: it has not answered in time.

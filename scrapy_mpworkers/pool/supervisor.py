@@ -11,12 +11,11 @@ from multiprocessing import util
 from time import monotonic
 from typing import Any
 
-from scrapy_mpworkers.pool.executor import SEE_IT
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.postmortem import PostMortem
 from scrapy_mpworkers.pool.recycling import Recycling
 from scrapy_mpworkers.pool.report_listener import ReportListener
-from scrapy_mpworkers.pool.restarts import FailedStarts, RestartIntensity
+from scrapy_mpworkers.pool.restarts import SEE_IT, FailedStarts, RestartIntensity
 from scrapy_mpworkers.pool.sharing import Openings, Sharing
 from scrapy_mpworkers.pool.shortages import in_words, is_shortage, remedy
 from scrapy_mpworkers.pool.start_methods import Processes
@@ -79,14 +78,16 @@ class Supervisor:
 
     def _heard(self, handle: ProcessHandle, report: CrawlReport) -> None:
         if isinstance(report, Outcomes):
-            if (why := self._recycling.reason(handle)) is not None:
+            if handle.departure is Departure.LEAVING:
+                handle.leave(self._state.has_parked(handle))
+            elif (why := self._recycling.reason(handle)) is not None:
                 self._recycle(handle, why)
             return
         self.sharing.heard(handle, report)
         if not handle.is_ready and handle.open_crawls and not handle.is_opening:
             replaced = handle.become_ready()
-            if replaced in self._state.handles and not replaced.is_closing:
-                replaced.close()
+            if replaced in self._state.handles:
+                replaced.leave(self._state.has_parked(replaced))
             self._recycling.weigh_new(handle)
             self.watchdog.watch()  # its first tasks come now
 

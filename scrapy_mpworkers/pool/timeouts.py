@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.report_listener import ReportListener, while_it_lives
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_process import UNKNOWN
 from scrapy_mpworkers.pool.worker_state import KilledFor

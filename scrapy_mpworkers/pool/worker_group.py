@@ -15,7 +15,7 @@ from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Loop, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.pool.supervisor import Supervisor
-from scrapy_mpworkers.pool.task_queue import Future
+from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.timeouts import TimeLimit
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 

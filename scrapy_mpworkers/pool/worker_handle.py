@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.task_queue import Message
+from scrapy_mpworkers.pool.task import Message
 from scrapy_mpworkers.pool.worker_process import UNKNOWN, Activity, WorkerProcess
 from scrapy_mpworkers.pool.worker_state import CrawlState, Departure, KilledFor, Phase, WorkerState
 from scrapy_mpworkers.pool.workers import WorkerHandle
@@ -66,7 +66,8 @@ class ProcessHandle(WorkerHandle):
     # What it is told
 
     def may_work_for(self, crawl: int) -> bool:
-        return crawl in self.open_crawls and self.departure is not Departure.CLOSING
+        is_here = self.departure in (Departure.NONE, Departure.RETIRING)
+        return is_here and crawl in self.open_crawls
 
     def send(self, command: Command) -> None:
         self.process.commands.put(command)
@@ -195,6 +196,13 @@ class ProcessHandle(WorkerHandle):
     def retire(self) -> None:
         self.departure = Departure.RETIRING
 
+    def leave(self, has_parked: bool) -> None:
+        """Have it end now that its replacement is there; if it *has_parked* tasks, behind those."""
+        if has_parked or (self.departure is Departure.LEAVING and self.open_messages):
+            self.departure = Departure.LEAVING
+        elif not self.is_closing:
+            self.close()
+
     def close(self) -> None:
         """Have it end behind what it was sent; at once, if it has nothing to close."""
         self.departure = Departure.CLOSING
@@ -216,7 +224,7 @@ class ProcessHandle(WorkerHandle):
             return Phase.CLOSING
         if not self.is_ready:
             return Phase.OPENING if self.is_opening_first else Phase.STARTING
-        if self.departure is Departure.RETIRING:
+        if self.departure is not Departure.NONE:
             return Phase.RETIRING
         return Phase.BUSY if self.open_messages else Phase.IDLE
 

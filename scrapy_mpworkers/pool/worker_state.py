@@ -30,7 +30,8 @@ class Departure(Enum):
 
     NONE = 0
     RETIRING = 1  #: its replacement is being started; until then it works on
-    CLOSING = 2  #: the pill is on its way; its end is no death
+    LEAVING = 2  #: its replacement is there; it ends what it has, and gets nothing else
+    CLOSING = 3  #: the pill is on its way; its end is no death
 
 
 class KilledFor(Enum):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from scrapy_mpworkers.pool.task_queue import Future
+from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.messages import Batch
 

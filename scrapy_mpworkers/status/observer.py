@@ -15,7 +15,7 @@ from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.pool.interface import WorkerView
 from scrapy_mpworkers.pool.metrics import Distribution, TaskCounts
 from scrapy_mpworkers.pool.recent import INCIDENTS, SLOWEST
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.status.advice import verdict
 from scrapy_mpworkers.status.evidence import Evidence
 from scrapy_mpworkers.status.processes import Processes, Sample

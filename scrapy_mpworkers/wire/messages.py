@@ -202,6 +202,11 @@ class Outcome(NamedTuple):
 as_outcome = partial(tuple.__new__, Outcome)
 
 
+def nothing_of(task_id: int) -> Outcome:
+    """Return the outcome of a task that has given all that anybody wants of it."""
+    return Outcome(task_id, int(TaskStatus.DONE), b"", None, 0.0)
+
+
 class Opened(NamedTuple):
     """The worker has opened the consumers of a crawl."""
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.pool import LONG, Level
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import Outcome, TaskStatus

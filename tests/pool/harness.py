@@ -31,7 +31,7 @@ from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.forkserver import ServerSpec, servers
 from scrapy_mpworkers.pool.interface import DeadLettered, PoolEvents, PoolOptions
 from scrapy_mpworkers.pool.start_methods import Processes
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 from scrapy_mpworkers.wire.messages import (
     LARGE,

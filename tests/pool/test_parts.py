@@ -7,7 +7,8 @@ import signal
 from typing import Any
 
 from scrapy_mpworkers.errors import PoolClosed, WorkerDied
-from scrapy_mpworkers.pool.interface import DeadLettered
+from scrapy_mpworkers.pool.interface import DeadLettered, because_stopped
+from scrapy_mpworkers.wire.messages import TaskStatus
 
 from .harness import Bench, Kept, rotated
 from .saboteurs import KillsItself
@@ -134,28 +135,43 @@ def test_task_that_waits_is_given_up_with_all_others(make_bench, method):
     (waits,) = bench.submit(bench.in_parts(Square(1), Square(2)))
     task = bench.until_part(1)
 
-    bench.stop()
+    bench.pool.give_up(because_stopped)
     bench.calls.create_future = Kept
     bench.pool.go_on(task)
 
     assert isinstance(bench.error(waits), PoolClosed)
     ((told,),) = [task.future.results]
     assert isinstance(told, DeadLettered)
-    bench.assert_books()
+    bench.stop().assert_books()
 
 
 @rotated()
-def test_worker_is_recycled_while_a_task_waits_there(make_bench, method):
+def test_task_that_waits_when_the_pool_stops_has_ended(make_bench, method):
+    bench = make_bench(method).start()
+    (waits,) = bench.submit(bench.in_parts(Square(1), Square(2)))
+    bench.until_part(1)
+
+    bench.stop().assert_books()
+
+    (outcome,) = bench.settled[waits]
+    assert outcome.status == TaskStatus.DONE
+
+
+@rotated()
+def test_worker_that_is_recycled_ends_when_no_task_waits_there(make_bench, method):
     bench = make_bench(method, workers=1, max_items=3).start()
-    ids = bench.submit(bench.in_parts(Square(1), Square(2)))
+    ids = bench.submit(bench.in_parts(Pid(), Pid()))
     task = bench.until_part(1)
     (first,) = bench.pids
 
     bench.run(*[Square(n) for n in range(5)])
-    bench.until(lambda: first not in bench.pids and bool(bench.pids), "the worker is replaced")
+    bench.until(lambda: len(bench.pids) == 2, "its replacement is there")
+    assert first not in bench.run(*[Pid()] * 2)
     bench.pool.go_on(task)
     bench.pool.go_on(bench.until_part(2))
     bench.until_settled(ids)
+    bench.until(lambda: first not in bench.pids, "the worker has ended")
 
-    assert parts(bench) == [1, 4]
+    assert parts(bench) == [first, first]
+    assert bench.metrics.deaths == {}
     bench.stop().assert_books()

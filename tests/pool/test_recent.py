@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrapy_mpworkers.pool.recent import INCIDENTS, SLOW_SECONDS, SLOWEST, Recent
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 
 from .harness import Unawaited
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from scrapy_mpworkers.pool.task_queue import Task, TaskQueue
+from scrapy_mpworkers.pool.task import Task
+from scrapy_mpworkers.pool.task_queue import TaskQueue
 
 
 def task(number: int, size: int = 0) -> Task:

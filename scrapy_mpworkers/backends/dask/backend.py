@@ -29,7 +29,7 @@ from scrapy_mpworkers.settings import Setting, WorkerSettings, read_declared
 from scrapy_mpworkers.validators import Invalid
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.entries import import_path
-from scrapy_mpworkers.wire.messages import CALL, Prelude
+from scrapy_mpworkers.wire.messages import CALL, CALLBACK, Prelude
 
 #: A message costs Scrapy's process some 2.5 ms and is under way for ten: so each carries more work
 #: than here, and more of them are with a worker. (Measured: docs/dask.md.)
@@ -170,7 +170,7 @@ class DaskBackend:
 
 def _names(plan: LevelPlan) -> Mapping[int, str]:
     # What the tasks of each hop are called on Dask's dashboard.
-    names = {CALL: "run"}
+    names = {CALL: "run", CALLBACK: "callback"}
     for hop in plan.hops:
         names[hop.number] = "+".join(import_path(one).rpartition(".")[2] for one in hop.entries)
     return names

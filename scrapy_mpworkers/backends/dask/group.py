@@ -24,7 +24,7 @@ from scrapy_mpworkers.pool.metrics import WorkerTime
 from scrapy_mpworkers.pool.restarts import RestartIntensity
 from scrapy_mpworkers.pool.sharing import RETRY_SECONDS
 from scrapy_mpworkers.pool.stacks import Answers
-from scrapy_mpworkers.pool.task_queue import Future
+from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.worker_state import KilledFor
 from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
 

@@ -13,7 +13,7 @@ from scrapy_mpworkers.backends.dask.client import Session
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import Loop
-from scrapy_mpworkers.pool.task_queue import Task
+from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.pool.timeouts import end_overdue
 from scrapy_mpworkers.pool.worker_state import KilledFor, Phase
 from scrapy_mpworkers.pool.workers import WorkerHandle
