@@ -45,10 +45,16 @@ class ObservedExecutor(Executor):
 
     def _view(self, handle: WorkerHandle) -> WorkerView:
         task_id, since = handle.running()
-        task = self.task(handle, task_id)
-        now = (handle.phase, task, since)
-        done = (handle.settled, self.metrics.workers[handle.slot].busy)
-        return WorkerView(handle.name, handle.pid, *now, *done, handle.generation)
+        return WorkerView(
+            handle.name,
+            handle.pid,
+            handle.phase,
+            self.task(handle, task_id),
+            since,
+            handle.settled,
+            self.metrics.workers[handle.slot].busy,
+            handle.generation,
+        )
 
     def overdue(self) -> list[tuple[int, str, float]]:
         now = monotonic()

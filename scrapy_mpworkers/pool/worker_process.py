@@ -137,7 +137,8 @@ class WorkerProcess:
 
     def activity(self) -> Activity:
         """Return what the worker is at; ``UNKNOWN`` while it is writing the scoreboard."""
-        written, task_id, started, crawl = self._scoreboard
+        # A slice is read in the same order, without an iterator.
+        written, task_id, started, crawl = self._scoreboard[:]
         if written % 2 or self._scoreboard[0] != written:
             return UNKNOWN
         begun = None if task_id < 0 else int(task_id)

@@ -32,6 +32,7 @@ from scrapy_mpworkers.status.snapshot import (
 from scrapy_mpworkers.wire.messages import TaskStatus
 
 _NO_SAMPLE = Sample(0.0)
+_STATUSES = [(status.name.lower(), status) for status in TaskStatus]
 
 
 class Observer:
@@ -54,19 +55,23 @@ class Observer:
         Args:
             with_pss: measure proportional set sizes too, which takes about 1 ms a call.
         """
-        now, levels = monotonic(), self._manager.started
-        spider = self._crawler.spider
-        epoch = time() - now
+        seen = self.sample(with_pss)
+        slowest = _slowest(self._manager.started, seen.taken_at - monotonic())
+        return seen._replace(slowest=slowest, verdict=verdict(self._evidence.figures()))
+
+    def sample(self, with_pss: bool = False) -> Snapshot:
+        """Take what a history draws of a snapshot: all but the slowest tasks and the verdict."""
+        now, levels, spider = monotonic(), self._manager.started, self._crawler.spider
+        taken_at = time()
         return Snapshot(
-            taken_at=time(),
+            taken_at=taken_at,
             spider="" if spider is None else spider.name,
             pid=os.getpid(),
             elapsed=now - min((level.began_at for level in levels), default=now),
             state=self._state(levels),
             levels=self._levels(levels, now, with_pss),
-            slowest=_slowest(levels, epoch),
-            events=_events(levels, epoch),
-            verdict=verdict(self._evidence.figures()),
+            slowest=(),
+            events=_events(levels, taken_at - now),
         )
 
     def _state(self, levels: list[Level]) -> str:
@@ -119,18 +124,18 @@ def _worker(
 ) -> WorkerSnapshot:
     sample = samples.get(view.pid or 0, _NO_SAMPLE)
     task = None if view.task is None else _task(level, view.task, max(0.0, now - view.since))
-    return WorkerSnapshot(
-        name=view.name,
-        pid=view.pid,
-        state=view.phase.value,
-        task=task,
-        settled=view.settled,
-        busy_seconds=view.busy + (0.0 if task is None else task.seconds),
-        restarts=view.restarts,
-        cpu_percent=sample.cpu_percent,
-        rss_bytes=sample.rss_bytes,
-        pss_bytes=sample.pss_bytes,
-        sampled_ago=None if sample.rss_bytes is None else now - sample.at,
+    return WorkerSnapshot(  # without the names of its fields, which take as long as the rest
+        view.name,
+        view.pid,
+        view.phase.value,
+        task,
+        view.settled,
+        view.busy + (0.0 if task is None else task.seconds),
+        view.restarts,
+        sample.cpu_percent,
+        sample.rss_bytes,
+        sample.pss_bytes,
+        None if sample.rss_bytes is None else now - sample.at,
     )
 
 
@@ -143,7 +148,7 @@ def _kind(hop: int) -> str:
 
 
 def _counts(tally: TaskCounts, redelivered: int = 0) -> Counts:
-    by_status = {status.name.lower(): tally.settled[status] for status in TaskStatus}
+    by_status = {name: tally.settled[status] for name, status in _STATUSES}
     return Counts(tally.submitted, cancelled=tally.cancelled, redelivered=redelivered, **by_status)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ class Reporter:
         self._totals = totals
         self._began = (monotonic(), thread_time())
         if self._options.report is not None or self._options.page is not None:
-            self.history.record(loop, partial(self.snapshot, True))
+            self.history.record(loop, lambda: self._observer.sample(with_pss=True))
         if self._options.page is not None:
             from scrapy_mpworkers.status.server import open_page
 

@@ -165,10 +165,6 @@ class Snapshot(NamedTuple):
         return plain
 
 
-def _plain(value: Any) -> Any:
-    if not isinstance(value, tuple):
-        return value
-    plain = map(_plain, value)
-    return (
-        dict(zip(value._fields, plain, strict=True)) if hasattr(value, "_fields") else list(plain)
-    )
+def _plain(values: Any) -> Any:
+    plain = [_plain(one) if isinstance(one, tuple) else one for one in values]
+    return dict(zip(values._fields, plain, strict=True)) if hasattr(values, "_fields") else plain

@@ -11,6 +11,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 def ascii_safe(text: str) -> str:
     """Return *text* in printable ASCII on one line; all else becomes a backslash and its number."""
+    if text.isascii() and text.isprintable():  # as nearly all is, and is asked for all the time
+        return text
     plain = text.encode("ascii", "backslashreplace").decode()
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)
 
