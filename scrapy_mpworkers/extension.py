@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property, partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from scrapy import Spider, signals
@@ -201,9 +202,10 @@ class WorkerExtension:
         """
         return self._reporter.snapshot(with_pss)
 
-    def history(self) -> dict[str, Any]:
-        """Return what the page draws, as JSON has it; without a page and a report it is empty."""
-        return self._reporter.history.as_dict()
+    def history(self, last: float = inf) -> dict[str, Any]:
+        """Return what the page draws, of the *last* seconds or of the whole crawl, as JSON has it;
+        without a page and a report it is empty."""
+        return self._reporter.history.as_dict(last)
 
     async def stacks(self, timeout: float = 1.0) -> dict[str, str]:
         """Return where all workers are, by their names: stacks of threads and asyncio tasks, or

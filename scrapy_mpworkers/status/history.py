@@ -5,10 +5,12 @@ Old samples are merged with their neighbours, so that the whole crawl always fit
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -130,20 +132,30 @@ class History:
             service=level.service.p95 if level.service else 0.0,
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the history as JSON has it: a list for each figure, in the order of ``times``."""
+    def as_dict(self, last: float = inf) -> dict[str, Any]:
+        """Return the history as JSON has it: a list for each figure, in the order of ``times``.
+
+        Args:
+            last: leave out what ended more than so many seconds before the last sample. Whoever has
+                what was so far replaces the part behind ``since``, and in each lane what begins
+                with its first segment or later.
+        """
+        since = round(self._now - last, 2)
         points = self._points.spans
+        points = points[bisect_right(points, since, key=lambda point: round(point.end, 2)) :]
         return {
             "spider": self._spider,
             "started_at": self._started_at,
+            "since": max(0.0, since),
             "times": [round(point.end, 2) for point in points],
             "lag": [round(point.lag, 4) for point in points],
             "levels": [_columns(name, points) for name in self._settled],
-            "workers": [lane.as_dict(slot) for slot, lane in self._lanes.items()],
+            "workers": [lane.as_dict(slot, since) for slot, lane in self._lanes.items()],
             "marks": [
                 {"at": event.at - self._started_at, "kind": event.kind, "worker": event.worker}
                 | {"text": event.text, "label": event.label}
                 for event in self._marks
+                if event.at - self._started_at > since
             ],
         }
 

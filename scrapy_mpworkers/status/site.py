@@ -10,8 +10,10 @@ import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from itertools import count
+from math import inf
+from time import monotonic
 from typing import Any, Protocol
 
 import h11
@@ -22,6 +24,12 @@ from scrapy_mpworkers.status.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
+#: Seconds for which a snapshot is told again, less than a page waits until it asks again: many that
+#: look on cost what one does, and that one is never told the same twice.
+_HOLDS = 0.9
+#: Seconds of a history that are recent. A page asks for them every two, and for all now and then.
+_RECENT = 10.0
+
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 
 
@@ -30,7 +38,7 @@ class WatchedCrawl(Protocol):
 
     def snapshot(self, with_pss: bool = False) -> Snapshot: ...
 
-    def history(self) -> dict[str, Any]: ...
+    def history(self, last: float = inf) -> dict[str, Any]: ...
 
     async def stacks(self) -> dict[str, str]: ...
 
@@ -50,9 +58,12 @@ class Site:
         self._token = secrets.token_urlsafe(24)
         self._numbers = count(1)
         self.crawls: dict[int, WatchedCrawl] = {}
+        self._told: Answer | None = None
+        self._told_at = 0.0
         self._data: dict[bytes, Callable[[], Answer | Awaitable[Answer]]] = {
             b"/snapshot.json": self._snapshots,
             b"/history.json": self._histories,
+            b"/recent.json": partial(self._histories, _RECENT),
             b"/stacks.json": self._stacks,
             b"/metrics": self._metrics,
         }
@@ -65,9 +76,11 @@ class Site:
 
     def add(self, crawl: WatchedCrawl) -> None:
         self.crawls[next(self._numbers)] = crawl
+        self._told = None
 
     def remove(self, crawl: WatchedCrawl) -> None:
         self.crawls = {number: one for number, one in self.crawls.items() if one is not crawl}
+        self._told = None
 
     def respond(self, request: h11.Request) -> Answer | Awaitable[Answer]:
         """Answer a request, or say why not."""
@@ -108,10 +121,14 @@ class Site:
             return _failed(error)
 
     def _snapshots(self) -> Answer:
-        return _json([crawl.snapshot(with_pss=True).as_dict() for crawl in self.crawls.values()])
+        now = monotonic()
+        if self._told is None or now - self._told_at >= _HOLDS:
+            taken = [crawl.snapshot(with_pss=True).as_dict() for crawl in self.crawls.values()]
+            self._told, self._told_at = _json(taken), now
+        return self._told
 
-    def _histories(self) -> Answer:
-        return _json([crawl.history() for crawl in self.crawls.values()])
+    def _histories(self, last: float = inf) -> Answer:
+        return _json([crawl.history(last) for crawl in self.crawls.values()])
 
     def _stacks(self) -> Awaitable[Answer]:
         return _stacks_of(list(self.crawls.values()))

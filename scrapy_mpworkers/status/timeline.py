@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from scrapy_mpworkers.status.snapshot import WorkerSnapshot
@@ -101,7 +103,7 @@ class Lane:
 
     def __init__(self, level: str, limit: int) -> None:
         self.level = level
-        self.restarts = 0
+        self.restarts = self._all_settled = 0
         self._track: Track[Segment] = Track(limit)
         self._name, self._settled, self._busy = "", 0, 0.0
 
@@ -126,7 +128,8 @@ class Lane:
 
     def _segment(self, worker: WorkerSnapshot, start: float, end: float) -> Segment:
         """Return a segment, which is longer than the sample if its task is."""
-        settled = worker.settled - (self._settled if worker.name == self._name else 0)
+        settled = max(0, worker.settled - (self._settled if worker.name == self._name else 0))
+        self._all_settled += settled
         busy = min(end - start, max(0.0, worker.busy_seconds - self._busy))
         self._name, self._settled, self._busy = worker.name, worker.settled, worker.busy_seconds
         self.restarts = worker.restarts
@@ -139,15 +142,21 @@ class Lane:
                 start = max(0.0, end - seconds) if is_new else start
                 busy = end - start
         label = "" if task is None else task.label
-        return Segment(start, end, worker.state, number, busy, max(0, settled), label, seconds)
+        return Segment(start, end, worker.state, number, busy, settled, label, seconds)
 
-    def as_dict(self, slot: str) -> dict[str, Any]:
-        """Return the lane of a slot as JSON has it."""
+    def as_dict(self, slot: str, since: float) -> dict[str, Any]:
+        """Return the lane of a slot as JSON has it.
+
+        Args:
+            since: leave out segments that ended before, but for the last of them: it may have been
+                longer until what came next was seen.
+        """
+        first = max(0, bisect_right(self.segments, since, key=attrgetter("end")) - 1)
         segments = [
             [round(one.start, 2), round(one.end, 2), one.state, round(one.busy, 2), one.settled]
             + [one.label, round(one.seconds, 3)]
-            for one in self.segments
+            for one in self.segments[first:]
         ]
-        settled = sum(one.settled for one in self.segments)
-        told = {"name": slot, "level": self.level, "settled": settled, "restarts": self.restarts}
+        settled, restarts = self._all_settled, self.restarts
+        told = {"name": slot, "level": self.level, "settled": settled, "restarts": restarts}
         return told | {"segments": segments}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,8 +94,8 @@ class Drawn:
     def snapshot(self, with_pss: bool = False) -> Picture:
         return self.picture
 
-    def history(self) -> dict[str, Any]:
-        return {"spider": self.picture.spider}
+    def history(self, last: float = inf) -> dict[str, Any]:
+        return {"spider": self.picture.spider} | ({} if last == inf else {"last": last})
 
 
 @dataclass

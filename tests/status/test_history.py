@@ -159,6 +159,25 @@ def test_workers_that_are_gone_at_the_end_leave_no_hole_there() -> None:
     assert history.as_dict()["times"] == [1.0]
 
 
+def test_what_is_recent_has_the_last_seconds_and_the_segment_before_them() -> None:
+    history = History()
+    died = [Event(BORN + at, "death", "", "worker-1", "ended", "") for at in (2.5, 28.5)]
+    for second in range(1, 31):
+        seen = idle(settled=second) if second % 2 else busy(1.0, task=second, settled=second)
+        history.add(snapshot(float(second), seen, done=second, events=tuple(died[: second // 3])))
+
+    told, recent = history.as_dict(), history.as_dict(last=10.0)
+    [whole], [lane] = told["workers"], recent["workers"]
+
+    assert (told["since"], recent["since"]) == (0.0, 20.0)
+    assert recent["times"] == told["times"][20:]
+    assert recent["levels"][0]["settled"] == told["levels"][0]["settled"][20:]
+    assert lane["segments"] == whole["segments"][-len(lane["segments"]) :]
+    assert [lane["segments"][i][1] for i in (0, 1)] == [20.0, 21.0]
+    assert lane["settled"] == whole["settled"] == 30
+    assert [mark["at"] for mark in recent["marks"]] == [28.5]
+
+
 class Clock:
     """A loop whose timers ring when the test says so."""
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from scrapy_mpworkers.status import http, server
+from scrapy_mpworkers.status import http, server, site
 
 from .harness import SNAPSHOT, Client, Drawn, Served, open_sockets, read_all
 
-DATA = ("/snapshot.json", "/history.json", "/stacks.json", "/metrics")
+DATA = ("/snapshot.json", "/history.json", "/recent.json", "/stacks.json", "/metrics")
 
 
 @pytest.fixture
@@ -119,6 +119,29 @@ def test_what_is_not_there_is_not_found(client: Client) -> None:
 
 def test_the_history_of_each_crawl_is_there(client: Client) -> None:
     assert client.get("/history.json").json == {"crawls": [{"spider": "books"}]}
+    assert client.get("/recent.json").json == {"crawls": [{"spider": "books", "last": 10.0}]}
+
+
+def test_all_who_ask_within_a_second_get_one_snapshot_and_who_asks_later_a_new_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, taken = [100.0], Drawn()
+    monkeypatch.setattr(site, "monotonic", lambda: now[0])
+    page = served.open(taken)
+    first, second = Client(page.url), Client(page.url)
+
+    def told() -> list[str]:
+        return [one.get("/snapshot.json").json["crawls"][0]["spider"] for one in (first, second)]
+
+    seen = told()
+    taken.picture = Drawn(spider="later").picture
+    now[0] += 0.8
+    seen += told()
+    now[0] += 0.2
+    seen += told()
+
+    served.call(page.leave, taken)
+    assert seen == [*["books"] * 4, *["later"] * 2]
 
 
 def test_stacks_are_awaited(served: Served) -> None:

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import Page, expect
 from status.pages import draw_report
+from status.pictures import BORN, busy, idle, snapshot
+
+from scrapy_mpworkers.status.history import History
+from scrapy_mpworkers.status.snapshot import Event
 
 from ..crawls.harness import World, offload, worlds
 
@@ -52,6 +56,29 @@ def test_the_page_fits_its_window(window: Window, tmp_path: Path) -> None:
 
     for width in (360, 800, 1280):
         assert window.look(report.as_uri(), look, viewport={"width": width, "height": 800}) <= width
+
+
+def test_what_a_page_adds_to_what_it_was_told_is_the_whole(window: Window, tmp_path: Path) -> None:
+    history, told, whole = History(), [], []
+    for second in range(1, 61):
+        number, since = divmod(second, 4)
+        long = busy(since + 0.5, "long", number + 1, settled=number, busy_seconds=second * 0.9)
+        share = 0.1 + number % 3 * 0.3
+        short = idle(name="worker-2", settled=7 * second, busy_seconds=second * share)
+        died = Event(BORN + second - 0.5, "death", "", "worker-2", "ended", "")
+        late = [idle(name="worker-3", settled=second)] if second > 30 else []
+        history.add(snapshot(second + 0.123, long, short, *late, done=second, events=(died,)))
+        if second % 2:
+            told.append(history.as_dict(last=10.0) if told else history.as_dict())
+            whole.append(history.as_dict() | {"since": told[-1]["since"]})
+    report = draw_report(tmp_path / "report.html")
+
+    def look(page: Page) -> Any:
+        return page.evaluate(
+            "told => { let kept = null; return told.map(one => kept = joined(kept, one)); }", told
+        )
+
+    assert window.look(report.as_uri(), look) == whole
 
 
 @worlds(plain=False)
