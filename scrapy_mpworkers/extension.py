@@ -198,7 +198,7 @@ class WorkerExtension:
         """Return a picture of what the workers are at now. To be called in the crawl's thread.
 
         Args:
-            with_pss: measure proportional set sizes of workers too, of one a call (about 1 ms).
+            with_pss: measure proportional set sizes too, of one worker a call (1 ms or more).
         """
         return self._reporter.snapshot(with_pss)
 

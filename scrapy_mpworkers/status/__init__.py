@@ -2,7 +2,8 @@
 
 snapshot    the picture of now, which all that shows something reads
 observer    takes it, from the books
-processes   CPU and memory of workers
+processes   CPU and memory of workers, a few at a time
+usage       what one process has used so far
 reporter    what the log and the stats say while the crawl runs, and at its end
 summary     the stats, the progress line, and the closing tables
 advice      one sentence on what the crawl waits for, from figures

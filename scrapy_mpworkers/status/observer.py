@@ -53,7 +53,8 @@ class Observer:
         """Take a snapshot; under 1 ms for 64 workers.
 
         Args:
-            with_pss: measure proportional set sizes too, which takes about 1 ms a call.
+            with_pss: measure a proportional set size too, now and then: it takes a millisecond
+                or more.
         """
         seen = self.sample(with_pss)
         slowest = _slowest(self._manager.started, seen.taken_at - monotonic())
