@@ -109,8 +109,9 @@ def _level(level: Mapping[str, Any]) -> Iterator[Text]:
 
 
 def _more(level: Mapping[str, Any]) -> Iterator[Text]:
-    if level["calls"]:
-        yield _counts("calls", level["calls"])
+    for what in ("calls", "callbacks"):
+        if level[what]:
+            yield _counts(what, level[what])
     for name in ("wait", "service"):
         if times := level[name]:
             yield Text(f"{name} {duration(times['p50'])}, p95 {duration(times['p95'])}", "dim")

@@ -161,7 +161,7 @@ class History:
 
 
 def _settled(level: LevelSnapshot) -> int:
-    counted = [level.items] if level.calls is None else [level.items, level.calls]
+    counted = filter(None, (level.items, level.calls, level.callbacks))
     return sum(one.done + one.dropped + one.failed + one.dead_lettered for one in counted)
 
 

@@ -30,6 +30,7 @@ _GAUGES_OF_A_LEVEL = (
     ("braking", "is_braking", "Whether downloads wait for workers."),
     ("utilisation_ratio", "utilisation", "Busy share of the workers."),
 )
+_COUNTED = (("items", "Items"), ("calls", "Calls of functions"), ("callbacks", "Callbacks"))
 _GAUGES_OF_A_WORKER = (
     ("rss_bytes", "Resident memory."),
     ("pss_bytes", "Memory, with its share of what it has in common with others."),
@@ -68,7 +69,7 @@ class _Snapshots(Collector):
         yield _states("state", "Of the crawl: the label.", _CRAWL, self._crawls)
         for name, field, says in _GAUGES_OF_A_LEVEL:
             yield _gauge(name, says, _LEVEL, _of(self._levels, field))
-        for field, unit in (("items", "Items"), ("calls", "Calls of functions")):
+        for field, unit in _COUNTED:
             yield from self._counts(field, unit)
         for field, says in (("wait", "Seconds of waiting."), ("service", "Seconds of work.")):
             yield self._quantiles(field, says)

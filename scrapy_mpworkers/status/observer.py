@@ -29,7 +29,7 @@ from scrapy_mpworkers.status.snapshot import (
     TaskSnapshot,
     WorkerSnapshot,
 )
-from scrapy_mpworkers.wire.messages import TaskStatus
+from scrapy_mpworkers.wire.messages import TaskStatus, kind_of
 
 _NO_SAMPLE = Sample(0.0)
 _STATUSES = [(status.name.lower(), status) for status in TaskStatus]
@@ -103,7 +103,7 @@ def _level(
     running = sum(now - view.since for view in views if view.task is not None)
     return LevelSnapshot(
         name=level.settings.name,
-        pending=door.pending,
+        pending=level.pending,
         max_pending=door.max_count,
         pending_bytes=door.bytes,
         max_pending_bytes=door.max_bytes,
@@ -113,6 +113,7 @@ def _level(
         per_minute=rate.per_minute(now),
         items=_counts(metrics.items, metrics.redelivered),
         calls=_counts(metrics.calls) if metrics.calls.submitted else None,
+        callbacks=_counts(metrics.callbacks) if metrics.callbacks.submitted else None,
         wait=_percentiles(metrics.wait),
         service=_percentiles(metrics.service),
         utilisation=min(1.0, metrics.utilisation(now, running)),
@@ -141,11 +142,7 @@ def _worker(
 
 
 def _task(level: Level, task: Task, seconds: float) -> TaskSnapshot:
-    return TaskSnapshot(task.id, _kind(task.hop), task.hop, level.label(task), seconds)
-
-
-def _kind(hop: int) -> str:
-    return "item" if hop >= 0 else "call"
+    return TaskSnapshot(task.id, kind_of(task.hop), task.hop, level.label(task), seconds)
 
 
 def _counts(tally: TaskCounts, redelivered: int = 0) -> Counts:
@@ -161,7 +158,13 @@ def _slowest(levels: list[Level], epoch: float) -> tuple[SlowTaskSnapshot, ...]:
     slow = sorted(chain(*(one.executor.recent.slowest for one in levels)), reverse=True)
     return tuple(
         SlowTaskSnapshot(
-            one.task_id, _kind(one.hop), one.hop, one.label, one.seconds, one.worker, one.at + epoch
+            one.task_id,
+            kind_of(one.hop),
+            one.hop,
+            one.label,
+            one.seconds,
+            one.worker,
+            one.at + epoch,
         )
         for one in slow[:SLOWEST]
     )

@@ -23,7 +23,7 @@ class TaskSnapshot(NamedTuple):
 
 
 class SlowTaskSnapshot(NamedTuple):
-    """One of the items or calls that took longest. ``at``: when it was over, UNIX seconds."""
+    """One of the tasks that took longest. ``at``: when it was over, UNIX seconds."""
 
     id: int
     kind: str
@@ -71,7 +71,7 @@ class Percentiles(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Items, or calls, by what became of them."""
+    """Items, calls or callbacks, by what became of them."""
 
     submitted: int
     done: int
@@ -93,7 +93,7 @@ class LevelSnapshot(NamedTuple):
         is_braking: whether downloads wait for the workers.
         per_second: tasks settled in the last whole second.
         per_minute: tasks settled in the last minute, or what a minute would have.
-        calls: ``None`` if there were none.
+        calls, callbacks: ``None`` if there were none.
         wait: before a worker began with a task; ``None`` before the first outcome.
         service: what the workers took for it.
         utilisation: busy share of the workers' time, 0 to 1.
@@ -110,6 +110,7 @@ class LevelSnapshot(NamedTuple):
     per_minute: float
     items: Counts
     calls: Counts | None
+    callbacks: Counts | None
     wait: Percentiles | None
     service: Percentiles | None
     utilisation: float

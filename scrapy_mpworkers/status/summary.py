@@ -89,9 +89,14 @@ def progress(level: LevelSnapshot) -> str:
     longest = ""
     if at is not None and at.seconds >= _LONG:
         longest = f"; at {at.label or at.kind} for {at.seconds:.0f} s"
+    done, unit = f"{counts.done} items done{others}", "items"
+    if level.callbacks is not None:
+        callbacks = f"{level.callbacks.done} callbacks done"
+        done = f"{callbacks}, {done}" if counts.submitted else callbacks
+        unit = "tasks"
     return (
-        f"Workers{of_level}: {level.utilisation:.0%} busy, {counts.done} items done{others} "
-        f"({level.per_minute:.0f} items/min){way}{work}{longest}"
+        f"Workers{of_level}: {level.utilisation:.0%} busy, {done} "
+        f"({level.per_minute:.0f} {unit}/min){way}{work}{longest}"
     )
 
 
@@ -108,7 +113,10 @@ def tables(
     """
     has_hops = sum(len(level.executor.metrics.item_hops) for level in levels) > 1
     own = [list(_of_level(level, has_hops)) for level in levels]
-    of_all = [("items", _statuses(items))]
+    has_items = items.submitted or not any(
+        one.executor.metrics.callbacks.submitted for one in levels
+    )
+    of_all = [("items", _statuses(items))] if has_items else []
     slow = [(_time(one.seconds), one.label or one.kind) for one in slowest[:_SLOWEST]]
     end = [
         ("" if n else "slowest", f"{seconds:<10}{label}") for n, (seconds, label) in enumerate(slow)

@@ -44,6 +44,7 @@ LEVEL = {
     "per_minute": 90.0,
     "items": ITEMS,
     "calls": None,
+    "callbacks": None,
     "wait": TIMES,
     "service": TIMES,
     "utilisation": 0.75,

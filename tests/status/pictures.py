@@ -29,6 +29,7 @@ LEVEL = LevelSnapshot(
     per_minute=0.0,
     items=Counts(0, 0, 0, 0, 0, 0),
     calls=None,
+    callbacks=None,
     wait=TIMES,
     service=TIMES,
     utilisation=0.5,
