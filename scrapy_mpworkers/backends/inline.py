@@ -95,9 +95,10 @@ class InlineExecutor(Executor):
         key: Any = None,
         limit: float | None = None,
         subject: Any = None,
+        future: Future | None = None,
     ) -> Task:
         self.metrics.hops[hop].submitted += 1
-        number, future = next(self._numbers), self._loop.create_future()
+        number, future = next(self._numbers), future or self._loop.create_future()
         task = Task(number, (number, hop, frame, results), needs, future, size, monotonic())
         task.subject = subject
         self._take(task)

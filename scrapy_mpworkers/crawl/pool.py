@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from scrapy_mpworkers.backends.base import Backend
 from scrapy_mpworkers.crawl.callback_load import CallbackLoad
@@ -54,7 +55,7 @@ class Backpressure:
         self.max_count, self.max_bytes = max_count, max_bytes
         self.count = self.bytes = 0
         self.busy_since = 0.0
-        self.waiting: deque[tuple[int, Future]] = deque()
+        self.waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._when_drained: list[Callable[[], None]] = []
         self.per_second, self.has_braked = float(max_count), False
         self.of_start = self.guests = 0
@@ -71,7 +72,26 @@ class Backpressure:
     async def enter(self, size: int) -> None:
         """Wait for room for a frame of *size* bytes, and take it."""
         if not self.enter_at_once(size):
-            await self._wait_in_line(size)
+            await self.wait_in_line(size)
+
+    async def wait_in_line(self, size: int, come_in: Callable[[Future], object] = resolve) -> Any:
+        """Wait for room for *size* bytes, take it, and wait for the future that *come_in* gets.
+
+        A task comes in with that future, so the wait for room costs it no turn of the loop.
+        """
+        future = self._loop.create_future()
+        ticket = size, partial(come_in, future)
+        self.waiting.append(ticket)
+        try:
+            return await future
+        except BaseException:
+            # Scrapy cancels start(), which waits for room here, when the spider is to close.
+            if ticket in self.waiting:
+                self.waiting.remove(ticket)
+                self._let_in()
+            elif come_in is resolve:
+                self.leave(size)  # let in already; a task goes on, and leaves with its outcome
+            raise
 
     def leave(self, size: int) -> None:
         """Give back the room of an item, which has its outcome."""
@@ -96,7 +116,11 @@ class Backpressure:
 
     async def wait_for_room(self) -> None:
         """Wait until one more item would be let in, without taking its place."""
-        await self._wait_in_line(0)
+        self.guests += 1
+        try:
+            await self.wait_in_line(0)
+        finally:
+            self.guests -= 1
         self.leave(0)
 
     def brake(self, is_on: bool) -> None:
@@ -124,8 +148,8 @@ class Backpressure:
 
     def _let_in(self) -> None:
         while self.waiting and self._take(self.waiting[0][0]):
-            _, future = self.waiting.popleft()
-            resolve(future)
+            _, come_in = self.waiting.popleft()
+            come_in()
 
     def _take(self, size: int) -> bool:
         count, total = self.count, self.bytes + size
@@ -135,23 +159,6 @@ class Backpressure:
             self.busy_since = monotonic()
         self.count, self.bytes = count + 1, total
         return True
-
-    async def _wait_in_line(self, size: int) -> None:
-        ticket = (size, self._loop.create_future())
-        self.waiting.append(ticket)
-        self.guests += not size
-        try:
-            await ticket[1]
-        except BaseException:
-            # Scrapy cancels start(), which waits for room here, when the spider is to close.
-            if ticket in self.waiting:
-                self.waiting.remove(ticket)
-                self._let_in()
-            else:
-                self.leave(size)  # let in already
-            raise
-        finally:
-            self.guests -= not size
 
 
 class Level(CrawlEvents):
@@ -226,26 +233,21 @@ class Level(CrawlEvents):
     ) -> Awaitable[Outcome | DeadLettered]:
         """Send an item to a worker, and return an awaitable for its outcome.
 
-        If the wait is cancelled, the item goes on all the same, as it would inline.
-
-        Args:
-            hop: where it goes.
-            key: of the item, if the level has keys.
-            committed: is awaited first.
+        If the wait is cancelled, an item that was let in goes on all the same, as it would inline.
+        A level with keys wants the *key* of the item; *committed* is awaited first.
         """
-        if committed is not None or not self.backpressure.enter_at_once(shipped.size):
-            return self._submit_later(hop, shipped, key, committed)
-        # Nearly every item comes this way, so it costs no coroutine of its own.
-        frame = shipped.frame
-        return self.executor.submit(
-            hop, frame[0], frame[1], shipped.results, shipped.size, key, None, shipped
-        ).future
+        if committed is not None:
+            return self._submit_committed(hop, shipped, key, committed)
+        (data, needs, _), size, submit = shipped.frame, shipped.size, self.executor.submit
+        come_in = partial(submit, hop, data, needs, shipped.results, size, key, None, shipped)
+        if self.backpressure.enter_at_once(size):
+            return come_in().future
+        self.executor.flush()  # as in submit_detached()
+        return self.backpressure.wait_in_line(size, come_in)
 
-    async def _submit_later(
-        self, hop: int, shipped: ShippedItem, key: object, committed: Awaitable[None] | None
-    ) -> Outcome | DeadLettered:
-        task = await self.submit_detached(hop, shipped, key, committed)
-        return await task.future  # type: ignore[no-any-return]
+    async def _submit_committed(self, *item: Any) -> Any:
+        task = await self.submit_detached(*item)
+        return await task.future
 
     async def submit_detached(
         self,
@@ -255,11 +257,8 @@ class Level(CrawlEvents):
         committed: Awaitable[None] | None = None,
         limit: float | None = None,
     ) -> Task:
-        """Send an item to a worker as :meth:`submit` does, and wait for room only.
-
-        Args:
-            limit: seconds that it may take, if not those of the level.
-        """
+        """Send an item as :meth:`submit` does, but wait for room only. It may take *limit* seconds,
+        if that is given, instead of those of the level."""
         size = shipped.size
         if not self.backpressure.enter_at_once(size):
             # Items inside may wait for others to fill their batch, but no more can come in.

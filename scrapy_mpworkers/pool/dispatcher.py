@@ -118,8 +118,9 @@ class Dispatcher:
             self._loop.call_soon(self._dispatch)
 
     def flush(self) -> None:
-        self._flushed.update(self._queues)
-        self.soon()
+        if self._batched is not None:  # else no task waits for others
+            self._flushed.update(self._queues)
+            self.soon()
 
     def stop_batching(self) -> None:
         if self._batched is not None:

@@ -26,7 +26,7 @@ from scrapy_mpworkers.pool.interface import (
 )
 from scrapy_mpworkers.pool.observed import ObservedExecutor
 from scrapy_mpworkers.pool.restarts import SEE_IT, DeadlyPipelines, RestartIntensity
-from scrapy_mpworkers.pool.task import Task
+from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import (
     MORE,
@@ -130,12 +130,13 @@ class PoolExecutor(ObservedExecutor):
         key: Any = None,
         limit: float | None = None,
         subject: Any = None,
+        future: Future | None = None,
     ) -> Task:
         task_id = next(self._task_ids)
         metrics = self.metrics
         metrics.hops[hop].submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
-        row, future = (task_id, hop, frame, results), self._loop.create_future()
+        row, future = (task_id, hop, frame, results), future or self._loop.create_future()
         task = Task(task_id, row, needs, future, size, monotonic(), seconds, subject)
         if self._given_up is not None:
             late = self._given_up(None)

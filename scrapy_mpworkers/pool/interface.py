@@ -191,6 +191,7 @@ class Executor(ABC):
         key: Any = None,
         limit: float | None = None,
         subject: Any = None,
+        future: Future | None = None,
     ) -> Task:
         """Take a task. Its future gets its outcome, never from within this call.
 
@@ -203,6 +204,7 @@ class Executor(ABC):
             key: tasks with equal keys meet the same worker, if the level has keys.
             limit: seconds that it may take, if not those of the level.
             subject: what the task is about, by which :meth:`PoolEvents.label` names it.
+            future: whoever waits already waits for this one; else the task gets a new one.
         """
 
     @abstractmethod
