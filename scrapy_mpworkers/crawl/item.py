@@ -76,8 +76,9 @@ class ShippedItem(Snapshot):
             return self.unchanged()
         try:
             load = partial(self._codec.load, handles=self.frame.handles)
-            item = self.outcome(unpack(self.results[0], load))
-            return replay_changes(item, self.results[1:], load)
+            first, *later = self.results
+            item = self.outcome(unpack(first, load))
+            return replay_changes(item, later, load) if later else item
         # The classes of the item run their own code here. SystemExit would end the crawl.
         except BaseException as error:
             raise unreadable(error) from error

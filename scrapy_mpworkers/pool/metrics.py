@@ -195,8 +195,9 @@ class Metrics:
     def items(self) -> TaskCounts:
         """Count the items of all hops; an item counts at each hop that it comes to."""
         total = TaskCounts()
-        for counts in map(self.hops.__getitem__, self.item_hops):
-            total += counts
+        for hop, counts in self.hops.items():
+            if hop != CALL:
+                total += counts
         return total
 
     @property

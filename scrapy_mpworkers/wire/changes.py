@@ -151,8 +151,7 @@ class Snapshot:
         if not self.is_untouched():
             return False
         write_fields(self.item, change.values, change.deleted)
-        fields = fields_of(self.item)
-        if change.order is not None and isinstance(fields, dict):
+        if change.order is not None and (fields := fields_of(self.item)) is not None:
             _reorder(fields, change.order)
         return True
 
