@@ -28,12 +28,9 @@ LONG = 1 << 20
 
 
 class Backpressure:
-    """Bounds what is pending: items that are shipped, or wait to be, and have no outcome yet.
-
-    Items that wait are let in one after the other, in the order in which they came.
+    """Bounds what is pending: items that are shipped, or wait in line to be, without an outcome.
 
     Args:
-        loop: the crawl's; everything here runs in its thread.
         max_count: items inside at once.
         max_bytes: of their frames together; a larger one goes in alone.
         wakeup: looks at the scraper whenever the last one has left, or downloads may go on.
@@ -68,11 +65,6 @@ class Backpressure:
     def enter_at_once(self, size: int) -> bool:
         """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
         return not self.waiting and self._take(size)
-
-    async def enter(self, size: int) -> None:
-        """Wait for room for a frame of *size* bytes, and take it."""
-        if not self.enter_at_once(size):
-            await self.wait_in_line(size)
 
     async def wait_in_line(self, size: int, come_in: Callable[[Future], object] = resolve) -> Any:
         """Wait for room for *size* bytes, take it, and wait for the future that *come_in* gets.
@@ -165,7 +157,7 @@ class Level(CrawlEvents):
     """The workers of one level, as the items of a crawl meet them.
 
     Args:
-        number: of the level, among those of the crawl.
+        number: of the level.
         backend: has its workers, if it has any.
         context: what its workers are told of the crawl.
         effects: what they have done beside their items.
@@ -263,7 +255,7 @@ class Level(CrawlEvents):
         if not self.backpressure.enter_at_once(size):
             # Items inside may wait for others to fill their batch, but no more can come in.
             self.executor.flush()
-            await self.backpressure.enter(size)
+            await self.backpressure.wait_in_line(size)
         try:
             if committed is not None:
                 await committed

@@ -196,7 +196,7 @@ class Metrics:
         """Count the items of all hops; an item counts at each hop that it comes to."""
         total = TaskCounts()
         for hop, counts in self.hops.items():
-            if hop != CALL:
+            if hop >= 0:
                 total += counts
         return total
 

@@ -13,6 +13,8 @@ from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Backpressure
 from scrapy_mpworkers.eventloop import current_loop
 
+from .doors import enter
+
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     """In a thread, since pytest-twisted's own loop runs in this one."""
@@ -45,7 +47,7 @@ class Door:
         await turns()
 
     async def _enter(self, name: str, size: int) -> None:
-        await self.backpressure.enter(size)
+        await enter(self.backpressure, size)
         self.inside.append(name)
 
     async def go(self, size: int = 1) -> None:
@@ -136,7 +138,7 @@ def test_a_large_one_that_gives_up_waiting_lets_those_behind_it_in() -> None:
     async def work() -> list[str]:
         door = Door(max_bytes=10)
         await door.come("a", size=4)
-        large = asyncio.ensure_future(door.backpressure.enter(8))
+        large = asyncio.ensure_future(enter(door.backpressure, 8))
         await turns()
         await door.come("b", size=4)
         large.cancel()

@@ -17,6 +17,8 @@ from scrapy_mpworkers.crawl.pool import Backpressure, Level
 from scrapy_mpworkers.eventloop import current_loop
 from scrapy_mpworkers.pool.metrics import TaskCounts
 
+from .doors import enter
+
 
 def run(work: Callable[[], Any]) -> Any:
     """Run *work* where there is a loop that nobody else uses."""
@@ -186,7 +188,7 @@ def test_items_that_wait_for_room_count(monkeypatch: pytest.MonkeyPatch) -> None
         crawl.takes_in(4)
         before = crawl.waits(scraped=1)
         door = crawl.levels[0].backpressure
-        waiting = [asyncio.ensure_future(door.enter(1)) for _ in range(4)]
+        waiting = [asyncio.ensure_future(enter(door, 1)) for _ in range(4)]
         await asyncio.sleep(0)
         after = crawl.waits(scraped=1)
         for task in waiting:
