@@ -10,12 +10,13 @@ from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.http import Request, Response
 from scrapy.utils.misc import warn_on_generator_with_return_value
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import Choice
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import offload_callbacks
-from scrapy_mpworkers.crawl.persistence import Persistence
+from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
 from scrapy_mpworkers.crawl.router import Router
@@ -89,6 +90,7 @@ class Callbacks:
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
         self._looked_at: set[str] = set()
+        self._journaled: dict[ShippedCallback, JournaledTask] = {}
 
     async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
         """Do as :meth:`_call`, and tell a dead letter whose request this is what became of it."""
@@ -121,8 +123,8 @@ class Callbacks:
         task = self._submit(shipped)
         try:
             part = self._part(shipped, await task.future)
-        except BaseException:
-            self._left(shipped)
+        except BaseException as error:
+            self._left(shipped, error)
             raise
         if part.how == How.GOES_ON:
             return self._stream(shipped, task, part)
@@ -182,13 +184,20 @@ class Callbacks:
 
     def _submit(self, shipped: ShippedCallback) -> Task:
         self._level.callbacks.enter(shipped.size)
+        if (journaled := self._persistence.take_callback(shipped)) is not None:
+            self._journaled[shipped] = journaled
         data, needs, _ = shipped.frame
         return self._level.executor.submit(
             CALLBACK, data, needs, (), shipped.size, None, None, shipped
         )
 
-    def _left(self, shipped: ShippedCallback) -> None:
+    def _left(self, shipped: ShippedCallback, error: BaseException | None = None) -> None:
         self._level.callbacks.leave(shipped.size)
+        # Without an outcome it stays in the journal, as an item does: the loop is torn down.
+        has_outcome = error is None or isinstance(error, Exception)
+        journaled = self._journaled.pop(shipped, None)
+        if journaled is not None and has_outcome and not isinstance(error, CancelledError):
+            journaled.ended(None)
         if self._level.backpressure.has_braked:
             self._level.backpressure.release_brake()
 
@@ -229,19 +238,22 @@ class Callbacks:
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
         """Yield results part by part; the next one is asked for when it is wanted."""
-        is_over = False
+        waits = True  # whether the worker waits until it is told to go on
+        end: BaseException | None = None
         try:
-            while True:
+            while part.how == How.GOES_ON:
                 for result in self._all(shipped, part):
                     yield result
-                if part.how != How.GOES_ON:
-                    is_over = True
-                    return
-                is_over = True  # unless another part comes
+                waits = False
                 self._level.executor.go_on(task)
                 part = self._part(shipped, await task.future)
-                is_over = part.how != How.GOES_ON
+                waits = part.how == How.GOES_ON
+            for result in self._all(shipped, part):
+                yield result
+        except BaseException as error:
+            end = error
+            raise
         finally:
-            self._left(shipped)
-            if not is_over:
+            self._left(shipped, end)
+            if waits:  # nobody reads the rest
                 self._level.executor.go_on(task, is_over=True)

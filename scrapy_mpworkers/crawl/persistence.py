@@ -44,10 +44,10 @@ class Persistence:
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler
         # Else there is nothing to keep, and no file of an earlier run to touch.
-        has_callbacks = wants_callbacks(options, crawler.spidercls)
-        self._file = _checked(options) if hops or has_callbacks else None
+        has_work = bool(hops) or wants_callbacks(options, crawler.spidercls)
+        self._file = _checked(options) if has_work else None
         self._journal: Journal | None = None
-        if options.journal and hops:
+        if options.journal and has_work:
             self._journal = Journal(Path(crawler.settings["JOBDIR"]), crawler)
         self._loop: EventLoop | None = None
         self._written = 0
@@ -80,6 +80,13 @@ class Persistence:
         committed = self._loop.create_future()
         number = self._journal.add(hop.paths, shipped.stored(), partial(resolve, committed))
         return None if number is None else JournaledTask(self._journal, number, committed)
+
+    def take_callback(self, shipped: ShippedCallback) -> JournaledTask | None:
+        """Return the journal's task for a callback, whose page would be fetched again."""
+        if self._journal is None:
+            return None
+        number = self._journal.add((), shipped.stored(), _nobody_waits)
+        return None if number is None else JournaledTask(self._journal, number)
 
     async def close(self) -> None:
         """Close the journal at the end of the crawl, and log how many dead letters there are."""
@@ -210,6 +217,11 @@ class JournalEntry(JournaledTask, StoredItem):
     def __init__(self, journal: Journal, row: JournalRow) -> None:
         super().__init__(journal, row.id)
         self.hop, self.frame = row.hop, row.frame
+
+
+def _nobody_waits() -> None:
+    # Until the callback was sent its request was on no record either: not of ours, nor of Scrapy's.
+    ...
 
 
 def _left(journal: Journal) -> Iterator[JournalEntry]:
