@@ -23,6 +23,9 @@ MPWORKERS_LEVELS = [
     },
 ]
 
+# The page of a module is parsed there, too.
+MPWORKERS_CALLBACKS = ["parse_module"]
+
 # Settings of this project: where SearchIndex writes (an SQLite file, or postgresql://...), and
 # what tells the rows of this crawl from older ones, in each of its workers.
 STORE_DSN = INDEX

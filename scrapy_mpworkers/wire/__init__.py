@@ -14,6 +14,7 @@ changes          the fields of an item, and what a hop did to them: only that tr
 exceptions       exceptions, packed and rebuilt
 effects          stats and log records of a worker, which count when the item settles
 crawl            what a worker must know of the crawl
+callbacks        what crosses of a callback, down and up; callback_pickler sends it
 definitions      classes and functions that cross by value; importing and fingerprint find them
 entries          what a user may name in a setting: pipelines and keys
 """

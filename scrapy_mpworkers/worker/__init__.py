@@ -3,4 +3,5 @@
 Before any pipeline is there: fork_server, process, hash_seed, prelude, record_collector.
 From command to report: main, channel, loop, crawls.
 A crawl: consumer, pipelines, logs, monitor. What pipelines see of it: crawler, arrivals.
+Callbacks of its spider: callbacks, callback_run, request_changes.
 """
