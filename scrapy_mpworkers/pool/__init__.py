@@ -25,6 +25,6 @@ shortages       why a start has failed, in words, and whether it may succeed lat
 unshared        what a process forked from this one must not keep open
 awake           how long this process could run
 cpus            how many CPUs there are for it
-task_queue, batching, restarts, metrics
+task, task_queue, parked, batching, restarts, metrics
                 pure: no clock, no process; event in, decision out
 """
