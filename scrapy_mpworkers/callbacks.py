@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from inspect import isasyncgenfunction, isgeneratorfunction, signature
 from typing import Any, TypeVar
 
 from scrapy import Spider
@@ -40,6 +42,30 @@ def in_worker(callback: _FunctionT) -> _FunctionT:
 def has_marks(spidercls: type[Spider]) -> bool:
     """Return whether any method of a spider is marked."""
     return any(_is_marked(own) for cls in spidercls.__mro__ for own in vars(cls).values())
+
+
+def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> bool:
+    """Return whether a call of a callback does nothing yet, since it is a generator.
+
+    Args:
+        name: of the spider's method.
+        arguments: which it is given beside the response or failure; one that it does not take is an
+            error at the call.
+    """
+    function = getattr(type(spider), name)
+    if function is Spider._parse:
+        function = type(spider).parse
+    # Methods that Scrapy's own spiders give to requests return generators.
+    if not isgeneratorfunction(function) and not isasyncgenfunction(function):
+        return function.__module__.startswith("scrapy.") and function is not Spider.parse
+    try:
+        _signature(function).bind(spider, None, **arguments)
+    except TypeError:
+        return False
+    return True
+
+
+_signature = cache(signature)
 
 
 class Choice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
 from scrapy import Spider
@@ -13,7 +14,7 @@ from scrapy.utils.misc import warn_on_generator_with_return_value
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from scrapy_mpworkers.callbacks import Choice
+from scrapy_mpworkers.callbacks import Choice, is_generator
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import offload_callbacks
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
@@ -117,7 +118,16 @@ class Callbacks:
             Exception: what it raised.
         """
         name = self._wanted(result, request)
-        shipped = None if name is None else self._shipped(name, result, request)
+        if name is None:
+            return await here(result, request)
+        if is_generator(self._spider, name, _arguments(result)):
+            return _when_asked_for(partial(self._called, name, here, result, request))
+        return await self._called(name, here, result, request)
+
+    async def _called(
+        self, name: str, here: Here, result: Response | Failure, request: Request
+    ) -> Results:
+        shipped = self._shipped(name, result, request)
         if shipped is None:
             return await here(result, request)
         task = self._submit(shipped)
@@ -132,10 +142,8 @@ class Callbacks:
         if part.how == How.AT_HOME:
             self._goes_home(shipped.name, part.why)
             return await here(result, request)
-        if part.how == How.REFUSED:
+        if part.how in (How.REFUSED, How.PASSED_ON):
             raise self._error(shipped, part)
-        if part.how == How.PASSED_ON:
-            result.raiseException()  # type: ignore[union-attr]
         return self._all(shipped, part)
 
     # Down
@@ -150,6 +158,7 @@ class Callbacks:
             request = result.request or request
             callback = request.callback or spider._parse
         else:
+            result.request = request  # type: ignore[attr-defined]
             callback = request.errback
         name = method_name(spider, callback)
         if name is None or not self._choice.is_wanted(name, self._rule(request)):
@@ -227,7 +236,9 @@ class Callbacks:
             shipped.change_meta(part.meta)
         return part
 
-    def _error(self, shipped: ShippedCallback, part: Part) -> Exception:
+    def _error(self, shipped: ShippedCallback, part: Part) -> BaseException:
+        if part.why is None and shipped.error is not None:
+            return shipped.error  # Scrapy asks whether it is the very one
         return unpack_exception(PackedFailure(*part.why), self._codec.load)
 
     def _all(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
@@ -257,3 +268,24 @@ class Callbacks:
             self._left(shipped, end)
             if waits:  # nobody reads the rest
                 self._level.executor.go_on(task, is_over=True)
+
+
+def _arguments(result: Response | Failure) -> dict[str, Any]:
+    """Return what a callback or an errback is given by name."""
+    if isinstance(result, Response) and result.request is not None:
+        return result.request.cb_kwargs
+    return {}
+
+
+async def _when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncIterator[Any]:
+    """Call a generator when its first result is wanted, as Python does.
+
+    By then the spider middlewares have begun, and may have put something into ``meta``.
+    """
+    results = await called()
+    if isinstance(results, AsyncIterator):
+        async for result in results:
+            yield result
+    else:
+        for result in results:
+            yield result

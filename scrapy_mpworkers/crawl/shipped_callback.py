@@ -26,6 +26,7 @@ class ShippedCallback:
         changed: attributes of the spider, as ``SpiderAttributes`` returns them.
 
     Attributes:
+        error: of the failure.
         size: bytes that cross.
 
     Raises:
@@ -43,9 +44,11 @@ class ShippedCallback:
     ) -> None:
         self.name = name
         self._spider, self._codec = spider, codec
+        self.error: BaseException | None = None
         response: Any = result
         failure = None
         if isinstance(result, Failure):
+            self.error = result.value
             response, failure = getattr(result.value, "response", None), _sent(result)
         elif result.request is not None:
             request = result.request

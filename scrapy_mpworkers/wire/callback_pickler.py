@@ -14,7 +14,7 @@ from scrapy_mpworkers.wire import tokens
 from scrapy_mpworkers.wire.callbacks import CallbackTask, own_attributes, reduced_method
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec, ParentPickler
 from scrapy_mpworkers.wire.definitions import Definitions
-from scrapy_mpworkers.wire.pickling import unpicklable
+from scrapy_mpworkers.wire.pickling import OF_CALLBACK, unpicklable
 from scrapy_mpworkers.wire.texts import named
 
 
@@ -32,7 +32,7 @@ def dump_callback(codec: ParentCodec, spider: Spider, task: CallbackTask) -> Fra
     try:
         return fresh().pickled(tuple(kept))
     except BaseException as error:
-        raise unpicklable(kept, error, fresh) from error
+        raise unpicklable(kept, error, fresh, OF_CALLBACK) from error
 
 
 def dump_request(codec: ParentCodec, spider: Spider, request: Request) -> Frame:

@@ -21,6 +21,8 @@ _OF_EVERY_RESPONSE = frozenset(
         *("status", "request", "certificate", "ip_address", "protocol"),
     }
 )
+#: Where a response keeps the encoding that it has detected (2.15 to 2.19).
+_DETECTED = "_cached_benc"
 
 
 class SentException(NamedTuple):
@@ -61,7 +63,7 @@ class How:
     DONE = 1  #: it has yielded all
     REFUSED = 2  #: it raised when it was called
     FAILED = 3  #: it raised after that, behind its results
-    PASSED_ON = 4  #: an errback returned or raised the failure that it was given
+    PASSED_ON = 4  #: as REFUSED, by an errback: with the failure that it was given
     AT_HOME = 5  #: it must run in Scrapy's process instead
 
 
@@ -73,7 +75,8 @@ class Part(NamedTuple):
         meta: what is new in the request's ``meta`` since the last part, and the names that have
             gone from there; ``None``: nothing.
         how: how it has ended.
-        why: what it raised, as ``pack_exception`` packs it; if it must run at home, the reason.
+        why: what it raised, as ``pack_exception`` packs it; ``None``: the failure that it was
+            given. If it must run at home, the reason.
     """
 
     results: tuple[bytes, ...]
@@ -141,13 +144,16 @@ def reduced_method(spider: Any, method: Any) -> Any:
 
 
 def own_attributes(response: Response) -> dict[str, Any]:
-    """Return what a class of the user, or a middleware, has set on a response."""
+    """Return what a class of the user, or a middleware, has set on a response; and the encoding, if
+    that has been detected already, as it takes milliseconds."""
     attributes = getattr(response, "__dict__", {})
-    return {
+    own = {
         name: value
         for name, value in attributes.items()
         if name not in _OF_EVERY_RESPONSE and not name.startswith("_cached_")
     }
+    detected = getattr(response, _DETECTED, None)
+    return own if detected is None else own | {_DETECTED: detected}
 
 
 def made_exception(sent: SentException) -> Exception:

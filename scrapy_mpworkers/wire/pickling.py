@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from parsel import Selector, SelectorList
+from scrapy import Request
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire import tokens
@@ -162,8 +163,16 @@ def rebuild_dict(cls: Any, values: dict[Any, Any], attributes: dict[str, Any]) -
     return item
 
 
+#: What to do about an item, or something of a callback, that cannot be pickled.
+_OF_ITEM = "keep the pipeline that needs it in ITEM_PIPELINES"
+OF_CALLBACK = "take the callback out of MPWORKERS_CALLBACKS"
+
+
 def unpicklable(
-    obj: Any, error: BaseException, fresh: Callable[[], Pickler[Any]]
+    obj: Any,
+    error: BaseException,
+    fresh: Callable[[], Pickler[Any]],
+    way_out: str = _OF_ITEM,
 ) -> UnpicklableError:
     """Return the error that names the field.
 
@@ -171,6 +180,7 @@ def unpicklable(
         obj: what could not be pickled.
         error: what came of it.
         fresh: makes picklers, to find the part that is to blame.
+        way_out: what to do, where plain data would not do.
     """
     if isinstance(obj, Result):
         obj = obj.body
@@ -178,13 +188,10 @@ def unpicklable(
     what, why = f"{_kind(obj)} cannot be sent to another process", _first_line(cause)
     if path:
         return UnpicklableError(
-            f"{what}: its field {path} holds {_kind(part)} ({why}). Put plain data there, or keep "
-            "the pipeline that needs it in ITEM_PIPELINES."
+            f"{what}: its field {path} holds {_kind(part)} ({why}). Put plain data there, or "
+            f"{way_out}."
         )
-    return UnpicklableError(
-        f"{what} ({why}). Use plain data instead; a pipeline that needs it can stay in "
-        "ITEM_PIPELINES."
-    )
+    return UnpicklableError(f"{what} ({why}). Use plain data instead, or {way_out}.")
 
 
 def uncallable(
@@ -268,6 +275,8 @@ def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:
         return list(zip(obj._fields, obj, strict=False))
     if isinstance(obj, (list, tuple)):
         return list(enumerate(obj))
+    if isinstance(obj, Request):
+        return [(name, getattr(obj, name)) for name in obj.attributes]
     fields = obj if isinstance(obj, dict) else fields_of(obj)
     return [] if fields is None else list(fields.items())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 from functools import partial
-from types import FunctionType, MappingProxyType, MethodType
+from types import CodeType, FunctionType, MappingProxyType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ from scrapy_mpworkers.wire.entries import MAINS
 from scrapy_mpworkers.wire.importing import Definable, Importing, imported
 from scrapy_mpworkers.wire.messages import Definition
 from scrapy_mpworkers.wire.pickling import (
+    OF_CALLBACK,
     Codec,
     Pickler,
     Resolvers,
@@ -41,6 +42,8 @@ class Handles:
 
 
 _NONE = Handles()  # of items without any
+#: The file of each function that cloudpickle (3.1.2) pickles.
+_NO_FILE = "<dynamic-code>"
 
 
 class WorkerCodec(Codec[bytes]):
@@ -119,7 +122,7 @@ class WorkerCodec(Codec[bytes]):
         try:
             return self._result_pickler().pickled(result)
         except BaseException as error:  # classes of the user run their own code here
-            raise unpicklable(result, error, self._result_pickler) from error
+            raise unpicklable(result, error, self._result_pickler, OF_CALLBACK) from error
 
     def _response(
         self,
@@ -189,8 +192,17 @@ class _ResultPickler(_WorkerPickler, cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, part: Any) -> Any:
         spider = self._codec.spider
-        if isinstance(part, MethodType) and part.__self__ is spider:
-            return reduced_method(spider, part)
+        if isinstance(part, MethodType):
+            if part.__self__ is spider:
+                return reduced_method(spider, part)
+            if getattr(part.__self__, part.__name__, None) == part:
+                # cloudpickle would copy the function of a class method.
+                return getattr, (part.__self__, part.__name__)
+        if isinstance(part, CodeType):
+            # cloudpickle leaves out the file, where Scrapy looks for the source of a callback.
+            reduced: Any = self.dispatch_table[CodeType](part)
+            parts = (part.co_filename if one == _NO_FILE else one for one in reduced[1])
+            return reduced[0], tuple(parts)
         reduced = super().reducer_override(part)
         if reduced is NotImplemented:
             reduced = cloudpickle.Pickler.reducer_override(self, part)

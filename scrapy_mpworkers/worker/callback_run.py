@@ -24,6 +24,7 @@ from scrapy_mpworkers.wire.callbacks import (
     made_exception,
 )
 from scrapy_mpworkers.wire.changes import is_immutable
+from scrapy_mpworkers.wire.stand_in import AtHome
 from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.pipelines import Guard
@@ -83,9 +84,9 @@ class RunningCallback:
         except _AtHome as error:
             return Part((), how=How.AT_HOME, why=str(error))
         except BaseException as error:
-            why = error
-            if error is self._error:
-                how, why = How.PASSED_ON, None
+            why = None if error is self._error else error
+            if why is None and how == How.REFUSED:
+                how = How.PASSED_ON
         self._may_go_home = False
         self._shared.clear()
         if how != How.GOES_ON:
@@ -210,5 +211,6 @@ class RunningCallback:
 def _mutable(request: Request) -> Iterable[tuple[str, Any]]:
     for where, values in (("cb_kwargs", request.cb_kwargs), ("meta", request.meta)):
         for name, value in values.items():
-            if not is_immutable(value):
+            # What has stayed at home goes back as the one object that it is.
+            if not is_immutable(value) and type(value) is not AtHome:
                 yield f"{where}[{name!r}]", value

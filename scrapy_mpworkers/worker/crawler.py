@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 from scrapy import Spider, signals
 from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
+from scrapy.spiders import CrawlSpider
 from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState
 from scrapy_mpworkers.wire.effects import StatChange
+from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
-from scrapy_mpworkers.worker.arrivals import Arrivals, refuse
+from scrapy_mpworkers.worker.arrivals import Arrivals, Unavailable, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class WorkerCrawler:
         attributes.update(crawler=self, settings=self.settings)
         for name, value in state.spider.attributes.items():
             attributes[name] = arrivals.value(value, f"spider.{name}")
+        _make_rules_again(self.spider)
         self._known_attributes = dict(self.spider.__dict__)
         self._sizes = {name: _size(value) for name, value in self._known_attributes.items()}
         self._warned: set[str] = set()
@@ -117,6 +120,18 @@ class WorkerCrawler:
                     name,
                     way_out,
                 )
+
+
+def _make_rules_again(spider: Spider) -> None:
+    """Let a CrawlSpider make its rules of those of its class, if they could not cross: they have
+    functions of any kind."""
+    missing = vars(spider).get("_rules")
+    if isinstance(spider, CrawlSpider) and isinstance(missing, Unavailable):
+        try:
+            spider._compile_rules()
+        except Exception as error:  # rules of the spider itself, or code of the user
+            logger.debug("The rules of %s are not made again: %s", spider.name, named(error))
+            vars(spider)["_rules"] = missing
 
 
 class WorkerStats(StatsCollector):
