@@ -24,13 +24,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Case:
-    """One spider and its pipelines, to be run inline and offloaded.
+    """One spider with its callbacks and pipelines, to be run inline and offloaded.
 
     Attributes:
         pipelines: ``MPWORKERS_PIPELINES``.
+        callbacks: ``MPWORKERS_CALLBACKS``.
+        called: how many callbacks run in workers.
+        stays: how many of them are told to run in Scrapy's own process after all.
         levels: ``MPWORKERS_LEVELS``, where there are several.
         reactor_pipelines: ``ITEM_PIPELINES``.
-        submitted: how many items cross into workers, each hop counted; by default every item once.
+        spider_middlewares: ``SPIDER_MIDDLEWARES``.
+        submitted: how many items cross into workers, each hop counted; by default every item once,
+            if there are pipelines.
         feed_lines: by default one for each scraped item.
         alike: whether it is one of many that differ only in their combination of the same parts.
         excluded: loop modes in which the case cannot run *inline*, each with the reason.
@@ -43,9 +48,13 @@ class Case:
     pipelines: Mapping[Any, int | None]
     expected: Expected
     reactor_pipelines: Mapping[Any, int | None] = field(default_factory=dict)
+    spider_middlewares: Mapping[Any, int | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     spider_arguments: Mapping[str, Any] = field(default_factory=dict)
     levels: Sequence[Mapping[str, Any]] = ()
+    callbacks: Sequence[str] | bool = ()
+    called: int = 0
+    stays: int = 0
     workers: int = 2
     submitted: int | None = None
     feed_lines: int | None = None
@@ -55,7 +64,9 @@ class Case:
 
     @property
     def expected_submitted(self) -> int:
-        return self.expected.items if self.submitted is None else self.submitted
+        if self.submitted is not None:
+            return self.submitted
+        return self.expected.items if self.pipelines or self.levels else 0
 
     @property
     def expected_feed_lines(self) -> int:

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from .case import Case
 from .cases import (
+    callback_losses,
+    callback_meta,
+    callback_spiders,
+    callback_surroundings,
+    callbacks,
     carried,
     changes,
     hops,
@@ -39,6 +44,11 @@ CASES: tuple[Case, ...] = (
     *processes.CASES,
     *levels.CASES,
     *levels.ORDERS,
+    *callbacks.CASES,
+    *callback_meta.CASES,
+    *callback_losses.CASES,
+    *callback_spiders.CASES,
+    *callback_surroundings.CASES,
 )
 
 

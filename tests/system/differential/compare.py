@@ -14,6 +14,8 @@ ASPECTS = (
     "scraped",
     "identity",
     "yielded",
+    "results",
+    "errors",
     "dropped",
     "failed",
     "exception_attributes",
@@ -21,6 +23,7 @@ ASPECTS = (
     "log_templates",
     "stats",
 )
+_STAYS = "runs in Scrapy's own process from now on"
 _ENDS = ("done", "dropped", "failed", "dead_lettered")
 
 Outcome = Mapping[str, Any]
@@ -72,7 +75,8 @@ def unmet_expectations(case: Case, inline: Outcome) -> list[str]:
 
 
 def broken_books(case: Case, offloaded: Outcome) -> list[str]:
-    """Where the pool's stats do not show that workers took every item and settled it once."""
+    """Where the pool's stats do not show that workers took each item and callback, and settled it
+    once."""
     pool = {key.removeprefix("mpworkers/"): value for key, value in offloaded["pool"].items()}
     counted = {name.rpartition("/")[0] for name in pool if name.endswith("/submitted")}
     unsettled = [
@@ -82,15 +86,19 @@ def broken_books(case: Case, offloaded: Outcome) -> list[str]:
     ]
     crossed = sum(pool[f"{kind}/submitted"] for kind in counted if kind.startswith("hops/"))
     items = pool.get("items/submitted", 0)
+    called = pool.get("callbacks/submitted", 0)
+    stay = sum(_STAYS in line for line in offloaded["own_lines"])
     most = case.workers * max(1, len(case.levels))
     checks = {
         # One under spawn, where each costs a second of imports.
         f"1 to {most} workers started": 0 < pool.get("workers/started", 0) <= most,
         "no worker died": pool.get("workers/deaths", 0) == 0,
         f"{case.expected_submitted} items came to hops": crossed == case.expected_submitted,
-        "each item is counted once": 0 < items <= min(crossed, case.expected.items),
+        f"{case.called} callbacks ran in workers": called == case.called,
+        f"{case.stays} callbacks stay": stay == case.stays,
+        "each item is counted once": bool(crossed) <= items <= min(crossed, case.expected.items),
         "submitted = done + dropped + failed + dead_lettered": not unsettled,
-        "nothing given up": pool.get("items/dead_lettered", 0) == 0,
+        "nothing given up": not any(pool.get(f"{kind}/dead_lettered", 0) for kind in counted),
         "bytes shipped": pool.get("bytes/shipped", 0) > 0,
     }
     return [f"offloaded: not true: {fact}; {pool}" for fact, held in checks.items() if not held]

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scrapy.http import Response
+from scrapy.http import Request, Response
 
 #: Types whose ``repr`` says all there is. A subclass of one is named and may have state.
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NOT_STATE = {"__weakref__", "__dict__"}
+#: Keys of a request's ``meta`` whose values are times.
+_TIMES = {"download_latency"}
 
 
 def qualified_name(cls: type) -> str:
@@ -82,6 +84,8 @@ class _Description:
     def _state(self, value: Any, place: str) -> str:
         if isinstance(value, Response):
             state: dict[str, Any] = {"url": value.url, "status": value.status, "body": value.body}
+        elif isinstance(value, Request):
+            state = _request_state(value)
         else:
             state = dict(_attributes(value))
         return self._pairs(sorted(state.items()), place) if state else ""
@@ -91,6 +95,14 @@ class _Description:
 
     def _pairs(self, pairs: Any, place: str) -> str:
         return ", ".join(f"{key!r}: {self.of(one, f'{place}[{key!r}]')}" for key, one in pairs)
+
+
+def _request_state(request: Request) -> dict[str, Any]:
+    """All that a request has, by its public names, as empty parts are made when asked for."""
+    state = {name: getattr(request, name) for name in request.attributes}
+    meta = {name: value for name, value in request.meta.items() if name not in _TIMES}
+    own = {k: v for k, v in getattr(request, "__dict__", {}).items() if k.lstrip("_") not in state}
+    return {**own, **state, "meta": meta}
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:

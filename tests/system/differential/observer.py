@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class Observer:
         self._crawler = crawler
         self._yielded: dict[int, Any] = {}
         self._as_yielded: dict[int, str] = {}
+        self.results: list[str] = []
+        self.errors: list[str] = []
         self.scraped: list[str] = []
         self.identity: list[str] = []
         self.dropped: list[str] = []
@@ -66,23 +69,27 @@ class Observer:
         crawler.signals.connect(observer._item_scraped, signal=signals.item_scraped)
         crawler.signals.connect(observer._item_dropped, signal=signals.item_dropped)
         crawler.signals.connect(observer._item_error, signal=signals.item_error)
+        crawler.signals.connect(observer._spider_error, signal=signals.spider_error)
         return observer
 
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        noted = self._noting("start()")
         async for item_or_request in start:
-            self._note_yield(item_or_request)
+            noted(item_or_request)
             yield item_or_request
 
     def process_spider_output(self, response: Response, result: Any) -> Iterator[Any]:
+        noted = self._noting(str(response))
         for item_or_request in result:
-            self._note_yield(item_or_request)
+            noted(item_or_request)
             yield item_or_request
 
     async def process_spider_output_async(
         self, response: Response, result: AsyncIterator[Any]
     ) -> AsyncIterator[Any]:
+        noted = self._noting(str(response))
         async for item_or_request in result:
-            self._note_yield(item_or_request)
+            noted(item_or_request)
             yield item_or_request
 
     @property
@@ -93,10 +100,20 @@ class Observer:
             for key, item in self._yielded.items()
         ]
 
-    def _note_yield(self, output: Any) -> None:
-        if not isinstance(output, Request):
-            self._yielded.setdefault(id(output), output)
-            self._as_yielded[id(output)] = self._describe(output)
+    def _noting(self, source: str) -> Callable[[Any], None]:
+        """Note, one by one, what comes of a response: its place among the others is noted, too."""
+        numbers = itertools.count()
+
+        def note(output: Any) -> None:
+            text = self._describe(output)
+            # An object that comes again may or may not show what pipelines do to it meanwhile.
+            shown = "an object that has come before" if id(output) in self._yielded else text
+            self.results.append(f"{source} #{next(numbers)}: {shown}")
+            if not isinstance(output, Request):
+                self._yielded.setdefault(id(output), output)
+                self._as_yielded[id(output)] = text
+
+        return note
 
     def _item_scraped(self, item: Any, response: Response | None) -> None:
         text = self._describe(item)
@@ -112,6 +129,18 @@ class Observer:
         assert failure.value is not None
         self.failed.append(self._loss(item, response, failure.value))
 
+    def _spider_error(self, failure: Failure, response: Any) -> None:
+        assert failure.value is not None
+        error = failure.value
+        attributes = {name: self._describe(value) for name, value in vars(error).items()}
+        source = response if isinstance(response, Response) else f"a failure: {response.value!r}"
+        self.errors.append(
+            without_addresses(
+                f"{qualified_name(type(error))} {error} {sorted(attributes.items())} of "
+                f"{source}, asked for by {self._describe(response.request)}"
+            )
+        )
+
     def _loss(self, item: Any, response: Response | None, exception: BaseException) -> str:
         kind = qualified_name(type(exception))
         attributes = {name: describe(value) for name, value in vars(exception).items()}
@@ -125,8 +154,8 @@ class Observer:
             f"{exception}, log level {getattr(exception, 'log_level', None)}"
         )
 
-    def _describe(self, item: Any) -> str:
-        return describe(item, known_of(self._crawler))
+    def _describe(self, output: Any) -> str:
+        return describe(output, known_of(self._crawler))
 
 
 def known_of(crawler: Crawler) -> dict[int, str]:
@@ -201,6 +230,8 @@ def outcome(crawler: Crawler, tap: LogTap, feed: Path) -> dict[str, Any]:
         "scraped": observer.scraped,
         "identity": observer.identity,
         "yielded": observer.yielded,
+        "results": observer.results,
+        "errors": observer.errors,
         "dropped": observer.dropped,
         "failed": observer.failed,
         "exception_attributes": observer.exception_attributes,

@@ -44,11 +44,12 @@ def settings_of(case: Case, side: str, mode: str, method: str, feed: Path) -> di
         "MPWORKERS_ENABLED": side == OFFLOADED,
         "MPWORKERS_PIPELINES": dict(case.pipelines),
         "MPWORKERS_LEVELS": list(case.levels),
+        "MPWORKERS_CALLBACKS": case.callbacks or None,
         # Under spawn each worker costs a second of imports; one is enough to compare outcomes.
         "MPWORKERS_WORKERS": 1 if method == "spawn" else case.workers,
         **settings_of_method(method),
         "ITEM_PIPELINES": dict(case.reactor_pipelines),
-        "SPIDER_MIDDLEWARES": {Observer: 1000},
+        "SPIDER_MIDDLEWARES": {Observer: 1000, **case.spider_middlewares},
         "EXTENSIONS": {"scrapy.extensions.logcount.LogCount": None, LogCountOfTheCrawl: 0},
         "FEEDS": {str(feed): {"format": "jsonlines", "encoding": "utf-8"}},
         "TELNETCONSOLE_ENABLED": False,

@@ -17,7 +17,9 @@ from .compare import ASPECTS, broken_books, differences, unmet_expectations
 from .describe import describe
 from .launch import record
 
-TWO_ITEMS = Case("two", WordSpider, {}, Expected(scraped=1, dropped=1))
+TWO_ITEMS = Case(
+    "two", WordSpider, {}, Expected(scraped=1, dropped=1), submitted=2, callbacks=True, called=3
+)
 
 
 def an_outcome(**changed: Any) -> dict[str, Any]:
@@ -29,12 +31,15 @@ def an_outcome(**changed: Any) -> dict[str, Any]:
         "mpworkers/hops/0/submitted": 2,
         "mpworkers/hops/0/done": 1,
         "mpworkers/hops/0/dropped": 1,
+        "mpworkers/callbacks/submitted": 3,
+        "mpworkers/callbacks/done": 2,
+        "mpworkers/callbacks/failed": 1,
         "mpworkers/workers/started": 2,
         "mpworkers/bytes/shipped": 100,
     }
     lines = {aspect: [f"{aspect} 1", f"{aspect} 2", f"{aspect} 2"] for aspect in ASPECTS}
     counted = {"feed": ["{}"], "scraped": ["a"], "dropped": ["b"], "failed": []}
-    return {**lines, **counted, "pool": pool, **changed}
+    return {**lines, **counted, "pool": pool, "own_lines": [], **changed}
 
 
 class TestComparing:
@@ -82,8 +87,8 @@ class TestExpecting:
     def test_an_inline_crawl_with_workers_is_not_inline(self) -> None:
         assert unmet_expectations(TWO_ITEMS, an_outcome())
 
-    def test_every_case_expects_items(self) -> None:
-        assert all(case.expected.items > 0 and case.expected_submitted > 0 for case in CASES)
+    def test_every_case_expects_something_to_cross(self) -> None:
+        assert all(case.expected_submitted + case.called > 0 for case in CASES)
 
 
 class TestBooks:
@@ -103,6 +108,9 @@ class TestBooks:
             ("items/done", 0),
             ("items/failed", 1),
             ("items/dead_lettered", 1),
+            ("callbacks/submitted", 4),
+            ("callbacks/done", 3),
+            ("callbacks/dead_lettered", 1),
             ("workers/started", 0),
             ("workers/deaths", 1),
             ("bytes/shipped", 0),
@@ -112,6 +120,11 @@ class TestBooks:
         pool = {**an_outcome()["pool"], f"mpworkers/{key}": value}
 
         assert broken_books(TWO_ITEMS, an_outcome(pool=pool))
+
+    def test_a_callback_that_stays_at_home_is_told(self) -> None:
+        line = "WARNING The callback parse runs in Scrapy's own process from now on: for fun"
+
+        assert broken_books(TWO_ITEMS, an_outcome(own_lines=[line]))
 
 
 @dataclasses.dataclass
