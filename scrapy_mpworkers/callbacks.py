@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import cache
 from inspect import isasyncgenfunction, isgeneratorfunction, signature
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from scrapy import Spider
 
+Results: TypeAlias = Iterable[Any] | AsyncIterator[Any]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 _MARK = "_scrapy_mpworkers_in_worker"
@@ -66,6 +67,20 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
 
 
 _signature = cache(signature)
+
+
+async def when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncIterator[Any]:
+    """Call a generator when its first result is wanted, as Python does.
+
+    By then the spider middlewares have begun, and may have put something into ``meta``.
+    """
+    results = await called()
+    if isinstance(results, AsyncIterator):
+        async for result in results:
+            yield result
+    else:
+        for result in results:
+            yield result
 
 
 class Choice:

@@ -14,13 +14,14 @@ from scrapy.utils.misc import warn_on_generator_with_return_value
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from scrapy_mpworkers.callbacks import Choice, is_generator
+from scrapy_mpworkers.callbacks import Choice, Results, is_generator, when_asked_for
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import offload_callbacks
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
 from scrapy_mpworkers.crawl.router import Router
+from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.errors import UnpicklableError
@@ -35,7 +36,6 @@ from scrapy_mpworkers.wire.texts import ascii_safe
 
 logger = logging.getLogger(__name__)
 
-Results: TypeAlias = Iterable[Any] | AsyncIterator[Any]
 #: Scrapy's own way to call the spider.
 Here: TypeAlias = Callable[[Any, Request], Awaitable[Results]]
 
@@ -90,6 +90,7 @@ class Callbacks:
         self._level = level
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
+        self._shared = SharedValues()
         self._looked_at: set[str] = set()
         self._journaled: dict[ShippedCallback, JournaledTask] = {}
 
@@ -119,9 +120,9 @@ class Callbacks:
         """
         name = self._wanted(result, request)
         if name is None:
-            return await here(result, request)
+            return await self._here(here, result, request)
         if is_generator(self._spider, name, _arguments(result)):
-            return _when_asked_for(partial(self._called, name, here, result, request))
+            return when_asked_for(partial(self._called, name, here, result, request))
         return await self._called(name, here, result, request)
 
     async def _called(
@@ -129,7 +130,7 @@ class Callbacks:
     ) -> Results:
         shipped = self._shipped(name, result, request)
         if shipped is None:
-            return await here(result, request)
+            return await self._here(here, result, request)
         task = self._submit(shipped)
         try:
             part = self._part(shipped, await task.future)
@@ -139,12 +140,16 @@ class Callbacks:
         if part.how == How.GOES_ON:
             return self._stream(shipped, task, part)
         self._left(shipped)
-        if part.how == How.AT_HOME:
-            self._goes_home(shipped.name, part.why)
-            return await here(result, request)
+        if part.how in (How.AT_HOME, How.SHARED):
+            self._judge(shipped, part)
+            return await self._here(here, result, request)
         if part.how in (How.REFUSED, How.PASSED_ON):
             raise self._error(shipped, part)
         return self._all(shipped, part)
+
+    async def _here(self, here: Here, result: Response | Failure, request: Request) -> Results:
+        self._shared.begins_here(_request_of(result, request))
+        return await here(result, request)
 
     # Down
 
@@ -155,7 +160,7 @@ class Callbacks:
         if isinstance(result, Response):
             if getattr(result, "request", None) is None:
                 result.request = request
-            request = result.request or request
+            request = _request_of(result, request)
             callback = request.callback or spider._parse
         else:
             result.request = request  # type: ignore[attr-defined]
@@ -178,8 +183,11 @@ class Callbacks:
     ) -> ShippedCallback | None:
         self._look_at(name)
         changed = self._attributes.changed()
+        shared = self._shared.of(name, _request_of(result, request))
         try:
-            return ShippedCallback(name, result, request, changed, self._spider, self._codec)
+            return ShippedCallback(
+                name, result, request, changed, shared, self._spider, self._codec
+            )
         except UnpicklableError as error:
             self._goes_home(name, str(error))
             return None
@@ -210,6 +218,17 @@ class Callbacks:
         if self._level.backpressure.has_braked:
             self._level.backpressure.release_brake()
 
+    def _judge(self, shipped: ShippedCallback, part: Part) -> None:
+        """Keep a callback here from now on, unless what it shares is shared by chance this time."""
+        if part.how == How.AT_HOME:
+            self._goes_home(shipped.name, part.why)
+        elif self._shared.are_shared(shipped.name, shipped.request, part.why):
+            where, name = part.why
+            self._goes_home(
+                shipped.name,
+                f"it changes {where}[{name!r}], which others in that process have, too",
+            )
+
     def _goes_home(self, name: str, why: str) -> None:
         if name not in self._choice.stays:
             self._choice.stays[name] = why
@@ -231,7 +250,7 @@ class Callbacks:
             self._persistence.dead_callback(shipped, outcome)
             raise outcome.error
         part = shipped.part(outcome.result)
-        if part.how != How.AT_HOME:
+        if part.how not in (How.AT_HOME, How.SHARED):
             self._effects.take(outcome.effects)
             shipped.change_meta(part.meta)
         return part
@@ -270,22 +289,13 @@ class Callbacks:
                 self._level.executor.go_on(task, is_over=True)
 
 
+def _request_of(result: Response | Failure, request: Request) -> Request:
+    """Return the request that Scrapy takes the callback from."""
+    return getattr(result, "request", None) or request
+
+
 def _arguments(result: Response | Failure) -> dict[str, Any]:
     """Return what a callback or an errback is given by name."""
     if isinstance(result, Response) and result.request is not None:
         return result.request.cb_kwargs
     return {}
-
-
-async def _when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncIterator[Any]:
-    """Call a generator when its first result is wanted, as Python does.
-
-    By then the spider middlewares have begun, and may have put something into ``meta``.
-    """
-    results = await called()
-    if isinstance(results, AsyncIterator):
-        async for result in results:
-            yield result
-    else:
-        for result in results:
-            yield result

@@ -9,6 +9,7 @@ from scrapy.http import Request, Response
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.crawl.item import unreadable
+from scrapy_mpworkers.crawl.shared_values import Place
 from scrapy_mpworkers.wire.callback_pickler import dump_callback, dump_request
 from scrapy_mpworkers.wire.callbacks import CallbackTask, Part, SentException, as_part
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -24,6 +25,7 @@ class ShippedCallback:
         result: what it is called with.
         request: of which that is the response or the failure.
         changed: attributes of the spider, as ``SpiderAttributes`` returns them.
+        shared: where the request has something that others have, too.
 
     Attributes:
         error: of the failure.
@@ -39,6 +41,7 @@ class ShippedCallback:
         result: Response | Failure,
         request: Request,
         changed: tuple[int, dict[str, bytes]],
+        shared: tuple[Place, ...],
         spider: Spider,
         codec: ParentCodec,
     ) -> None:
@@ -54,7 +57,7 @@ class ShippedCallback:
             request = result.request
         self.request = request
         came = response if isinstance(response, Response) else None
-        task = CallbackTask(name, request, came, failure, changed)
+        task = CallbackTask(name, request, came, failure, changed, shared)
         self.frame = dump_callback(codec, spider, task)
         self.size = len(self.frame.data)
 

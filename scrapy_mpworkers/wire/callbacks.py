@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import blake2b
-from types import MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from scrapy.http import Response
@@ -21,6 +21,7 @@ _OF_EVERY_RESPONSE = frozenset(
         *("status", "request", "certificate", "ip_address", "protocol"),
     }
 )
+_BY_NAME = (type, FunctionType, MethodType, ModuleType)
 #: Where a response keeps the encoding that it has detected (2.15 to 2.19).
 _DETECTED = "_cached_benc"
 
@@ -47,6 +48,7 @@ class CallbackTask(NamedTuple):
         failure: what has come instead, for an errback.
         attributes: of the spider that have changed since the crawl began, pickled one by one by
             name; with a number that grows with each change.
+        shared: where the request has something that others have, too.
     """
 
     name: str
@@ -54,6 +56,7 @@ class CallbackTask(NamedTuple):
     response: Response | None
     failure: SentException | None
     attributes: tuple[int, dict[str, bytes]]
+    shared: tuple[tuple[str, str], ...]
 
 
 class How:
@@ -65,6 +68,7 @@ class How:
     FAILED = 3  #: it raised after that, behind its results
     PASSED_ON = 4  #: as REFUSED, by an errback: with the failure that it was given
     AT_HOME = 5  #: it must run in Scrapy's process instead
+    SHARED = 6  #: likewise, as it changes what others have, too
 
 
 class Part(NamedTuple):
@@ -76,7 +80,7 @@ class Part(NamedTuple):
             gone from there; ``None``: nothing.
         how: how it has ended.
         why: what it raised, as ``pack_exception`` packs it; ``None``: the failure that it was
-            given. If it must run at home, the reason.
+            given. If it must run at home, the reason; or where it has what others have.
     """
 
     results: tuple[bytes, ...]
@@ -117,6 +121,16 @@ class Progress:
 def count_of(progress: bytes) -> int:
     """Return how many results an earlier run had, from what :meth:`Progress.packed` returned."""
     return int.from_bytes(progress[:8], "big")
+
+
+def is_like_its_copy(value: Any) -> bool:
+    """Return whether it is all the same who has *value* and who a copy: nobody can change it, or
+    it crosses by name."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(is_like_its_copy, value))
+    # By convention, what can be compared and hashed is immutable: dates, paths, decimals.
+    own_hash: Any = type(value).__hash__
+    return own_hash not in (None, object.__hash__) or isinstance(value, _BY_NAME) or value is None
 
 
 def method_name(spider: Any, callback: Any) -> str | None:

@@ -139,6 +139,11 @@ class WorkerCodec(Codec[bytes]):
         self.handles.responses[number] = response
         return response
 
+    def goes_back_as_itself(self, value: Any) -> bool:
+        """Return whether Scrapy's process gets its own object for *value*, and no copy."""
+        is_handle = type(value) is AtHome or id(value) in self.handles.numbers
+        return is_handle or id(value) in self._names
+
     def reduced(self, part: Any) -> Any:
         """Return how a response, class or function goes back; ``None``: like all else."""
         if isinstance(part, Response) and id(part) in self.handles.numbers:

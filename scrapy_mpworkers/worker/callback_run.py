@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from inspect import isawaitable
 from time import perf_counter
 from types import ModuleType
@@ -21,10 +21,9 @@ from scrapy_mpworkers.wire.callbacks import (
     Progress,
     SentException,
     count_of,
+    is_like_its_copy,
     made_exception,
 )
-from scrapy_mpworkers.wire.changes import is_immutable
-from scrapy_mpworkers.wire.stand_in import AtHome
 from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.pipelines import Guard
@@ -65,7 +64,7 @@ class RunningCallback:
         self._earlier = earlier
         self.is_repeating = bool(earlier)
         self._may_go_home = not earlier
-        self._changes = RequestChanges(sent.request, codec)
+        self._changes = RequestChanges(sent.request, sent.shared, codec)
         self._error: BaseException | None = None  # that an errback was given
         self._results: Iterator[Any] | AsyncIterator[Any] | None = None
         self._shared: dict[int, tuple[Any, Request]] = {}
@@ -87,11 +86,25 @@ class RunningCallback:
             why = None if error is self._error else error
             if why is None and how == How.REFUSED:
                 how = How.PASSED_ON
+        lost = self._changes.of_shared()
+        if lost and self._may_go_home:
+            return Part((), how=How.SHARED, why=lost[0])
+        if lost and how != How.GOES_ON:
+            self._warn_of(lost)
         self._may_go_home = False
         self._shared.clear()
-        if how != How.GOES_ON:
-            self._changes.warn_of_lost_arguments(self._sent.name)
         return Part(tuple(results), self._changes.of_meta(), how, why)
+
+    def _warn_of(self, lost: list[tuple[str, str]]) -> None:
+        for where, name in lost:
+            logger.warning(
+                "The callback %s changed %s[%r] in a worker, after it had given results. Whoever "
+                "else has that object sees nothing of it: yield what others need, or take the "
+                "callback out of MPWORKERS_CALLBACKS.",
+                self._sent.name,
+                where,
+                name,
+            )
 
     async def end(self) -> None:
         """Close the generator, as Python does with one that nobody reads to its end."""
@@ -108,7 +121,7 @@ class RunningCallback:
 
     async def _called(self) -> Iterator[Any] | AsyncIterator[Any]:
         """Call it as Scrapy's scraper does, and return what to iterate over."""
-        name, request, response, _, _ = self._sent
+        name, request, response, *_ = self._sent
         callback = getattr(self._codec.spider, name)
         if response is not None:
             response.request = request
@@ -196,7 +209,7 @@ class RunningCallback:
                     "object that Scrapy's process does not have; make it a method of the spider"
                 )
         if self._may_go_home:
-            for name, value in _mutable(request):
+            for name, value in self._copied(request):
                 owner = self._shared.setdefault(id(value), (value, request))[1]
                 if owner is not request and not self._is_of_spider(value):
                     raise _AtHome(
@@ -204,13 +217,12 @@ class RunningCallback:
                         "requests, and what their callbacks change in it must be seen by all"
                     )
 
+    def _copied(self, request: Request) -> Iterator[tuple[str, Any]]:
+        """Yield what others could tell from the copy that Scrapy's process gets."""
+        for where, values in (("cb_kwargs", request.cb_kwargs), ("meta", request.meta)):
+            for name, value in values.items():
+                if not is_like_its_copy(value) and not self._codec.goes_back_as_itself(value):
+                    yield f"{where}[{name!r}]", value
+
     def _is_of_spider(self, value: Any) -> bool:
         return any(value is own for own in vars(self._codec.spider).values())
-
-
-def _mutable(request: Request) -> Iterable[tuple[str, Any]]:
-    for where, values in (("cb_kwargs", request.cb_kwargs), ("meta", request.meta)):
-        for name, value in values.items():
-            # What has stayed at home goes back as the one object that it is.
-            if not is_immutable(value) and type(value) is not AtHome:
-                yield f"{where}[{name!r}]", value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 from typing import Any
 
 from scrapy import Request
@@ -11,21 +11,25 @@ from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.changes import is_immutable
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
-logger = logging.getLogger(__name__)
-
 
 class RequestChanges:
     """Compares a request with what it was.
 
     Changes of its ``meta`` go back, where spider middlewares and later callbacks see them. Those of
-    ``cb_kwargs`` do not: whoever else has such an object has the very object in Scrapy's process.
+    ``cb_kwargs`` need not, unless others have the very object in Scrapy's process.
+
+    Args:
+        shared: where the request has such an object.
     """
 
-    def __init__(self, request: Request, codec: WorkerCodec) -> None:
+    def __init__(
+        self, request: Request, shared: Iterable[tuple[str, str]], codec: WorkerCodec
+    ) -> None:
         self._request = request
         self._codec = codec
         self._meta = self._noted(request.meta)
-        self._arguments = self._noted(request.cb_kwargs)
+        values = {place: getattr(request, place[0])[place[1]] for place in shared}
+        self._shared = {place: (one, self._noted_value(one)) for place, one in values.items()}
 
     def of_meta(self) -> tuple[dict[str, Any], list[str]] | None:
         """Return the values that are new since the last call, and the names that are gone."""
@@ -35,25 +39,21 @@ class RequestChanges:
         self._meta = now
         return (changed, gone) if changed or gone else None
 
-    def warn_of_lost_arguments(self, callback: str) -> None:
-        """Warn of arguments that the callback has changed in place."""
-        for name in _different(self._arguments, self._noted(self._request.cb_kwargs)):
-            logger.warning(
-                "The callback %s changed its argument %s in a worker. Whoever else has that object "
-                "sees nothing of it: yield what others need, or take the callback out of "
-                "MPWORKERS_CALLBACKS.",
-                callback,
-                name,
-            )
+    def of_shared(self) -> list[tuple[str, str]]:
+        """Return where it has changed what others have, too."""
+        return [
+            place
+            for place, (value, before) in self._shared.items()
+            if not _same(before, self._noted_value(value))
+        ]
 
     def _noted(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return immutable values themselves, and others as bytes, if they have any."""
-        return {
-            name: value if is_immutable(value) else self._bytes(value)
-            for name, value in values.items()
-        }
+        return {name: self._noted_value(value) for name, value in values.items()}
 
-    def _bytes(self, value: Any) -> bytes | int:
+    def _noted_value(self, value: Any) -> Any:
+        if is_immutable(value):
+            return value
         try:
             return self._codec.dump(value)
         except UnpicklableError:

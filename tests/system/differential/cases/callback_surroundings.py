@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from scrapy.exceptions import DropItem
@@ -161,6 +163,36 @@ class CountdownInMeta(Countdown):
         return super().page(response, response.meta["item"])
 
 
+class SharedValues(SiteSpider):
+    """Shares what nobody can tell from its copy, or what nobody changes."""
+
+    def parse(self, response: Any) -> Any:
+        day, kinds = date(2024, 2, 29), (Path("a"), Helper)
+        for href in "abc":
+            yield response.follow(
+                f"/{href}",
+                self.page,
+                cb_kwargs={"day": day, "kinds": kinds, "first": response},
+                meta={"lock": threading.Lock, "spider": self},
+            )
+
+    def page(self, response: Any, day: Any, kinds: Any, first: Any) -> Iterator[Any]:
+        yield {"day": day.isoformat(), "kinds": repr(kinds), "first": first.url}
+
+
+class Carried(SiteSpider):
+    """Each page has an item of its own, which its callback fills."""
+
+    def parse(self, response: Any) -> Any:
+        for href in "abc":
+            item = {"href": href, "tags": []}
+            yield response.follow(f"/{href}", self.page, cb_kwargs={"item": item})
+
+    def page(self, response: Any, item: dict[str, Any]) -> Iterator[Any]:
+        item["tags"].append(response.css("title::text").get())
+        yield item
+
+
 class Unsendable(SiteSpider):
     def parse(self, response: Any) -> Any:
         yield {"n": 1, "generator": (n for n in range(3))}
@@ -187,6 +219,8 @@ class ResponsesOnTheWay(SiteSpider):
         yield {"first": first.css("title::text").get(), "second": response.url}
 
 
+#: Whichever page is the last of three.
+LAST = dict.fromkeys(("scraped", "results", "logs"), "which page comes last is a matter of time")
 SETTINGS = {"CASE_SETTING": "seen by all"}
 
 CASES = [
@@ -229,8 +263,13 @@ CASES = [
         called=4,
     ),
     case("others_method_stays", OthersMethod, 2, 1, stays=1),
-    case("shared_argument_stays", Countdown, 1, 4, stays=1),
-    case("shared_meta_stays", CountdownInMeta, 1, 4, stays=1),
+    case("shared_argument_stays", Countdown, 1, 4, stays=2, not_compared=LAST),
+    case("shared_meta_stays", CountdownInMeta, 1, 4, stays=2, not_compared=LAST),
+    case(
+        "shared_argument_of_home", Countdown, 1, 3, callbacks=["page"], stays=1, not_compared=LAST
+    ),
+    case("shared_values", SharedValues, 3, 4),
+    case("item_carried_from_home", Carried, 3, 3, callbacks=["page"]),
     case("unpicklable_item_stays", Unsendable, 2, 2, stays=1, feed_lines=1),
     case("unpicklable_meta_stays", UnsendableMeta, 2, 1, callbacks=["parse"], stays=1),
     case("response_on_the_way", ResponsesOnTheWay, 1, 2),
