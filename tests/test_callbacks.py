@@ -9,7 +9,7 @@ from scrapy import Spider
 from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
 
 from scrapy_mpworkers import in_worker
-from scrapy_mpworkers.callbacks import Choice, has_marks
+from scrapy_mpworkers.callbacks import Choice, has_marks, is_generator
 
 
 class Base(Spider):
@@ -99,3 +99,48 @@ def test_a_callback_that_cannot_run_in_a_worker_stays() -> None:
 
     assert not choice.is_wanted("light", None)
     assert choice.is_wanted("heavy", None)
+
+
+class Shapes(CrawlSpider):
+    name = "shapes"
+
+    def generator(self, response: Any, n: int = 0) -> Any:
+        yield n
+
+    async def async_generator(self, response: Any) -> Any:
+        yield 1
+
+    async def coroutine(self, response: Any) -> None: ...
+
+    def plain(self, response: Any) -> list[int]:
+        return [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("generator", {}, True),
+        ("generator", {"n": 1}, True),
+        ("generator", {"unknown": 1}, False),
+        ("async_generator", {}, True),
+        ("coroutine", {}, False),
+        ("plain", {}, False),
+        ("_parse", {}, True),
+        ("_callback", {}, True),
+        ("_errback", {}, True),
+    ],
+)
+def test_calls_that_do_nothing_yet(name: str, arguments: dict[str, Any], expected: bool) -> None:
+    assert is_generator(Shapes(), name, arguments) is expected
+
+
+def test_the_callback_by_default_is_the_one_that_it_calls() -> None:
+    class Yields(Spider):
+        name = "yields"
+
+        def parse(self, response: Any) -> Any:
+            yield 1
+
+    assert is_generator(Yields(), "_parse", {})
+    assert not is_generator(Base(), "_parse", {})
+    assert not is_generator(Spider("bare"), "_parse", {})
