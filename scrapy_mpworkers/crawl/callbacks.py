@@ -264,7 +264,10 @@ class Callbacks:
         """Yield the results of the last part, and raise what the callback has raised."""
         yield from map(shipped.result, part.results)
         if part.how == How.FAILED:
-            raise self._error(shipped, part)
+            error = self._error(shipped, part)
+            if isinstance(error, UnpicklableError):
+                self._goes_home(shipped.name, str(error))  # too late for this page
+            raise error
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
         """Yield results part by part; the next one is asked for when it is wanted."""

@@ -31,8 +31,11 @@ _BARE_RECORD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 def is_foreign(record: logging.LogRecord) -> bool:
     """Whether the crawl without workers would not have this record, or not as often.
 
-    Python shows a warning once per place and process, so warnings are not comparable either.
+    Python shows a warning once per place and process, so warnings are not comparable either. Each
+    event loop says at DEBUG which selector it has.
     """
+    if record.name == "asyncio" and record.levelno == logging.DEBUG:
+        return True
     return record.name.split(".")[0] == OWN_LOGGER or record.name == "py.warnings"
 
 

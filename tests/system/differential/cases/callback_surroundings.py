@@ -122,6 +122,16 @@ class ReadRequest:
         return item
 
 
+class ManyOfEach(SiteSpider):
+    def parse(self, response: Any) -> Any:
+        for n in range(10):
+            yield response.follow(f"/a?{n}", self.page, cb_kwargs={"n": n})
+
+    def page(self, response: Any, n: int) -> Iterator[Any]:  # type: ignore[override]
+        for m in range(30):
+            yield {"title": f"{n} {m}", "page": response}
+
+
 # What must stay at home
 
 
@@ -261,6 +271,15 @@ CASES = [
         reactor_pipelines={ReadRequest: 200, Note: 400},
         callbacks=True,
         called=4,
+    ),
+    Case(
+        "callbacks_whose_items_wait_for_room",
+        ManyOfEach,
+        {Titles: 300, ReadPage: 400},
+        Expected(scraped=300),
+        callbacks=True,
+        called=11,
+        settings={"MPWORKERS_MAX_PENDING": 4, "CONCURRENT_ITEMS": 3},
     ),
     case("others_method_stays", OthersMethod, 2, 1, stays=1),
     case("shared_argument_stays", Countdown, 1, 4, stays=2, not_compared=LAST),

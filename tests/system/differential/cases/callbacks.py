@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, ClassVar
 
 import scrapy
@@ -231,11 +232,22 @@ class Binary(SiteSpider):
         yield {"kind": type(response).__name__, "size": len(response.body), "page": response}
 
 
+class Connect:
+    def process_response(self, request: Request, response: Response) -> Response:
+        return response.replace(
+            ip_address=ip_address("127.0.0.1"), protocol="h2", flags=["cached", *response.flags]
+        )
+
+
 class OfTheConnection(SiteSpider):
+    custom_settings: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "DOWNLOADER_MIDDLEWARES": {Pages: 1000, Connect: 10}
+    }
+
     def parse(self, response: Any) -> Any:
         yield {
             "certificate": response.certificate,
-            "address": response.ip_address,
+            "address": str(response.ip_address),
             "protocol": response.protocol,
             "status": response.status,
             "flags": response.flags,
@@ -361,6 +373,37 @@ class RedirectAndRetry(SiteSpider):
         yield request
 
 
+class OnTheWay(SiteSpider):
+    """Its request has callables that no process can be sent, and goes on with them."""
+
+    async def start(self) -> AsyncIterator[Any]:
+        count = iter(range(9))
+        yield Request(
+            f"{SITE}/",
+            self.parse,
+            errback=lambda failure: {"failed": next(count), "of": str(failure)},
+        )
+
+    def parse(self, response: Any) -> Any:
+        yield response.request.replace(url=f"{SITE}/a", callback=self.page)
+        yield response.request.replace(url=f"{SITE}/missing", callback=self.page)
+
+
+class Table(SiteSpider):
+    """Has its callbacks in a table."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = {"a": self.page, "b": self.other, "c": lambda response: {"c": response.url}}
+
+    def parse(self, response: Any) -> Any:
+        for path, callback in self.table.items():
+            yield response.follow(f"/{path}", callback)
+
+    def other(self, response: Any) -> Any:
+        return {"other": response.url, "names": sorted(self.table)}
+
+
 class CallablesOfAllKinds(SiteSpider):
     def parse(self, response: Any) -> Any:
         word = response.css("title::text").get()
@@ -419,5 +462,7 @@ CASES = [
     case("callback_forms", Forms, 4, 5),
     case("callback_its_request_replaced", Itself, 3, 3),
     case("callback_redirect_and_retry", RedirectAndRetry, 5, 6, not_compared=RENDERED_EARLY),
+    case("callback_kept_callables", OnTheWay, 2, 2),
+    case("callback_table", Table, 3, 3, alike=True),
     case("callback_callables_of_all_kinds", CallablesOfAllKinds, 5, 1),
 ]
