@@ -167,7 +167,8 @@ def own_attributes(response: Response) -> dict[str, Any]:
         if name not in _OF_EVERY_RESPONSE and not name.startswith("_cached_")
     }
     detected = getattr(response, _DETECTED, None)
-    return own if detected is None else own | {_DETECTED: detected}
+    # ASCII is what Scrapy falls back to as well, and then decodes in another way.
+    return own if detected in (None, "ascii") else own | {_DETECTED: detected}
 
 
 def made_exception(sent: SentException) -> Exception:
