@@ -1,4 +1,4 @@
-"""The differential crawl: one spider, its callbacks and pipelines inline and offloaded, one outcome.
+"""The differential crawl: a spider, its callbacks and pipelines inline and offloaded, one outcome.
 
     test_crawls.py ── combos.py          which case runs in which loop mode, by which start method
           │

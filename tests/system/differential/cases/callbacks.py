@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import scrapy
@@ -116,6 +117,31 @@ class SuperAsCallback(Generator):
         yield {"own": True}
         if response.url.endswith("/a"):
             yield response.follow("/d", super().page)
+
+
+class ReturnsAGenerator(SiteSpider):
+    """Is no generator itself, and reads what a spider middleware has left on the request."""
+
+    def parse(self, response: Any) -> Any:
+        return (response.follow(f"/{path}", self.page) for path in "abc")
+
+    def page(self, response: Any) -> Iterator[Any]:
+        return self.inner(response)
+
+    def inner(self, response: Any) -> Iterator[Any]:
+        yield {"depth": response.meta["depth"], "url": response.url}
+
+
+class OnDisk(Generator):
+    """Its requests wait in files."""
+
+    folders: ClassVar[list[Any]] = []
+
+    @classmethod
+    def update_settings(cls, settings: Any) -> None:
+        super().update_settings(settings)
+        cls.folders.append(TemporaryDirectory())  # until this process ends
+        settings.set("JOBDIR", cls.folders[-1].name, "spider")
 
 
 class Private(SiteSpider):
@@ -464,5 +490,7 @@ CASES = [
     case("callback_redirect_and_retry", RedirectAndRetry, 5, 6, not_compared=RENDERED_EARLY),
     case("callback_kept_callables", OnTheWay, 2, 2),
     case("callback_table", Table, 3, 3, alike=True),
+    case("callback_returns_a_generator", ReturnsAGenerator, 3, 4, alike=True),
+    case("callback_requests_on_disk", OnDisk, 8, 4),
     case("callback_callables_of_all_kinds", CallablesOfAllKinds, 5, 1),
 ]
