@@ -12,6 +12,7 @@ from scrapy import Spider
 Results: TypeAlias = Iterable[Any] | AsyncIterator[Any]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
+_signature = cache(signature)
 _MARK = "_scrapy_mpworkers_in_worker"
 
 #: Methods that Scrapy's own spiders (2.15 to 2.19) give to requests, and those of the user that
@@ -58,7 +59,8 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
         function = type(spider).parse
     # Methods that Scrapy's own spiders give to requests return generators.
     if not isgeneratorfunction(function) and not isasyncgenfunction(function):
-        return function.__module__.startswith("scrapy.") and function is not Spider.parse
+        of_scrapy = (function.__module__ or "").startswith("scrapy.")
+        return of_scrapy and function is not Spider.parse
     try:
         _signature(function).bind(spider, None, **arguments)
     except TypeError:
@@ -66,7 +68,9 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
     return True
 
 
-_signature = cache(signature)
+def shown(spider: Spider, name: str) -> str:
+    """Name a callback as those know it who wrote it."""
+    return "parse" if getattr(type(spider), name, None) is Spider._parse else name
 
 
 async def when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncIterator[Any]:

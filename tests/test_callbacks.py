@@ -9,7 +9,7 @@ from scrapy import Spider
 from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
 
 from scrapy_mpworkers import in_worker
-from scrapy_mpworkers.callbacks import Choice, has_marks, is_generator
+from scrapy_mpworkers.callbacks import Choice, has_marks, is_generator, shown
 
 
 class Base(Spider):
@@ -144,3 +144,9 @@ def test_the_callback_by_default_is_the_one_that_it_calls() -> None:
     assert is_generator(Yields(), "_parse", {})
     assert not is_generator(Base(), "_parse", {})
     assert not is_generator(Spider("bare"), "_parse", {})
+
+
+def test_the_callback_by_default_is_shown_as_the_one_that_it_calls() -> None:
+    assert shown(Base(), "_parse") == "parse"
+    assert shown(Shapes(), "_parse") == "_parse"
+    assert shown(Base(), "heavy") == "heavy"

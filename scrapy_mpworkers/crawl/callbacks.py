@@ -14,7 +14,7 @@ from scrapy.utils.misc import warn_on_generator_with_return_value
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from scrapy_mpworkers.callbacks import Choice, Results, is_generator, when_asked_for
+from scrapy_mpworkers.callbacks import Choice, Results, is_generator, shown, when_asked_for
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import offload_callbacks
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
@@ -29,8 +29,6 @@ from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.wire.callbacks import How, Part, method_name
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.exceptions import Failure as PackedFailure
-from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.messages import CALLBACK, Outcome
 from scrapy_mpworkers.wire.texts import ascii_safe
 
@@ -144,7 +142,7 @@ class Callbacks:
             self._judge(shipped, part)
             return await self._here(here, result, request)
         if part.how in (How.REFUSED, How.PASSED_ON):
-            raise self._error(shipped, part)
+            raise shipped.raised(part)
         return self._all(shipped, part)
 
     async def _here(self, here: Here, result: Response | Failure, request: Request) -> Results:
@@ -234,7 +232,7 @@ class Callbacks:
             self._choice.stays[name] = why
             logger.warning(
                 "The callback %s runs in Scrapy's own process from now on: %s",
-                name,
+                shown(self._spider, name),
                 ascii_safe(why),
             )
 
@@ -255,16 +253,11 @@ class Callbacks:
             shipped.change_meta(part.meta)
         return part
 
-    def _error(self, shipped: ShippedCallback, part: Part) -> BaseException:
-        if part.why is None and shipped.error is not None:
-            return shipped.error  # Scrapy asks whether it is the very one
-        return unpack_exception(PackedFailure(*part.why), self._codec.load)
-
     def _all(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
         """Yield the results of the last part, and raise what the callback has raised."""
         yield from map(shipped.result, part.results)
         if part.how == How.FAILED:
-            error = self._error(shipped, part)
+            error = shipped.raised(part)
             if isinstance(error, UnpicklableError):
                 self._goes_home(shipped.name, str(error))  # too late for this page
             raise error

@@ -8,11 +8,14 @@ from scrapy import Spider
 from scrapy.http import Request, Response
 from twisted.python.failure import Failure
 
+from scrapy_mpworkers.callbacks import shown
 from scrapy_mpworkers.crawl.item import unreadable
 from scrapy_mpworkers.crawl.shared_values import Place
 from scrapy_mpworkers.wire.callback_pickler import dump_callback, dump_request
 from scrapy_mpworkers.wire.callbacks import CallbackTask, Part, SentException, as_part
 from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.exceptions import Failure as PackedFailure
+from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.frames import StoredFrame
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted
 
@@ -28,7 +31,6 @@ class ShippedCallback:
         shared: where the request has something that others have, too.
 
     Attributes:
-        error: of the failure.
         size: bytes that cross.
 
     Raises:
@@ -47,11 +49,11 @@ class ShippedCallback:
     ) -> None:
         self.name = name
         self._spider, self._codec = spider, codec
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
         response: Any = result
         failure = None
         if isinstance(result, Failure):
-            self.error = result.value
+            self._error = result.value
             response, failure = getattr(result.value, "response", None), _sent(result)
         elif result.request is not None:
             request = result.request
@@ -64,13 +66,14 @@ class ShippedCallback:
     @property
     def label(self) -> str:
         """Name it for those who read of it."""
-        return ascii_safe(f"{self.name} {self.request.url}"[:120])
+        return ascii_safe(f"{shown(self._spider, self.name)} {self.request.url}"[:120])
 
     @property
     def content(self) -> dict[str, Any]:
         """Return what a reader of its dead letter wants to know."""
         request = self.request
-        return {"callback": self.name, "url": request.url, "method": request.method}
+        name = shown(self._spider, self.name)
+        return {"callback": name, "url": request.url, "method": request.method}
 
     def stored(self) -> StoredFrame:
         """Return its request in a form that outlives this process."""
@@ -91,6 +94,12 @@ class ShippedCallback:
             UnreadableError: it cannot be loaded here.
         """
         return self._load(frame)
+
+    def raised(self, part: Part) -> BaseException:
+        """Return what it has raised."""
+        if part.why is None and self._error is not None:
+            return self._error  # Scrapy asks whether it is the very one
+        return unpack_exception(PackedFailure(*part.why), self._codec.load)
 
     def change_meta(self, change: tuple[dict[str, Any], list[str]] | None) -> None:
         """Let the crawl see what the callback has changed in the request's ``meta``."""

@@ -13,6 +13,7 @@ from scrapy import Request
 from scrapy.utils.misc import arg_to_iter
 from twisted.python.failure import Failure
 
+from scrapy_mpworkers.callbacks import shown
 from scrapy_mpworkers.errors import NotRepeatableError, UnpicklableError
 from scrapy_mpworkers.wire.callbacks import (
     CallbackTask,
@@ -101,7 +102,7 @@ class RunningCallback:
                 "The callback %s changed %s[%r] in a worker, after it had given results. Whoever "
                 "else has that object sees nothing of it: yield what others need, or take the "
                 "callback out of MPWORKERS_CALLBACKS.",
-                self._sent.name,
+                shown(self._codec.spider, self._sent.name),
                 where,
                 name,
             )
@@ -195,7 +196,8 @@ class RunningCallback:
         return How.GOES_ON
 
     def _not_repeatable(self) -> NotRepeatableError:
-        return NotRepeatableError(self._sent.name, self._sent.request.url, count_of(self._earlier))
+        name = shown(self._codec.spider, self._sent.name)
+        return NotRepeatableError(name, self._sent.request.url, count_of(self._earlier))
 
     def _look_at(self, request: Request) -> None:
         """Raise what keeps a request that the callback has yielded from being one over there."""
