@@ -24,7 +24,7 @@ from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
-from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.wire.callbacks import How, Part, method_name
@@ -255,12 +255,13 @@ class Callbacks:
 
     def _all(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
         """Yield the results of the last part, and raise what the callback has raised."""
-        yield from map(shipped.result, part.results)
-        if part.how == How.FAILED:
-            error = shipped.raised(part)
-            if isinstance(error, UnpicklableError):
-                self._goes_home(shipped.name, str(error))  # too late for this page
-            raise error
+        try:
+            yield from map(shipped.result, part.results)
+            if part.how == How.FAILED:
+                raise shipped.raised(part)
+        except (UnpicklableError, UnreadableError) as error:
+            self._goes_home(shipped.name, str(error))  # too late for this page
+            raise
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
         """Yield results part by part; the next one is asked for when it is wanted."""

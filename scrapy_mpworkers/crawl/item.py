@@ -111,10 +111,11 @@ def _shown(value: Any) -> str:
     return ascii_safe(str(value)[:_LABEL])[:_LABEL]
 
 
-def unreadable(error: BaseException) -> UnreadableError:
+def unreadable(
+    error: BaseException, what: str = "what the pipelines made of the item"
+) -> UnreadableError:
     """Return the error of an item whose classes raised *error* when it was loaded or changed."""
     return UnreadableError(
-        "what the pipelines made of the item cannot be loaded in Scrapy's process: "
-        f"{named(error)}. Look at __setstate__, __reduce__ and __init__ "
-        "of the classes in it, or put plain data there."
+        f"{what} cannot be loaded in Scrapy's process: {named(error)}. Look at "
+        "__setstate__, __reduce__ and __init__ of the classes in it, or put plain data there."
     )

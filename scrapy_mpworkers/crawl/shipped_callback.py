@@ -113,7 +113,7 @@ class ShippedCallback:
         try:
             return self._codec.load(data, self.frame.handles)
         except BaseException as error:  # classes of the user run their own code here
-            raise unreadable(error) from error
+            raise unreadable(error, f"what {self.label} yields") from error
 
 
 def _sent(failure: Any) -> SentException:

@@ -73,20 +73,17 @@ class RunningCallback:
     async def part(self) -> Part:
         """Run on until a part is full."""
         results: list[bytes] = []
-        how, why = How.GOES_ON, None
         self.is_repeating = self.progress.count < count_of(self._earlier)
+        meta = None
         try:
-            if self._results is None:
-                how = How.REFUSED  # if it raises now
-                self._results = await self._called()
-            how = How.FAILED
-            how = await self._collect(results)
+            how, why = await self._run(results)
+            meta = self._changes.of_meta()
         except _AtHome as error:
             return Part((), how=How.AT_HOME, why=str(error))
-        except BaseException as error:
-            why = None if error is self._error else error
-            if why is None and how == How.REFUSED:
-                how = How.PASSED_ON
+        except UnpicklableError as error:  # it is in meta
+            if self._may_go_home:
+                return Part((), how=How.AT_HOME, why=str(error))
+            how, why = How.FAILED, error
         lost = self._changes.of_shared()
         if lost and self._may_go_home:
             return Part((), how=How.SHARED, why=lost[0])
@@ -94,7 +91,22 @@ class RunningCallback:
             self._warn_of(lost)
         self._may_go_home = False
         self._shared.clear()
-        return Part(tuple(results), self._changes.of_meta(), how, why)
+        return Part(tuple(results), meta, how, why)
+
+    async def _run(self, results: list[bytes]) -> tuple[int, BaseException | None]:
+        """Add results, and return how this ends and what it raised."""
+        how = How.REFUSED  # if it raises now
+        try:
+            if self._results is None:
+                self._results = await self._called()
+            how = How.FAILED
+            return await self._collect(results), None
+        except _AtHome:
+            raise
+        except BaseException as error:
+            if error is not self._error:
+                return how, error
+            return How.PASSED_ON if how == How.REFUSED else how, None
 
     def _warn_of(self, lost: list[tuple[str, str]]) -> None:
         for where, name in lost:

@@ -11,6 +11,7 @@ from typing import Any
 from scrapy_mpworkers.wire.callbacks import How, Part, as_task
 from scrapy_mpworkers.wire.exceptions import pack_exception
 from scrapy_mpworkers.wire.messages import MORE, TaskStatus, WireTask
+from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.callback_run import RunningCallback
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
@@ -47,7 +48,11 @@ class Callbacks:
             status, result and keys of an Outcome.
         """
         if len(task.frame):
-            callback = self._arrived(task)
+            try:
+                callback = self._arrived(task)
+            except Exception as error:  # classes of the user run their own code here
+                why = f"what it is given cannot be loaded in a worker ({named(error)})"
+                return int(TaskStatus.DONE), self._packed(Part((), how=How.AT_HOME, why=why)), ()
         else:
             callback = self._waiting.pop(task.id)
             self._codec.answer(callback.handles)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from scrapy import Request
 
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.wire.changes import is_immutable
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+
+
+class _Unpicklable(NamedTuple):
+    """What is noted of a value that has no bytes."""
+
+    id: int
 
 
 class RequestChanges:
@@ -32,11 +38,18 @@ class RequestChanges:
         self._shared = {place: (one, self._noted_value(one)) for place, one in values.items()}
 
     def of_meta(self) -> tuple[dict[str, Any], list[str]] | None:
-        """Return the values that are new since the last call, and the names that are gone."""
+        """Return the values that are new since the last call, and the names that are gone.
+
+        Raises:
+            UnpicklableError: one of these values cannot be pickled.
+        """
         before, now = self._meta, self._noted(self._request.meta)
         changed = {name: self._request.meta[name] for name in _different(before, now)}
         gone = [name for name in before if name not in now]
         self._meta = now
+        for name, value in changed.items():
+            if type(now[name]) is _Unpicklable:
+                self._codec.dump_result({"meta": {name: value}})
         return (changed, gone) if changed or gone else None
 
     def of_shared(self) -> list[tuple[str, str]]:
@@ -48,7 +61,7 @@ class RequestChanges:
         ]
 
     def _noted(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return immutable values themselves, and others as bytes, if they have any."""
+        """Return immutable values themselves, and others as bytes."""
         return {name: self._noted_value(value) for name, value in values.items()}
 
     def _noted_value(self, value: Any) -> Any:
@@ -57,7 +70,7 @@ class RequestChanges:
         try:
             return self._codec.dump(value)
         except UnpicklableError:
-            return id(value)
+            return _Unpicklable(id(value))
 
 
 def _different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -130,6 +131,35 @@ class HomelyArguments(SiteSpider):
         yield {"same": lock is self.lock}
 
 
+class PutsALock(SiteSpider):
+    """Leaves in ``meta`` what cannot be pickled."""
+
+    def parse(self, response: Any) -> Any:
+        yield {"n": 1}
+        response.meta["lock"] = threading.Lock()
+        yield response.follow("/a", self.page)
+
+
+class OnlyHere:
+    """Can be pickled, and loaded in the process that has made it."""
+
+    def __init__(self) -> None:
+        self.made_in = os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["made_in"] != os.getpid():
+            raise RuntimeError("made elsewhere")
+        self.__dict__.update(state)
+
+
+class GivenOnlyHere(SiteSpider):
+    def parse(self, response: Any) -> Any:
+        yield response.follow("/a", self.page, cb_kwargs={"given": OnlyHere()})
+
+    def page(self, response: Any, given: Any) -> Iterator[Any]:  # type: ignore[override]
+        yield {"given": type(given).__name__}
+
+
 class Counted(SiteSpider):
     """A later callback at home reads what a callback in a worker has left on the response."""
 
@@ -160,6 +190,8 @@ CASES = [
     case("meta_unpicklable_passed_on", PassedOn, 5, 2, callbacks=["parse", "again"]),
     case("meta_unpicklable_dropped", Dropped, 2, 1, callbacks=["parse"]),
     case("arguments_unpicklable_passed_on", HomelyArguments, 2, 1, callbacks=["parse"]),
+    case("meta_unpicklable_set", PutsALock, 2, 2, stays=1),
+    case("arguments_not_loaded_there", GivenOnlyHere, 1, 1, callbacks=["page"], stays=1),
     case("meta_between_workers_and_home", Counted, 1, 1, callbacks=["counting"]),
     case("meta_between_home_and_workers", Counted, 1, 1, callbacks=["page"], alike=True),
 ]
