@@ -1,6 +1,6 @@
-"""Reads the source of pipelines, and tells what of them is wrong in several processes.
+"""Reads the source of pipelines and spiders, and tells what of them is wrong in several processes.
 
-Nothing of a pipeline is run. What cannot be read is not judged: rather no warning than a wrong one.
+Nothing of them is run. What cannot be read is not judged: rather no warning than a wrong one.
 All that others may use is imported here; the modules, from what knows least to what knows most:
 
 known_modules    the names of libraries
@@ -15,6 +15,10 @@ outside          finds files that are written, and calls that mostly wait
 capabilities     finds what is used of crawler and spider, and what of it no worker has
 settings_module, changed_globals look at what is around pipelines
 findings         says what can be found, and gives a line for each
+spiders          reads a spider, and tells its callbacks
+memory           finds what callbacks keep from page to page
+callbacks        inspects the callbacks of a spider
+callback_lines   gives a line for each thing found there
 """
 
 from __future__ import annotations
@@ -22,7 +26,13 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from scrapy_mpworkers.lint.capabilities import capabilities, failures
+from scrapy_mpworkers.lint.callback_lines import (
+    callback_failures,
+    callback_warnings,
+    why_at_home,
+)
+from scrapy_mpworkers.lint.callbacks import callbacks_of, inspect_spider
+from scrapy_mpworkers.lint.capabilities import capabilities, failures, failures_of_responses
 from scrapy_mpworkers.lint.changed_globals import changed_state
 from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import (
@@ -41,12 +51,14 @@ from scrapy_mpworkers.lint.findings import (
 )
 from scrapy_mpworkers.lint.outside import committed_at_close, waiting, written_files
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
-from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, Source
+from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS, Source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["Failure", "Finding", "Kind", "Report", "changed_state", "inspect", "settings_lines"]
+__all__ += ["callback_failures", "callback_warnings", "callbacks_of", "inspect_spider"]
+__all__ += ["why_at_home"]
 __all__ += ["lines_for", "name_of", "not_inspected", "remembers", "suggestion"]
 __all__ += ["waiting_advice", "warn_of_settings_module", "warnings", "without_source"]
 
@@ -71,7 +83,10 @@ def _inspect(cls: type) -> Report:
     state = State(origins, ITEM_METHODS, CLOSE_METHODS)
     kinds = state.kinds | dict.fromkeys(committed_at_close(origins), Kind.BUFFER)
     kinds |= kept_by_delegates(origins, state)
-    files = written_files(origins, Kind.BUFFER in state.kinds.values())
+    # If it holds items until it is closed, the file that they go to is part of that.
+    has_buffer = Kind.BUFFER in state.kinds.values()
+    beside = OPEN_METHODS if has_buffer else OPEN_METHODS + CLOSE_METHODS
+    files = written_files(origins, ITEM_METHODS, beside)
     held = {name for one in files for name in one.names}
     findings = [
         Finding(kind, names)
@@ -82,4 +97,6 @@ def _inspect(cls: type) -> Report:
     waits = [] if Kind.BUFFER in kinds.values() else waiting(origins)
     found = (*findings, *files, *waits)
     known, unread = frozenset(state.changed | held), tuple(origins.source.unread)
-    return Report(cls, found, known, capabilities(origins), failures(origins), unread)
+    used = tuple(sorted(capabilities(origins, origins.functions)))
+    fails = failures_of_responses(origins) | failures(origins, origins.functions)
+    return Report(cls, found, known, used, tuple(sorted(fails.values())), unread)

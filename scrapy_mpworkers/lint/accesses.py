@@ -192,7 +192,7 @@ class _Finder:
         if isinstance(node, ast.Attribute):
             owner = node.value
             if isinstance(owner, ast.Name) and self._origins.of(owner, function) == SPIDER:
-                return f"spider.{node.attr}"
+                return f"{'self' if source.is_spider else 'spider'}.{node.attr}"
             return ast.unparse(node) if _is_elsewhere(node, function) else None
         if not isinstance(node, ast.Name):
             return None

@@ -106,10 +106,10 @@ def is_built_as_a_whole(changes: Uses, items: Uses) -> bool:
     function = changes[0].function
     if any(access.function is not function for access in changes):
         return False
-    return not set(function.parameters) - GIVEN and _assigns_first(function, items)
+    return not set(function.parameters) - GIVEN and assigns_first(function, items)
 
 
-def _assigns_first(function: Function, items: Uses) -> bool:
+def assigns_first(function: Function, items: Uses) -> bool:
     own = [access for access in items if access.function is function]
     met = {access.node: AccessKind.READ for access in own}
     met |= {access.node: AccessKind.ASSIGN for access in own if access.kind is AccessKind.ASSIGN}
@@ -117,7 +117,7 @@ def _assigns_first(function: Function, items: Uses) -> bool:
 
 
 def _is_first(function: Function, items: Uses, users: set[Function], source: Source) -> bool:
-    if not _assigns_first(function, items):
+    if not assigns_first(function, items):
         return False
     if function.owner is None or not users.issubset(source.reachable([function.name])):
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins, Value, first_part
@@ -30,27 +30,33 @@ _OF_RESPONSES = frozenset({"cb_kwargs", "css", "follow", "follow_all", "urljoin"
 _DEPTH = 6
 
 
-def capabilities(origins: Origins) -> tuple[str, ...]:
-    """List what is used, such as ``settings['X']``, ``stats``, ``signals.spider_closed``."""
-    used = {_used(node, function, origins) for node, function in _uses(origins)}
-    return tuple(sorted(filter(None, used)))
+def capabilities(origins: Origins, functions: Sequence[Function]) -> set[str]:
+    """Collect what is used, such as ``settings['X']``, ``stats``, ``signals.spider_closed``."""
+    used = {_used(node, function, origins) for node, function in _uses(functions)}
+    return set(filter(None, used))
 
 
-def failures(origins: Origins) -> tuple[Failure, ...]:
-    """List what would raise, or never happen, in a worker, each where it comes first; sorted."""
+def failures(origins: Origins, functions: Sequence[Function]) -> dict[str, Failure]:
+    """Map what would raise, or never happen, in a worker to the failure where it comes first."""
     found: dict[str, Failure] = {}
     # Places that name a module come before those that hand on what was made from it.
-    for node, function in sorted(_uses(origins), key=_is_handed_on):
+    for node, function in sorted(_uses(functions), key=_is_handed_on):
         of_crawl = _failing(_used(node, function, origins))
         for failure in filter(None, (of_crawl, _of_reactor(node, function, origins))):
             found.setdefault(failure.what, failure._replace(where=function.module.location(node)))
+    return found
+
+
+def failures_of_responses(origins: Origins) -> dict[str, Failure]:
+    """Map what items ask their responses for, and only the request could answer, to the failure."""
+    found: dict[str, Failure] = {}
     for function in origins.functions:
         for node in function.nodes:
             base, name = _member(node)
             if base is not None and name in _OF_REQUEST and _is_response(base, function, origins):
                 what, where = ast.unparse(node), function.module.location(node)
                 found.setdefault(what, Failure(what, _WITHOUT_REQUEST, where, _COPIED))
-    return tuple(sorted(found.values()))
+    return found
 
 
 def _is_handed_on(use: tuple[ast.AST, Function]) -> bool:
@@ -71,9 +77,9 @@ def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Failure 
     return None
 
 
-def _uses(origins: Origins) -> Iterator[tuple[ast.AST, Function]]:
+def _uses(functions: Sequence[Function]) -> Iterator[tuple[ast.AST, Function]]:
     """Yield names and members, each with all that is done with it at that spot."""
-    for function in origins.functions:
+    for function in functions:
         for node in function.nodes:
             is_inner = isinstance(function.parents.get(node), ast.Attribute)
             is_use = isinstance(node, (ast.Attribute, ast.Name)) or is_call_of(node, "getattr")

@@ -138,6 +138,8 @@ class Origins:
         name = node.id
         if function.is_inner(node):
             return ""
+        if self.source.is_spider and self.source.is_own(node, function):
+            return SPIDER
         values = function.values.get(name, [])
         if found := self._first_of((value, function) for value in values):
             return found

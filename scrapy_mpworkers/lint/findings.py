@@ -92,7 +92,7 @@ def not_inspected(report: Report) -> str:
 def without_source(report: Report) -> str:
     """Return the line for classes that cannot be read."""
     return (
-        f"{name_of(report.cls)}: the source of {_and(report.unread)} is not there, so nothing is "
+        f"{name_of(report.cls)}: the source of {joined(report.unread)} is not there, so nothing is "
         "said of it at the start; the first items will tell some of it."
     )
 
@@ -144,7 +144,7 @@ def remembers(name: str, what: str, placement: Placement) -> str:
 
 
 def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool) -> Iterator[str]:
-    what = _and(finding.names)
+    what = joined(finding.names)
     if finding.kind is Kind.STATE and placement.divides:
         yield remembers(name, f"remembers in {what} what it has seen of items", placement)
     elif finding.kind is Kind.LOST:
@@ -205,6 +205,7 @@ def waiting_advice(finding: Finding, stores_only: bool) -> str:
     return f"{why} {way}; or {keep}"
 
 
-def _and(names: Iterable[str]) -> str:
+def joined(names: Iterable[str]) -> str:
+    """Write several names as a sentence has them."""
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from scrapy_mpworkers.lint.code import Function
@@ -40,15 +40,17 @@ class _Opening(NamedTuple):
     function: Function
 
 
-def written_files(origins: Origins, has_buffer: bool) -> list[Finding]:
+def written_files(
+    origins: Origins, item_methods: Iterable[str], other_methods: Iterable[str]
+) -> list[Finding]:
     """List, in one finding, the files that a pipeline writes and other workers write as well.
 
     Args:
-        has_buffer: it holds items until it is closed; the file that they go to is part of that.
+        item_methods: those that are called with each item.
+        other_methods: those that are called before and behind them in the same process.
     """
-    at_item = origins.source.reachable(ITEM_METHODS)
-    names = OPEN_METHODS if has_buffer else OPEN_METHODS + CLOSE_METHODS
-    beside = [one for one in origins.source.reachable(names) if one not in at_item]
+    at_item = origins.source.reachable(item_methods)
+    beside = [one for one in origins.source.reachable(other_methods) if one not in at_item]
     openings = _openings(beside, origins) + [
         one
         for one in _openings(at_item, origins)

@@ -25,6 +25,8 @@ _KNOWN = frozenset({"builtins", "scrapy", "scrapy_mpworkers", "twisted", "typing
 class Source:
     """Reads a pipeline: a class, or a function that is used as one."""
 
+    is_spider = False  #: whether ``self`` is the crawl's spider
+
     def __init__(self, cls: Any) -> None:
         self.cls = cls
         self.methods: dict[str, list[Function]] = {}  #: those of the nearest class first

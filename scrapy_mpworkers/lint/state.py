@@ -43,6 +43,7 @@ class State:
     def __init__(self, origins: Origins, at_item: Iterable[str], at_close: Iterable[str]) -> None:
         self._origins = origins
         self.kinds: dict[str, Kind] = {}  #: by target; others are left alone
+        self.changes: list[Access] = []  #: also of targets that each item begins anew
         self.changed: set[str] = set()  #: every target that the source shows being changed by items
         by_target = attrgetter("target")
         items = accesses(origins.source.reachable(at_item), origins)
@@ -61,6 +62,7 @@ class State:
         changes = [access for access in items if self._is_change(access, origin, every)]
         if any(access.method == "truncate" for access in items):
             return  # a buffer that is used again and again
+        self.changes += changes
         is_new = not is_seen and begins_anew(items, self._origins.source)
         if not changes or is_new or is_built_as_a_whole(changes, items):
             return

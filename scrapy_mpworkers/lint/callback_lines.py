@@ -1,0 +1,77 @@
+"""Writes a line for each thing that is wrong with a callback in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scrapy_mpworkers.lint.findings import Finding, Kind, Report, joined, name_of
+from scrapy_mpworkers.wire.crawl import Placement
+
+_WAYS = "Yield it, hand it on in cb_kwargs, or count it in the stats (crawler.stats)"
+
+
+def callback_warnings(name: str, report: Report, placement: Placement, out: str) -> list[str]:
+    """List the warnings for a callback.
+
+    Args:
+        out: what to do so that it runs in Scrapy's process.
+    """
+    if placement.workers == 0:
+        return []
+    path = f"{name_of(report.cls)}.{name}"
+    return [
+        f"{path} {what}; or {out}."
+        for finding in report.findings
+        for what in _lines(finding, placement)
+    ]
+
+
+def callback_failures(name: str, report: Report, placement: Placement, out: str) -> list[str]:
+    """List a line for each thing that would fail in a worker; arguments as above."""
+    if placement.workers == 0:
+        return []
+    path = f"{name_of(report.cls)}.{name}"
+    return [
+        f"{path} uses {one.what} ({one.where}), which fails in a worker: {one.why}. "
+        + (f"Use {one.instead}; or {out}." if one.instead else f"{out[0].upper()}{out[1:]}.")
+        for one in report.failures
+    ]
+
+
+def why_at_home(report: Report, placement: Placement) -> str:
+    """Say in a few words why a callback is right in Scrapy's process; empty: it is in a worker."""
+    if report.failures:
+        first = report.failures[0]
+        return f"it uses {first.what} ({first.where}), which fails in a worker: {first.why}"
+    for finding in report.findings:
+        if any(_lines(finding, placement)):
+            return f"it {_deed(finding)}"
+    return ""
+
+
+def _lines(finding: Finding, placement: Placement) -> Iterator[str]:
+    many = placement.workers > 1
+    deed = _deed(finding)
+    if finding.kind is Kind.STATE and many:
+        yield (
+            f"{deed}. Each of the {placement.workers} workers has its own, which knows nothing of "
+            f"the pages of the others. {_WAYS}"
+        )
+    elif finding.kind is Kind.LOST:
+        yield (
+            f"{deed}. What it changes in a worker stays there: neither the spider of Scrapy's "
+            f"process nor other workers see it. {_WAYS}"
+        )
+    elif finding.kind is Kind.FILE and (many or finding.truncates):
+        fault = "overwrites what the others write" if finding.truncates else "mixes its lines in"
+        yield (
+            f"{deed}, and each worker {fault}. Yield items, and have a feed or a pipeline write "
+            "the file"
+        )
+
+
+def _deed(finding: Finding) -> str:
+    what = joined(finding.names)
+    if finding.kind is Kind.STATE:
+        return f"keeps {what} from page to page"
+    return f"changes {what}" if finding.kind is Kind.LOST else f"writes by {what}"

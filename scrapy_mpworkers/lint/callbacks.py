@@ -1,0 +1,127 @@
+"""Inspects the callbacks of a spider that run in workers, one by one."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from types import FunctionType
+
+from scrapy_mpworkers.lint.capabilities import capabilities, failures
+from scrapy_mpworkers.lint.code import Function
+from scrapy_mpworkers.lint.dataflow import Origins
+from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
+from scrapy_mpworkers.lint.known_modules import known
+from scrapy_mpworkers.lint.memory import Memory
+from scrapy_mpworkers.lint.outside import written_files
+from scrapy_mpworkers.lint.spiders import SpiderSource
+from scrapy_mpworkers.lint.syntax import find
+
+logger = logging.getLogger(__name__)
+
+#: Members of the engine by which a callback gets a page itself.
+_OF_DOWNLOADS = ("crawl", "download", "download_async", "downloader", "schedule_request")
+_YIELD = "a request that it yields, with a callback that goes on from there"
+#: Parts of the crawl that a spider has under names of its own.
+_OF_CRAWL = frozenset({"crawler", "settings"})
+
+
+def callbacks_of(cls: type) -> tuple[str, ...]:
+    """List the callbacks and errbacks of a spider, as far as the source of its own classes tells;
+    none if that cannot be read."""
+    try:
+        return SpiderSource(cls).callbacks
+    except Exception:  # as in inspect_spider
+        logger.debug("%r could not be inspected", cls, exc_info=True)
+        return ()
+
+
+def inspect_spider(cls: type, names: Sequence[str]) -> dict[str, Report]:
+    """Return what the source tells of those callbacks of a spider that run in workers, by name.
+
+    An error in our own reading of it is part of the reports, and does not stop a crawl.
+    """
+    try:
+        return _inspect(cls, names)
+    except Exception as error:
+        # The code may be in a style that nobody has thought of. It shall run all the same.
+        logger.debug("%r could not be inspected", cls, exc_info=True)
+        why = f"{type(error).__name__}: {error}"
+        return {name: Report(cls, (), frozenset(), (), (), (name,), why) for name in names}
+
+
+def _inspect(cls: type, names: Sequence[str]) -> dict[str, Report]:
+    source = SpiderSource(cls)
+    origins = Origins(source)
+    memory = Memory(origins, names)
+    reports = {}
+    for name in names:
+        functions = source.reachable([name])
+        kinds = memory.of(name)
+        files = written_files(origins, [name], ())
+        findings = [
+            Finding(kind, targets)
+            for kind in (Kind.STATE, Kind.LOST, Kind.CACHE)
+            if (targets := tuple(sorted(one for one, own in kinds.items() if own is kind)))
+        ]
+        used = capabilities(origins, functions) | set(_of_spider(functions, source))
+        fails = failures(origins, functions) | dict(_that_stay(functions, origins))
+        fails |= dict(_certificates(name, functions))
+        by_place = tuple(sorted(map(_with_way_out, fails.values())))
+        unread = tuple(source.unread)
+        found, touched = (*findings, *files), tuple(sorted(used))
+        reports[name] = Report(cls, found, frozenset(kinds), touched, by_place, unread)
+    return reports
+
+
+def _with_way_out(failure: Failure) -> Failure:
+    member = failure.what.removeprefix("crawler.engine.")
+    return failure._replace(instead=_YIELD) if member in _OF_DOWNLOADS else failure
+
+
+def _of_spider(functions: Iterable[Function], source: SpiderSource) -> Iterator[str]:
+    """Yield what is used of the spider itself, such as ``spider.name``, without its methods."""
+    for function in functions:
+        for node in function.nodes:
+            name = source.member(node, function)
+            if name and name not in _OF_CRAWL and not _is_method(name, source):
+                yield f"spider.{name}"
+
+
+def _is_method(name: str, source: SpiderSource) -> bool:
+    if name in source.methods:
+        return True
+    return any(isinstance(vars(base).get(name), FunctionType) for base in source.cls.__mro__)
+
+
+def _that_stay(functions: Sequence[Function], origins: Origins) -> Iterator[tuple[str, Failure]]:
+    """Yield attributes that hold a file, a connection or a browser, which no worker gets."""
+    for function in functions:
+        for node in function.nodes:
+            name = origins.source.member(node, function)
+            values = origins.assignments.get(name, []) if name else []
+            is_made_here = any(owner in functions for _, owner in values)
+            is_of_class = any(not owner.name for _, owner in values)
+            origin = origins.of_attribute(name) if values else ""
+            if _stays(origin) and not is_made_here and not is_of_class:
+                what, where = f"self.{name}", function.module.location(node)
+                why = f"what {origin} makes cannot be sent there"
+                yield what, Failure(what, why, where)
+
+
+def _stays(origin: str) -> bool:
+    """Return whether it is such an object itself, and not what one of its methods returns."""
+    names = known().names
+    beginnings = names["staying_modules"]
+    is_made = origin.count("()") == 1 and origin.endswith("()")
+    return is_made and (origin in names["staying"] or origin.startswith(beginnings))
+
+
+def _certificates(name: str, functions: Sequence[Function]) -> Iterator[tuple[str, Failure]]:
+    for function in (one for one in functions if one.name == name and one.parameters):
+        response = function.parameters[0]
+        for node in find(function.nodes, ast.Attribute, lambda one: one.attr == "certificate"):
+            if getattr(node.value, "id", "") == response:
+                what = ast.unparse(node)
+                why = "it is None there, as a certificate cannot be sent to it"
+                yield what, Failure(what, why, function.module.location(node))
