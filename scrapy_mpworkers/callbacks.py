@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import cache
 from inspect import isasyncgenfunction, isgeneratorfunction, signature
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from scrapy import Spider
 
@@ -87,6 +87,51 @@ async def when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncItera
             yield result
 
 
+class Reason(NamedTuple):
+    """Says why a callback is to run in a worker.
+
+    ``why``: in a few words; ``way_out``: what the user may do so that it runs in Scrapy's process.
+    """
+
+    why: str
+    way_out: str = ""
+
+
+BY_MARK = Reason("marked with @in_worker", "take its mark @in_worker away")
+BY_NAME = Reason("named in MPWORKERS_CALLBACKS", "take it out of MPWORKERS_CALLBACKS")
+ONE_OF_ALL = Reason("MPWORKERS_CALLBACKS is True")
+
+
+def chosen(
+    spidercls: type[Spider], wanted: Iterable[str] | bool, callbacks: Iterable[str]
+) -> dict[str, Reason]:
+    """Map the callbacks of a spider that are to run in workers to the reason.
+
+    Args:
+        wanted: as in :class:`Choice`.
+        callbacks: all that the spider has, of which ``True`` wants each.
+    """
+    found: dict[str, Reason] = {}
+    if isinstance(wanted, bool):
+        found |= dict.fromkeys(callbacks if wanted else (), ONE_OF_ALL)
+    else:
+        own = (_own_name(spidercls, name) for name in wanted)
+        found |= dict.fromkeys((name for name in own if hasattr(spidercls, name)), BY_NAME)
+    names = dict.fromkeys(name for cls in spidercls.__mro__ for name in vars(cls))
+    marked = (name for name in names if _is_marked(getattr(spidercls, name, None)))
+    return found | dict.fromkeys(marked, BY_MARK)
+
+
+def not_there(spidercls: type[Spider], wanted: Iterable[str] | bool) -> list[str]:
+    """List a line for each name for which the spider has no method."""
+    names = () if isinstance(wanted, bool) else wanted
+    return [
+        f"MPWORKERS_CALLBACKS lists {name}, but {spidercls.__qualname__} has no such method"
+        for name in names
+        if not hasattr(spidercls, _own_name(spidercls, name))
+    ]
+
+
 class Choice:
     """Says which callbacks of a spider run in workers.
 
@@ -114,15 +159,10 @@ class Choice:
         key = name, rule
         if key not in self._known:
             self._known[key] = any(map(self._is_meant, _stands_for(name, rule)))
-        return self._known[key] and name not in self.stays
+        return self._known[key] and not self._must_stay(name, rule)
 
-    def unknown(self) -> list[str]:
-        """Return the names for which the spider has no method."""
-        return [name for name in self._names if not hasattr(self._spider, self._own_name(name))]
-
-    def _own_name(self, name: str) -> str:
-        path, _, method = name.rpartition(".")
-        return method if not path or path in _paths(type(self._spider)) else ""
+    def _must_stay(self, name: str, rule: str | None) -> bool:
+        return bool(self.stays) and any(one in self.stays for one in _stands_for(name, rule))
 
     def _is_meant(self, name: str) -> bool:
         cls = type(self._spider)
@@ -136,6 +176,11 @@ def _stands_for(name: str, rule: str | None) -> Iterator[str]:
     yield from _CALLED_FROM.get(name, ())
     if rule is not None:
         yield rule
+
+
+def _own_name(cls: type, name: str) -> str:
+    path, _, method = name.rpartition(".")
+    return method if not path or path in _paths(cls) else ""
 
 
 def _paths(cls: type) -> list[str]:

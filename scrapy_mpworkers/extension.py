@@ -292,6 +292,6 @@ class WorkerExtension:
 
             level = levels[self.manager.callbacks_at]
             wanted = self._options.callbacks
-            offload(self._crawler, codec, effects, self.persistence, router, level, wanted)
+            offload(self._crawler, codec, effects, self.persistence, router, level, wanted, loop)
         self._reporter.begin(loop, self, router.totals)
         return router

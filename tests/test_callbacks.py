@@ -9,7 +9,17 @@ from scrapy import Spider
 from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
 
 from scrapy_mpworkers import in_worker
-from scrapy_mpworkers.callbacks import Choice, has_marks, is_generator, shown
+from scrapy_mpworkers.callbacks import (
+    BY_MARK,
+    BY_NAME,
+    ONE_OF_ALL,
+    Choice,
+    chosen,
+    has_marks,
+    is_generator,
+    not_there,
+    shown,
+)
 
 
 class Base(Spider):
@@ -54,14 +64,30 @@ def test_names_alone_or_behind_the_class_or_one_of_its_bases(written: str) -> No
 
     assert choice.is_wanted("light", None)
     assert not choice.is_wanted("parse", None)
-    assert choice.unknown() == []
+    assert not_there(Derived, [written]) == []
 
 
 def test_names_of_other_spiders_and_of_nothing() -> None:
-    choice = Choice(Derived(), ["myproject.Other.light", "parse_artcle"])
+    names = ["myproject.Other.light", "parse_artcle"]
 
-    assert not choice.is_wanted("light", None)
-    assert sorted(choice.unknown()) == ["myproject.Other.light", "parse_artcle"]
+    assert not Choice(Derived(), names).is_wanted("light", None)
+    assert not_there(Derived, [*names, "light"]) == [
+        f"MPWORKERS_CALLBACKS lists {name}, but Derived has no such method" for name in names
+    ]
+    assert not_there(Derived, True) == []
+
+
+def test_each_callback_is_chosen_for_a_reason() -> None:
+    names = [f"{__name__}.Base.light", f"{__name__}.Derived.light", "parse", "myproject.Other.x"]
+
+    assert chosen(Derived, names, ["other"]) == {
+        "light": BY_NAME,
+        "parse": BY_NAME,
+        "heavy": BY_MARK,
+    }
+    assert chosen(Derived, True, ["parse", "heavy"]) == {"parse": ONE_OF_ALL, "heavy": BY_MARK}
+    assert chosen(Base, False, ["parse"]) == {"heavy": BY_MARK}
+    assert chosen(Spider, (), ["parse"]) == {}
 
 
 def test_all() -> None:
@@ -150,3 +176,13 @@ def test_the_callback_by_default_is_shown_as_the_one_that_it_calls() -> None:
     assert shown(Base(), "_parse") == "parse"
     assert shown(Shapes(), "_parse") == "_parse"
     assert shown(Base(), "heavy") == "heavy"
+
+
+def test_what_scrapy_calls_it_from_stays_with_it() -> None:
+    choice = Choice(Derived(), True)
+
+    choice.stays |= {"parse": "it counts", "light": "it counts, too"}
+
+    assert not choice.is_wanted("_parse", None)
+    assert not choice.is_wanted("_callback", "light")
+    assert choice.is_wanted("_callback", "heavy")

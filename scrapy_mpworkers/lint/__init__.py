@@ -31,7 +31,7 @@ from scrapy_mpworkers.lint.callback_lines import (
     callback_warnings,
     why_at_home,
 )
-from scrapy_mpworkers.lint.callbacks import callbacks_of, inspect_spider
+from scrapy_mpworkers.lint.callbacks import callbacks_of, inspect_spider, with_missing
 from scrapy_mpworkers.lint.capabilities import capabilities, failures, failures_of_responses
 from scrapy_mpworkers.lint.changed_globals import changed_state
 from scrapy_mpworkers.lint.dataflow import Origins
@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["Failure", "Finding", "Kind", "Report", "changed_state", "inspect", "settings_lines"]
 __all__ += ["callback_failures", "callback_warnings", "callbacks_of", "inspect_spider"]
-__all__ += ["why_at_home"]
+__all__ += ["why_at_home", "with_missing"]
 __all__ += ["lines_for", "name_of", "not_inspected", "remembers", "suggestion"]
 __all__ += ["waiting_advice", "warn_of_settings_module", "warnings", "without_source"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scrapy_mpworkers.lint.findings import Finding, Kind, Report, joined, name_of
+from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report, joined, name_of
 from scrapy_mpworkers.wire.crawl import Placement
 
 _WAYS = "Yield it, hand it on in cb_kwargs, or count it in the stats (crawler.stats)"
@@ -32,7 +32,7 @@ def callback_failures(name: str, report: Report, placement: Placement, out: str)
         return []
     path = f"{name_of(report.cls)}.{name}"
     return [
-        f"{path} uses {one.what} ({one.where}), which fails in a worker: {one.why}. "
+        f"{path} uses {_with_place(one)}, which fails in a worker: {one.why}. "
         + (f"Use {one.instead}; or {out}." if one.instead else f"{out[0].upper()}{out[1:]}.")
         for one in report.failures
     ]
@@ -42,11 +42,15 @@ def why_at_home(report: Report, placement: Placement) -> str:
     """Say in a few words why a callback is right in Scrapy's process; empty: it is in a worker."""
     if report.failures:
         first = report.failures[0]
-        return f"it uses {first.what} ({first.where}), which fails in a worker: {first.why}"
+        return f"it uses {_with_place(first)}, which fails in a worker: {first.why}"
     for finding in report.findings:
         if any(_lines(finding, placement)):
             return f"it {_deed(finding)}"
     return ""
+
+
+def _with_place(failure: Failure) -> str:
+    return f"{failure.what} ({failure.where})" if failure.where else failure.what
 
 
 def _lines(finding: Finding, placement: Placement) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FunctionType
 
 from scrapy_mpworkers.lint.capabilities import capabilities, failures
@@ -48,6 +48,22 @@ def inspect_spider(cls: type, names: Sequence[str]) -> dict[str, Report]:
         logger.debug("%r could not be inspected", cls, exc_info=True)
         why = f"{type(error).__name__}: {error}"
         return {name: Report(cls, (), frozenset(), (), (), (name,), why) for name in names}
+
+
+def with_missing(report: Report, missing: Mapping[str, str]) -> Report:
+    """Add to the failures what a callback touches and no worker gets.
+
+    Args:
+        missing: why an attribute of the spider cannot be sent, by its name.
+    """
+    seen = {one.what for one in report.failures}
+    added = [
+        Failure(what, f"it cannot be sent there ({missing[name]})")
+        for touched in report.capabilities
+        if (name := touched.removeprefix("spider.")) in missing
+        if (what := f"self.{name}") not in seen
+    ]
+    return report._replace(failures=(*report.failures, *added))
 
 
 def _inspect(cls: type, names: Sequence[str]) -> dict[str, Report]:

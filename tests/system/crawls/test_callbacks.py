@@ -210,3 +210,45 @@ def wait_for_entries(job: Path, count: int) -> None:
 def entries(job: Path) -> int:
     with contextlib.closing(sqlite3.connect(job / "mpworkers-journal.sqlite")) as database:
         return len(list(database.execute("SELECT hop FROM entry")))
+
+
+REASONS = {
+    "parse": "it keeps self.seen from page to page",
+    "by_browser": "it uses self.browser, which fails in a worker: it cannot be sent there (",
+    "by_engine": "it uses crawler.engine.downloader (",
+}
+
+
+@worlds()
+def test_callbacks_that_no_worker_can_run_are_left_out_of_all(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl("mixed", world, MPWORKERS_CALLBACKS=True).finish()
+
+    home = set(ended.told("parse"))
+    assert sorted(ended.numbers) == [1, 2, 11, 12, 21, 22]
+    assert {*ended.told("by_browser"), *ended.told("by_engine")} == home
+    assert not home & set(ended.told("heavy"))
+    for name, why in REASONS.items():
+        line = f"The callback {name} stays in Scrapy's own process: {why}"
+        assert ended.log.count(line) == 1
+    assert "WARNING" not in ended.log
+    assert ended.stats["mpworkers/callbacks/done"] == 2
+
+
+@worlds()
+def test_callbacks_that_are_named_are_warned_of_once(launch: Launcher, world: World) -> None:
+    names = ["parse", "heavy", "by_engine", "missing"]
+    ended = launch.crawl("mixed", world, MPWORKERS_CALLBACKS=names).finish()
+
+    path = "crawled.callbacks.Mixed"
+    for line in (
+        "MPWORKERS_CALLBACKS lists missing, but Mixed has no such method",
+        f"{path}.parse keeps self.seen from page to page. Each of the 2 workers has its own",
+        f"{path}.by_engine uses crawler.engine.downloader (",
+    ):
+        assert ended.log.count(f"WARNING: {line}") == 1
+    assert f"{path}.heavy" not in ended.log
+    assert "stays in Scrapy's own process" not in ended.log
+    assert ended.stats["mpworkers/callbacks/failed"] == 2  # by_engine
+    assert not set(ended.told("parse")) & set(ended.told("by_browser"))

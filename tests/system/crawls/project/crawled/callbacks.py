@@ -7,6 +7,7 @@ import ctypes
 import os
 import random
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -147,3 +148,51 @@ class Poisonous(scrapy.Spider):
             Deeds.kill()
         yield {"n": int(response.text)}
         yield from ({"n": n} for n in more)
+
+
+class Browser:
+    """Holds what cannot be sent anywhere."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def title(self, response: Response) -> str:
+        with self._lock:
+            return response.text
+
+
+class Mixed(scrapy.Spider):
+    """Of its callbacks one is fit for workers, and each other is not, for a reason of its own."""
+
+    name = "mixed"
+
+    @classmethod
+    def from_crawler(cls, crawler: Any, *args: Any, **kwargs: Any) -> Mixed:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        spider.seen = set()
+        spider.browser = Browser()
+        return spider
+
+    async def start(self) -> AsyncIterator[Any]:
+        for page in ("1", "2", "1"):
+            yield scrapy.Request(f"data:text/plain,{page}", dont_filter=True)
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        tell("parse", os.getpid())
+        if response.text not in self.seen:
+            self.seen.add(response.text)
+            for callback in (self.heavy, self.by_browser, self.by_engine):
+                yield response.request.replace(callback=callback)
+
+    def heavy(self, response: Response) -> Any:
+        tell("heavy", os.getpid())
+        return {"n": int(response.text)}
+
+    def by_browser(self, response: Response) -> Any:
+        tell("by_browser", os.getpid())
+        return {"n": 10 + int(self.browser.title(response))}
+
+    def by_engine(self, response: Response) -> Any:
+        tell("by_engine", os.getpid())
+        assert self.crawler.engine.downloader.slots
+        return {"n": 20 + int(response.text)}

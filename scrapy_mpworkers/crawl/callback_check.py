@@ -1,0 +1,108 @@
+"""Judges the callbacks that are to run in workers, for a crawl that begins and for ``check``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from scrapy import Spider
+
+from scrapy_mpworkers.callbacks import ONE_OF_ALL, Choice, Reason, chosen
+from scrapy_mpworkers.crawl.context import Carrier
+from scrapy_mpworkers.lint import (
+    Report,
+    callback_failures,
+    callback_warnings,
+    callbacks_of,
+    inspect_spider,
+    not_inspected,
+    why_at_home,
+    with_missing,
+)
+from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.wire.texts import ascii_safe
+
+logger = logging.getLogger(__name__)
+
+
+class Judged(NamedTuple):
+    """A callback that is to run in a worker, and what is to be said of it.
+
+    Attributes:
+        stays: why it runs in Scrapy's process all the same, where only ``True`` has asked for it;
+            then nothing of it would fail, and there are no warnings.
+    """
+
+    name: str
+    reason: Reason
+    report: Report
+    stays: str = ""
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Judge:
+    """Judges the callbacks of a spider by their source.
+
+    Args:
+        wanted: as in ``Choice``.
+        placement: of the level whose workers take them.
+    """
+
+    def __init__(
+        self, spidercls: type[Spider], wanted: Iterable[str] | bool, placement: Placement
+    ) -> None:
+        callbacks = callbacks_of(spidercls) if wanted is True else ()
+        self._reasons = chosen(spidercls, wanted, callbacks)
+        self._reports = inspect_spider(spidercls, list(self._reasons))
+        self._placement = placement
+
+    def look_at(self, spider: Spider, codec: ParentCodec) -> None:
+        """Find out which attributes that they touch cannot be sent to workers."""
+        touched = {one for report in self._reports.values() for one in report.capabilities}
+        carrier, missing = Carrier(codec), dict[str, str]()
+        for name, value in vars(spider).items():
+            if f"spider.{name}" in touched and (carried := carrier.carry(value)).frame is None:
+                missing[name] = carried.why
+        self._reports = {name: with_missing(one, missing) for name, one in self._reports.items()}
+
+    def judged(self) -> list[Judged]:
+        """Return what is to be said of each."""
+        return [self._judged(name, report) for name, report in self._reports.items()]
+
+    def _judged(self, name: str, report: Report) -> Judged:
+        reason, placement = self._reasons[name], self._placement
+        if reason is ONE_OF_ALL:
+            # Without workers, too: what is debugged there is to run where it will with them.
+            stays = why_at_home(report, placement._replace(workers=max(1, placement.workers)))
+            return Judged(name, reason, report, stays)
+        failures = callback_failures(name, report, placement, reason.way_out)
+        warnings = callback_warnings(name, report, placement, reason.way_out)
+        return Judged(name, reason, report, "", tuple(failures), tuple(warnings))
+
+
+def judge_callbacks(
+    spider: Spider,
+    choice: Choice,
+    wanted: Iterable[str] | bool,
+    placement: Placement,
+    codec: ParentCodec,
+) -> None:
+    """Leave out of *choice* what only ``True`` has asked for and no worker can run rightly, and
+    warn of what was named or marked."""
+    judge = Judge(type(spider), wanted, placement)
+    judge.look_at(spider, codec)
+    lost: dict[str, None] = {}
+    for one in judge.judged():
+        if one.stays:
+            choice.stays[one.name] = one.stays
+            why = ascii_safe(one.stays)
+            logger.info("The callback %s stays in Scrapy's own process: %s", one.name, why)
+        for line in (*one.failures, *one.warnings):
+            logger.warning("%s", ascii_safe(line))
+        if one.report.error:
+            lost[not_inspected(one.report)] = None
+    for line in lost:
+        logger.warning("%s", line)
