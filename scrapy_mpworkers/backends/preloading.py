@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.wire.entries import MAINS, PipelineEntry, import_path
 from scrapy_mpworkers.wire.messages import Prelude
 
 if TYPE_CHECKING:
-    from scrapy_mpworkers.hops import Hop
     from scrapy_mpworkers.settings import WorkerSettings
 
 #: Modules of ours that every worker needs.
@@ -28,9 +27,8 @@ def imported_settings_module() -> str | None:
     return name if name in sys.modules and name not in MAINS else None
 
 
-def settings_module_to_import_again(options: WorkerSettings, hops: Sequence[Hop]) -> str | None:
+def settings_module_to_import_again(options: WorkerSettings, has_workers: bool) -> str | None:
     """Name the settings module, if workers import it; forked ones have it already."""
-    has_workers = any(options.levels[hop.level].pool.workers for hop in hops)
     is_new_there = options.enabled and has_workers and options.start_method != "fork"
     return imported_settings_module() if is_new_there else None
 

@@ -125,10 +125,11 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         if name is None and len(known) == 1:
             [name] = known
         if name is None:
-            spidercls, whose = Spider, "the project's settings, without those of a spider"
+            whose = "the project's settings, without those of a spider"
+            check = check_settings(self.settings, Spider, [loader.load(one) for one in known])
         else:
-            spidercls, whose = loader.load(name), f"the settings of the spider {name}"
-        check = check_settings(self.settings, spidercls)
+            whose = f"the settings of the spider {name}"
+            check = check_settings(self.settings, loader.load(name))
         print(findings(check, whose))
         self.exitcode = 1 if check.would_fail else 0
 

@@ -20,8 +20,10 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers import lint
-from scrapy_mpworkers.backends.base import find_backend, plans_of, wants_callbacks
+from scrapy_mpworkers.backends.base import Plans, find_backend, plans_of
 from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
+from scrapy_mpworkers.callbacks import has_marks
+from scrapy_mpworkers.commands.callbacks import Callbacks, callbacks_of, names_of_no_callback
 from scrapy_mpworkers.crawl.silence import why_silent
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
 from scrapy_mpworkers.hops import Hop, hops_of, on_the_reactor
@@ -57,20 +59,29 @@ class Check:
 
     options: WorkerSettings | None = None
     steps: tuple[Step, ...] = ()
+    callbacks: Callbacks | None = None
     failures: tuple[str, ...] = ()  #: of the settings; those of a class are with its step
     of_settings: tuple[str, ...] = ()  #: warnings of lines of the settings module
 
     @property
     def would_fail(self) -> int:
-        return len(self.failures) + sum(len(step.failures) for step in self.steps)
+        of_callbacks = self.callbacks.would_fail if self.callbacks else 0
+        return len(self.failures) + sum(len(step.failures) for step in self.steps) + of_callbacks
 
     @property
     def warnings(self) -> int:
-        return len(self.of_settings) + sum(len(step.warnings) for step in self.steps)
+        of_callbacks = self.callbacks.warnings if self.callbacks else 0
+        return len(self.of_settings) + sum(len(step.warnings) for step in self.steps) + of_callbacks
 
 
-def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
-    """Check a crawl of *spidercls* with these settings, without a reactor."""
+def check_settings(
+    settings: BaseSettings, spidercls: type[Spider], spiders: Sequence[type[Spider]] = ()
+) -> Check:
+    """Check a crawl of *spidercls* with these settings, without a reactor.
+
+    Args:
+        spiders: all of the project, if none of them is meant, and *spidercls* is Scrapy's own.
+    """
     try:
         crawler = Crawler(spidercls, settings)  # type: ignore[arg-type]
         crawler.addons.load_settings(crawler.settings)
@@ -81,26 +92,45 @@ def check_settings(settings: BaseSettings, spidercls: type[Spider]) -> Check:
     # Of other add-ons too: whatever it is, the crawl stops there.
     except Exception as error:
         return Check(failures=(named(error),))
-    failures = tuple(_failures(crawler, options, hops))
+    are_wanted = bool(options.callbacks) or any(map(has_marks, (spidercls, *spiders)))
+    failures = tuple(_failures(crawler, options, hops, are_wanted))
     steps = [step for hop in hops for step in _steps_of(hop, options)]
     for entry, order in on_the_reactor(crawler.settings):
         _, why = _load(entry)  # the import may stop the crawl, too
         steps.append(Step(order, import_path(entry), failures=why))
-    module = settings_module_to_import_again(options, hops)
-    of_settings = (*names_without_effect(crawler.settings), *lint.settings_lines(module))
+    plans = _plans(options, hops, options.enabled and are_wanted)
+    has_workers = any(plan.starts_with_crawl for plan in plans.levels) if plans else False
+    of_settings = (
+        *names_without_effect(crawler.settings),
+        *names_of_no_callback(spiders if spidercls is Spider else [spidercls], options.callbacks),
+        *lint.settings_lines(settings_module_to_import_again(options, has_workers)),
+    )
     steps.sort(key=lambda step: step.order)
-    return Check(options, tuple(steps), failures, of_settings)
+    callbacks = callbacks_of(plans, options, spidercls) if plans else None
+    return Check(options, tuple(steps), callbacks, failures, of_settings)
 
 
-def _failures(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
+def _plans(options: WorkerSettings, hops: Sequence[Hop], has_callbacks: bool) -> Plans | None:
+    try:
+        return plans_of(options, hops, has_callbacks)
+    except SettingError:  # which is among the failures
+        return None
+
+
+def _failures(
+    crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop], are_wanted: bool
+) -> Iterator[str]:
     if (why := why_silent(crawler)) is not None:
         yield f"{why}."
-    elif not options.levels:
-        yield "MPWORKERS_PIPELINES and MPWORKERS_LEVELS list no pipeline, so there are no workers."
+    elif not (options.levels or are_wanted):
+        yield (
+            "MPWORKERS_PIPELINES and MPWORKERS_LEVELS list no pipeline, and no callback is named "
+            "or marked, so there are no workers."
+        )
     for level in options.levels:
         yield from _failures_of_level(level)
     if options.enabled:
-        yield from _obstacles(crawler, options, hops)
+        yield from _obstacles(crawler, options, hops, are_wanted)
 
 
 def _failures_of_level(level: LevelSettings) -> Iterator[str]:
@@ -147,10 +177,12 @@ def _load(entry: PipelineEntry) -> tuple[type | None, tuple[lint.Failure, ...]]:
         return None, (lint.Failure(import_path(entry), named(error)),)
 
 
-def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
+def _obstacles(
+    crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop], are_wanted: bool
+) -> Iterator[str]:
     """Yield the reasons why the crawl would not start, as far as they lie in its settings."""
-    yield from _of_backend(crawler, options, hops)
-    if not hops:
+    yield from _of_backend(crawler, options, hops, are_wanted)
+    if not (hops or are_wanted):
         return
     if options.initializer is not None:
         try:
@@ -165,10 +197,11 @@ def _obstacles(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -
         yield from _of_journal(Path(crawler.settings["JOBDIR"]), crawler)
 
 
-def _of_backend(crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> Iterator[str]:
+def _of_backend(
+    crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop], are_wanted: bool
+) -> Iterator[str]:
     try:
-        wanted = wants_callbacks(options, crawler.spidercls)
-        plans = plans_of(options, hops, wanted).levels
+        plans = plans_of(options, hops, options.enabled and are_wanted).levels
         if not any(plan.settings.pool.workers for plan in plans):
             return
         backend = find_backend(options.backend)(crawler, options, plans)

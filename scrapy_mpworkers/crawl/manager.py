@@ -65,7 +65,9 @@ class LevelManager:
         self._closing: CloseDeadline | None = None  # as soon as there are levels
         self._stopped: Latch | None = None
         self._is_over = self._is_initialized = False
-        self._unread = settings_module_to_import_again(options, hops)
+        self._unread = settings_module_to_import_again(
+            options, any(plan.starts_with_crawl for plan in self._plans)
+        )
 
     @property
     def cpus(self) -> int:

@@ -38,12 +38,13 @@ def test_the_number_line_is_printed_in_order_with_hops_and_levels(launch: Launch
     once["pipelines"] = {"crawled.teaching.Duplicates": 500}
     ended = check(
         launch,
+        "start",
         MPWORKERS_LEVELS=[once, compute | {"key": "n"}],
         ITEM_PIPELINES={"crawled.pipelines.Slow": 400},
     )
 
     assert ended.out.splitlines() == [
-        "Checked: the project's settings, without those of a spider",
+        "Checked: the settings of the spider start",
         "",
         "        hop 1: level compute, 2 workers, key n",
         "   300    crawled.teaching.Computes",
@@ -128,7 +129,7 @@ def test_what_would_fail_is_named_and_exits_with_1(launch: Launcher, name: str, 
 def test_settings_that_cannot_work_exit_with_1(
     launch: Launcher, settings: dict[str, Any], part: str
 ) -> None:
-    ended = check(launch, **settings)
+    ended = check(launch, "start", **settings)
 
     assert part in " ".join(ended.out.split())
     assert ended.exit_code == 1
