@@ -69,12 +69,13 @@ def with_missing(report: Report, missing: Mapping[str, str]) -> Report:
 def _inspect(cls: type, names: Sequence[str]) -> dict[str, Report]:
     source = SpiderSource(cls)
     origins = Origins(source)
-    memory = Memory(origins, names)
+    memory = Memory(origins, source, names)
     reports = {}
     for name in names:
-        functions = source.reachable([name])
+        roots = [name, *source.hooks]
+        functions = source.reachable(roots)
         kinds = memory.of(name)
-        files = written_files(origins, [name], ())
+        files = written_files(origins, roots, ())
         findings = [
             Finding(kind, targets)
             for kind in (Kind.STATE, Kind.LOST, Kind.CACHE)

@@ -11,6 +11,7 @@ from scrapy_mpworkers.lint.dataflow import Origins
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.source import OPEN_METHODS
+from scrapy_mpworkers.lint.spiders import SpiderSource
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
 
 _UNREAD = (AccessKind.ASSIGN, AccessKind.CLEAR)
@@ -23,8 +24,10 @@ class Memory:
         names: those that run in workers.
     """
 
-    def __init__(self, origins: Origins, names: Iterable[str]) -> None:
+    def __init__(self, origins: Origins, source: SpiderSource, names: Iterable[str]) -> None:
         self._origins = origins
+        self._hooks = source.hooks
+        names = (*names, *self._hooks)
         self._state = State(origins, names, ())
         self._delegates = kept_by_delegates(origins, self._state)
         self._in_workers = origins.source.reachable(names)
@@ -33,7 +36,7 @@ class Memory:
     def of(self, name: str) -> dict[str, Kind]:
         """Map what a callback changes to its kind: ``STATE`` if only workers look at it, ``LOST``
         if Scrapy's process does or nobody, ``CACHE`` if that is harmless."""
-        own = self._origins.source.reachable([name])
+        own = self._origins.source.reachable([name, *self._hooks])
         uses = [access for access in self._state.items if access.function in own]
         others = set(self._read(one for one in self._in_workers if one not in own))
         changed = {access.target for access in self._state.changes if access.function in own}

@@ -15,6 +15,9 @@ from scrapy_mpworkers.lint.syntax import find, last_name, text_of
 _KEYWORDS = frozenset({"callback", "errback"})
 #: Functions that make requests, beside those whose name ends with ``Request``.
 _MAKERS = frozenset({"follow", "follow_all", "from_response", "from_curl"})
+#: Methods that run in a worker with the callback: of a rule, and of Scrapy's spiders.
+_OF_LINKS = ("process_links", "process_request")
+_OF_FEEDS = ("process_results", "adapt_response")
 #: Parts of the usual names of a callback's first parameter.
 _FIRST = ("resp", "fail")
 #: Ways to define what a request cannot have as its callback.
@@ -30,7 +33,8 @@ class SpiderSource(Source):
     def callbacks(self) -> tuple[str, ...]:
         """List the methods that are callbacks and errbacks by the source, in its order.
 
-        A request or a rule names them, or they are called like callbacks and take what comes.
+        A request or a rule names them, or they are called ``parse…``, or nobody of the spider calls
+        them though they take a response.
         """
         uses: dict[str, set[str]] = {"named": set(), "called": set(), "mentioned": set()}
         for use, name in self._mentions():
@@ -42,10 +46,28 @@ class SpiderSource(Source):
                 continue
             is_parse = name == "parse" or name.startswith("parse_")
             takes_response = any(word in function.parameters[0].lower() for word in _FIRST)
-            is_like_one = (is_parse or name in uses["mentioned"]) and takes_response
-            if name in named or is_like_one or (is_parse and name not in uses["called"]):
+            is_called = name in uses["called"] - uses["mentioned"]
+            is_like_one = is_parse and (takes_response or not is_called)
+            is_left = takes_response and not is_called and not self._is_scrapys(name)
+            if name in named or is_like_one or is_left:
                 found.append(name)
         return tuple(found)
+
+    @cached_property
+    def hooks(self) -> tuple[str, ...]:
+        """List the methods that Scrapy's own spiders call beside a callback, for the same page."""
+        rules = _listed(self.cls, "rules")
+        of_rules = {_name(getattr(rule, one, None)) for rule in rules for one in _OF_LINKS}
+        return tuple(
+            name
+            for name in self.methods
+            if name in of_rules or (name in _OF_FEEDS and self._is_scrapys(name))
+        )
+
+    def _is_scrapys(self, name: str) -> bool:
+        """Return whether a spider of Scrapy has a method of that name, which the user replaces."""
+        bases = (one for one in self.cls.__mro__ if one.__module__.startswith("scrapy."))
+        return any(name in vars(base) for base in bases)
 
     def meant(self, node: ast.AST, function: Function) -> Function | None:
         """Return the method or function that runs there: no callback that is only named."""

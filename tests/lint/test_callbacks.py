@@ -53,6 +53,7 @@ def kept(cls: type, *names: str) -> dict[str, dict[str, tuple[str, ...]]]:
         (named.ByName, ["parse", "parse_other"]),
         (named.Inherits, ["parse", "parse_of_base"]),
         (named.ByRules, ["item", "other", "failed", "parse_start_url"]),
+        (named.ByItsName, ["at_list", "at_page"]),
         (named.BySitemap, ["product", "parse"]),
         (named.ByFeed, ["parse_node"]),
     ],
@@ -120,6 +121,8 @@ def test_what_a_callback_touches_is_named(cls: type, name: str, touched: list[st
         (keeping.WritesRows, {"file": ("open('rows.csv', 'a')",)}),
         (keeping.Overwrites, {"file": ("open('last.html', 'wb')",)}),
         (keeping.Caches, {"cache": ("self.hosts",)}),
+        (keeping.ByALinkFilter, {"state": ("self.seen",)}),
+        (keeping.ByAResultFilter, {"state": ("self.count",)}),
     ],
 )
 def test_what_a_callback_keeps_is_named(cls: type, kinds: dict[str, tuple[str, ...]]) -> None:

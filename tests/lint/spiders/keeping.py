@@ -6,6 +6,8 @@ import itertools
 from urllib.parse import urlsplit
 
 import scrapy
+from scrapy.linkextractors import LinkExtractor
+from scrapy.spiders import CrawlSpider, Rule
 
 TOTAL = 0
 SEEN = set()
@@ -193,6 +195,38 @@ class Overwrites(scrapy.Spider):
     def parse(self, response):
         with open("last.html", "wb") as file:
             file.write(response.body)
+
+
+class ByALinkFilter(CrawlSpider):
+    """The rule's filter runs where its callback does."""
+
+    name = "by_a_link_filter"
+    rules = [Rule(LinkExtractor(), callback="parse", process_links="fresh")]
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = set()
+
+    def parse(self, response):
+        yield {"url": response.url}
+
+    def fresh(self, links):
+        for link in links:
+            if link.url not in self.seen:
+                self.seen.add(link.url)
+                yield link
+
+
+class ByAResultFilter(CrawlSpider):
+    name = "by_a_result_filter"
+    count = 0
+
+    def parse(self, response):
+        yield {"url": response.url}
+
+    def process_results(self, response, results):
+        self.count += 1
+        return results if self.count < 100 else []
 
 
 class Caches(scrapy.Spider):

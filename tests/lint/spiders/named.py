@@ -81,6 +81,21 @@ class ByRules(CrawlSpider):
     def parse_start_url(self, response): ...
 
 
+class ByItsName(scrapy.Spider):
+    name = "by_its_name"
+
+    def start_requests(self):
+        for kind in ("list", "page"):
+            yield scrapy.Request(f"https://a.example/{kind}", getattr(self, f"at_{kind}"))
+
+    def at_list(self, response):
+        return self.rows(response)
+
+    def at_page(self, response): ...
+
+    def rows(self, response): ...
+
+
 class BySitemap(SitemapSpider):
     name = "by_sitemap"
     sitemap_rules = [("/product/", "product"), ("/", "parse")]
