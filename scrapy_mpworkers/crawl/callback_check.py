@@ -10,7 +10,9 @@ from scrapy import Spider
 
 from scrapy_mpworkers.callbacks import ONE_OF_ALL, Choice, Reason, chosen
 from scrapy_mpworkers.crawl.context import Carrier
+from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.lint import (
+    Kind,
     Report,
     callback_failures,
     callback_warnings,
@@ -22,6 +24,7 @@ from scrapy_mpworkers.lint import (
 )
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.wire.effects import change_of_spider
 from scrapy_mpworkers.wire.texts import ascii_safe
 
 logger = logging.getLogger(__name__)
@@ -89,6 +92,7 @@ def judge_callbacks(
     wanted: Iterable[str] | bool,
     placement: Placement,
     codec: ParentCodec,
+    effects: EffectsSink,
 ) -> None:
     """Leave out of *choice* what only ``True`` has asked for and no worker can run rightly, and
     warn of what was named or marked."""
@@ -102,7 +106,15 @@ def judge_callbacks(
             logger.info("The callback %s stays in Scrapy's own process: %s", one.name, why)
         for line in (*one.failures, *one.warnings):
             logger.warning("%s", ascii_safe(line))
+        for attribute in _changed(one) if one.warnings else ():
+            effects.has_said(change_of_spider("A callback", attribute))
         if one.report.error:
             lost[not_inspected(one.report)] = None
     for line in lost:
         logger.warning("%s", line)
+
+
+def _changed(one: Judged) -> list[str]:
+    """List the attributes of the spider of which a warning says that a callback changes them."""
+    names = [name for found in one.report.of(Kind.STATE, Kind.LOST) for name in found.names]
+    return [name.removeprefix("self.") for name in names if name.startswith("self.")]

@@ -67,7 +67,7 @@ def offload(
         return
     # In a turn of its own: the workers start meanwhile, and no page is there before they have.
     placement = level.settings.placement
-    loop.call_soon(partial(_judge, crawler.spider, choice, wanted, placement, codec))
+    loop.call_soon(partial(_judge, crawler.spider, choice, wanted, placement, codec, effects))
 
 
 def _judge(spider: Spider, choice: Choice, *given: Any) -> None:

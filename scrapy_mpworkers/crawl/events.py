@@ -75,6 +75,10 @@ class EffectsSink:
         if came.close_reason is not None:
             self.closer.ask(came.close_reason)
 
+    def has_said(self, line: str) -> None:
+        """Note that Scrapy's process has given a warning of ours that workers would give again."""
+        self._said.add(line)
+
     def tell_of(self, error: Exception, of_level: str, content: Any) -> None:
         """Log what was raised for an item that the crawl does not wait for, with its fields."""
         is_drop = isinstance(error, DropItem)

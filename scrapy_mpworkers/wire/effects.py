@@ -36,6 +36,15 @@ class Effects(NamedTuple):
     close_reason: str | None
 
 
+def change_of_spider(who: str, attribute: str) -> str:
+    """Name the warning of an attribute of the spider that is changed in a worker, and stays there.
+
+    Args:
+        who: changes it: ``A pipeline`` or ``A callback``.
+    """
+    return f"{who} changes spider.{attribute}"
+
+
 def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> WireRecord:
     """Turn *record* into data; its message is formatted here only if its arguments must stay."""
     attributes = {**record.__dict__, "exc_info": None}

@@ -14,7 +14,7 @@ from scrapy.spiders import CrawlSpider
 from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState
-from scrapy_mpworkers.wire.effects import StatChange
+from scrapy_mpworkers.wire.effects import StatChange, change_of_spider
 from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals, Unavailable, refuse
@@ -119,6 +119,7 @@ class WorkerCrawler:
                     "set" if is_other else "changed",
                     name,
                     way_out,
+                    extra={"said_once": change_of_spider(who, name)},
                 )
 
 

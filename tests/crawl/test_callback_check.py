@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from scrapy import Spider
+from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers import in_worker
 from scrapy_mpworkers.callbacks import Choice
 from scrapy_mpworkers.crawl.callback_check import Judge, judge_callbacks
+from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.crawl import Placement
 
@@ -39,12 +41,14 @@ class Shop(Spider):
         self.logger.info(len(self.titles))
 
 
-def judged(wanted: Any, placement: Placement, browser: object = "none") -> tuple[Choice, Shop]:
+def judged(wanted: Any, placement: Placement, browser: object = "none") -> Choice:
     spider = Shop()
     spider.browser = browser  # type: ignore[attr-defined]
     choice = Choice(spider, wanted)
-    judge_callbacks(spider, choice, wanted, placement, ParentCodec({"spider": spider}))
-    return choice, spider
+    codec = ParentCodec({"spider": spider})
+    effects = EffectsSink(get_crawler(Shop), codec)
+    judge_callbacks(spider, choice, wanted, placement, codec, effects)
+    return choice
 
 
 @pytest.mark.parametrize(
@@ -55,9 +59,9 @@ def judged(wanted: Any, placement: Placement, browser: object = "none") -> tuple
 def test_of_all_what_keeps_something_is_left_out(
     placement: Placement, stays: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "scrapy_mpworkers")
 
-    choice, _ = judged(True, placement)
+    choice = judged(True, placement)
 
     assert choice.stays == stays
     said = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
@@ -67,7 +71,7 @@ def test_of_all_what_keeps_something_is_left_out(
 
 
 def test_what_cannot_be_sent_is_found_in_the_spider_itself() -> None:
-    choice, _ = judged(True, ONE, browser=threading.Lock())
+    choice = judged(True, ONE, browser=threading.Lock())
 
     assert list(choice.stays) == ["parse_product"]
     assert (
@@ -87,7 +91,7 @@ def test_what_cannot_be_sent_is_found_in_the_spider_itself() -> None:
 def test_what_is_named_or_marked_is_warned_of(
     wanted: Any, starts: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    choice, _ = judged(wanted, FOUR)
+    choice = judged(wanted, FOUR)
 
     lines = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert "counted" not in choice.stays
@@ -111,7 +115,7 @@ def test_an_inspection_that_fails_is_said_once(
 
     monkeypatch.setattr("scrapy_mpworkers.lint.callbacks.SpiderSource", broken)
 
-    choice, _ = judged(["parse", "parse_product"], FOUR)
+    choice = judged(["parse", "parse_product"], FOUR)
 
     assert choice.stays == {}
     (line,) = [record.getMessage() for record in caplog.records]

@@ -249,6 +249,7 @@ def test_callbacks_that_are_named_are_warned_of_once(launch: Launcher, world: Wo
     ):
         assert ended.log.count(f"WARNING: {line}") == 1
     assert f"{path}.heavy" not in ended.log
+    assert "changed spider.seen" not in ended.log  # a worker has seen it, too
     assert "stays in Scrapy's own process" not in ended.log
     assert ended.stats["mpworkers/callbacks/failed"] == 2  # by_engine
     assert not set(ended.told("parse")) & set(ended.told("by_browser"))
