@@ -288,7 +288,7 @@ class WorkerExtension:
         levels = self.manager.assemble(context, effects, loop)
         router = Router(self._crawler, codec, effects, self.persistence, self._hops, levels)
         if self.manager.callbacks_at is not None:
-            from scrapy_mpworkers.crawl.callbacks import offload
+            from scrapy_mpworkers.crawl.offload import offload
 
             level = levels[self.manager.callbacks_at]
             wanted = self._options.callbacks

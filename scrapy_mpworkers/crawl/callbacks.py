@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -18,21 +18,17 @@ from scrapy_mpworkers.callbacks import (
     Choice,
     Results,
     is_generator,
-    not_there,
     shown,
     when_asked_for,
 )
 from scrapy_mpworkers.crawl.events import EffectsSink
-from scrapy_mpworkers.crawl.patches import offload_callbacks
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
-from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
-from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.wire.callbacks import How, Part, method_name
@@ -44,37 +40,6 @@ logger = logging.getLogger(__name__)
 
 #: Scrapy's own way to call the spider.
 Here: TypeAlias = Callable[[Any, Request], Awaitable[Results]]
-
-
-def offload(
-    crawler: Crawler,
-    codec: ParentCodec,
-    effects: EffectsSink,
-    persistence: Persistence,
-    router: Router,
-    level: Level,
-    wanted: Iterable[str] | bool,
-    loop: EventLoop,
-) -> None:
-    """Have callbacks run by the workers of *level*: those that are *wanted* by name or by mark."""
-    assert crawler.spider is not None
-    choice = Choice(crawler.spider, wanted)
-    for line in not_there(type(crawler.spider), wanted):
-        logger.warning("%s", line)
-    callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
-    if not offload_callbacks(crawler, callbacks.call):
-        logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
-        return
-    # In a turn of its own: the workers start meanwhile, and no page is there before they have.
-    placement = level.settings.placement
-    loop.call_soon(partial(_judge, crawler.spider, choice, wanted, placement, codec, effects))
-
-
-def _judge(spider: Spider, choice: Choice, *given: Any) -> None:
-    # Its import takes longer than all else here.
-    from scrapy_mpworkers.crawl.callback_check import judge_callbacks
-
-    judge_callbacks(spider, choice, *given)
 
 
 class Callbacks:

@@ -1,0 +1,54 @@
+"""Begins to have callbacks of a crawl run in workers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from scrapy import Spider
+from scrapy.crawler import Crawler
+
+from scrapy_mpworkers.callbacks import Choice, not_there
+from scrapy_mpworkers.crawl.callbacks import Callbacks
+from scrapy_mpworkers.crawl.events import EffectsSink
+from scrapy_mpworkers.crawl.patches import offload_callbacks
+from scrapy_mpworkers.crawl.persistence import Persistence
+from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.crawl.router import Router
+from scrapy_mpworkers.eventloop import EventLoop
+from scrapy_mpworkers.wire.codec import ParentCodec
+
+logger = logging.getLogger(__name__)
+
+
+def offload(
+    crawler: Crawler,
+    codec: ParentCodec,
+    effects: EffectsSink,
+    persistence: Persistence,
+    router: Router,
+    level: Level,
+    wanted: Iterable[str] | bool,
+    loop: EventLoop,
+) -> None:
+    """Have callbacks run by the workers of *level*: those that are *wanted* by name or by mark."""
+    assert crawler.spider is not None
+    choice = Choice(crawler.spider, wanted)
+    for line in not_there(type(crawler.spider), wanted):
+        logger.warning("%s", line)
+    callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
+    if not offload_callbacks(crawler, callbacks.call):
+        logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
+        return
+    # In a turn of its own: the workers start meanwhile, and no page is there before they have.
+    placement = level.settings.placement
+    loop.call_soon(partial(_judge, crawler.spider, choice, wanted, placement, codec, effects))
+
+
+def _judge(spider: Spider, choice: Choice, *given: Any) -> None:
+    # Its import takes longer than all else here.
+    from scrapy_mpworkers.crawl.callback_check import judge_callbacks
+
+    judge_callbacks(spider, choice, *given)
