@@ -32,9 +32,9 @@ from scrapy_mpworkers.worker.request_changes import RequestChanges
 
 logger = logging.getLogger(__name__)
 
-#: A part is full with so many results, or bytes of them, or after so many seconds. (Scrapy works on
-#: 100 results of a response at a time.)
-_MOST, _MOST_BYTES, _SECONDS = 200, 1 << 18, 0.05
+#: A part is full with so many results, or bytes of them. (Scrapy works on 100 results of a response
+#: at a time.)
+_MOST, _MOST_BYTES = 200, 1 << 18
 
 
 class _AtHome(Exception):
@@ -45,6 +45,7 @@ class RunningCallback:
     """A callback under way.
 
     Attributes:
+        name: of the spider's method.
         handles: objects of Scrapy's process that came with it.
         progress: which results it has given.
         is_repeating: Scrapy's process has had all of this part in an earlier run, with its stats.
@@ -60,6 +61,7 @@ class RunningCallback:
         self._codec = codec
         self._guard = guard
         self._sent = sent
+        self.name = sent.name
         self.handles = codec.handles
         self.progress = Progress()
         self._earlier = earlier
@@ -70,13 +72,13 @@ class RunningCallback:
         self._results: Iterator[Any] | AsyncIterator[Any] | None = None
         self._shared: dict[int, tuple[Any, Request]] = {}
 
-    async def part(self) -> Part:
-        """Run on until a part is full."""
+    async def part(self, seconds: float) -> Part:
+        """Run on until a part is full, which it is after so many *seconds*."""
         results: list[bytes] = []
         self.is_repeating = self.progress.count < count_of(self._earlier)
         meta = None
         try:
-            how, why = await self._run(results)
+            how, why = await self._run(results, perf_counter() + seconds)
             meta = self._changes.of_meta()
         except _AtHome as error:
             return Part((), how=How.AT_HOME, why=str(error))
@@ -93,14 +95,14 @@ class RunningCallback:
         self._shared.clear()
         return Part(tuple(results), meta, how, why)
 
-    async def _run(self, results: list[bytes]) -> tuple[int, BaseException | None]:
+    async def _run(self, results: list[bytes], until: float) -> tuple[int, BaseException | None]:
         """Add results, and return how this ends and what it raised."""
         how = How.REFUSED  # if it raises now
         try:
             if self._results is None:
                 self._results = await self._called()
             how = How.FAILED
-            return await self._collect(results), None
+            return await self._collect(results, until), None
         except _AtHome:
             raise
         except BaseException as error:
@@ -157,8 +159,8 @@ class RunningCallback:
         failure.request = self._sent.request
         return failure
 
-    async def _collect(self, results: list[bytes]) -> int:
-        size, until = 0, perf_counter() + _SECONDS
+    async def _collect(self, results: list[bytes], until: float) -> int:
+        size = 0
         iterator = self._results
         while True:
             if isinstance(iterator, AsyncIterator):

@@ -19,6 +19,9 @@ from scrapy_mpworkers.worker.pipelines import Guard
 
 #: What counts as failed: to hand on a failure that came is an errback's right.
 _FAILED = (How.REFUSED, How.FAILED)
+#: After so many seconds a part is full. A callback can go home only until it has given one, so the
+#: first time it may take longer, and comes upon what it has to go home for.
+_SECONDS, _AT_FIRST = 0.05, 1.0
 
 
 class Callbacks:
@@ -40,6 +43,7 @@ class Callbacks:
         self._guard = guard
         self.is_repeating = False
         self._waiting: dict[int, RunningCallback] = {}
+        self._ended: set[str] = set()  # names of those that have come to their end once
 
     async def part(self, task: WireTask) -> tuple[int, bytes, tuple[Any, ...]]:
         """Run a callback until it has a part of its results, or has ended.
@@ -59,9 +63,10 @@ class Callbacks:
             if task.results:
                 await callback.end()
                 return int(TaskStatus.DONE), self._packed(Part((), how=How.DONE)), ()
-        part = await callback.part()
+        part = await callback.part(_SECONDS if callback.name in self._ended else _AT_FIRST)
         self.is_repeating = callback.is_repeating
         if part.how != How.GOES_ON:
+            self._ended.add(callback.name)
             status = TaskStatus.FAILED if part.how in _FAILED else TaskStatus.DONE
             return int(status), self._packed(part), ()
         self._waiting[task.id] = callback

@@ -74,7 +74,7 @@ class Crossing:
         worker = WorkerCodec()
         worker.share(spider=type(self._spider)())
         arrived = as_task(worker.load(bytes(self._frame.data)))
-        return await RunningCallback(arrived, b"", worker, _awaited).part()
+        return await RunningCallback(arrived, b"", worker, _awaited).part(1.0)
 
     async def results(self) -> list[Any]:
         part = await self.part()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from scrapy.exceptions import DropItem
@@ -209,6 +210,14 @@ class Unsendable(SiteSpider):
         yield response.follow("/a", self.page)
 
 
+class UnsendableLate(SiteSpider):
+    def parse(self, response: Any) -> Any:
+        yield {"n": 1}
+        sleep(0.1)
+        yield {"n": 2}
+        yield {"n": 3, "generator": (n for n in range(3))}
+
+
 class UnsendableMeta(SiteSpider):
     def parse(self, response: Any) -> Any:
         yield response.follow("/a", self.page, meta={"title": response.css("title")})
@@ -290,6 +299,7 @@ CASES = [
     case("shared_values", SharedValues, 3, 4),
     case("item_carried_from_home", Carried, 3, 3, callbacks=["page"]),
     case("unpicklable_item_stays", Unsendable, 2, 2, stays=1, feed_lines=1),
+    case("unpicklable_item_stays_late", UnsendableLate, 3, 1, stays=1, feed_lines=2),
     case("unpicklable_meta_stays", UnsendableMeta, 2, 1, callbacks=["parse"], stays=1),
     case("response_on_the_way", ResponsesOnTheWay, 1, 2),
 ]
