@@ -26,6 +26,8 @@ HELD = errors.CloseTimeout(60.0, "worker-1")
 
 WAITED = errors.CloseTimeout(60.0, None)
 
+UNLIKE = errors.NotRepeatableError("parse", "http://site.test/", 3)
+
 
 ERRORS = [
     DIED,
@@ -34,12 +36,13 @@ ERRORS = [
     LATE_CALL,
     HELD,
     WAITED,
+    UNLIKE,
     *(
         cls("what to do")
         for cls in vars(errors).values()
         if isinstance(cls, type)
         and issubclass(cls, Exception)
-        and cls not in map(type, (DIED, LATE, LATE_CALL, HELD))
+        and cls not in map(type, (DIED, LATE, LATE_CALL, HELD, UNLIKE))
     ),
 ]
 

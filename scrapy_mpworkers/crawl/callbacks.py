@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,14 +17,13 @@ from scrapy_mpworkers.callbacks import (
     Choice,
     Results,
     is_generator,
-    shown,
     when_asked_for,
 )
 from scrapy_mpworkers.crawl.events import EffectsSink
+from scrapy_mpworkers.crawl.homecomers import Homecomers
 from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
-from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
@@ -34,9 +32,6 @@ from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.wire.callbacks import How, Part, method_name
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.messages import CALLBACK, Outcome
-from scrapy_mpworkers.wire.texts import ascii_safe
-
-logger = logging.getLogger(__name__)
 
 #: Scrapy's own way to call the spider.
 Here: TypeAlias = Callable[[Any, Request], Awaitable[Results]]
@@ -69,7 +64,7 @@ class Callbacks:
         self._level = level
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
-        self._shared = SharedValues()
+        self._homecomers = Homecomers(crawler.spider, choice)
         self._looked_at: set[str] = set()
         self._journaled: dict[ShippedCallback, JournaledTask] = {}
 
@@ -120,14 +115,14 @@ class Callbacks:
             return self._stream(shipped, task, part)
         self._left(shipped)
         if part.how in (How.AT_HOME, How.SHARED):
-            self._judge(shipped, part)
+            self._homecomers.has_come(name, shipped.request, part)
             return await self._here(here, result, request)
         if part.how in (How.REFUSED, How.PASSED_ON):
             raise shipped.raised(part)
         return self._all(shipped, part)
 
     async def _here(self, here: Here, result: Response | Failure, request: Request) -> Results:
-        self._shared.begins_here(_request_of(result, request))
+        self._homecomers.begins_here(_request_of(result, request))
         return await here(result, request)
 
     # Down
@@ -162,13 +157,13 @@ class Callbacks:
     ) -> ShippedCallback | None:
         self._look_at(name)
         changed = self._attributes.changed()
-        shared = self._shared.of(name, _request_of(result, request))
+        shared = self._homecomers.shared(name, _request_of(result, request))
         try:
             return ShippedCallback(
                 name, result, request, changed, shared, self._spider, self._codec
             )
         except UnpicklableError as error:
-            self._goes_home(name, str(error))
+            self._homecomers.stays(name, str(error))
             return None
 
     def _look_at(self, name: str) -> None:
@@ -197,26 +192,6 @@ class Callbacks:
         if self._level.backpressure.has_braked:
             self._level.backpressure.release_brake()
 
-    def _judge(self, shipped: ShippedCallback, part: Part) -> None:
-        """Keep a callback here from now on, unless what it shares is shared by chance this time."""
-        if part.how == How.AT_HOME:
-            self._goes_home(shipped.name, part.why)
-        elif self._shared.are_shared(shipped.name, shipped.request, part.why):
-            where, name = part.why
-            self._goes_home(
-                shipped.name,
-                f"it changes {where}[{name!r}], which others in that process have, too",
-            )
-
-    def _goes_home(self, name: str, why: str) -> None:
-        if name not in self._choice.stays:
-            self._choice.stays[name] = why
-            logger.warning(
-                "The callback %s runs in Scrapy's own process from now on: %s",
-                shown(self._spider, name),
-                ascii_safe(why),
-            )
-
     # Up
 
     def _part(self, shipped: ShippedCallback, outcome: Outcome | DeadLettered) -> Part:
@@ -241,7 +216,7 @@ class Callbacks:
             if part.how == How.FAILED:
                 raise shipped.raised(part)
         except (UnpicklableError, UnreadableError) as error:
-            self._goes_home(shipped.name, str(error))  # too late for this page
+            self._homecomers.stays(shipped.name, str(error))  # too late for this page
             raise
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:

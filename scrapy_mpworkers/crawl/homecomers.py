@@ -1,0 +1,53 @@
+"""Keeps callbacks in Scrapy's process that came back from a worker, where it made a difference."""
+
+from __future__ import annotations
+
+import logging
+
+from scrapy import Request, Spider
+
+from scrapy_mpworkers.callbacks import Choice, shown
+from scrapy_mpworkers.crawl.shared_values import Place, SharedValues
+from scrapy_mpworkers.wire.callbacks import How, Part
+from scrapy_mpworkers.wire.texts import ascii_safe
+
+logger = logging.getLogger(__name__)
+
+
+class Homecomers:
+    """Decides which callbacks stay.
+
+    Args:
+        choice: of the callbacks that run in workers.
+    """
+
+    def __init__(self, spider: Spider, choice: Choice) -> None:
+        self._spider = spider
+        self._choice = choice
+        self._shared = SharedValues()
+
+    def begins_here(self, request: Request) -> None:
+        """Note that the callback of *request* runs in Scrapy's process."""
+        self._shared.begins_here(request)
+
+    def shared(self, name: str, request: Request) -> tuple[Place, ...]:
+        """Return where *request* has something that its callback must not change in a worker."""
+        return self._shared.of(name, request)
+
+    def has_come(self, name: str, request: Request, part: Part) -> None:
+        """Keep a callback from now on, unless what it shares is shared by chance this time."""
+        if part.how == How.AT_HOME:
+            self.stays(name, part.why)
+        elif self._shared.are_shared(name, request, part.why):
+            where, key = part.why
+            self.stays(name, f"it changes {where}[{key!r}], which others in that process have, too")
+
+    def stays(self, name: str, why: str) -> None:
+        """Keep a callback from now on."""
+        if name not in self._choice.stays:
+            self._choice.stays[name] = why
+            logger.warning(
+                "The callback %s runs in Scrapy's own process from now on: %s",
+                shown(self._spider, name),
+                ascii_safe(why),
+            )
