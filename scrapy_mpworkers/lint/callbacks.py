@@ -14,7 +14,9 @@ from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.memory import Memory
 from scrapy_mpworkers.lint.outside import written_files
+from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.spiders import SpiderSource
+from scrapy_mpworkers.lint.state import class_of
 from scrapy_mpworkers.lint.syntax import find
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ logger = logging.getLogger(__name__)
 #: Members of the engine by which a callback gets a page itself.
 _OF_DOWNLOADS = ("crawl", "download", "download_async", "downloader", "schedule_request")
 _YIELD = "a request that it yields, with a callback that goes on from there"
+#: Methods by which a class says itself how it is pickled.
+_OWN_PICKLING = frozenset({"__getstate__", "__reduce__", "__reduce_ex__"})
 #: Parts of the crawl that a spider has under names of its own.
 _OF_CRAWL = frozenset({"crawler", "settings"})
 
@@ -119,11 +123,27 @@ def _that_stay(functions: Sequence[Function], origins: Origins) -> Iterator[tupl
             values = origins.assignments.get(name, []) if name else []
             is_made_here = any(owner in functions for _, owner in values)
             is_of_class = any(not owner.name for _, owner in values)
-            origin = origins.of_attribute(name) if values else ""
-            if _stays(origin) and not is_made_here and not is_of_class:
+            if not values or is_made_here or is_of_class:
+                continue
+            origin = _staying(name, origins)
+            if origin:
                 what, where = f"self.{name}", function.module.location(node)
                 why = f"what {origin} makes cannot be sent there"
                 yield what, Failure(what, why, where)
+
+
+def _staying(name: str, origins: Origins) -> str:
+    """Return what makes an object that cannot be sent, for the attribute or inside of the object
+    of the project that it holds; empty if nothing is seen."""
+    origin = origins.of_attribute(name)
+    if _stays(origin):
+        return origin
+    for cls in filter(None, (class_of(*value) for value in origins.assignments[name])):
+        inner = Origins(Source(cls))
+        if not _OWN_PICKLING & inner.source.methods.keys():
+            made = map(inner.of_attribute, inner.assignments)
+            return next(filter(_stays, made), "")
+    return ""
 
 
 def _stays(origin: str) -> bool:

@@ -218,7 +218,7 @@ def kept_by_delegates(origins: Origins, state: State) -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     for name, assigned in origins.assignments.items():
         target = f"self.{name}"
-        classes = {cls for value, function in assigned if (cls := _class_of(value, function))}
+        classes = {cls for value, function in assigned if (cls := class_of(value, function))}
         if len(classes) == 1 and target not in state.kinds:
             at_item = {*_called(state.items, target), *_SILENT}
             at_close = _called(state.closing, target)
@@ -232,7 +232,7 @@ def _called(uses: Iterable[Access], target: str) -> set[str]:
     return {access.method for access in uses if access.target == target and access.method}
 
 
-def _class_of(value: ast.expr, function: Function) -> type | None:
+def class_of(value: ast.expr, function: Function) -> type | None:
     """Return the class, if *value* makes an object of one of the project."""
     if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name):
         return None

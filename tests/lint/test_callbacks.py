@@ -161,6 +161,8 @@ def test_what_other_callbacks_read_counts_by_where_they_run() -> None:
         (failing.ListensFromTheStart, "parse", []),
         (failing.AsksForTheCertificate, "parse", ["response.certificate"]),
         (failing.KeepsAFile, "parse", ["self.lock", "self.rows"]),
+        (failing.KeepsAStore, "parse", ["self.store"]),
+        (failing.KeepsAStoreThatCrosses, "parse", []),
         (failing.MakesItWhenItIsUsed, "parse", []),
         (failing.OnlyInTheOtherOne, "parse", []),
         (failing.OnlyInTheOtherOne, "parse_more", ["crawler.engine.crawl"]),

@@ -112,6 +112,43 @@ class KeepsAFile(scrapy.Spider):
             self.rows.writerow([response.url])
 
 
+class Store:
+    def __init__(self, path):
+        self.db = sqlite3.connect(path)
+
+    def count(self):
+        return self.db.execute("select count(*) from page").fetchone()
+
+
+class KeepsAStore(scrapy.Spider):
+    name = "keeps_a_store"
+
+    @classmethod
+    def from_crawler(cls, crawler, *args, **kwargs):
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        spider.store = Store("known.db")
+        return spider
+
+    def parse(self, response):
+        yield {"n": self.store.count()}
+
+
+class Reopened(Store):
+    def __reduce__(self):
+        return Reopened, ("known.db",)
+
+
+class KeepsAStoreThatCrosses(scrapy.Spider):
+    name = "keeps_a_store_that_crosses"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.store = Reopened("known.db")
+
+    def parse(self, response):
+        yield {"n": self.store.count()}
+
+
 class MakesItWhenItIsUsed(scrapy.Spider):
     name = "makes_it_when_it_is_used"
 

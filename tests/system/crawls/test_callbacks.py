@@ -214,7 +214,7 @@ def entries(job: Path) -> int:
 
 REASONS = {
     "parse": "it keeps self.seen from page to page",
-    "by_browser": "it uses self.browser, which fails in a worker: it cannot be sent there (",
+    "by_browser": "it uses self.browser (",
     "by_engine": "it uses crawler.engine.downloader (",
 }
 
@@ -251,5 +251,6 @@ def test_callbacks_that_are_named_are_warned_of_once(launch: Launcher, world: Wo
     assert f"{path}.heavy" not in ended.log
     assert "changed spider.seen" not in ended.log  # a worker has seen it, too
     assert "stays in Scrapy's own process" not in ended.log
-    assert ended.stats["mpworkers/callbacks/failed"] == 2  # by_engine
+    # by_engine, at each page, and once more if both workers had the first one: that is the warning.
+    assert ended.stats["mpworkers/callbacks/failed"] in (2, 3)
     assert not set(ended.told("parse")) & set(ended.told("by_browser"))
