@@ -85,7 +85,8 @@ def _inspect(cls: type, names: Sequence[str]) -> dict[str, Report]:
             for kind in (Kind.STATE, Kind.LOST, Kind.CACHE)
             if (targets := tuple(sorted(one for one, own in kinds.items() if own is kind)))
         ]
-        used = capabilities(origins, functions) | set(_of_spider(functions, source))
+        used = capabilities(origins, functions) | _members(functions, source)
+        used -= {one for one in used if _is_method(one.partition("spider.")[2], source)}
         fails = failures(origins, functions) | dict(_that_stay(functions, origins))
         fails |= dict(_certificates(name, functions))
         by_place = tuple(sorted(map(_with_way_out, fails.values())))
@@ -100,17 +101,16 @@ def _with_way_out(failure: Failure) -> Failure:
     return failure._replace(instead=_YIELD) if member in _OF_DOWNLOADS else failure
 
 
-def _of_spider(functions: Iterable[Function], source: SpiderSource) -> Iterator[str]:
-    """Yield what is used of the spider itself, such as ``spider.name``, without its methods."""
-    for function in functions:
-        for node in function.nodes:
-            name = source.member(node, function)
-            if name and name not in _OF_CRAWL and not _is_method(name, source):
-                yield f"spider.{name}"
+def _members(functions: Iterable[Function], source: SpiderSource) -> set[str]:
+    """Collect what is used of the spider itself, such as ``spider.name``."""
+    nodes = ((node, function) for function in functions for node in function.nodes)
+    names = {source.member(node, function) for node, function in nodes}
+    return {f"spider.{name}" for name in names - _OF_CRAWL if name}
 
 
 def _is_method(name: str, source: SpiderSource) -> bool:
-    if name in source.methods:
+    """Return whether it is one, or may be one, as in ``getattr(self, name)``."""
+    if name in source.methods or name == "?":
         return True
     return any(isinstance(vars(base).get(name), FunctionType) for base in source.cls.__mro__)
 

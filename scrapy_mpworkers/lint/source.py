@@ -11,7 +11,7 @@ from typing import Any
 
 from scrapy_mpworkers.lint.code import Function, Module, parsed
 from scrapy_mpworkers.lint.project import loaded
-from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, is_call_of
+from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, is_call_of, text_of
 
 #: Methods that Scrapy calls with each item, before the first and behind the last one.
 ITEM_METHODS = ("process_item", "process_batch")
@@ -79,7 +79,10 @@ class Source:
         return is_call_of(node, "type") and any(self.is_own(one, function) for one in node.args[:1])
 
     def member(self, node: ast.AST, function: Function) -> str:
-        """Return ``x`` of ``self.x``, and nothing of all else."""
+        """Return ``x`` of ``self.x`` and ``getattr(self, "x")``, and nothing of all else."""
+        if is_call_of(node, "getattr") and len(node.args) > 1:
+            name = text_of(node.args[1])
+            return name if name != "?" and self.is_own(node.args[0], function) else ""
         is_own = isinstance(node, ast.Attribute) and self.is_own(node.value, function)
         return node.attr if is_own else ""  # type: ignore[attr-defined]
 

@@ -30,9 +30,14 @@ def names_in(nodes: Nodes) -> set[str]:
 
 
 def mentions(value: ast.AST, part: ast.AST) -> bool:
-    """Return whether *part*, such as ``self.x``, occurs in *value*."""
+    """Return whether *part*, such as ``self.x``, occurs in *value*, also as ``getattr``."""
     text = ast.unparse(part)
-    return bool(find(value, type(part), lambda node: ast.unparse(node) == text))
+    if find(value, type(part), lambda node: ast.unparse(node) == text):
+        return True
+    if not isinstance(part, ast.Attribute):
+        return False
+    asked = f"getattr({ast.unparse(part.value)}, {part.attr!r}"
+    return bool(find(value, ast.Call, lambda node: ast.unparse(node).startswith(asked)))
 
 
 def is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:

@@ -89,6 +89,7 @@ def test_nothing_is_said_of_callbacks_that_are_right(cls: type) -> None:
     ("cls", "name", "touched"),
     [
         (clean.Quotes, "parse", []),
+        (clean.AsksByName, "parse", ["spider.fields", "spider.limit"]),
         (clean.Authors, "parse", ["spider.allowed", "spider.category", "spider.logger"]),
         (
             clean.Authors,
@@ -108,6 +109,7 @@ def test_what_a_callback_touches_is_named(cls: type, name: str, touched: list[st
     ("cls", "kinds"),
     [
         (keeping.Counts, {"state": ("self.count",)}),
+        (keeping.CountsFromNothing, {"state": ("self.count",)}),
         (keeping.Remembers, {"state": ("self.seen",)}),
         (keeping.Pages, {"state": ("self.page_number",)}),
         (keeping.InState, {"state": ("self.state",)}),

@@ -76,6 +76,22 @@ class MeantAnew(scrapy.Spider):
         return self.page.css("h1::text").get()
 
 
+class AsksByName(scrapy.Spider):
+    name = "asks_by_name"
+    fields = ("title", "price")
+
+    def parse(self, response):
+        for field in self.fields:
+            yield {field: getattr(self, f"read_{field}")(response)}
+        yield {"limit": getattr(self, "limit", None)}
+
+    def read_title(self, page):
+        return page.css("h1::text").get()
+
+    def read_price(self, page):
+        return page.css("b::text").get()
+
+
 class OpensInClass(scrapy.Spider):
     """A worker imports the class, so its class attribute is made there as well."""
 

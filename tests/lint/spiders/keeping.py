@@ -22,6 +22,14 @@ class Counts(scrapy.Spider):
         yield {"n": self.count}
 
 
+class CountsFromNothing(scrapy.Spider):
+    name = "counts_from_nothing"
+
+    def parse(self, response):
+        self.count = getattr(self, "count", 0) + 1
+        yield {"n": self.count}
+
+
 class Remembers(scrapy.Spider):
     name = "remembers"
 
