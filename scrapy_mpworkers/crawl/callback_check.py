@@ -78,8 +78,9 @@ class Judge:
     def _judged(self, name: str, report: Report) -> Judged:
         reason, placement = self._reasons[name], self._placement
         if reason is ONE_OF_ALL:
-            # Without workers, too: what is debugged there is to run where it will with them.
-            stays = why_at_home(report, placement._replace(workers=max(1, placement.workers)))
+            # As with many: where it runs shall not hang on the number of workers, and what a single
+            # one remembers ends with it.
+            stays = why_at_home(report, placement._replace(workers=max(2, placement.workers)))
             return Judged(name, reason, report, stays)
         failures = callback_failures(name, report, placement, reason.way_out)
         warnings = callback_warnings(name, report, placement, reason.way_out)
