@@ -217,9 +217,8 @@ class RunningCallback:
         """Raise what keeps a request that the callback has yielded from being one over there."""
         for one in (request.callback, request.errback):
             owner: Any = getattr(one, "__self__", None)
-            if owner not in (None, self._codec.spider) and not isinstance(
-                owner, (type, ModuleType)
-            ):
+            is_here = owner is None or owner is self._codec.spider
+            if not is_here and not isinstance(owner, (type, ModuleType)):
                 raise UnpicklableError(
                     f"it yields a request for {getattr(one, '__qualname__', one)}, a method of an "
                     "object that Scrapy's process does not have; make it a method of the spider"
