@@ -153,13 +153,31 @@ def test_pages_wait_while_workers_are_busy(launch: Launcher, world: World) -> No
     assert ended.numbers == list(range(200))
 
 
-@pytest.mark.full
 @worlds(plain=False)
-def test_a_million_results(launch: Launcher, world: World) -> None:
-    crawl = launch.crawl("counting", world, "count=1000000", LOG_LEVEL="INFO", FEEDS={})
+def test_many_results_need_no_more_memory_than_a_tenth_of_them(
+    launch: Launcher, world: World
+) -> None:
+    crawl = launch.crawl("endless", world, "count=200000", LOG_LEVEL="INFO", FEEDS={})
+    crawl.deadline += 300
     ended = crawl.finish()
 
-    assert ended.stats["item_scraped_count"] == 1_000_000
+    assert ended.stats["item_scraped_count"] == 200_000
+    for who in ("worker", "parent"):
+        # A worker's first full garbage collection touches all that it has in common with others.
+        _, first, *_, last = ended.told(who)
+        assert last < first + 20 * 1024, ended.told(who)  # KiB
+
+
+@worlds(plain=False)
+def test_large_responses_and_many_requests(launch: Launcher, world: World, tmp_path: Path) -> None:
+    (tmp_path / "page").write_bytes(b"x" * (100 << 20))
+    page = f"page={(tmp_path / 'page').as_uri()}"
+
+    ended = launch.crawl("large", world, page, LOG_LEVEL="INFO", DOWNLOAD_WARNSIZE=0).finish()
+
+    assert ended.numbers == [100 << 20]
+    assert ended.stats["scheduler/enqueued"] == 10_001
+    assert ended.stats["mpworkers/callbacks/done"] == 10_001
 
 
 @worlds()

@@ -6,12 +6,14 @@ import contextlib
 import ctypes
 import os
 import random
+import resource
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import scrapy
+from scrapy import signals
 
 from scrapy_mpworkers import in_worker
 
@@ -196,3 +198,50 @@ class Mixed(scrapy.Spider):
         tell("by_engine", os.getpid())
         assert self.crawler.engine.downloader.slots
         return {"n": 20 + int(response.text)}
+
+
+class Endless(Counting):
+    """Yields many items from one response, and tells what memory both processes have had."""
+
+    name = "endless"
+
+    @classmethod
+    def from_crawler(cls, crawler: Any, *args: Any, **kwargs: Any) -> Any:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.item_scraped, signals.item_scraped)
+        return spider
+
+    def item_scraped(self, item: Any) -> None:
+        if item["n"] % (int(self.count) // 10) == 0 and item["n"]:
+            tell("parent", peak())
+
+    @in_worker
+    def numbers(self, response: Response) -> Iterator[Any]:
+        for n in range(int(self.count)):
+            if n % (int(self.count) // 10) == 0 and n:
+                tell("worker", peak())
+            yield {"n": n}
+
+
+class Large(scrapy.Spider):
+    """A large page, whose callback yields many requests."""
+
+    name = "large"
+    page = ""
+
+    async def start(self) -> AsyncIterator[Any]:
+        yield scrapy.Request(self.page)
+
+    @in_worker
+    def parse(self, response: Response) -> Iterator[Any]:
+        yield {"n": len(response.body)}
+        for n in range(10_000):
+            yield scrapy.Request(f"data:text/plain,{n}", self.nothing)
+
+    @in_worker
+    def nothing(self, response: Response) -> None: ...
+
+
+def peak() -> int:
+    """Return the most memory that this process has had, KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
