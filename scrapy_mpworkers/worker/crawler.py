@@ -208,7 +208,8 @@ class WorkerSignals(SignalManager):
         if name is not None and signal not in _LOCAL_SIGNALS:
             logger.warning(
                 "%s is connected to the signal %s in a worker, where it is never sent. Only "
-                "spider_opened and spider_closed are. Keep that pipeline in ITEM_PIPELINES.",
+                "spider_opened and spider_closed are. Keep that pipeline in ITEM_PIPELINES, that "
+                "callback out of MPWORKERS_CALLBACKS.",
                 getattr(receiver, "__qualname__", receiver),
                 name,
             )

@@ -26,7 +26,8 @@ _KNOWN_THREADS = ("asyncio_", "mpworkers-")
 _STUCK = (
     "it awaits something that nothing in a worker can bring about. There is no Twisted reactor in "
     "a worker: Deferreds of the reactor (downloads, deferLater, deferToThread) never fire. Use "
-    "asyncio there, or keep this pipeline in ITEM_PIPELINES"
+    "asyncio there, or keep this pipeline in ITEM_PIPELINES, this callback out of "
+    "MPWORKERS_CALLBACKS"
 )
 
 

@@ -194,8 +194,8 @@ def end_group() -> None:
 
 def _no_debugger(*args: Any, **kwargs: Any) -> NoReturn:
     raise NotInWorkerError(
-        "breakpoint() cannot work in a worker, which has no terminal. Run the pipelines in "
-        "Scrapy's own process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
+        "breakpoint() cannot work in a worker, which has no terminal. Run pipelines and "
+        "callbacks in Scrapy's own process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
     )
 
 

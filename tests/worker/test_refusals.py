@@ -1,0 +1,38 @@
+"""What cannot work in a worker is refused with a way out for pipelines, and one for callbacks."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from scrapy import signals
+
+from scrapy_mpworkers.errors import NotInWorkerError
+from scrapy_mpworkers.worker.arrivals import refuse
+from scrapy_mpworkers.worker.crawler import WorkerEngine, WorkerSignals
+from scrapy_mpworkers.worker.process import _no_debugger
+
+WAYS_OUT = "keep the pipeline in ITEM_PIPELINES, the callback out of MPWORKERS_CALLBACKS"
+
+
+def test_a_part_of_the_crawl_is_refused_by_its_name() -> None:
+    with pytest.raises(NotInWorkerError, match=rf"^the stat guard is not.*: why\. .* {WAYS_OUT}"):
+        refuse("the stat guard", "why")
+    with pytest.raises(NotInWorkerError, match=rf"^crawler\.engine\.pause is not.* {WAYS_OUT}"):
+        WorkerEngine().pause()
+
+
+def test_a_debugger_is_refused_with_the_command_that_allows_it() -> None:
+    with pytest.raises(NotInWorkerError, match=r"pipelines and callbacks in .*WORKERS=0"):
+        _no_debugger()
+
+
+def test_a_signal_that_is_never_sent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    def heard(**named: Any) -> None: ...
+
+    with caplog.at_level(logging.WARNING):
+        WorkerSignals(None).connect(heard, signals.item_scraped)
+
+    assert "heard is connected to the signal item_scraped in a worker" in caplog.text
+    assert WAYS_OUT.removeprefix("keep the pipeline ").replace("the", "that") in caplog.text
