@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import cache
 from inspect import isasyncgenfunction, isgeneratorfunction, signature
@@ -14,6 +15,9 @@ _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 _signature = cache(signature)
 _MARK = "_scrapy_mpworkers_in_worker"
+
+#: How much alike two names are, at the least, of which one is a slip of the other.
+_CLOSE = 0.87
 
 #: Methods that Scrapy's own spiders (2.15 to 2.19) give to requests, and those of the user that
 #: they call from there: where one of these is meant, the whole of the former runs in a worker.
@@ -122,14 +126,37 @@ def chosen(
     return found | dict.fromkeys(marked, BY_MARK)
 
 
-def not_there(spidercls: type[Spider], wanted: Iterable[str] | bool) -> list[str]:
-    """List a line for each name for which the spider has no method."""
-    names = () if isinstance(wanted, bool) else wanted
-    return [
-        f"MPWORKERS_CALLBACKS lists {name}, but {spidercls.__qualname__} has no such method"
-        for name in names
-        if not hasattr(spidercls, _own_name(spidercls, name))
-    ]
+class Absent(NamedTuple):
+    """Says that a spider has no method of a name: in a line, and which ``likely`` one was meant."""
+
+    line: str
+    likely: str
+
+
+def not_there(spidercls: type[Spider], wanted: Iterable[str] | bool) -> list[Absent]:
+    """List what is to be said of each name for which the spider has no method."""
+    names = () if isinstance(wanted, bool) else tuple(wanted)
+    found = []
+    for name in names:
+        if hasattr(spidercls, _own_name(spidercls, name)):
+            continue
+        likely = _likely(spidercls, name, names)
+        line = f"MPWORKERS_CALLBACKS lists {name}, but {spidercls.__qualname__} has no such method"
+        found.append(Absent(f"{line}. Did you mean {likely}?" if likely else line, likely))
+    return found
+
+
+def _likely(spidercls: type[Spider], name: str, names: Iterable[str]) -> str:
+    """Return the method that was meant, unless the name is one of another spider."""
+    path, _, method = name.rpartition(".")
+    paths = _paths(spidercls)
+    if path == "self" or any(f".{one}".endswith(f".{path}") for one in paths if path):
+        if hasattr(spidercls, method):
+            return method
+    elif path:
+        return ""
+    own = [one for one in dir(spidercls) if one not in names and not one.startswith("__")]
+    return next(iter(difflib.get_close_matches(method, own, n=1, cutoff=_CLOSE)), "")
 
 
 class Choice:

@@ -72,9 +72,36 @@ def test_names_of_other_spiders_and_of_nothing() -> None:
 
     assert not Choice(Derived(), names).is_wanted("light", None)
     assert not_there(Derived, [*names, "light"]) == [
-        f"MPWORKERS_CALLBACKS lists {name}, but Derived has no such method" for name in names
+        (f"MPWORKERS_CALLBACKS lists {name}, but Derived has no such method", "") for name in names
     ]
     assert not_there(Derived, True) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "likely"),
+    [
+        ("ligth_pages", ""),
+        ("lihgt", ""),  # as like as two names that are both right
+        ("heavyy", "heavy"),
+        ("self.light", "light"),
+        ("Derived.light", "light"),
+        ("Base.heavy", "heavy"),
+        (f"{__name__}.Derived.heavyy", "heavy"),
+        ("Other.light", ""),
+        ("erived.light", ""),
+    ],
+)
+def test_a_name_that_is_likely_a_slip_is_told_with_the_one_that_was_meant(
+    written: str, likely: str
+) -> None:
+    (absent,) = not_there(Derived, [written])
+
+    assert absent.likely == likely
+    assert absent.line.endswith(f"no such method. Did you mean {likely}?") == bool(likely)
+
+
+def test_a_name_is_no_slip_of_one_that_is_listed_as_well() -> None:
+    assert [absent.likely for absent in not_there(Derived, ["heavy", "heavyy"])] == [""]
 
 
 def test_each_callback_is_chosen_for_a_reason() -> None:

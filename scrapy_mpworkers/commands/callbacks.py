@@ -49,7 +49,7 @@ def names_of_no_callback(
 ) -> list[str]:
     """List a line for each name that is listed, and no method of any of *spiders*."""
     if len(spiders) == 1:
-        return not_there(spiders[0], wanted)
+        return [absent.line for absent in not_there(spiders[0], wanted)]
     names = [] if isinstance(wanted, bool) else wanted
     return [
         f"MPWORKERS_CALLBACKS lists {name}, but no spider of the project has such a method"

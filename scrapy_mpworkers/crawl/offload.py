@@ -9,6 +9,7 @@ from typing import Any
 
 from scrapy import Spider
 from scrapy.crawler import Crawler
+from scrapy.settings import SETTINGS_PRIORITIES
 
 from scrapy_mpworkers.callbacks import Choice, not_there
 from scrapy_mpworkers.crawl.callbacks import Callbacks
@@ -36,8 +37,7 @@ def offload(
     """Have callbacks run by the workers of *level*: those that are *wanted* by name or by mark."""
     assert crawler.spider is not None
     choice = Choice(crawler.spider, wanted)
-    for line in not_there(type(crawler.spider), wanted):
-        logger.warning("%s", line)
+    tell_of_absent(crawler, type(crawler.spider), wanted)
     callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
     if not offload_callbacks(crawler, callbacks.call):
         logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
@@ -45,6 +45,16 @@ def offload(
     # In a turn of its own: the workers start meanwhile, and no page is there before they have.
     placement = level.settings.placement
     loop.call_soon(partial(_judge, crawler.spider, choice, wanted, placement, codec, effects))
+
+
+def tell_of_absent(crawler: Crawler, spidercls: type[Spider], wanted: Iterable[str] | bool) -> None:
+    """Warn of names for which the spider has no method, and that are likely meant for it."""
+    # A list in the project's settings is for all its spiders, most of which lack some of the names.
+    priority = crawler.settings.getpriority("MPWORKERS_CALLBACKS") or 0
+    is_for_all = priority <= SETTINGS_PRIORITIES["project"]
+    for absent in not_there(spidercls, wanted):
+        is_right = is_for_all and not absent.likely
+        logger.log(logging.INFO if is_right else logging.WARNING, "%s", absent.line)
 
 
 def _judge(spider: Spider, choice: Choice, *given: Any) -> None:

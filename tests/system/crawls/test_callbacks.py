@@ -256,12 +256,12 @@ def test_callbacks_that_no_worker_can_run_are_left_out_of_all(
 
 @worlds()
 def test_callbacks_that_are_named_are_warned_of_once(launch: Launcher, world: World) -> None:
-    names = ["parse", "heavy", "by_engine", "missing"]
+    names = ["parse", "heavy", "by_engine", "by_browsers"]
     ended = launch.crawl("mixed", world, MPWORKERS_CALLBACKS=names).finish()
 
     path = "crawled.callbacks.Mixed"
     for line in (
-        "MPWORKERS_CALLBACKS lists missing, but Mixed has no such method",
+        "MPWORKERS_CALLBACKS lists by_browsers, but Mixed has no such method. Did you mean by_b",
         f"{path}.parse keeps self.seen from page to page. Each of the 2 workers has its own",
         f"{path}.by_engine uses crawler.engine.downloader (",
     ):
