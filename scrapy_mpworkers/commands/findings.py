@@ -61,10 +61,16 @@ def _callbacks(check: Check) -> Iterator[str]:
     if callbacks.judged is None:
         yield from _entry("", "scrapy mpworkers check SPIDER shows those of a spider")
     elif not callbacks.judged:
-        yield from _entry("", "the source of the spider shows none that can be named")
+        yield from _entry("", _none(check))
     for one in callbacks.judged or ():
         yield from _callback(one)
     yield ""
+
+
+def _none(check: Check) -> str:
+    if check.options is not None and check.options.callbacks is True:
+        return "the source of the spider shows none that can be named"
+    return "none of this spider is listed or marked: -s MPWORKERS_CALLBACKS=True shows what it has"
 
 
 def _callback(one: Judged) -> Iterator[str]:

@@ -202,6 +202,13 @@ def test_a_spider_without_source_has_none_to_show() -> None:
     assert "unread Made: nothing is said of it" in words(namespace["Made"], ["parse"])
 
 
+def test_a_spider_of_which_none_is_listed_is_shown_how_to_see_them_all() -> None:
+    text = words(clean.Quotes, ["parse_author"])
+
+    assert "callbacks: 2 workers none of this spider is listed or marked: -s MPWORK" in text
+    assert "the source of the spider shows none" not in text
+
+
 def test_the_command_looks_at_all_spiders_or_at_one(launch: Launcher) -> None:
     of_all = check(launch, **listed("Computes"), MPWORKERS_CALLBACKS=["numbers", "nobody_has"])
     of_one = check(launch, "mixed", MPWORKERS_CALLBACKS=["by_engine"])
