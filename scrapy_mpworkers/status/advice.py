@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 #: Parent CPU for shipping one small item, measured at about 0.1 ms: cheaper items gain nothing.
-_SHIPPING_SECONDS, _ENOUGH_ITEMS = 0.0002, 20
+#: A callback's page crosses, and its results come back.
+_SHIPPING_SECONDS, _SHIPPING_SECONDS_OF_CALLBACKS, _ENOUGH_ITEMS = 0.0002, 0.001, 20
 #: Seconds of all workers together, below which their start alone decides the shares.
 ENOUGH_SECONDS = 4.0
+#: How that is done for tasks of a kind.
+_INLINE = {"items": " (ITEM_PIPELINES)", "callbacks": " (out of MPWORKERS_CALLBACKS)"}
 #: Busy shares from which on somebody has no time left, and below which workers idle.
 _FULL, _IDLE = 0.85, 0.3
 #: Share of their busy time from which on workers mostly wait for others.
@@ -36,6 +39,7 @@ class LevelFigures:
             that is not known.
         memory: bytes of the largest worker, 0 if not known.
         has_batches: items went through together, so what one takes is no measure.
+        of: what its tasks were: "items", "callbacks", or "tasks" of several kinds.
     """
 
     name: str = ""
@@ -50,6 +54,7 @@ class LevelFigures:
     waited: float | None = None
     memory: int = 0
     has_batches: bool = False
+    of: str = "items"
 
     @property
     def share(self) -> float:
@@ -71,7 +76,15 @@ class LevelFigures:
     def is_cheap(self) -> bool:
         """Return whether shipping an item costs more than its work."""
         is_known = not self.has_batches and self.done >= _ENOUGH_ITEMS
-        return is_known and self.mean < _SHIPPING_SECONDS
+        shipping = _SHIPPING_SECONDS
+        if self.of == "callbacks":
+            shipping = _SHIPPING_SECONDS_OF_CALLBACKS
+        return is_known and self.mean < shipping
+
+    @property
+    def work(self) -> str:
+        """Return what did its tasks."""
+        return {"items": "pipelines", "callbacks": "callbacks"}.get(self.of, "tasks")
 
     @property
     def who(self) -> str:
@@ -115,7 +128,7 @@ class CrawlFigures:
 def verdict(crawl: CrawlFigures) -> str:
     """Return the sentence; empty while there is too little to go by."""
     if not any(level.submitted for level in crawl.levels):
-        return "no items came." if crawl.is_over else ""
+        return "nothing came to the workers." if crawl.is_over else ""
     fullest = max(crawl.levels, key=lambda level: level.share)
     said = _lost(crawl) or _nothing_done(crawl)
     is_young = sum(level.lived for level in crawl.levels) < ENOUGH_SECONDS
@@ -123,8 +136,8 @@ def verdict(crawl: CrawlFigures) -> str:
         return said
     if not fullest.workers:
         return (
-            f"the pipelines took {fullest.share:.0%} of the time in Scrapy's own process: workers "
-            "would free it (MPWORKERS_WORKERS=0 is for debugging)."
+            f"the {fullest.work} took {fullest.share:.0%} of the time in Scrapy's own process: "
+            "workers would free it (MPWORKERS_WORKERS=0 is for debugging)."
         )
     for rule in (_full, _cheap, _scrapy_is_busy, _idle):
         said = rule(crawl, fullest)
@@ -141,8 +154,9 @@ def _lost(crawl: CrawlFigures) -> str:
     if level.lost < 1 or level.lost < busy / 2 or level.lost < level.lived * _IDLE:
         return ""
     return (
-        f"{level.who} spent {level.lost:.0f} s of {busy:.0f} s with items that came to nothing, as "
-        "they hang or kill their worker: MPWORKERS_ITEM_TIMEOUT ends an item that takes too long."
+        f"{level.who} spent {level.lost:.0f} s of {busy:.0f} s with {level.of} that came to "
+        "nothing, as they hang or kill their worker: "
+        "MPWORKERS_ITEM_TIMEOUT ends what takes too long."
     )
 
 
@@ -150,13 +164,15 @@ def _nothing_done(crawl: CrawlFigures) -> str:
     if any(level.done for level in crawl.levels):
         return ""
     deaths = sum((level.deaths for level in crawl.levels), Counter[str]())
+    first = next(level for level in crawl.levels if level.submitted)
+    nothing = f"no worker got any of the {first.of} done"
     if deaths:
         ways = ", ".join(f"{count} × {way}" for way, count in deaths.most_common())
         return (
-            f"no worker got an item done, {deaths.total()} died ({ways}): run the pipelines in "
-            "Scrapy's own process to see why, -s MPWORKERS_WORKERS=0."
+            f"{nothing}, {deaths.total()} died ({ways}): run the {first.work} in Scrapy's own "
+            "process to see why, -s MPWORKERS_WORKERS=0."
         )
-    return "no worker got an item done: the errors above say why." if crawl.is_over else ""
+    return f"{nothing}: the errors above say why." if crawl.is_over else ""
 
 
 def _full(crawl: CrawlFigures, level: LevelFigures) -> str:
@@ -172,7 +188,7 @@ def _full(crawl: CrawlFigures, level: LevelFigures) -> str:
         more = f"there are more workers ({crawl.workers}) than CPUs ({crawl.cpus})"
         if crawl.workers <= crawl.cpus:
             more = f"every CPU ({crawl.cpus}) has one"
-        only = "more would help only if the pipelines wait for something rather than compute."
+        only = f"more would help only if the {level.work} wait for something rather than compute."
         return f"{busy}, and {more}: {only}"
     if crawl.memory and crawl.worker_memory + level.memory > crawl.memory * _MEMORY:
         return f"{busy}: more workers would help, but there is no memory for them."
@@ -183,9 +199,10 @@ def _cheap(crawl: CrawlFigures, fullest: LevelFigures) -> str:
     for level in crawl.levels:
         if level.is_cheap:
             at = f" at the level {level.name}" if level.name else ""
+            how = _INLINE.get(level.of, "")
             return (
-                f"items take {level.mean * 1e6:.0f} µs on average{at}, less than their "
-                "shipping: inline (ITEM_PIPELINES) would be faster."
+                f"{level.of} take {level.mean * 1e6:.0f} µs on average{at}, less than their "
+                f"shipping: inline{how} would be faster."
             )
     return ""
 

@@ -15,6 +15,7 @@ from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.pool.cpus import memory_limit
 from scrapy_mpworkers.pool.interface import WorkerView
+from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.status.advice import ENOUGH_SECONDS, CrawlFigures, LevelFigures
 from scrapy_mpworkers.status.processes import Sample
 
@@ -100,9 +101,18 @@ class Evidence:
             waited=self._waited(level) if has_processes else None,
             memory=self._memory[level],
             has_batches=level.settings.batch_size > 0,
+            of=_kind(metrics),
         )
 
     def _waited(self, level: Level) -> float | None:
         busy = sum(one.busy for one in self._worked[level].values())
         worked = sum(one.worked for one in self._worked[level].values())
         return max(0.0, 1 - worked / busy) if busy >= ENOUGH_SECONDS else None
+
+
+def _kind(metrics: Metrics) -> str:
+    counts = {"items": metrics.items, "callbacks": metrics.callbacks, "calls": metrics.calls}
+    came = [kind for kind, tally in counts.items() if tally.submitted]
+    if "calls" in came or len(came) > 1:
+        return "tasks"
+    return came[0] if came else "items"

@@ -27,6 +27,7 @@ def said(*levels: LevelFigures, **figures: Any) -> str:
 FULL, SOME, LITTLE = level(0.95), level(0.5), level(0.1)
 HUNG = level(0.01, workers=1, busy=99.0)
 CHEAP = level(0.1, service=0.02, busy=0.02, done=1000)
+QUICK = level(0.1, service=0.8, busy=0.8, done=1000, of="callbacks")
 NO_DOWNLOADS = {"downloads": 3.0, "max_downloads": 16}
 MANY_DOWNLOADS = {"downloads": 15.0, "max_downloads": 16}
 
@@ -34,8 +35,12 @@ MANY_DOWNLOADS = {"downloads": 15.0, "max_downloads": 16}
 @pytest.mark.parametrize(
     ("sentence", "right", "wrong"),
     [
-        ("no items came", said(LevelFigures()), said(SOME)),
-        ("no items came", said(LevelFigures()), said(level(0, deaths=Counter(exit_3=60)))),
+        ("nothing came to the workers", said(LevelFigures()), said(SOME)),
+        (
+            "nothing came to the workers",
+            said(LevelFigures()),
+            said(level(0, deaths=Counter(exit_3=60))),
+        ),
         (
             "38 died (37 × exit_3, 1 × SIGKILL)",
             said(level(0, deaths=Counter(exit_3=37, SIGKILL=1))),
@@ -82,6 +87,9 @@ MANY_DOWNLOADS = {"downloads": 15.0, "max_downloads": 16}
             said(CHEAP),
             said(level(0.1, service=0.02, busy=0.02, done=1000, has_batches=True)),
         ),
+        ("out of MPWORKERS_CALLBACKS", said(QUICK), said(level(0.1, service=0.8, done=1000))),
+        ("out of MPWORKERS_CALLBACKS", said(QUICK), said(level(0.1, of="callbacks"))),
+        ("out of MPWORKERS_CALLBACKS", said(QUICK), said(CHEAP)),
         ("Scrapy's own process was busy 97%", said(SOME, scrapy=0.97), said(FULL, scrapy=0.97)),
         ("Scrapy's own process was busy 97%", said(LITTLE, scrapy=0.97), said(LITTLE, scrapy=0.5)),
         (
@@ -105,6 +113,22 @@ def test_sentence_is_said_where_it_is_right_and_not_next_to_that(
 ) -> None:
     assert sentence in right
     assert sentence not in wrong
+
+
+def test_callbacks_are_not_called_items_or_pipelines() -> None:
+    died = Counter(SIGSEGV=3)
+    lines = [
+        said(level(0.01, workers=1, busy=99.0, of="callbacks")),
+        said(level(0, of="callbacks")),
+        said(level(0, deaths=died, of="callbacks")),
+        said(level(0.95, of="callbacks"), cpus=2),
+        said(level(0.9, workers=0, of="callbacks")),
+    ]
+
+    for line in lines:
+        assert "callbacks" in line
+        assert "pipeline" not in line
+        assert "item" not in line
 
 
 def test_level_behind_a_full_one_is_not_bound_elsewhere() -> None:

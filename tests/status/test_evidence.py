@@ -16,6 +16,7 @@ from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.status import processes
 from scrapy_mpworkers.status.evidence import Evidence
 from scrapy_mpworkers.status.processes import Processes, Sample
+from scrapy_mpworkers.wire.messages import CALL, CALLBACK
 
 
 class Watched:
@@ -110,3 +111,21 @@ def test_sample_tells_how_long_a_process_has_worked(monkeypatch: pytest.MonkeyPa
     assert before is not None
     assert after is not None
     assert after - before >= 0.07
+
+
+@pytest.mark.parametrize(
+    ("hops", "of"),
+    [
+        ([], "items"),
+        ([0, 1], "items"),
+        ([CALLBACK], "callbacks"),
+        ([CALLBACK, 0], "tasks"),
+        ([CALL], "tasks"),
+    ],
+)
+def test_the_kind_of_the_tasks_is_known(hops: list[int], of: str) -> None:
+    watched = Watched()
+    for hop in hops:
+        watched.level.executor.metrics.hops[hop].submitted += 1
+
+    assert watched.figures.of == of
