@@ -8,7 +8,9 @@ from functools import cache
 from inspect import isasyncgenfunction, isgeneratorfunction, signature
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from scrapy import Spider
+from scrapy import Request, Spider
+
+from scrapy_mpworkers.wire.callbacks import method_name
 
 Results: TypeAlias = Iterable[Any] | AsyncIterator[Any]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
@@ -72,9 +74,28 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
     return True
 
 
-def shown(spider: Spider, name: str) -> str:
-    """Name a callback as those know it who wrote it."""
-    return "parse" if getattr(type(spider), name, None) is Spider._parse else name
+def rule_of(spider: Spider, request: Request) -> str | None:
+    """Return the method that a CrawlSpider's rule names for the response of *request*."""
+    index = request.meta.get("rule")
+    rules = getattr(spider, "_rules", ())
+    if not isinstance(rules, list) or not isinstance(index, int) or not 0 <= index < len(rules):
+        return None
+    return method_name(spider, rules[index].callback)
+
+
+def shown(spider: Spider, name: str, request: Request | None = None) -> str:
+    """Name a callback as those know it who wrote it, not by the method of Scrapy that calls it.
+
+    Args:
+        request: whose callback it is; a CrawlSpider's rule says more.
+    """
+    cls = type(spider)
+    if getattr(cls, name, None) is Spider._parse:
+        return "parse"
+    if name == "_callback" and request is not None:
+        return rule_of(spider, request) or name
+    called = _CALLED_FROM.get(name, ())
+    return next((one for one in called if _is_of_user(getattr(cls, one, None))), name)
 
 
 async def when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncIterator[Any]:
@@ -212,6 +233,10 @@ def _own_name(cls: type, name: str) -> str:
 
 def _paths(cls: type) -> list[str]:
     return [f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__]
+
+
+def _is_of_user(function: Any) -> bool:
+    return function is not None and not function.__module__.startswith("scrapy.")
 
 
 def _is_marked(function: Any) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scrapy import Spider
-from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
+from scrapy import Request, Spider
+from scrapy.spiders import CrawlSpider, CSVFeedSpider, Rule, XMLFeedSpider
 
 from scrapy_mpworkers import in_worker
 from scrapy_mpworkers.callbacks import (
@@ -20,6 +20,7 @@ from scrapy_mpworkers.callbacks import (
     not_there,
     shown,
 )
+from scrapy_mpworkers.crawl.homecomers import Homecomers
 
 
 class Base(Spider):
@@ -203,6 +204,49 @@ def test_the_callback_by_default_is_shown_as_the_one_that_it_calls() -> None:
     assert shown(Base(), "_parse") == "parse"
     assert shown(Shapes(), "_parse") == "_parse"
     assert shown(Base(), "heavy") == "heavy"
+
+
+class Feed(XMLFeedSpider):
+    name = "feed"
+
+    def parse_node(self, response: Any, selector: Any) -> None: ...
+
+
+class Ruled(CrawlSpider):
+    name = "ruled"
+    rules = (Rule(callback="parse_item"), Rule(callback="parse_shop"), Rule())
+
+    def parse_item(self, response: Any) -> None: ...
+
+    def parse_shop(self, response: Any) -> None: ...
+
+    def parse_start_url(self, response: Any, **kwargs: Any) -> Any: ...
+
+
+def test_what_scrapy_calls_for_the_user_is_shown_instead_of_the_caller() -> None:
+    def by_rule(index: Any) -> str:
+        return shown(Ruled(), "_callback", Request("data:,", meta={"rule": index}))
+
+    assert shown(Feed(), "_parse") == "parse_node"
+    assert shown(Ruled(), "_parse") == "parse_start_url"
+    assert [by_rule(index) for index in (0, 1)] == ["parse_item", "parse_shop"]
+    assert [by_rule(index) for index in (2, 3, -1, None, "0")] == ["_callback"] * 5
+    assert shown(Ruled(), "_callback") == "_callback"
+
+
+def test_a_callback_of_one_rule_that_comes_home_does_not_bring_those_of_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    choice = Choice(spider := Ruled(), True)
+    request = Request("data:,", meta={"rule": 0})
+
+    for _ in range(2):
+        Homecomers(spider, choice).stays("_callback", request, "it yields a lock")
+
+    line = "The callback parse_item runs in Scrapy's own process from now on: it yields a lock"
+    assert [record.getMessage() for record in caplog.records] == [line]
+    assert not choice.is_wanted("_callback", "parse_item")
+    assert choice.is_wanted("_callback", "parse_shop")
 
 
 def test_what_scrapy_calls_it_from_stays_with_it() -> None:

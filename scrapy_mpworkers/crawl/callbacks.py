@@ -17,6 +17,7 @@ from scrapy_mpworkers.callbacks import (
     Choice,
     Results,
     is_generator,
+    rule_of,
     when_asked_for,
 )
 from scrapy_mpworkers.crawl.events import EffectsSink
@@ -140,17 +141,9 @@ class Callbacks:
             result.request = request  # type: ignore[attr-defined]
             callback = request.errback
         name = method_name(spider, callback)
-        if name is None or not self._choice.is_wanted(name, self._rule(request)):
+        if name is None or not self._choice.is_wanted(name, rule_of(spider, request)):
             return None
         return name
-
-    def _rule(self, request: Request) -> str | None:
-        """Return the method that a CrawlSpider's rule names for this response."""
-        index = request.meta.get("rule")
-        rules = getattr(self._spider, "_rules", ())
-        if not isinstance(index, int) or not 0 <= index < len(rules):
-            return None
-        return method_name(self._spider, rules[index].callback)
 
     def _shipped(
         self, name: str, result: Response | Failure, request: Request
@@ -163,7 +156,7 @@ class Callbacks:
                 name, result, request, changed, shared, self._spider, self._codec
             )
         except UnpicklableError as error:
-            self._homecomers.stays(name, str(error))
+            self._homecomers.stays(name, _request_of(result, request), str(error))
             return None
 
     def _look_at(self, name: str) -> None:
@@ -216,7 +209,9 @@ class Callbacks:
             if part.how == How.FAILED:
                 raise shipped.raised(part)
         except (UnpicklableError, UnreadableError) as error:
-            self._homecomers.stays(shipped.name, str(error))  # too late for this page
+            self._homecomers.stays(
+                shipped.name, shipped.request, str(error)
+            )  # too late for this page
             raise
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:

@@ -37,17 +37,18 @@ class Homecomers:
     def has_come(self, name: str, request: Request, part: Part) -> None:
         """Keep a callback from now on, unless what it shares is shared by chance this time."""
         if part.how == How.AT_HOME:
-            self.stays(name, part.why)
+            self.stays(name, request, part.why)
         elif self._shared.are_shared(name, request, part.why):
             where, key = part.why
-            self.stays(name, f"it changes {where}[{key!r}], which others in that process have, too")
+            why = f"it changes {where}[{key!r}], which others in that process have, too"
+            self.stays(name, request, why)
 
-    def stays(self, name: str, why: str) -> None:
-        """Keep a callback from now on."""
-        if name not in self._choice.stays:
-            self._choice.stays[name] = why
+    def stays(self, name: str, request: Request, why: str) -> None:
+        """Keep a callback from now on; of a CrawlSpider that which the rule of *request* names."""
+        own = shown(self._spider, name, request)
+        key = own if name == "_callback" else name
+        if key not in self._choice.stays:
+            self._choice.stays[key] = why
             logger.warning(
-                "The callback %s runs in Scrapy's own process from now on: %s",
-                shown(self._spider, name),
-                ascii_safe(why),
+                "The callback %s runs in Scrapy's own process from now on: %s", own, ascii_safe(why)
             )

@@ -66,13 +66,15 @@ class ShippedCallback:
     @property
     def label(self) -> str:
         """Name it for those who read of it."""
-        return ascii_safe(f"{shown(self._spider, self.name)} {self.request.url}"[:120])
+        return ascii_safe(
+            f"{shown(self._spider, self.name, self.request)} {self.request.url}"[:120]
+        )
 
     @property
     def content(self) -> dict[str, Any]:
         """Return what a reader of its dead letter wants to know."""
         request = self.request
-        name = shown(self._spider, self.name)
+        name = shown(self._spider, self.name, self.request)
         return {"callback": name, "url": request.url, "method": request.method}
 
     def stored(self) -> StoredFrame:

@@ -116,7 +116,7 @@ class RunningCallback:
                 "The callback %s changed %s[%r] in a worker, after it had given results. Whoever "
                 "else has that object sees nothing of it: yield what others need, or take the "
                 "callback out of MPWORKERS_CALLBACKS.",
-                shown(self._codec.spider, self._sent.name),
+                shown(self._codec.spider, self._sent.name, self._sent.request),
                 where,
                 name,
             )
@@ -210,7 +210,7 @@ class RunningCallback:
         return How.GOES_ON
 
     def _not_repeatable(self) -> NotRepeatableError:
-        name = shown(self._codec.spider, self._sent.name)
+        name = shown(self._codec.spider, self._sent.name, self._sent.request)
         return NotRepeatableError(name, self._sent.request.url, count_of(self._earlier))
 
     def _look_at(self, request: Request) -> None:
