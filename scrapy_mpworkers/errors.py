@@ -217,6 +217,8 @@ class BatchError(MPWorkersError, TypeError):
 class NotInWorkerError(MPWorkersError, AttributeError):
     """A pipeline asked for a part of the crawl that only Scrapy's own process has."""
 
+    _sends_home = False  # a callback that gets it runs there instead
+
 
 class NoRequestError(MPWorkersError, RuntimeError):
     """A pipeline asked for the request of a response, which only Scrapy's own process has."""

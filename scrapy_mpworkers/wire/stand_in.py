@@ -97,11 +97,13 @@ class AtHome(StandIn):
         self.__dict__.update(number=number, _what=what, _why=why)
 
     def refuse(self) -> NoReturn:
-        raise NotInWorkerError(
+        error = NotInWorkerError(
             f"{self._what} has stayed in Scrapy's own process, as it cannot be pickled "
             f"({self._why}). A callback in a worker may pass it on and not use it: put plain data "
             "there, or take that callback out of MPWORKERS_CALLBACKS."
         )
+        error._sends_home = True
+        raise error
 
     def __repr__(self) -> str:
         return f"<{self._what}: not available in a worker>"

@@ -14,7 +14,7 @@ from scrapy.utils.misc import arg_to_iter
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import shown
-from scrapy_mpworkers.errors import NotRepeatableError, UnpicklableError
+from scrapy_mpworkers.errors import NotInWorkerError, NotRepeatableError, UnpicklableError
 from scrapy_mpworkers.wire.callbacks import (
     CallbackTask,
     How,
@@ -106,6 +106,8 @@ class RunningCallback:
         except _AtHome:
             raise
         except BaseException as error:
+            if self._may_go_home and isinstance(error, NotInWorkerError) and error._sends_home:
+                raise _AtHome(str(error)) from error
             if error is not self._error:
                 return how, error
             return How.PASSED_ON if how == How.REFUSED else how, None

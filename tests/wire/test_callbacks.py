@@ -31,6 +31,10 @@ class Uses(Spider):
         type(self).use(response.meta["page"])
         yield {"used": True}
 
+    def late(self, response: Any) -> Any:
+        yield {"used": False}
+        yield from self.parse(response)
+
 
 class Yields(Spider):
     name = "yields"
@@ -69,12 +73,15 @@ class Crossing:
         self._parent = ParentCodec({"spider": spider})
 
     async def part(self) -> Part:
+        return await self.running().part(1.0)
+
+    def running(self) -> RunningCallback:
         task = CallbackTask(self._name, self.response.request, self.response, None, (0, {}), ())
         self._frame = dump_callback(self._parent, self._spider, task)
         worker = WorkerCodec()
         worker.share(spider=type(self._spider)())
         arrived = as_task(worker.load(bytes(self._frame.data)))
-        return await RunningCallback(arrived, b"", worker, _awaited).part(1.0)
+        return RunningCallback(arrived, b"", worker, _awaited)
 
     async def results(self) -> list[Any]:
         part = await self.part()
@@ -98,20 +105,29 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
         pytest.param(lambda page: f"{page}", id="text"),
     ],
 )
-async def test_a_use_of_what_stayed_at_home_names_the_key_and_says_what_to_do(
+async def test_who_uses_what_stayed_at_home_goes_there_and_names_the_key(
     use: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Uses, "use", staticmethod(use), raising=False)
 
     part = await Crossing(Uses(), "parse", page=LOCK).part()
 
-    assert part.how == How.FAILED
-    assert isinstance(part.why, NotInWorkerError)
-    assert str(part.why) == (
+    assert part.how == How.AT_HOME
+    assert part.why == (
         "meta['page'] has stayed in Scrapy's own process, as it cannot be pickled (TypeError: "
         "cannot pickle '_thread.lock' object). A callback in a worker may pass it on and not use "
         "it: put plain data there, or take that callback out of MPWORKERS_CALLBACKS."
     )
+
+
+async def test_who_has_given_results_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Uses, "use", staticmethod(bool), raising=False)
+    running = Crossing(Uses(), "late", page=LOCK).running()
+
+    parts = [await running.part(0.0), await running.part(0.0)]
+
+    assert [part.how for part in parts] == [How.GOES_ON, How.FAILED]
+    assert isinstance(parts[1].why, NotInWorkerError)
 
 
 async def test_what_stayed_at_home_comes_back_as_itself() -> None:
