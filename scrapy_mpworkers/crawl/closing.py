@@ -72,7 +72,7 @@ class CloseDeadline:
         held = [task for level in self._started() for task in level.executor.overdue()]
         longest = max((seconds for _, _, seconds in held), default=0.0)
         logger.info(
-            "Closing: %d items left, %d of them at workers, the longest for %.0f s",
+            "Closing: %d items or callbacks left, %d of them at workers, the longest for %.0f s",
             pending,
             len(held),
             longest,
@@ -82,7 +82,7 @@ class CloseDeadline:
         for executor in (level.executor for level in self._started()):
             for task_id, worker, seconds in executor.overdue():
                 logger.warning(
-                    "Item %d is at %s for %.0f s and is given up", task_id, worker, seconds
+                    "Task %d is at %s for %.0f s and is given up", task_id, worker, seconds
                 )
             executor.give_up(partial(CloseTimeout, idle))
             executor.kill()

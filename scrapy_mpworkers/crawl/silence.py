@@ -63,7 +63,9 @@ def _remedy(settings: BaseSettings, missing: tuple[str, str, int]) -> str:
     what, where = f"{_PACKAGE}.{name}", place_of(settings, setting)
     by_command = missing == _ADDON and str(settings_file()) in where
     hint = "; `scrapy mpworkers init` does that" if by_command else ""
-    return f'{what} is not active. Put "{what}": {order} into {where}{hint}'
+    # Of the command line it says how to set it there.
+    into = where if where.startswith("on ") else f"into {where}"
+    return f'{what} is not active. Put "{what}": {order} {into}{hint}'
 
 
 def _missing(crawler: Crawler) -> tuple[tuple[str, str, int] | None, list[str]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scrapy.exceptions import CloseSpider
+
 from scrapy_mpworkers.wire.callbacks import How, Part, as_task
 from scrapy_mpworkers.wire.exceptions import pack_exception
 from scrapy_mpworkers.wire.messages import MORE, TaskStatus, WireTask
@@ -22,6 +24,15 @@ _FAILED = (How.REFUSED, How.FAILED)
 #: After so many seconds a part is full. A callback can go home only until it has given one, so the
 #: first time it may take longer, and comes upon what it has to go home for.
 _SECONDS, _AT_FIRST = 0.05, 1.0
+
+
+def status_of(part: Part) -> TaskStatus:
+    """Return what became of a callback that has ended.
+
+    To ask for the end of the crawl is no failure, for Scrapy as well.
+    """
+    is_lost = part.how in _FAILED and not isinstance(part.why, CloseSpider)
+    return TaskStatus.FAILED if is_lost else TaskStatus.DONE
 
 
 class Callbacks:
@@ -67,8 +78,7 @@ class Callbacks:
         self.is_repeating = callback.is_repeating
         if part.how != How.GOES_ON:
             self._ended.add(callback.name)
-            status = TaskStatus.FAILED if part.how in _FAILED else TaskStatus.DONE
-            return int(status), self._packed(part), ()
+            return int(status_of(part)), self._packed(part), ()
         self._waiting[task.id] = callback
         return MORE, self._packed(part), (callback.progress.packed(),)
 

@@ -100,8 +100,7 @@ def test_addons_of_the_command_line_are_named(launch: Launcher, tmp_path: Path) 
     words = ("crawl", "things", "-s", "ADDONS={}")
     [line] = said(launch.scrapy(*words, cwd=folder, world=WORLD).finish())
 
-    assert "Put" in line
-    assert "on the command line (-s ADDONS=...)" in line
+    assert 'Put "scrapy_mpworkers.Addon": 500 on the command line (-s ADDONS=...)' in line
 
 
 SCRIPT = """
