@@ -53,11 +53,23 @@ class SharedValues:
         """
         where, name = place
         known = {id(d) for one in (request, *self._begun) for d in (one.meta, one.cb_kwargs)}
-        others = gc.get_referrers(getattr(request, where)[name])
+        others = _referrers(getattr(request, where)[name])
         if any(id(one) not in known and not isinstance(one, _RUNNING) for one in others):
             return True
         self._by_chance.add((callback, place))
         return False
+
+
+def _referrers(value: Any) -> list[Any]:
+    """Return what refers to *value*, also of what the collector of pages has frozen."""
+    if not gc.get_freeze_count():
+        return gc.get_referrers(value)
+    gc.unfreeze()
+    try:
+        return gc.get_referrers(value)
+    finally:
+        gc.collect()  # or what is garbage by now would be frozen, too
+        gc.freeze()
 
 
 def _references(values: Mapping[str, Any], name: str) -> int:

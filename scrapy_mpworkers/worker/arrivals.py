@@ -111,8 +111,10 @@ class Arrivals:
 
 def refuse(what: str, why: str = "only Scrapy's own process has it") -> NoReturn:
     """Raise the error that names what a pipeline or a callback asked for."""
-    raise NotInWorkerError(
+    error = NotInWorkerError(
         f"{what} is not available in a worker: {why}. Make what is needed part of the item or the "
         "request, the settings or a picklable attribute of the spider; or keep the pipeline in "
         "ITEM_PIPELINES, the callback out of MPWORKERS_CALLBACKS."
     )
+    error._sends_home = True
+    raise error
