@@ -224,7 +224,7 @@ class Endless(Counting):
 
 
 class Large(scrapy.Spider):
-    """A large page, whose callback yields many requests."""
+    """A large page, whose callback yields many requests, most of them for a page that is known."""
 
     name = "large"
     page = ""
@@ -236,7 +236,7 @@ class Large(scrapy.Spider):
     def parse(self, response: Response) -> Iterator[Any]:
         yield {"n": len(response.body)}
         for n in range(10_000):
-            yield scrapy.Request(f"data:text/plain,{n}", self.nothing)
+            yield scrapy.Request(f"data:text/plain,{n % 100}", self.nothing)
 
     @in_worker
     def nothing(self, response: Response) -> None: ...
