@@ -58,6 +58,18 @@ def test_the_page_fits_its_window(window: Window, tmp_path: Path) -> None:
         assert window.look(report.as_uri(), look, viewport={"width": width, "height": 800}) <= width
 
 
+def test_at_the_end_the_level_tells_of_workers_that_were_replaced(
+    window: Window, tmp_path: Path
+) -> None:
+    report = draw_report(tmp_path / "report.html")
+
+    def look(page: Page) -> None:
+        expect(page.locator("#levels")).to_contain_text("1 worker replaced")
+        expect(page.locator("#workers .restarts.warn")).to_have_text("1")
+
+    window.look(report.as_uri(), look)
+
+
 def test_what_a_page_adds_to_what_it_was_told_is_the_whole(window: Window, tmp_path: Path) -> None:
     history, told, whole = History(), [], []
     for second in range(1, 61):
