@@ -108,13 +108,13 @@ class Callbacks:
             return await self._here(here, result, request)
         task = self._submit(shipped)
         try:
-            part = self._part(shipped, await task.future)
+            part = await self._came(shipped, task)
         except BaseException as error:
-            self._left(shipped, error)
+            self._ended(shipped, error)
             raise
         if part.how == How.GOES_ON:
             return self._stream(shipped, task, part)
-        self._left(shipped)
+        self._ended(shipped)
         if part.how in (How.AT_HOME, How.SHARED):
             self._homecomers.has_come(name, shipped.request, part)
             return await self._here(here, result, request)
@@ -167,7 +167,6 @@ class Callbacks:
             warn_on_generator_with_return_value(self._spider, getattr(self._spider, name))
 
     def _submit(self, shipped: ShippedCallback) -> Task:
-        self._level.callbacks.enter(shipped.size)
         if (journaled := self._persistence.take_callback(shipped)) is not None:
             self._journaled[shipped] = journaled
         data, needs, _ = shipped.frame
@@ -175,17 +174,26 @@ class Callbacks:
             CALLBACK, data, needs, (), shipped.size, None, None, shipped
         )
 
-    def _left(self, shipped: ShippedCallback, error: BaseException | None = None) -> None:
-        self._level.callbacks.leave(shipped.size)
+    def _ended(self, shipped: ShippedCallback, error: BaseException | None = None) -> None:
         # Without an outcome it stays in the journal, as an item does: the loop is torn down.
         has_outcome = error is None or isinstance(error, Exception)
         journaled = self._journaled.pop(shipped, None)
         if journaled is not None and has_outcome and not isinstance(error, CancelledError):
             journaled.ended(None)
-        if self._level.backpressure.has_braked:
-            self._level.backpressure.release_brake()
 
     # Up
+
+    async def _came(self, shipped: ShippedCallback, task: Task) -> Part:
+        """Wait for what comes next of a callback, which counts as under way only meanwhile: nobody
+        may ever read the stream of its results."""
+        self._level.callbacks.enter(shipped.size)
+        try:
+            outcome = await task.future
+        finally:
+            self._level.callbacks.leave(shipped.size)
+            if self._level.backpressure.has_braked:
+                self._level.backpressure.release_brake()
+        return self._part(shipped, outcome)
 
     def _part(self, shipped: ShippedCallback, outcome: Outcome | DeadLettered) -> Part:
         """Return what has come, and take in what the callback has done beside its results.
@@ -209,9 +217,8 @@ class Callbacks:
             if part.how == How.FAILED:
                 raise shipped.raised(part)
         except (UnpicklableError, UnreadableError) as error:
-            self._homecomers.stays(
-                shipped.name, shipped.request, str(error)
-            )  # too late for this page
+            # Too late for this page.
+            self._homecomers.stays(shipped.name, shipped.request, str(error))
             raise
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
@@ -224,7 +231,7 @@ class Callbacks:
                     yield result
                 waits = False
                 self._level.executor.go_on(task)
-                part = self._part(shipped, await task.future)
+                part = await self._came(shipped, task)
                 waits = part.how == How.GOES_ON
             for result in self._all(shipped, part):
                 yield result
@@ -232,7 +239,7 @@ class Callbacks:
             end = error
             raise
         finally:
-            self._left(shipped, end)
+            self._ended(shipped, end)
             if waits:  # nobody reads the rest
                 self._level.executor.go_on(task, is_over=True)
 

@@ -275,3 +275,15 @@ def test_callbacks_that_are_named_are_warned_of_once(launch: Launcher, world: Wo
     assert ended.stats["mpworkers/callbacks/failed"] == 0
     assert sorted(ended.numbers) == [1, 2, 11, 12, 21, 22]  # and no page is lost
     assert not set(ended.told("parse")) & set(ended.told("by_browser"))
+
+
+@worlds()
+def test_callbacks_whose_results_nobody_begins_to_read_keep_no_page_out(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl(
+        "listing", world, SPIDER_MIDDLEWARES={"crawled.callbacks.Deaf": 500}
+    ).finish()
+
+    assert ended.items == []
+    assert ended.stats["mpworkers/callbacks/done"] == 40

@@ -49,12 +49,6 @@ class Deeds:
         while True:
             time.sleep(1)
 
-    @staticmethod
-    def fill() -> None:
-        hoard = []
-        while True:
-            hoard.append(bytearray(os.urandom(1) * (1 << 24)))
-
 
 class Counting(scrapy.Spider):
     """Yields numbers from one response, and does something at one of them.
@@ -245,3 +239,25 @@ class Large(scrapy.Spider):
 def peak() -> int:
     """Return the most memory that this process has had, KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Listing(scrapy.Spider):
+    """Pages whose callback begins at once, and has more results than a part."""
+
+    name = "listing"
+
+    async def start(self) -> AsyncIterator[Any]:
+        for page in range(40):
+            yield scrapy.Request(f"data:text/plain,{page}", dont_filter=True)
+
+    @in_worker
+    def parse(self, response: Response) -> list[Any]:
+        return [{"n": n} for n in range(500)]
+
+
+class Deaf:
+    """A spider middleware that does not even begin to read the results of a response."""
+
+    async def process_spider_output(self, response: Response, result: Any) -> AsyncIterator[Any]:
+        return
+        yield
