@@ -9,6 +9,7 @@ from inspect import isasyncgenfunction, isgeneratorfunction, signature
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from scrapy import Request, Spider
+from scrapy.utils.asyncgen import as_async_generator
 
 from scrapy_mpworkers.wire.callbacks import method_name
 
@@ -103,13 +104,8 @@ async def when_asked_for(called: Callable[[], Awaitable[Results]]) -> AsyncItera
 
     By then the spider middlewares have begun, and may have put something into ``meta``.
     """
-    results = await called()
-    if isinstance(results, AsyncIterator):
-        async for result in results:
-            yield result
-    else:
-        for result in results:
-            yield result
+    async for result in as_async_generator(await called()):
+        yield result
 
 
 class Reason(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from scrapy import Request
+from scrapy.utils.asyncgen import as_async_generator
 
 from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -46,12 +47,8 @@ async def watched(
 ) -> AsyncIterator[Any]:
     """Yield *results*, and tell *letter* of their end."""
     try:
-        if isinstance(results, AsyncIterator):
-            async for result in results:
-                yield result
-        else:
-            for result in results:
-                yield result
+        async for result in as_async_generator(results):
+            yield result
     except Exception as error:
         letter.ended(error)
         raise
