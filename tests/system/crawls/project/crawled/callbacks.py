@@ -68,8 +68,9 @@ class Counting(scrapy.Spider):
 
     @in_worker
     def numbers(self, response: Response) -> Iterator[Any]:
-        for n in self.in_order(int(response.text) * int(self.count)):
-            if self.at == str(n) and (self.always or once("deed")):
+        first = int(response.text) * int(self.count)
+        for place, n in enumerate(self.in_order(first), first):
+            if self.at == str(place) and (self.always or once("deed")):
                 getattr(Deeds, self.deed)()
             self.crawler.stats.inc_value("counted")
             yield {"n": n}
