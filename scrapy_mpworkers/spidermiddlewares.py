@@ -52,7 +52,8 @@ class WorkerSpiderMiddleware:
                 return
 
     async def _room(self) -> bool:
-        """Wait until one more item would be let in; ``False`` if the spider is to close instead.
+        """Wait until one more item would be let in; ``False`` if the spider is to close instead, or
+        the workers are gone.
 
         The spider waits after an item, not before it: Scrapy cancels the wait when the spider is to
         close, and an item that was made already would be lost.
@@ -67,4 +68,5 @@ class WorkerSpiderMiddleware:
             # Twisted's CancelledError is an Exception, which Scrapy (2.15 to 2.19) would log as an
             # error of the spider; asyncio's is none, and passes through.
             return False
-        return True
+        # Scrapy (2.15 to 2.19) reads start() on while the spider closes, and even faster.
+        return self._extension.manager.takes_items

@@ -22,11 +22,12 @@ from scrapy_mpworkers.callbacks import (
 )
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.homecomers import Homecomers
-from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
+from scrapy_mpworkers.crawl.persistence import JournaledCallback, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
+from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.pool.interface import DeadLettered
 from scrapy_mpworkers.pool.task import Task
@@ -67,25 +68,29 @@ class Callbacks:
         self._attributes = SpiderAttributes(crawler.spider, codec)
         self._homecomers = Homecomers(crawler.spider, choice)
         self._looked_at: set[str] = set()
-        self._journaled: dict[ShippedCallback, JournaledTask] = {}
+        self._journaled: dict[ShippedCallback, JournaledCallback] = {}
 
     async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
         """Do as :meth:`_call`, and tell a dead letter whose request this is what became of it."""
         letter = self._replayed.arrived(request)
+        results = self._call(here, result, request, letter)
         if letter is None:
-            return await self._call(here, result, request)
+            return await results
         try:
-            return watched(await self._call(here, result, request), letter)
+            return watched(await results, letter)
         except Exception as error:
             letter.ended(error)
             raise
 
-    async def _call(self, here: Here, result: Response | Failure, request: Request) -> Results:
+    async def _call(
+        self, here: Here, result: Response | Failure, request: Request, kept: StoredItem | None
+    ) -> Results:
         """Do as Scrapy's ``call_spider_async``: call the callback or the errback of *request*.
 
         Args:
             here: is that.
             result: what has come.
+            kept: by an earlier run, if *request* is from there.
 
         Returns:
             what it yields.
@@ -97,16 +102,21 @@ class Callbacks:
         if name is None:
             return await self._here(here, result, request)
         if is_generator(self._spider, name, _arguments(result)):
-            return when_asked_for(partial(self._called, name, here, result, request))
-        return await self._called(name, here, result, request)
+            return when_asked_for(partial(self._called, name, here, result, request, kept))
+        return await self._called(name, here, result, request, kept)
 
     async def _called(
-        self, name: str, here: Here, result: Response | Failure, request: Request
+        self,
+        name: str,
+        here: Here,
+        result: Response | Failure,
+        request: Request,
+        kept: StoredItem | None,
     ) -> Results:
         shipped = self._shipped(name, result, request)
         if shipped is None:
             return await self._here(here, result, request)
-        task = self._submit(shipped)
+        task = self._submit(shipped, kept)
         try:
             part = await self._came(shipped, task)
         except BaseException as error:
@@ -166,9 +176,10 @@ class Callbacks:
             self._looked_at.add(name)
             warn_on_generator_with_return_value(self._spider, getattr(self._spider, name))
 
-    def _submit(self, shipped: ShippedCallback) -> Task:
-        if (journaled := self._persistence.take_callback(shipped)) is not None:
+    def _submit(self, shipped: ShippedCallback, kept: StoredItem | None) -> Task:
+        if (journaled := self._persistence.take_callback(shipped, kept)) is not None:
             self._journaled[shipped] = journaled
+            shipped.given = journaled.results
         data, needs, _ = shipped.frame
         return self._level.executor.submit(
             CALLBACK, data, needs, (), shipped.size, None, None, shipped
@@ -213,7 +224,7 @@ class Callbacks:
     def _all(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
         """Yield the results of the last part, and raise what the callback has raised."""
         try:
-            yield from map(shipped.result, part.results)
+            yield from shipped.results(part)
             if part.how == How.FAILED:
                 raise shipped.raised(part)
         except (UnpicklableError, UnreadableError) as error:

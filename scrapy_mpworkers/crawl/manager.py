@@ -118,6 +118,11 @@ class LevelManager:
         loop.call_later(_READ_LATER, self._warn_of_settings_module)
         return self.levels
 
+    @property
+    def takes_items(self) -> bool:
+        """Return whether an item that comes now could still have an outcome but an error."""
+        return not self._is_over and not any(level.is_broken for level in self.levels)
+
     async def start(self, numbers: Iterable[int]) -> None:
         """Start the workers of these levels, unless they are, and wait until one of each is ready.
 

@@ -11,6 +11,7 @@ from weakref import WeakSet
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import wants_callbacks
+from scrapy_mpworkers.crawl.given_results import CallbackResults, GivenResults
 from scrapy_mpworkers.crawl.item import ShippedItem
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.stored_item import StoredItem
@@ -49,6 +50,7 @@ class Persistence:
         self._journal: Journal | None = None
         if options.journal and has_work:
             self._journal = Journal(Path(crawler.settings["JOBDIR"]), crawler)
+            self._given = GivenResults(crawler, self._journal)
         self._loop: EventLoop | None = None
         self._written = 0
         self._letter_errors: WeakSet[BaseException] = WeakSet()
@@ -78,15 +80,21 @@ class Persistence:
             return kept if isinstance(kept, JournalEntry) else None
         assert self._loop is not None
         committed = self._loop.create_future()
-        number = self._journal.add(hop.paths, shipped.stored(), partial(resolve, committed))
+        settles = self._given.take(shipped.item)
+        tell = partial(resolve, committed)
+        number = self._journal.add(hop.paths, shipped.stored(), tell, settles)
         return None if number is None else JournaledTask(self._journal, number, committed)
 
-    def take_callback(self, shipped: ShippedCallback) -> JournaledTask | None:
+    def take_callback(
+        self, shipped: ShippedCallback, kept: StoredItem | None
+    ) -> JournaledCallback | None:
         """Return the journal's task for a callback, whose page would be fetched again."""
         if self._journal is None:
             return None
+        if isinstance(kept, JournalEntry):
+            return JournaledCallback(self._journal, kept.number, kept.settled, self._given)
         number = self._journal.add((), shipped.stored(), _nobody_waits)
-        return None if number is None else JournaledTask(self._journal, number)
+        return None if number is None else JournaledCallback(self._journal, number, (), self._given)
 
     async def close(self) -> None:
         """Close the journal at the end of the crawl, and log how many dead letters there are."""
@@ -125,12 +133,28 @@ class Persistence:
         Args:
             is_elsewhere: it went on long ago, so that nobody else tells of its end.
         """
+        # Scrapy's own record of the error has the item, and the stack on lines of its own.
+        is_told = isinstance(given_up.error, ItemTimeout) and not is_elsewhere
+        self._keep(hop.paths, shipped, given_up, is_told)
+
+    def dead_callback(self, shipped: ShippedCallback, given_up: DeadLettered) -> None:
+        """Keep a callback that was given up, as :meth:`dead_letter` keeps an item: a replay fetches
+        the page again."""
+        self._keep((), shipped, given_up, is_told=True)
+
+    def _keep(
+        self,
+        hop: tuple[str, ...],
+        shipped: ShippedItem | ShippedCallback,
+        given_up: DeadLettered,
+        is_told: bool,
+    ) -> None:
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame, because loading it may be what kills workers.
             item=readable(shipped.content),
             frame=shipped.stored(),
-            hop=hop.paths,
+            hop=hop,
             deaths=given_up.deaths,
             attempts=given_up.attempts,
             worker=given_up.worker,
@@ -138,27 +162,7 @@ class Persistence:
             **history(given_up.error),
         )
         self._letter_errors.add(given_up.error)
-        # Scrapy's own record of the error has the item, and the stack on lines of its own.
-        is_told = isinstance(given_up.error, ItemTimeout) and not is_elsewhere
         if not self._write(letter) and (self._file is not None or not is_told):
-            self._log(letter)
-
-    def dead_callback(self, shipped: ShippedCallback, given_up: DeadLettered) -> None:
-        """Keep a callback that was given up as :meth:`dead_letter` keeps an item: a replay fetches
-        the page again."""
-        assert self._crawler.spider is not None
-        letter = DeadLetter(
-            item=readable(shipped.content),
-            frame=shipped.stored(),
-            hop=(),
-            deaths=given_up.deaths,
-            attempts=given_up.attempts,
-            worker=given_up.worker,
-            spider=self._crawler.spider.name,
-            **history(given_up.error),
-        )
-        self._letter_errors.add(given_up.error)
-        if not self._write(letter) and self._file is not None:
             self._log(letter)
 
     def is_dead_letter(self, error: BaseException) -> bool:
@@ -199,13 +203,13 @@ class JournaledTask:
         self, journal: Journal, number: int, committed: Awaitable[None] | None = None
     ) -> None:
         self._journal = journal
-        self._number = number
+        self.number = number  #: of its row
         self.committed = committed
 
     def ended(self, error: Exception | None) -> None:
         """Remove the entry, because the item has its outcome (a dead letter is written by now), or
         because it never got to the hop, such as an item that can no longer be pickled."""
-        self._journal.remove(self._number)
+        self._journal.remove(self.number)
 
 
 class JournalEntry(JournaledTask, StoredItem):
@@ -216,7 +220,25 @@ class JournalEntry(JournaledTask, StoredItem):
 
     def __init__(self, journal: Journal, row: JournalRow) -> None:
         super().__init__(journal, row.id)
-        self.hop, self.frame = row.hop, row.frame
+        self.hop, self.frame, self.settled = row.hop, row.frame, row.settled
+
+
+class JournaledCallback(JournaledTask):
+    """A callback, which is in the journal until it has yielded all.
+
+    Attributes:
+        results: say which of them are due, if an earlier run has begun it.
+    """
+
+    def __init__(
+        self, journal: Journal, number: int, settled: tuple[bytes, ...], given: GivenResults
+    ) -> None:
+        super().__init__(journal, number)
+        self.results = CallbackResults(number, settled, given)
+
+    def ended(self, error: Exception | None) -> None:
+        self.results.ended()
+        super().ended(error)
 
 
 def _nobody_waits() -> None:

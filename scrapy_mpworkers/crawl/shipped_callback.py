@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from scrapy import Spider
@@ -9,6 +10,7 @@ from scrapy.http import Request, Response
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import shown
+from scrapy_mpworkers.crawl.given_results import CallbackResults
 from scrapy_mpworkers.crawl.item import unreadable
 from scrapy_mpworkers.crawl.shared_values import Place
 from scrapy_mpworkers.wire.callback_pickler import dump_callback, dump_request
@@ -32,10 +34,13 @@ class ShippedCallback:
 
     Attributes:
         size: bytes that cross.
+        given: says which of its results are due, if a journal knows.
 
     Raises:
         UnpicklableError: the response cannot be pickled.
     """
+
+    given: CallbackResults | None = None
 
     def __init__(
         self,
@@ -89,13 +94,16 @@ class ShippedCallback:
         """
         return as_part(self._load(data)) if data else Part((), how=1)
 
-    def result(self, frame: bytes) -> Any:
-        """Open one of its results.
+    def results(self, part: Part) -> Iterator[Any]:
+        """Open the results in a part, one by one, without those that an earlier run has given.
 
         Raises:
-            UnreadableError: it cannot be loaded here.
+            UnreadableError: one cannot be loaded here.
         """
-        return self._load(frame)
+        for frame in part.results:
+            result = self._load(frame)
+            if self.given is None or self.given.is_due(result, frame):
+                yield result
 
     def raised(self, part: Part) -> BaseException:
         """Return what it has raised."""

@@ -18,7 +18,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.pool.mailbox import Mailbox
-from scrapy_mpworkers.stores.journal_file import JobLock, JournalFile, JournalRow
+from scrapy_mpworkers.stores.journal_file import JobLock, JournalFile, JournalRow, SettledResult
 from scrapy_mpworkers.wire.frames import StoredFrame
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,12 @@ _GATHER = 0.005
 class _Add(NamedTuple):
     row: JournalRow
     committed: Callable[[], None]
+    settles: SettledResult | None
 
 
-#: A job of the thread: a row to add, or the number of one to remove; ``None`` ends the thread.
-_Change: TypeAlias = _Add | int | None
+#: A job of the thread: a row to add; a result that is settled; or the number of a row to remove;
+#: ``None`` ends the thread.
+_Change: TypeAlias = _Add | SettledResult | int | None
 
 
 class Journal:
@@ -76,9 +78,16 @@ class Journal:
         self._thread.start()
 
     def add(
-        self, hop: tuple[str, ...], frame: StoredFrame, committed: Callable[[], None]
+        self,
+        hop: tuple[str, ...],
+        frame: StoredFrame,
+        committed: Callable[[], None],
+        settles: SettledResult | None = None,
     ) -> int | None:
         """Add a row for an item; *committed* is called in the loop's thread once it is safe.
+
+        Args:
+            settles: what the item was as a result of a callback, which is noted together with it.
 
         Returns:
             the number of the row; ``None`` if the journal has failed, and nothing is called.
@@ -87,8 +96,13 @@ class Journal:
             return None
         row = JournalRow(self._next_id, hop, frame)
         self._next_id += 1
-        self._changes.put(_Add(row, committed))
+        self._changes.put(_Add(row, committed, settles))
         return row.id
+
+    def settle(self, result: SettledResult) -> None:
+        """Note that a result of a callback in the journal need not come again."""
+        if self._works:
+            self._changes.put(result)
 
     def remove(self, number: int) -> None:
         """Remove the row of an item that has its outcome. More than once is no harm."""
@@ -132,9 +146,11 @@ class Journal:
             self._taken.append(self._changes.get())
 
     def _write(self, database: sqlite3.Connection) -> None:
-        added = [change.row for change in self._taken if isinstance(change, _Add)]
+        added = [change for change in self._taken if isinstance(change, _Add)]
+        settled = [one.settles for one in added if one.settles is not None]
+        settled += [change for change in self._taken if isinstance(change, SettledResult)]
         removed = [change for change in self._taken if isinstance(change, int)]
-        self._file.write(database, added, removed)
+        self._file.write(database, [one.row for one in added], settled, removed)
         self._tell_committed()
 
     def _tell_committed(self) -> None:

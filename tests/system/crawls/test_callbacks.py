@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import signal
-import sqlite3
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .harness import DEADLINE, World, offload, rotated, worlds
+from .harness import World, offload, rotated, worlds
 
 if TYPE_CHECKING:
     from .harness import Launcher
@@ -198,36 +195,6 @@ def test_callback_that_was_given_up_can_be_sent_again(
     assert [item["n"] for item in replayed.items[-2:]] == [1, 100]  # its arguments came along
     assert "1 done" in replayed.out
     assert replayed.exit_code == 0
-
-
-@worlds()
-def test_callbacks_under_way_outlive_a_kill_of_the_crawl(
-    launch: Launcher, world: World, tmp_path: Path
-) -> None:
-    job = {"JOBDIR": str(tmp_path / "job"), "MPWORKERS_JOURNAL": True}
-    crawl = launch.crawl("held", world, "pages=2", held=True, **job)
-    crawl.wait_told("busy", 2)
-    wait_for_entries(tmp_path / "job", 2)
-    crawl.kill_main()
-    crawl.finish(grace=5)
-
-    again = launch.crawl("held", world, "pages=0", **job).finish()
-
-    assert again.numbers == [0, 1]
-    assert "Resuming 2 items of an earlier run" in again.log
-    assert entries(tmp_path / "job") == 0
-
-
-def wait_for_entries(job: Path, count: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while entries(job) < count:
-        assert time.monotonic() < deadline, f"{entries(job)} in the journal"
-        time.sleep(0.01)  # another process's database tells of nothing
-
-
-def entries(job: Path) -> int:
-    with contextlib.closing(sqlite3.connect(job / "mpworkers-journal.sqlite")) as database:
-        return len(list(database.execute("SELECT hop FROM entry")))
 
 
 REASONS = {

@@ -33,6 +33,8 @@ def project(folder: Path, deadly: int = 1000) -> Path:
 
 
 RUNNABLE = """
+    import sys
+
     import scrapy
 
     class Things(scrapy.Spider):
@@ -45,6 +47,7 @@ RUNNABLE = """
 
         async def start(self):
             for n in range(int(self.count)):
+                print(f"@made [{n}]", file=sys.stderr, flush=True)
                 yield {"n": n}
 """
 
@@ -86,6 +89,19 @@ def test_pipelines_that_kill_every_worker_break_the_pool_and_fail_the_command(
     assert ended.stats["mpworkers/items/done"] == 0
     assert "never retrieved" not in ended.log
     assert "Unhandled" not in ended.log
+
+
+def test_no_item_is_made_for_a_pool_that_is_broken(launch: Launcher, tmp_path: Path) -> None:
+    folder, world = project(tmp_path / "project"), World("asyncio", "fork")
+
+    ended = launch.scrapy(
+        "runspider", "shop/runnable.py", "-a", "count=600", cwd=folder, world=world, **FEW_DEATHS
+    ).finish()
+
+    before, broken, after = ended.log.partition("the worker pool is broken")
+    assert broken
+    assert "@made" in before
+    assert "@made" not in after
 
 
 def test_a_few_deadly_items_before_many_good_ones_do_not(launch: Launcher, tmp_path: Path) -> None:

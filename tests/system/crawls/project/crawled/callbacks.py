@@ -96,7 +96,7 @@ class Held(scrapy.Spider):
 
     async def start(self) -> AsyncIterator[Any]:
         for page in range(int(self.pages)):
-            yield scrapy.Request(f"data:text/plain,{page}", dont_filter=True)
+            yield scrapy.Request(f"data:text/plain,{page}")
 
     @in_worker
     def parse(self, response: Response) -> Iterator[Any]:
@@ -106,6 +106,38 @@ class Held(scrapy.Spider):
         else:
             wait_at_gate()
         yield {"n": int(response.text)}
+
+
+class Torn(scrapy.Spider):
+    """Yields 210 numbers in two parts, and waits at the gate within the second one.
+
+    ``other``: the page has them in the opposite order.
+    """
+
+    name = "torn"
+    pages, other = "1", ""
+
+    async def start(self) -> AsyncIterator[Any]:
+        for page in range(int(self.pages)):
+            yield scrapy.Request(f"data:text/plain,{page}")
+
+    @in_worker
+    def parse(self, response: Response) -> Iterator[Any]:
+        for place in range(210):
+            if place == 205:
+                tell("torn")
+                wait_at_gate()
+            yield {"n": 209 - place if self.other else place}
+
+
+class GateOfOne:
+    """Holds an item until the test opens the gate, and those of its worker behind it."""
+
+    def process_item(self, item: Any) -> Any:
+        if item["n"] == 3:
+            tell("busy", item["n"])
+            wait_at_gate()
+        return item
 
 
 class Impatient:
