@@ -32,14 +32,16 @@ if TYPE_CHECKING:
     from scrapy_mpworkers.batches import BatchMixin
     from scrapy_mpworkers.callbacks import in_worker
     from scrapy_mpworkers.extension import WorkerExtension
+    from scrapy_mpworkers.levels import LevelDict
     from scrapy_mpworkers.pipelines import WorkerPipeline
 
-__all__ = ["Addon", "BatchMixin", "WorkerExtension", "WorkerPipeline", "in_worker"]
+__all__ = ["Addon", "BatchMixin", "LevelDict", "WorkerExtension", "WorkerPipeline", "in_worker"]
 __all__ += errors.__all__
 
 _COMPONENTS = {
     "Addon": "addon",
     "BatchMixin": "batches",
+    "LevelDict": "levels",
     "WorkerExtension": "extension",
     "WorkerPipeline": "pipelines",
     "in_worker": "callbacks",

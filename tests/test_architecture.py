@@ -266,6 +266,7 @@ TESTED_TOGETHER = {
     "pipelines.py": "system/crawls/test_levels.py",
     "spidermiddlewares.py": "crawl/test_unbegun.py",
     "validators.py": "test_settings.py",
+    "settings/*.py": "test_settings.py",
     # A crawl is tested as a whole, each case inline and offloaded, and each part by its failures.
     "backends/*.py": "system/differential/test_crawls.py",
     "crawl/*.py": "system/crawls/test_levels.py",

@@ -80,7 +80,25 @@ class DaskBackend:
     ``settings``: those that only this backend has.
     """
 
-    settings = (Setting("DASK_ADDRESS", None, _address), Setting("DASK_UPLOAD", None, _uploads))
+    settings = (
+        Setting(
+            "DASK_ADDRESS",
+            None,
+            _address,
+            "str | Path | None",
+            "The Dask scheduler: an address such as `tcp://scheduler:8786` or `tls://…`, or the "
+            "path of a scheduler file. `None`: [a cluster of its own](dask.md) on this machine, "
+            "for the time of the crawl.",
+        ),
+        Setting(
+            "DASK_UPLOAD",
+            None,
+            _uploads,
+            "str | Path | list[str | Path] | None",
+            "The folder of a package, a `.py` file, or a list of them: they are sent to the "
+            "workers of the cluster.",
+        ),
+    )
 
     def __init__(
         self, crawler: Crawler, options: WorkerSettings, plans: Sequence[LevelPlan]

@@ -1,0 +1,29 @@
+"""Every MPWORKERS_ setting: the table of them, how a crawl reads them, which names there are.
+
+``table`` is the one source: what a crawl reads, what ``scrapy mpworkers settings`` prints and what
+the tables of the docs say comes from it.
+"""
+
+from scrapy_mpworkers.settings.names import (
+    known_names,
+    names_of_ours,
+    names_without_effect,
+    warn_of_names,
+)
+from scrapy_mpworkers.settings.reading import level_of, read_declared, read_settings
+from scrapy_mpworkers.settings.setting import Setting
+from scrapy_mpworkers.settings.table import LevelSettings, PoolSettings, WorkerSettings
+
+__all__ = [
+    "LevelSettings",
+    "PoolSettings",
+    "Setting",
+    "WorkerSettings",
+    "known_names",
+    "level_of",
+    "names_of_ours",
+    "names_without_effect",
+    "read_declared",
+    "read_settings",
+    "warn_of_names",
+]

@@ -1,0 +1,90 @@
+"""Which MPWORKERS_ settings there are, and which names have no effect."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterator
+from dataclasses import fields
+
+from scrapy.settings import BaseSettings
+
+from scrapy_mpworkers import validators
+from scrapy_mpworkers.settings.setting import PREFIX, Setting, settings_of
+from scrapy_mpworkers.settings.table import (
+    LEVEL_NAME,
+    LEVELS,
+    LevelSettings,
+    PoolSettings,
+    WorkerSettings,
+)
+
+logger = logging.getLogger(__name__)
+
+OF_A_POOL = settings_of(PoolSettings)
+OF_A_LEVEL = settings_of(LevelSettings)
+#: What a level may say, by the words that say it.
+KEYS_OF_A_LEVEL = {LEVEL_NAME.key: LEVEL_NAME, **OF_A_LEVEL, **OF_A_POOL}
+
+
+def _own() -> Iterator[Setting]:
+    of_a_crawl = settings_of(WorkerSettings)
+    for name in [one.name for one in fields(WorkerSettings)]:
+        if name == "levels":
+            yield from (OF_A_LEVEL["pipelines"], LEVELS)
+        elif name == "pool":
+            yield from OF_A_POOL.values()
+        else:
+            yield of_a_crawl[name]
+
+
+#: All settings of a crawl but those that backends declare, in the order of the docs.
+OWN = tuple(_own())
+_OWN_NAMES = {setting.title for setting in OWN}
+
+
+def all_settings() -> tuple[Setting, ...]:
+    """Import all backends and return every setting: ours in the order of the docs, then theirs."""
+    theirs = {row.title: row for _, row in validators.declared_by_backends()}
+    return OWN + tuple(row for title, row in theirs.items() if title not in _OWN_NAMES)
+
+
+def warn_of_names(settings: BaseSettings) -> None:
+    """Log a warning for each MPWORKERS_ setting without effect because of its name."""
+    for line in names_without_effect(settings):
+        logger.warning("%s", line)
+
+
+def names_without_effect(settings: BaseSettings) -> Iterator[str]:
+    """Say which names are no settings, with the nearest that is, or are another backend's."""
+    if not (names := names_of_others(settings)):
+        return
+    backend = settings.get(f"{PREFIX}BACKEND") or "local"
+    owners = known_names()
+    for name in names:
+        if name not in owners:
+            nearest = difflib.get_close_matches(name, owners, n=1, cutoff=0)[0]
+            yield f"There is no setting {name}. Did you mean {nearest}?"
+        elif backend not in owners[name] and settings[name] not in (None, ""):
+            yield (
+                f"{name} has no effect, as {PREFIX}BACKEND is {backend!r}. Set it to "
+                f"{owners[name][0]!r}, or take {name} out"
+            )
+
+
+def names_of_ours(settings: BaseSettings) -> list[str]:
+    """Return the names of all settings that begin with MPWORKERS_."""
+    return [name for name in settings if isinstance(name, str) and name.startswith(PREFIX)]
+
+
+def known_names() -> dict[str, list[str]]:
+    """Return the names of all settings, each with the backends to which alone it says something."""
+    owners: dict[str, list[str]] = {setting.title: [] for setting in OWN}
+    for owner, row in validators.declared_by_backends():
+        owners.setdefault(row.title, []).append(owner)
+    return owners
+
+
+def names_of_others(settings: BaseSettings) -> list[str]:
+    """Return those of them that are not ours by name: of backends, or of nobody."""
+    return [name for name in names_of_ours(settings) if name not in _OWN_NAMES]

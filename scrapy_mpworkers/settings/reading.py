@@ -1,0 +1,151 @@
+"""Reads and checks what a crawl has of the MPWORKERS_ settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from scrapy.settings import BaseSettings
+
+from scrapy_mpworkers import validators
+from scrapy_mpworkers.errors import SettingError
+from scrapy_mpworkers.pool.cpus import usable_cpus
+from scrapy_mpworkers.settings.names import (
+    KEYS_OF_A_LEVEL,
+    OF_A_LEVEL,
+    OF_A_POOL,
+    names_of_others,
+)
+from scrapy_mpworkers.settings.setting import Setting, settings_of
+from scrapy_mpworkers.settings.table import (
+    LEVEL_NAME,
+    LEVELS,
+    LevelSettings,
+    PoolSettings,
+    WorkerSettings,
+)
+from scrapy_mpworkers.validators import Invalid
+from scrapy_mpworkers.wire.entries import Pipelines, import_path, is_named
+
+
+def read_settings(settings: BaseSettings) -> WorkerSettings:
+    """Read and check all settings, those included that backends declare which are not in use.
+
+    Raises:
+        SettingError: in one sentence: the setting, its value, what is accepted.
+    """
+    read = partial(_read, settings)
+    if names := names_of_others(settings):
+        rows = [row for _, row in validators.declared_by_backends()]
+        read_declared(settings, [row for row in rows if row.title in names])
+    pool = _pool(read)
+    options = WorkerSettings(
+        pool=pool,
+        levels=_levels(settings, pool),
+        **{name: read(setting) for name, setting in settings_of(WorkerSettings).items()},
+    )
+    if options.journal and not settings.get("JOBDIR"):
+        raise SettingError(
+            "MPWORKERS_JOURNAL is True, but JOBDIR is not set: set JOBDIR to the "
+            "folder that shall keep the journal."
+        )
+    return options
+
+
+def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[str, Any]:
+    """Read and check the settings that a backend declares.
+
+    Returns:
+        their values, by the names without ``MPWORKERS_``.
+
+    Raises:
+        SettingError: as in :func:`read_settings`.
+    """
+    return {setting.name: _read(settings, setting) for setting in declared}
+
+
+def _read(settings: BaseSettings, setting: Setting) -> Any:
+    value = settings.get(setting.title, setting.default)
+    if value == "" and setting.default is None:
+        value = None  # as "-s NAME=" on a command line, which has no other way to say it
+    return _checked(setting.title, value, setting.check)
+
+
+def _checked(title: str, value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(value)
+    except Invalid as accepted:
+        raise _refusal(title, value, accepted) from None
+
+
+def _refusal(title: str, value: Any, accepted: object) -> SettingError:
+    return SettingError(f"{title} is {value!r}, but it must be {accepted}.")
+
+
+def _pool(read: Callable[[Setting], Any]) -> PoolSettings:
+    given = {name: read(setting) for name, setting in OF_A_POOL.items()}
+    workers = usable_cpus() if given["workers"] is None else given["workers"]
+    automatic = {
+        "workers": workers,
+        "restart_intensity": max(12, 4 * workers),
+    }
+    return PoolSettings(
+        workers_is_auto=given["workers"] is None,
+        **given | {name: value for name, value in automatic.items() if given[name] is None},
+    )
+
+
+def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, ...]:
+    pipelines = _read(settings, OF_A_LEVEL["pipelines"])
+    written = _read(settings, LEVELS)
+    if not written:
+        return (level_of("", pipelines, pool),) if pipelines else ()
+    if pipelines:
+        raise SettingError(
+            "MPWORKERS_PIPELINES and MPWORKERS_LEVELS are both set; the first is the short form of "
+            "one level, so move its pipelines into a level of MPWORKERS_LEVELS."
+        )
+    levels = tuple(_level(settings, level) for level in written)
+    _refuse_doubles([level.name for level in levels], "two levels are called")
+    listed = [entry for level in levels for entry, _ in level.pipelines if is_named(entry)]
+    _refuse_doubles(list(map(import_path, listed)), "two levels list")
+    return tuple(level for level in levels if level.pipelines)
+
+
+def level_of(name: str, pipelines: Pipelines, pool: PoolSettings) -> LevelSettings:
+    """Return a level in which all settings that only MPWORKERS_LEVELS has are at their defaults."""
+    own = {one: setting.default for one, setting in OF_A_LEVEL.items()}
+    return LevelSettings(name=name, pool=pool, **own | {"pipelines": pipelines})
+
+
+def _level(settings: BaseSettings, written: Mapping[str, Any]) -> LevelSettings:
+    name = _checked(
+        "MPWORKERS_LEVELS: the name of a level", written.get(LEVEL_NAME.key), LEVEL_NAME.check
+    )
+    title = f"MPWORKERS_LEVELS: in the level {name!r}"
+    for setting in written:
+        if setting not in KEYS_OF_A_LEVEL:
+            nearest = difflib.get_close_matches(str(setting), KEYS_OF_A_LEVEL, n=1, cutoff=0)[0]
+            raise SettingError(f"{title}, {setting!r} is no setting. Did you mean {nearest!r}?")
+
+    def read_own(setting: Setting) -> Any:
+        value = written.get(setting.key, setting.default)
+        return _checked(f"{title}, {setting.key}", value, setting.check)
+
+    def read(setting: Setting) -> Any:
+        general = _read(settings, setting)
+        # MPWORKERS_WORKERS=0 is for debugging: all of the crawl in one process.
+        if setting.key not in written or (setting.name == "WORKERS" and general == 0):
+            return general
+        return read_own(setting)
+
+    own = {one: read_own(setting) for one, setting in OF_A_LEVEL.items()}
+    return LevelSettings(name=name, pool=_pool(read), **own)
+
+
+def _refuse_doubles(names: Sequence[str], what: str) -> None:
+    doubles = sorted(name for name in set(names) if names.count(name) > 1)
+    if doubles:
+        raise SettingError(f"MPWORKERS_LEVELS: {what} {doubles[0]!r}.")

@@ -1,0 +1,44 @@
+"""A setting: what a crawl reads of it, and what people do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field, fields
+from typing import Any, NamedTuple
+
+PREFIX = "MPWORKERS_"
+
+
+class Setting(NamedTuple):
+    """A setting: its name without ``MPWORKERS_``, its default, and the check that a value passes.
+
+    The check returns the value to use, or raises a ``validators.Invalid`` with what is accepted.
+    What people read of it may be left out: the type that they write, and what it does, in markdown.
+    """
+
+    name: str
+    default: Any
+    check: Callable[[Any], Any]
+    type: str = ""
+    meaning: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name as a user writes it in a settings module."""
+        return PREFIX + self.name
+
+    @property
+    def key(self) -> str:
+        """The name as a user writes it in a level."""
+        return self.name.lower()
+
+
+def setting(default: Any, check: Callable[[Any], Any], type: str, meaning: str) -> Any:
+    """Return the field of a dataclass that is a setting of its name."""
+    return field(metadata={"setting": (default, check, type, meaning)})
+
+
+def settings_of(cls: type) -> dict[str, Setting]:
+    """Return the settings among the fields of *cls*, by the names of these fields."""
+    rows = [(one.name, one.metadata["setting"]) for one in fields(cls) if one.metadata]
+    return {name: Setting(name.upper(), *row) for name, row in rows}
