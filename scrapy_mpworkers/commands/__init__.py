@@ -1,4 +1,4 @@
-"""Runs ``scrapy mpworkers``: ``check``, ``init``, ``replay``, ``top`` and ``stacks``.
+"""Runs ``scrapy mpworkers``: ``check``, ``settings``, ``init``, ``replay``, ``top``, ``stacks``.
 
 Imports little: Scrapy loads all commands for any of them, and ``crawl`` is to launch a fork server
 first of all.
@@ -7,6 +7,7 @@ first of all.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
 
 #: How many words may follow each first word.
-_ARGUMENTS = {"check": (0, 1), "init": (0,), "replay": (1,), "top": (0, 1), "stacks": (0, 1)}
+_ARGUMENTS = {
+    "check": (0, 1),
+    "settings": (0, 1),
+    "init": (0,),
+    "replay": (1,),
+    "top": (0, 1),
+    "stacks": (0, 1),
+}
 
 
 class MPWorkersCommand(BaseRunSpiderCommand):
@@ -39,8 +47,8 @@ class MPWorkersCommand(BaseRunSpiderCommand):
 
     def syntax(self) -> str:
         return (
-            "[options] check [SPIDER] | init [--yes] | replay FILE | "
-            "top [--once] [--url URL] [SPIDER] | stacks [--url URL] [SPIDER]"
+            "[options] check [SPIDER] | settings [--changed] [SPIDER] | init [--yes] | "
+            "replay FILE | top [--once] [--url URL] [SPIDER] | stacks [--url URL] [SPIDER]"
         )
 
     def short_desc(self) -> str:
@@ -49,6 +57,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
         parser.add_argument("--yes", action="store_true", help="init: do not ask before it writes")
+        parser.add_argument(
+            "--changed", action="store_true", help="settings: only those that are not the default"
+        )
         parser.add_argument("--once", action="store_true", help="top: print one frame, and end")
         parser.add_argument(
             "--url", help="top, stacks: the page's address, as the log of its crawl has it"
@@ -73,6 +84,8 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         try:
             if word == "check":
                 self._check(*rest)
+            elif word == "settings":
+                self._settings(next(iter(rest), None), opts.changed)
             elif word == "init":
                 self._init(opts.yes)
             elif word == "replay":
@@ -115,6 +128,30 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         assert self.settings is not None
         if not inside_project():
             raise _Refused("run it inside the Scrapy project whose settings it shall check")
+        whose, spidercls, spiders = self._chosen(name)
+        check = check_settings(self.settings, spidercls, spiders)
+        print(findings(check, whose))
+        self.exitcode = 1 if check.would_fail else 0
+
+    def _settings(self, name: str | None, is_changed: bool) -> None:
+        from scrapy_mpworkers.commands.settings import in_effect, text
+
+        assert self.settings is not None
+        # What the add-on warns of is printed, too.
+        logging.getLogger("scrapy_mpworkers").addHandler(logging.NullHandler())
+        whose, spidercls = "the settings where there is no project: defaults, and -s", Spider
+        if inside_project():
+            whose, spidercls, _ = self._chosen(name)
+        elif name is not None:
+            raise _Refused(f"run it inside the Scrapy project that has the spider {name!r}")
+        found = in_effect(self.settings, spidercls)
+        print(text(found, whose, is_changed))
+        self.exitcode = 1 if found.refusals else 0
+
+    def _chosen(self, name: str | None) -> tuple[str, type[Spider], list[type[Spider]]]:
+        """Return whose settings count, in a few words, and the class of the spider: that of *name*
+        or the only one of the project, else Scrapy's own, with all that the project has."""
+        assert self.settings is not None
         AddonManager.load_pre_crawler_settings(self.settings)
         loader = get_spider_loader(self.settings)
         known = sorted(loader.list())
@@ -125,13 +162,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         if name is None and len(known) == 1:
             [name] = known
         if name is None:
-            whose = "the project's settings, without those of a spider"
-            check = check_settings(self.settings, Spider, [loader.load(one) for one in known])
-        else:
-            whose = f"the settings of the spider {name}"
-            check = check_settings(self.settings, loader.load(name))
-        print(findings(check, whose))
-        self.exitcode = 1 if check.would_fail else 0
+            spiders = [loader.load(one) for one in known]
+            return "the project's settings, without those of a spider", Spider, spiders
+        return f"the settings of the spider {name}", loader.load(name), []
 
     def _watch(self, is_top: bool, spider: str | None, opts: argparse.Namespace) -> None:
         from scrapy_mpworkers.commands.pages import PageError, find_pages, print_stacks

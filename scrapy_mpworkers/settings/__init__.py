@@ -11,7 +11,7 @@ from scrapy_mpworkers.settings.names import (
     warn_of_names,
 )
 from scrapy_mpworkers.settings.reading import level_of, read_declared, read_settings
-from scrapy_mpworkers.settings.setting import Setting
+from scrapy_mpworkers.settings.setting import Setting, text_of
 from scrapy_mpworkers.settings.table import LevelSettings, PoolSettings, WorkerSettings
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "names_without_effect",
     "read_declared",
     "read_settings",
+    "text_of",
     "warn_of_names",
 ]

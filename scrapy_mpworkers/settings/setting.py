@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import field, fields
+from pprint import pformat
 from typing import Any, NamedTuple
+
+from scrapy.settings import BaseSettings
 
 PREFIX = "MPWORKERS_"
 
@@ -42,3 +47,10 @@ def settings_of(cls: type) -> dict[str, Setting]:
     """Return the settings among the fields of *cls*, by the names of these fields."""
     rows = [(one.name, one.metadata["setting"]) for one in fields(cls) if one.metadata]
     return {name: Setting(name.upper(), *row) for name, row in rows}
+
+
+def text_of(value: Any, width: int = sys.maxsize) -> str:
+    """Return *value* as code, without the password that an address in it may hold."""
+    plain = value.copy_to_dict() if isinstance(value, BaseSettings) else value
+    text = pformat(plain, width=width, sort_dicts=False) if width < sys.maxsize else repr(plain)
+    return re.sub(r"//[^/@\s]*@", "//…@", text)

@@ -235,15 +235,15 @@ class WorkerSettings:
         None,
         validators.report,
         "str | Path | None",
-        "Path of an HTML file that the crawl writes at its end, also when it failed: [its page, "
+        "Path of an HTML file that the crawl writes at its end, also when it failed: [the page, "
         "with the whole history](monitoring.md#a-report-to-keep).",
     )
     page: tuple[int, int] | None = setting(
         False,
         validators.page,
         "bool | int | list[int]",
-        "[A page](monitoring.md) that shows the workers, read-only, with a token: at this port, "
-        "at the first free one from the first to the last of a range, or with `True` at any.",
+        "Shows the workers on [a page](monitoring.md), read-only, with a token. `True`: at any "
+        "free port. Else a port, or the first and the last of a range.",
     )
     page_host: str = setting(
         "127.0.0.1",

@@ -13,7 +13,7 @@ from typing import Any
 
 from scrapy.settings import BaseSettings
 
-from scrapy_mpworkers.settings import known_names
+from scrapy_mpworkers.settings import known_names, text_of
 from scrapy_mpworkers.status import shell
 
 #: Settings of Scrapy that decide how fast pages and items come.
@@ -61,6 +61,4 @@ def _told(settings: BaseSettings) -> Iterator[tuple[str, str]]:
     ours = known_names()
     for name in (*sorted(name for name in settings if name in ours), *_OF_SCRAPY):
         if name in settings:
-            value = settings[name]
-            text = repr(value.copy_to_dict() if isinstance(value, BaseSettings) else value)
-            yield name, re.sub(r"//[^/@\s]*@", "//…@", text)  # an address may hold a password
+            yield name, text_of(settings[name])
