@@ -61,6 +61,15 @@ def test_at_run_time_a_level_dict_is_a_dict() -> None:
     assert LevelDict(name="store", wait=False) == {"name": "store", "wait": False}
 
 
+def test_a_settings_module_that_names_it_brings_nothing_of_the_parent_into_a_worker() -> None:
+    code = "import sys; from scrapy_mpworkers import LevelDict; print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+
+    ours = {name for name in loaded.split() if name.startswith("scrapy_mpworkers.")}
+    assert ours == {"scrapy_mpworkers.errors", "scrapy_mpworkers.levels"}
+
+
 def test_a_type_checker_accepts_levels_and_finds_a_slip_in_one(tmp_path: Path) -> None:
     slips = {
         "typo.py": GOOD.replace('"workers": 4', '"worker": 4'),

@@ -26,6 +26,7 @@ from scrapy_mpworkers.settings import (
     read_settings,
     warn_of_names,
 )
+from scrapy_mpworkers.settings.names import all_settings
 
 
 class A: ...
@@ -198,6 +199,7 @@ def test_a_third_partys_backend_declares_settings(
     declared = validators.backends()["abacus"].load().settings
     assert read_declared(Settings(good), declared) == {"ABACUS_BEADS": 7}
     assert read_declared(Settings(), declared) == {"ABACUS_BEADS": 10}
+    assert declared[0] in all_settings()  # which need not say its type and meaning
     warn_of_names(Settings({"MPWORKERS_ABACUS_BEAD": 7}))
     assert "Did you mean MPWORKERS_ABACUS_BEADS?" in caplog.text
 

@@ -136,5 +136,5 @@ def test_what_it_refuses_comes_with_the_line_to_paste(launch: Launcher, tmp_path
 def test_an_unknown_word_is_named(launch: Launcher, tmp_path: Path, words: tuple[str]) -> None:
     ended = launch.scrapy("mpworkers", *words, cwd=tmp_path, world=WORLD).finish()
 
-    assert f"there is no {''.join(words)!r}: say one of check, init, replay" in ended.log
+    assert f"there is no {''.join(words)!r}: say one of check, settings, init, replay" in ended.log
     assert ended.exit_code == 2
