@@ -100,7 +100,10 @@ def judge_callbacks(
     judge = Judge(type(spider), wanted, placement)
     judge.look_at(spider, codec)
     lost: dict[str, None] = {}
-    for one in judge.judged():
+    judged = judge.judged()
+    if enabled := [one.name for one in judged if not one.stays]:
+        logger.info("Enabled worker callbacks: %s", ", ".join(enabled))
+    for one in judged:
         if one.stays:
             choice.stays[one.name] = one.stays
             why = ascii_safe(one.stays)

@@ -54,6 +54,7 @@ def _values(metrics: Metrics, running: float) -> dict[str, Any]:
         values["calls/cancelled"] = metrics.calls.cancelled
     if metrics.callbacks.submitted:
         values |= _counts("callbacks", metrics.callbacks)
+        del values["callbacks/dropped"]  # DropItem, raised there, is an error like any other
     values |= {
         "items/redelivered": metrics.redelivered,
         "workers/started": metrics.started,

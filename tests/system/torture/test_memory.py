@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plain import plain_first
 from pool.harness import rotated
 from pool.saboteurs import Grows
 from pool.work import Square
+from system.crawls.harness import Launcher, World
 
 from scrapy_mpworkers.errors import WorkerDied
 
@@ -52,6 +54,27 @@ def test_kill_for_want_of_memory_is_named_as_such(make_bench, method, small_cgro
     assert "kernel, which was out of memory" in str(error)
     assert bench.metrics.deaths == {"SIGKILL": 1}
     assert bench.until_manned().run(Square(3)) == [9]
+
+
+@pytest.mark.parametrize("at", plain_first([500, 0, 999]))
+def test_results_of_a_callback_come_once_though_memory_runs_out_in_it(
+    launch: Launcher, small_cgroup: Path, at: int
+) -> None:
+    crawl = launch.crawl(
+        "counting",
+        World("asyncio", "forkserver"),
+        *("count=1000", f"at={at}", "deed=grow"),
+        held=True,
+    )
+    [pid] = crawl.wait_told("grows")
+    (small_cgroup / "cgroup.procs").write_text(str(pid))
+
+    crawl.open_gate()
+    ended = crawl.finish()
+
+    assert ended.numbers == list(range(1000))
+    assert ended.stats["mpworkers/workers/deaths/SIGKILL"] == 1
+    assert "kernel, which was out of memory" in ended.log
 
 
 @rotated()

@@ -45,6 +45,14 @@ class Deeds:
         ctypes.string_at(0)
 
     @staticmethod
+    def grow() -> None:
+        tell("grows", os.getpid())
+        wait_at_gate()
+        kept = []
+        while True:
+            kept.append(b"x" * (10 << 20))
+
+    @staticmethod
     def hang() -> None:
         while True:
             time.sleep(1)
