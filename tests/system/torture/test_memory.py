@@ -13,9 +13,9 @@ from plain import plain_first
 from pool.harness import rotated
 from pool.saboteurs import Grows
 from pool.work import Square
-from system.crawls.harness import Launcher, World
 
 from scrapy_mpworkers.errors import WorkerDied
+from system.crawls.harness import Launcher, World
 
 #: Where a memory cgroup is made and how its limit is called: cgroup v2, then v1.
 HIERARCHIES = [
