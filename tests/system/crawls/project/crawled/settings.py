@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 BOT_NAME = "crawled"
 _MODULES = ("spiders", "calling", "callbacks", "enders", "orphans", "taught")
@@ -11,5 +12,7 @@ ADDONS = {"scrapy_mpworkers.Addon": 500}
 MPWORKERS_WORKERS = 2
 
 TELNETCONSOLE_ENABLED = False
+if "http://" not in " ".join(sys.argv):  # nor are their handlers loaded, a tenth of most crawls
+    DOWNLOAD_HANDLERS = dict.fromkeys(("http", "https", "ftp", "s3"))
 
 globals().update(json.loads(os.environ.get("CRAWL_SETTINGS", "{}")))
