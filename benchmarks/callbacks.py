@@ -18,18 +18,16 @@ import asyncio
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import scrapy
 from itemloaders.processors import MapCompose, TakeFirst
 from scrapy import signals
@@ -37,14 +35,24 @@ from scrapy.crawler import CrawlerProcess
 from scrapy.loader import ItemLoader
 from scrapy.selector import Selector
 
-from benchmarks.crawl import MIB, WORDS, Trip
 from benchmarks.drive import watch_lag
 from benchmarks.groups import CORES
-from benchmarks.measure import DEADLINE, in_turn, percentile
+from benchmarks.measure import in_turn, percentile
+from benchmarks.trips import (
+    MIB,
+    PLAIN,
+    WORDS,
+    Trip,
+    median,
+    proportional_set_size,
+    ratio,
+    run_alone,
+    run_in_parts,
+)
 from benchmarks.versions import heading
 
 OURS, EMPTY, INLINE = "scrapy_mpworkers", "inline, an empty callback", "inline"
-PLAIN, EXECUTOR = f"{CORES} plain crawls", "ProcessPoolExecutor"
+EXECUTOR = "ProcessPoolExecutor"
 ALL = (EMPTY, INLINE, OURS, PLAIN, EXECUTOR)
 STARTED, USED = time.monotonic(), time.process_time()  # seconds; when Scrapy is imported
 
@@ -90,9 +98,7 @@ class ListSpider(scrapy.Spider):
         if self.first is None:
             self.first = time.monotonic() - STARTED
         if self.items == len(self.urls) // 2:
-            this = psutil.Process()
-            family = [this, *this.children(recursive=True)]
-            self.memory = sum(process.memory_full_info().pss for process in family)
+            self.memory = proportional_set_size()
         if self.items == len(self.urls) and self.executor is not None:
             self.executor.shutdown()
 
@@ -150,27 +156,9 @@ def run(
 ) -> Trip:
     """Crawl once in a process of its own."""
     if way == PLAIN:
-        return run_plain(folder)
+        return run_in_parts(partial(run, folder, INLINE))
     arguments = [way, str(folder), part, str(workers), str(milliseconds)]
-    command = [sys.executable, "-m", "benchmarks.callbacks", "--one", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{way} failed:\n{done.stderr[-2000:]}")
-    return Trip(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def run_plain(folder: Path) -> Trip:
-    """Crawl in a process for each core, each its share of the pages."""
-    with ThreadPoolExecutor(CORES) as threads:
-        parts = [f"{number}/{CORES}" for number in range(CORES)]
-        trips = list(threads.map(partial(run, folder, INLINE), parts))
-    return Trip(
-        wall=max(trip.wall for trip in trips),
-        first=min(trip.first for trip in trips),
-        cpu=sum(trip.cpu for trip in trips),
-        memory=sum(trip.memory for trip in trips),
-        lags=[lag for trip in trips for lag in trip.lags],
-    )
+    return run_alone("benchmarks.callbacks", arguments)
 
 
 def report(folder: Path, pages: int, runs: int) -> str:
@@ -186,9 +174,9 @@ def report(folder: Path, pages: int, runs: int) -> str:
     for way, found in trips.items():
         lag = statistics.median(percentile(trip.lags, 99) for trip in found) * 1e3
         lines.append(
-            f"| {way} | {_median(found, 'wall'):.1f} | {_ratio(trips[INLINE], found):.2f} "
-            f"| {_ratio(found, trips[OURS]):.2f} | {_median(found, 'cpu') / pages * 1e3:.2f} "
-            f"| {_median(found, 'first'):.2f} | {lag:.1f} | {_median(found, 'memory') / MIB:.0f} |"
+            f"| {way} | {median(found, 'wall'):.1f} | {ratio(trips[INLINE], found):.2f} "
+            f"| {ratio(found, trips[OURS]):.2f} | {median(found, 'cpu') / pages * 1e3:.2f} "
+            f"| {median(found, 'first'):.2f} | {lag:.1f} | {median(found, 'memory') / MIB:.0f} |"
         )
     return "\n".join([*lines, ""])
 
@@ -202,15 +190,6 @@ def sleepers(folder: Path, pages: int, runs: int) -> str:
         rate, most = pages / seconds, workers / milliseconds * 1e3
         lines.append(f"| {workers} | {milliseconds} | {rate:.0f} | {rate / most:.2f} |")
     return "\n".join([*lines, ""])
-
-
-def _median(found: Sequence[Trip], what: str) -> float:
-    return statistics.median(getattr(trip, what) for trip in found)
-
-
-def _ratio(some: Sequence[Trip], others: Sequence[Trip]) -> float:
-    """Return the median of a wall time over another in the same round."""
-    return statistics.median(one.wall / two.wall for one, two in zip(some, others, strict=True))
 
 
 def main() -> None:

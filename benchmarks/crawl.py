@@ -5,9 +5,10 @@
 Pages come from ``file://``, so no second process serves them. Each yields one item, or several that
 share its text. An ideal is the larger of Scrapy's own CPU and all CPU shared among the cores: of
 plain Scrapy as it is installed, with a pipeline that does nothing, and of Scrapy whose responses
-start a task for each result only (which the add-on makes it do). "Plain crawls" are what many
-people do instead: one process for each core, each with its share of the pages, no common dupe
-filter, limits, stats or feed.
+start a task for each result only (which the add-on makes it do). Below stands the latter with a
+pipeline that awaits a timer as long as an extraction takes: what it costs a crawl that its items
+are elsewhere. "Plain crawls" are what many people do instead: one process for each core, each with
+its share of the pages, no common dupe filter, limits, stats or feed.
 
 Wall time and CPU are without the imports before. Ratios are within a round; figures are medians.
 """
@@ -17,42 +18,45 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import scrapy
 from scrapy import signals
 from scrapy.crawler import CrawlerProcess
 
 from benchmarks.drive import Spec, settings_of, watch_lag
 from benchmarks.groups import CORES, LIMIT
-from benchmarks.measure import DEADLINE, in_turn, percentile
+from benchmarks.measure import in_turn, percentile
 from benchmarks.peers import OURS, PEERS
+from benchmarks.trips import (
+    MIB,
+    PLAIN,
+    WORDS,
+    Trip,
+    median,
+    proportional_set_size,
+    ratio,
+    run_alone,
+    run_in_parts,
+)
 from benchmarks.versions import heading
 from scrapy_mpworkers.crawl.results import take_results_on_demand
 
 ALONE, ON_DEMAND, INLINE = "Scrapy alone", "the same, tasks on demand", "inline"
-PLAIN = f"{CORES} plain crawls"
+WAITS = "the same, a pipeline that only waits"
 ALL = (OURS, PLAIN, *(peer for peer in PEERS if peer not in (INLINE, LIMIT)))
 PAGES, KILOBYTES = 2000, 20
-MIB = 1 << 20
+EXTRACTION = 0.004  # seconds; of a page of 20 KB
 STARTED, USED = time.monotonic(), time.process_time()  # seconds; when Scrapy is imported
-WORDS = (
-    *("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world"),
-    *("school", "state", "family", "student", "group", "country", "problem", "hand", "part"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,13 @@ class Load:
     items: int
 
 
-@dataclass
-class Trip:
-    """One crawl. Seconds since Scrapy was imported, and bytes.
+class Waits:
+    """A pipeline that awaits as long as an extraction takes: what it costs a crawl that its items
+    are elsewhere, whoever has them."""
 
-    ``first``: to the first item out; ``cpu``: of this process; ``memory``: the proportional set
-    size of this process and all below it, when half of the items were out.
-    """
-
-    wall: float
-    first: float
-    cpu: float
-    memory: int
-    lags: list[float] = field(default_factory=list)
+    async def process_item(self, item: Any) -> Any:
+        await asyncio.sleep(EXTRACTION)
+        return item
 
 
 class ArticleSpider(scrapy.Spider):
@@ -120,9 +118,7 @@ class ArticleSpider(scrapy.Spider):
         if self.first is None:
             self.first = time.monotonic() - STARTED
         if self.items == len(self.start_urls) * self.items_of_each // 2:
-            this = psutil.Process()
-            family = [this, *this.children(recursive=True)]
-            self.memory = sum(process.memory_full_info().pss for process in family)
+            self.memory = proportional_set_size()
 
     def parse(self, response: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         title = response.css("title::text").get()
@@ -155,7 +151,10 @@ def write_pages(folder: Path, load: Load) -> None:
 
 def crawl(peer: str, work: str, folder: str, items: str, part: str, on_demand: str) -> Trip:
     """Crawl once in this process; the arguments are those of the command line."""
-    process = CrawlerProcess(settings_of(Spec(peer, work, "", 0, workers=CORES)))
+    settings = settings_of(Spec(INLINE if peer == WAITS else peer, work, "", 0, workers=CORES))
+    if peer == WAITS:
+        settings["ITEM_PIPELINES"] = {Waits: 300}
+    process = CrawlerProcess(settings)
     crawler = process.create_crawler(ArticleSpider)
     process.crawl(
         crawler, folder=folder, items=int(items), part=part, on_demand=on_demand == "True"
@@ -174,31 +173,9 @@ def crawl(peer: str, work: str, folder: str, items: str, part: str, on_demand: s
 def run(
     folder: Path, items: int, peer: str, work: str, part: str = "0/1", on_demand: bool = False
 ) -> Trip:
-    """Crawl once in a process of its own.
-
-    Raises:
-        RuntimeError: it failed; the message holds what it wrote.
-    """
+    """Crawl once in a process of its own."""
     arguments = [peer, work, str(folder), str(items), part, str(on_demand)]
-    command = [sys.executable, "-m", "benchmarks.crawl", "--one", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{peer} failed:\n{done.stderr[-2000:]}")
-    return Trip(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def run_plain(folder: Path, items: int) -> Trip:
-    """Crawl in a process for each core, each its share of the pages."""
-    with ThreadPoolExecutor(CORES) as threads:
-        parts = [f"{number}/{CORES}" for number in range(CORES)]
-        trips = list(threads.map(lambda part: run(folder, items, INLINE, "extract", part), parts))
-    return Trip(
-        wall=max(trip.wall for trip in trips),
-        first=min(trip.first for trip in trips),
-        cpu=sum(trip.cpu for trip in trips),
-        memory=sum(trip.memory for trip in trips),
-        lags=[lag for trip in trips for lag in trip.lags],
-    )
+    return run_alone("benchmarks.crawl", arguments)
 
 
 def runners(peers: Iterable[str], folder: Path, items: int) -> dict[str, Callable[[], Trip]]:
@@ -207,11 +184,13 @@ def runners(peers: Iterable[str], folder: Path, items: int) -> dict[str, Callabl
     found: dict[str, Callable[[], Trip]] = {
         ALONE: partial(one, INLINE, "nothing"),
         ON_DEMAND: partial(one, INLINE, "nothing", on_demand=True),
+        WAITS: partial(one, WAITS, "nothing", on_demand=True),
         INLINE: partial(one, INLINE, "extract"),
     }
     for peer in peers:
         own = partial(one, peer, "extract")
-        found[peer] = partial(run_plain, folder, items) if peer == PLAIN else own
+        in_parts = partial(run_in_parts, lambda part: one(INLINE, "extract", part))
+        found[peer] = in_parts if peer == PLAIN else own
     return found
 
 
@@ -238,47 +217,36 @@ def report(peers: Sequence[str], load: Load, runs: int) -> tuple[str, Mapping[st
         trips: dict[str, list[Trip]] = {name: [] for name in crawls}
         for name in in_turn(list(crawls), runs):
             trips[name].append(crawls[name]())
-    extraction = median(trips, INLINE, "cpu") - median(trips, ALONE, "cpu")
-    ideals = {name: ideal(median(trips, name, "cpu"), extraction) for name in (ALONE, ON_DEMAND)}
+    extraction = median(trips[INLINE], "cpu") - median(trips[ALONE], "cpu")
+    ideals = {name: ideal(median(trips[name], "cpu"), extraction) for name in (ALONE, ON_DEMAND)}
     lines = [
         f"{load.pages:,} pages of {load.kilobytes} KB, {load.items} items of each, {CORES} cores; "
-        f"CPU of Scrapy alone {median(trips, ALONE, 'cpu'):.1f} s, with tasks on demand "
-        f"{median(trips, ON_DEMAND, 'cpu'):.1f} s, of extraction {extraction:.1f} s",
+        f"CPU of Scrapy alone {median(trips[ALONE], 'cpu'):.1f} s, with tasks on demand "
+        f"{median(trips[ON_DEMAND], 'cpu'):.1f} s, of extraction {extraction:.1f} s",
         "",
         "| | wall, s | of ours | of the ideal | of that on demand | first item, s | parent CPU, s "
         "| lag p99, ms | PSS, MiB |",
         "| --- " * 9 + "|",
     ]
-    shares = {name: ideals[ALONE] / median(trips, name, "wall") for name in trips}
+    shares = {name: ideals[ALONE] / median(found, "wall") for name, found in trips.items()}
     for name, found in trips.items():
-        wall = median(trips, name, "wall")
+        wall = median(found, "wall")
         lag = statistics.median(percentile(trip.lags, 99) for trip in found) * 1e3
         lines.append(
-            f"| {name} | {wall:.1f} | {of_ours(trips, name):.2f} | {shares[name]:.2f} "
-            f"| {ideals[ON_DEMAND] / wall:.2f} | {median(trips, name, 'first'):.2f} "
-            f"| {median(trips, name, 'cpu'):.1f} | {lag:.1f} "
-            f"| {median(trips, name, 'memory') / MIB:.0f} |"
+            f"| {name} | {wall:.1f} | {ratio(found, trips.get(OURS, found)):.2f} "
+            f"| {shares[name]:.2f} "
+            f"| {ideals[ON_DEMAND] / wall:.2f} | {median(found, 'first'):.2f} "
+            f"| {median(found, 'cpu'):.1f} | {lag:.1f} "
+            f"| {median(found, 'memory') / MIB:.0f} |"
         )
     return "\n".join([*lines, ""]), {
-        name: share for name, share in shares.items() if name not in (ALONE, ON_DEMAND)
+        name: share for name, share in shares.items() if name not in (ALONE, ON_DEMAND, WAITS)
     }
 
 
 def ideal(scrapys: float, extraction: float) -> float:
     """Return the seconds below which no crawl with one parent can come."""
     return max(scrapys, (scrapys + extraction) / CORES)
-
-
-def median(trips: Mapping[str, Sequence[Trip]], name: str, what: str) -> float:
-    return statistics.median(getattr(trip, what) for trip in trips[name])
-
-
-def of_ours(trips: Mapping[str, Sequence[Trip]], name: str) -> float:
-    """Return the median of its wall time over ours in the same round."""
-    if OURS not in trips:
-        return math.nan
-    pairs = zip(trips[name], trips[OURS], strict=True)
-    return statistics.median(trip.wall / ours.wall for trip, ours in pairs)
 
 
 if __name__ == "__main__":
