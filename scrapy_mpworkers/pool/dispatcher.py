@@ -96,6 +96,7 @@ class Dispatcher:
         queue, group = self._queues[0], self._group
         assert group is not None
         handle: Any = queue.parked.take(task)
+        task.is_over = is_over
         if handle is None and is_over:
             return False
         queue.go_on(handle, task, monotonic())
@@ -106,8 +107,10 @@ class Dispatcher:
             self._send_rows(handle, (), (row,), group)
         return True
 
-    def take_parked(self) -> list[Task]:
-        return [task for queue in self._queues for task in queue.parked.clear()]
+    def end_parked(self) -> None:
+        """Take notice that nobody reads the rest of what tasks give part by part."""
+        for queue in self._queues:
+            queue.parked.end()
 
     # When to dispatch
 

@@ -169,14 +169,12 @@ class PoolExecutor(ObservedExecutor):
         for handle in self._handles if holders else ():
             self._unfinished(handle)
         for task in self._dispatcher.clear():
-            worker = holders.get(task.id)
-            self._give_up(task, why(worker), worker)
+            self._give_up(task, why(holders.get(task.id)), holders.get(task.id))
 
     def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
         # The last crawl to leave stops the pool: pills, join; terminate, kill.
         self._stopping = True
-        for task in self._dispatcher.take_parked():
-            self._settle(task, TaskStatus.DONE, nothing_of(task.id))  # nobody reads the rest
+        self._dispatcher.end_parked()
         self.give_up(self._given_up or because_stopped)
         self._group.leave(self.crawl, timeout, stopped)
 
@@ -222,8 +220,7 @@ class PoolExecutor(ObservedExecutor):
         """Settle the tasks of a report of *size* bytes."""
         outcomes: list[Outcome] = list(map(as_outcome, report.rows))
         times = list(map(_seconds, outcomes))
-        ids = list(map(_task_id, outcomes))
-        tasks, over = self._dispatcher.settle(handle, ids, sum(times))
+        tasks, over = self._dispatcher.settle(handle, list(map(_task_id, outcomes)), sum(times))
         self._settled_at = monotonic()
         waits: list[float] = []
         for task, outcome in zip(tasks, outcomes, strict=True):
@@ -285,6 +282,9 @@ class PoolExecutor(ObservedExecutor):
         self._events.broken(error)
 
     def _give_up(self, task: Task, error: MPWorkersError, worker: str | None) -> None:
+        if task.is_over:  # its worker was about to end it
+            self._settle(task, TaskStatus.DONE, nothing_of(task.id))
+            return
         self._settled_at = monotonic()
         self.metrics.rate.add(self._settled_at, 1)
         self.recent.note(self._settled_at, "dead_letter", worker or "", str(error), task)

@@ -41,6 +41,12 @@ class ParkedTasks:
         if tasks := self._by_worker.pop(handle, None):
             self._by_worker.setdefault(None, {}).update(tasks)
 
+    def end(self) -> None:
+        """Note that nobody will want more."""
+        for tasks in self._by_worker.values():
+            for task in tasks.values():
+                task.is_over = True
+
     def clear(self) -> list[Task]:
         """Give up all tasks, and return them."""
         tasks = [task for some in self._by_worker.values() for task in some.values()]

@@ -38,6 +38,7 @@ class Task:
         message: the message in which it is leased.
         returned: how often it has come back from a lost worker.
         quarantined: it travels and runs alone.
+        is_over: it has given all that anybody wants of it.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Task:
     returned: int = 0
     deaths: int = 0
     quarantined: bool = False
+    is_over: bool = False
 
     @property
     def hop(self) -> int:

@@ -158,6 +158,18 @@ def test_task_that_waits_when_the_pool_stops_has_ended(make_bench, method):
 
 
 @rotated()
+def test_task_that_nobody_wants_any_more_has_ended_if_the_pool_stops_first(make_bench, method):
+    bench = make_bench(method).start()
+    (number,) = bench.submit(bench.in_parts(Square(1), Square(2)))
+
+    bench.pool.go_on(bench.until_part(1), is_over=True)
+    bench.stop().assert_books()
+
+    (outcome,) = bench.settled[number]
+    assert outcome.status == TaskStatus.DONE
+
+
+@rotated()
 def test_worker_that_is_recycled_ends_when_no_task_waits_there(make_bench, method):
     bench = make_bench(method, workers=1, max_items=3).start()
     ids = bench.submit(bench.in_parts(Pid(), Pid()))
