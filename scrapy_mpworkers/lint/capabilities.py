@@ -71,6 +71,8 @@ def _of_reactor(node: ast.AST, function: Function, origins: Origins) -> Failure 
     path = origins.of(node, function).replace("()", "")
     if path.startswith(_TWISTED) and function.is_for_either_loop(node):
         return None
+    if path.startswith(known().without_reactor):
+        return None
     for name, (why, instead) in known().reactor.items():
         if path == name or path.startswith(f"{name}."):
             return Failure(name, why, instead=instead)

@@ -11,6 +11,9 @@ import scrapy
 from scrapy.linkextractors import LinkExtractor
 from scrapy.loader import ItemLoader
 from scrapy.spiders import CrawlSpider, Rule
+from twisted.internet.error import DNSLookupError, TimeoutError
+from twisted.web import client
+from twisted.web.client import ResponseFailed
 
 PRICE = re.compile(r"[\d.]+")
 
@@ -141,3 +144,18 @@ class AskedAtHome(scrapy.Spider):
 
     def parse_article(self, response):
         yield {"title": response.css("h1::text").get()}
+
+
+class TellsErrorsApart(scrapy.Spider):
+    """The exceptions of a download need no reactor, wherever they are defined."""
+
+    name = "tells_errors_apart"
+
+    def parse(self, response):
+        yield response.follow("/next", errback=self.failed)
+
+    def failed(self, failure):
+        if failure.check(DNSLookupError, TimeoutError):
+            yield {"host": failure.request.url}
+        elif failure.check(ResponseFailed, client.ResponseNeverReceived):
+            yield {"reasons": [reason.type.__name__ for reason in failure.value.reasons]}
