@@ -9,6 +9,7 @@ from inspect import isasyncgenfunction, isgeneratorfunction, signature
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from scrapy import Request, Spider
+from scrapy.spiders import CrawlSpider
 from scrapy.utils.asyncgen import as_async_generator
 
 from scrapy_mpworkers.wire.callbacks import method_name
@@ -61,9 +62,7 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
         arguments: which it is given beside the response or failure; one that it does not take is an
             error at the call.
     """
-    function = getattr(type(spider), name)
-    if function is Spider._parse:
-        function = type(spider).parse
+    function = _function(spider, name)
     # Methods that Scrapy's own spiders give to requests return generators.
     if not isgeneratorfunction(function) and not isasyncgenfunction(function):
         of_scrapy = (function.__module__ or "").startswith("scrapy.")
@@ -73,6 +72,18 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
     except TypeError:
         return False
     return True
+
+
+def is_asynchronous(spider: Spider, name: str) -> bool:
+    """Return whether a callback is an async generator: plain results are not to be had of it."""
+    if isinstance(spider, CrawlSpider) and name in ("_parse", "_callback"):
+        return True
+    return isasyncgenfunction(_function(spider, name))
+
+
+def _function(spider: Spider, name: str) -> Any:
+    function = getattr(type(spider), name)
+    return type(spider).parse if function is Spider._parse else function
 
 
 def rule_of(spider: Spider, request: Request) -> str | None:

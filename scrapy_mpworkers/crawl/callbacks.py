@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from scrapy_mpworkers.callbacks import (
     Choice,
     Results,
+    is_asynchronous,
     is_generator,
     rule_of,
     when_asked_for,
@@ -23,6 +24,7 @@ from scrapy_mpworkers.callbacks import (
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.homecomers import Homecomers
 from scrapy_mpworkers.crawl.persistence import JournaledCallback, Persistence
+from scrapy_mpworkers.crawl.plain_results import are_wanted, plain
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
@@ -67,6 +69,7 @@ class Callbacks:
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
         self._homecomers = Homecomers(crawler.spider, choice)
+        self._has_plain_middlewares = are_wanted(crawler)
         self._looked_at: set[str] = set()
         self._journaled: dict[ShippedCallback, JournaledCallback] = {}
 
@@ -101,9 +104,13 @@ class Callbacks:
         name = self._wanted(result, request)
         if name is None:
             return await self._here(here, result, request)
+        found: Results
         if is_generator(self._spider, name, _arguments(result)):
-            return when_asked_for(partial(self._called, name, here, result, request, kept))
-        return await self._called(name, here, result, request, kept)
+            found = when_asked_for(partial(self._called, name, here, result, request, kept))
+        else:
+            found = await self._called(name, here, result, request, kept)
+        is_plain = self._has_plain_middlewares and not is_asynchronous(self._spider, name)
+        return await plain(found) if is_plain and isinstance(found, AsyncIterator) else found
 
     async def _called(
         self,
