@@ -129,5 +129,7 @@ class ShippedCallback:
 def _sent(failure: Any) -> SentException:
     error = failure.value
     trace = failure.getTraceback() if failure.getTracebackObject() else formatted(error)
-    attributes = {name: one for name, one in vars(error).items() if name != "response"}
-    return SentException(type(error), error.args, attributes, trace)
+    own = vars(error).items()
+    attributes = {name: one for name, one in own if name != "response" or one is None}
+    frames = [(name, file, line) for name, file, line, *_ in failure.frames]
+    return SentException(type(error), error.args, attributes, trace, frames)

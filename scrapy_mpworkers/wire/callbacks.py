@@ -30,12 +30,14 @@ class SentException(NamedTuple):
     """The exception of a failure: class, arguments and attributes; what Python printed of it.
 
     ``cls``: ``None`` if it cannot be pickled; the other side then has a stand-in with its text.
+    ``frames``: where it was raised, by which an errback's failure prints its traceback.
     """
 
     cls: type[Exception] | None
     args: tuple[Any, ...]
     attributes: dict[str, Any]
     trace: str
+    frames: list[tuple[str, str, int]]
 
 
 class CallbackTask(NamedTuple):
@@ -173,7 +175,7 @@ def own_attributes(response: Response) -> dict[str, Any]:
 
 def made_exception(sent: SentException) -> Exception:
     """Make the exception of a failure again, without its ``__init__``."""
-    cls, args, attributes, trace = sent
+    cls, args, attributes, trace, _ = sent
     try:
         error = RemoteError(*args) if cls is None else cls.__new__(cls, *args)
         error.args = args

@@ -148,7 +148,7 @@ class RunningCallback:
             output = callback(self._failure(self._sent.failure))
             if isinstance(output, Failure):
                 raise output.value or RuntimeError("an errback returned an empty Failure")
-        if isawaitable(output):
+        while isawaitable(output):
             output = await self._guard(output)
         results: Any = output if isinstance(output, AsyncIterator) else iter(arg_to_iter(output))
         return results  # type: ignore[no-any-return]
@@ -158,6 +158,7 @@ class RunningCallback:
         if self._sent.response is not None:
             error.response = self._sent.response  # type: ignore[attr-defined]
         failure: Any = Failure(error)  # type: ignore[no-untyped-call]
+        failure.frames = [(*frame, (), ()) for frame in sent.frames]
         failure.request = self._sent.request
         return failure
 
