@@ -9,7 +9,12 @@ from .case import Case
 from .cases import (
     callback_losses,
     callback_meta,
+    callback_middlewares,
+    callback_requests,
+    callback_rules,
+    callback_shapes,
     callback_spiders,
+    callback_surfing,
     callback_surroundings,
     callbacks,
     carried,
@@ -49,6 +54,11 @@ CASES: tuple[Case, ...] = (
     *callback_losses.CASES,
     *callback_spiders.CASES,
     *callback_surroundings.CASES,
+    *callback_middlewares.CASES,
+    *callback_requests.CASES,
+    *callback_surfing.CASES,
+    *callback_shapes.CASES,
+    *callback_rules.CASES,
 )
 
 

@@ -33,6 +33,19 @@ def xml(body: str) -> Page:
 
 ROWS = "".join(f"<item n='{n}'><word>word {n}</word></item>" for n in range(3))
 SITEMAP = '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{}</urlset>'
+LISTED = "<x:rows xmlns:x='urn:x'><item x:n='1'><x:word>ant</x:word></item><item/></x:rows>"
+INDEX = (
+    '<sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
+    f"<sitemap><loc>{SITE}/sitemap.xml</loc><lastmod>2024-01-01</lastmod></sitemap>"
+    f"<sitemap><loc>{SITE}/old.xml</loc><lastmod>2004-01-01</lastmod></sitemap>"
+    f"<sitemap><loc>{SITE}/alternates.xml.gz</loc><lastmod>2024-01-01</lastmod></sitemap>"
+    "</sitemapindex>"
+)
+ALTERNATES = SITEMAP.format(
+    f"<url><loc>{SITE}/d</loc><lastmod>2024-02-01</lastmod>"
+    "<xhtml:link xmlns:xhtml='http://www.w3.org/1999/xhtml' rel='alternate' "
+    f"href='{SITE}/e'/></url>"
+)
 FORM = (
     b'<form action="/found" method="post"><input name="q" value="ant">'
     b'<input type="hidden" name="token" value="t1"><input type="submit" name="go" value="1"></form>'
@@ -58,6 +71,11 @@ PAGES: dict[str, Page | Exception] = {
     "/plain": Page("naïve text".encode("latin-1"), "text/plain; charset=latin-1"),
     "/rows.xml": xml(f"<rows>{ROWS}</rows>"),
     "/rows.csv": Page(b"n,word\n0,ant\n1,bee\n2,cat\n", "text/csv"),
+    "/listed.xml": xml(LISTED),
+    "/options.csv": Page(b"0;'ant; bee'\n1;cat\n", "text/csv"),
+    "/robots.txt": Page(f"Sitemap: {SITE}/index.xml\nSitemap: /binary\n".encode(), "text/plain"),
+    "/index.xml": xml(INDEX),
+    "/alternates.xml.gz": Page(gzip.compress(ALTERNATES.encode()), "application/gzip"),
     "/sitemap.xml": xml(
         SITEMAP.format("".join(f"<url><loc>{SITE}/{name}</loc></url>" for name in "abc"))
     ),
