@@ -194,7 +194,14 @@ CASES = [
         spider_middlewares={AskAgain: 10},
         alike=True,
     ),
-    case("middleware_raises_another", RaisesMidway, 2, 2, spider_middlewares={RaiseAnother: 10}),
+    case(
+        "middleware_raises_another",
+        RaisesMidway,
+        2,
+        2,
+        spider_middlewares={RaiseAnother: 10},
+        alike=True,
+    ),
     case(
         "middleware_returns_what_is_none",
         RaisesMidway,
@@ -203,7 +210,14 @@ CASES = [
         spider_middlewares={ReturnWhatIsNone: 10},
         alike=True,
     ),
-    case("middleware_looks_at_exceptions", RaisesMidway, 2, 2, spider_middlewares={LookAtCause: 1}),
+    case(
+        "middleware_looks_at_exceptions",
+        RaisesMidway,
+        2,
+        2,
+        spider_middlewares={LookAtCause: 1},
+        alike=True,
+    ),
     case(
         "middleware_refuses_without_errback",
         WithoutErrback,
@@ -211,7 +225,14 @@ CASES = [
         1,
         spider_middlewares={RefuseInput: 8, Swallow: 6},
     ),
-    case("middleware_breaks_at_once", WithoutErrback, 1, 1, spider_middlewares={BreakAtOnce: 1}),
+    case(
+        "middleware_breaks_at_once",
+        WithoutErrback,
+        1,
+        1,
+        spider_middlewares={BreakAtOnce: 1},
+        alike=True,
+    ),
     case("middleware_reads_three", Many, 3, 1, spider_middlewares={FirstThree: 10}),
     case(
         "middleware_reads_three_of_one_that_cleans",
@@ -220,6 +241,7 @@ CASES = [
         1,
         spider_middlewares={FirstThree: 10},
         not_compared=CLEANED_LATER,
+        alike=True,
     ),
     case("middleware_turns_round", Many, 450, 1, spider_middlewares={BothWays: 10}, alike=True),
 ]

@@ -157,7 +157,7 @@ class LookAtCallables:
 CASES = [
     case("middleware_puts_in_arguments", PutInBySettings, 2, 2, spider_middlewares={PutIn: 750}),
     case("request_with_another_callback", BoundToOther, 2, 2),
-    case("request_without_a_callback", BoundToBare, 1, 1),
+    case("request_without_a_callback", BoundToBare, 1, 1, alike=True),
     case("request_of_a_rescued_page", Rescued, 1, 1),
     case("middleware_knows_callables", Callables, 9, 3, spider_middlewares={LookAtCallables: 10}),
 ]

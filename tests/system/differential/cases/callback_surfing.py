@@ -242,7 +242,7 @@ CASES = [
         alike=True,
     ),
     losing("errback_calls_its_callback", CallsItsCallback, 3, 4),
-    losing("errback_asks_again", AsksAgain, 4, 8),
+    losing("errback_asks_again", AsksAgain, 4, 8, alike=True),
     losing("errback_async_generator", InAsyncGenerator, 4, 4, alike=True),
     losing("errback_tells", Tells, 4, 4),
     losing("errback_of_lines", Lines, 4, 4),
@@ -264,11 +264,13 @@ CASES = [
         3,
         settings={"DEPTH_LIMIT": 2, "DEPTH_STATS_VERBOSE": True, "DEPTH_PRIORITY": 1},
     ),
-    case("sites_and_long_urls", Sites, 3, 4, settings={"URLLENGTH_LIMIT": 60}),
+    case("sites_and_long_urls", Sites, 3, 4, settings={"URLLENGTH_LIMIT": 60}, alike=True),
     case("batches_when_idle", Idling, 4, 4),
     case("closes_when_idle", ClosesWhenIdle, 1, 1, alike=True),
     case("signals_change_the_spider", Counting, 3, 3),
-    case("closes_after_an_item", SiteSpider, 1, 1, settings={"CLOSESPIDER_ITEMCOUNT": 1}),
+    case(
+        "closes_after_an_item", SiteSpider, 1, 1, settings={"CLOSESPIDER_ITEMCOUNT": 1}, alike=True
+    ),
     case(
         "closes_after_an_error",
         FailsAtTheEnd,
