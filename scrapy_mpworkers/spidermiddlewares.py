@@ -58,15 +58,18 @@ class WorkerSpiderMiddleware:
         The spider waits after an item, not before it: Scrapy cancels the wait when the spider is to
         close, and an item that was made already would be lost.
         """
+        manager = self._extension.manager
         try:
-            for level in self._extension.manager.levels:
+            for level in manager.levels:
                 level.backpressure.of_start += 1
-            for level in self._extension.manager.levels:
+            for level in manager.levels:
                 if not level.backpressure.has_room:
                     await level.backpressure.wait_for_room()
+                # Scrapy (2.15 to 2.19) reads start() on while the spider closes, and even faster.
+                if level.is_broken:
+                    return False
         except CancelledError:
             # Twisted's CancelledError is an Exception, which Scrapy (2.15 to 2.19) would log as an
             # error of the spider; asyncio's is none, and passes through.
             return False
-        # Scrapy (2.15 to 2.19) reads start() on while the spider closes, and even faster.
-        return self._extension.manager.takes_items
+        return not manager.is_over

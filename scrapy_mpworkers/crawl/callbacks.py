@@ -196,8 +196,12 @@ class Callbacks:
         # Without an outcome it stays in the journal, as an item does: the loop is torn down.
         has_outcome = error is None or isinstance(error, Exception)
         journaled = self._journaled.pop(shipped, None)
-        if journaled is not None and has_outcome and not isinstance(error, CancelledError):
+        if journaled is None:
+            return
+        if has_outcome and not isinstance(error, CancelledError):
             journaled.ended(None)
+        elif isinstance(error, GeneratorExit):
+            self._persistence.is_read_no_further(journaled)
 
     # Up
 

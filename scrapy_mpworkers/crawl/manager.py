@@ -64,7 +64,7 @@ class LevelManager:
         self.downloads: Downloads | None = None  # these, too
         self._closing: CloseDeadline | None = None  # as soon as there are levels
         self._stopped: Latch | None = None
-        self._is_over = self._is_initialized = False
+        self.is_over = self._is_initialized = False
         self._unread = settings_module_to_import_again(
             options, any(plan.starts_with_crawl for plan in self._plans)
         )
@@ -118,11 +118,6 @@ class LevelManager:
         loop.call_later(_READ_LATER, self._warn_of_settings_module)
         return self.levels
 
-    @property
-    def takes_items(self) -> bool:
-        """Return whether an item that comes now could still have an outcome but an error."""
-        return not self._is_over and not any(level.is_broken for level in self.levels)
-
     async def start(self, numbers: Iterable[int]) -> None:
         """Start the workers of these levels, unless they are, and wait until one of each is ready.
 
@@ -146,12 +141,12 @@ class LevelManager:
         Raises:
             PoolClosed: the crawl has stopped its workers.
         """
-        if self._is_over:
+        if self.is_over:
             raise because_stopped(None)
 
     def kill(self) -> None:
         """End all workers at once, and start no others, because the start has failed."""
-        self._is_over = True
+        self.is_over = True
         for level in self.started:
             level.executor.kill()
             level.close_failures.clear()
@@ -162,7 +157,7 @@ class LevelManager:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
-        self._is_over = True
+        self.is_over = True
         if self._closing is None:
             return
         if self._stopped is None:

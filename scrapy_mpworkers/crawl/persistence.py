@@ -54,6 +54,7 @@ class Persistence:
         self._loop: EventLoop | None = None
         self._written = 0
         self._letter_errors: WeakSet[BaseException] = WeakSet()
+        self._unread: list[JournaledCallback] = []
         self.kept: Iterable[StoredItem] = ()  #: items of an earlier run, to go on in this one
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
@@ -96,8 +97,15 @@ class Persistence:
         number = self._journal.add((), shipped.stored(), _nobody_waits)
         return None if number is None else JournaledCallback(self._journal, number, (), self._given)
 
+    def is_read_no_further(self, callback: JournaledCallback) -> None:
+        """Take a callback whose results nobody wants any more out of the journal, but only when the
+        crawl closes: its results are also left where they are when the loop is torn down."""
+        self._unread.append(callback)
+
     async def close(self) -> None:
         """Close the journal at the end of the crawl, and log how many dead letters there are."""
+        for callback in self._unread:
+            callback.ended(None)
         if self._journal is not None:
             if self._loop is not None:
                 await self._close_journal(self._journal, self._loop)

@@ -133,8 +133,7 @@ class PoolExecutor(ObservedExecutor):
         future: Future | None = None,
     ) -> Task:
         task_id = next(self._task_ids)
-        metrics = self.metrics
-        metrics.hops[hop].submitted += 1
+        self.metrics.hops[hop].submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
         row, future = (task_id, hop, frame, results), future or self._loop.create_future()
         task = Task(task_id, row, needs, future, size, monotonic(), seconds, subject)
@@ -142,7 +141,7 @@ class PoolExecutor(ObservedExecutor):
             late = self._given_up(None)
             self._loop.call_soon(lambda: self._give_up(task, late, None))
             return task
-        metrics.bytes_shipped += size
+        self.metrics.bytes_shipped += size
         self._dispatcher.add(task, key)
         return task
 
@@ -251,10 +250,11 @@ class PoolExecutor(ObservedExecutor):
                 where = late.limit, handle.stack, kind_of(late.hop)
                 self._give_up(late, ItemTimeout(handle.title, *where), handle.name)
         lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
+        self.metrics.redelivered += lost.redelivered
         if lost.redelivered:
-            self.metrics.redelivered += lost.redelivered
-            text = f"{lost.redelivered} items run again"
-            self.recent.note(monotonic(), "redelivery", handle.name, text)
+            self.recent.note(monotonic(), "redelivery", handle.name, lost.in_words)
+        for task in lost.over:
+            self._settle(task, TaskStatus.DONE, nothing_of(task.id))
         if lost.given_up is not None:
             last = death.exitcode, death.out_of_memory, kind_of(lost.given_up.hop)
             error = WorkerDied(handle.title, lost.given_up.deaths, *last)

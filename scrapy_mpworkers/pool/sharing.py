@@ -24,6 +24,7 @@ from scrapy_mpworkers.wire.messages import (
     Opened,
     OpenFailed,
     Outcomes,
+    as_outcome,
 )
 
 logger = logging.getLogger(__name__)
@@ -285,6 +286,8 @@ def _end_late(handle: ProcessHandle, crawl: int, stack: str) -> None:
 
 def _take_left(handle: ProcessHandle, executor: PoolExecutor, left: Outcomes) -> None:
     """Settle the tasks of which a dead worker has left outcomes that it has not reported."""
-    rows = tuple(row for row in left.rows if executor.task(handle, row[0]) is not None)
+    tasks = (executor.task(handle, row[0]) for row in left.rows)
+    pairs = zip(left.rows, tasks, strict=True)
+    rows = tuple(row for row, task in pairs if task is not None and task.awaits(as_outcome(row)))
     if rows:
         executor.on_outcomes(handle, Outcomes(left.crawl, rows), 0)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from scrapy_mpworkers.wire.messages import TaskRow
+from scrapy_mpworkers.wire.messages import MORE, Outcome, TaskRow
 
 
 class Future(Protocol):
@@ -69,3 +69,8 @@ class Task:
         """When its worker got it."""
         assert self.message is not None
         return self.message.leased_at
+
+    def awaits(self, left: Outcome) -> bool:
+        """Return whether an outcome that a dead worker has left is new. If the task had given a
+        part, and its worker died before it read that it shall go on, the part is still there."""
+        return left.status != MORE or left.keys != self.row[3]

@@ -23,10 +23,15 @@ HandleT = TypeVar("HandleT", bound=Hashable)
 
 
 class Lost(NamedTuple):
-    """A lost worker leaves tasks to run again, and perhaps one to give up."""
+    """A lost worker leaves tasks to run again, perhaps one to give up, and some that are over."""
 
     redelivered: int
     given_up: Task | None
+    over: tuple[Task, ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.redelivered} items run again"
 
 
 class TaskQueue:
@@ -187,6 +192,9 @@ class TaskQueue:
         self._running_quarantined.discard(handle)
         leases = self._leases.pop(handle, {})
         self.parked.lose(handle)
+        over = tuple(task for task in leases.values() if task.is_over)
+        for task in over:
+            del leases[task.id]
         given_up = None
         for task in suspects:
             task.quarantined = True
@@ -204,7 +212,7 @@ class TaskQueue:
             else:
                 self._quarantined_in_line += task.quarantined
                 self._waiting.appendleft(task)
-        return Lost(len(leases), given_up)
+        return Lost(len(leases), given_up, over)
 
     def _came_late(self, handle: Hashable, task_id: int) -> bool:
         """Note the outcome of a task that was given up; return whether its message is over now."""

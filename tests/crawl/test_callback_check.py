@@ -62,7 +62,10 @@ def test_of_all_what_keeps_something_is_left_out_however_many_workers_there_are(
     why = "it keeps self.count from page to page"
     assert choice.stays == {"parse": why}
     said = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
-    assert said == [f"The callback parse stays in Scrapy's own process: {why}"]
+    assert said == [
+        "Enabled worker callbacks: parse_product, counted",
+        f"The callback parse stays in Scrapy's own process: {why}",
+    ]
 
 
 def test_what_cannot_be_sent_is_found_in_the_spider_itself() -> None:

@@ -130,6 +130,42 @@ def test_task_that_nobody_wants_any_more_and_whose_worker_is_dead(make_bench, me
 
 
 @rotated()
+def test_task_whose_worker_dies_while_it_ends_it_does_not_begin_again(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    ids = bench.submit(bench.in_parts(Square(1), Square(2)))
+    task = bench.until_part(1)
+
+    (first,) = bench.pids
+    os.kill(first, signal.SIGSTOP)
+    bench.pool.go_on(task, is_over=True)
+    os.kill(first, signal.SIGKILL)
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1]
+    assert bench.metrics.redelivered == 0
+    bench.until_manned().stop().assert_books()
+
+
+@rotated()
+def test_part_comes_once_though_its_worker_dies_before_it_goes_on(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    ids = bench.submit(bench.in_parts(Square(1), Square(2)))
+    task = bench.until_part(1)
+
+    (first,) = bench.pids
+    os.kill(first, signal.SIGSTOP)  # it does not read that it shall go on
+    bench.pool.go_on(task)
+    os.kill(first, signal.SIGKILL)
+    bench.until_part(2)
+    bench.pool.go_on(task)
+    bench.until_settled(ids)
+
+    assert parts(bench) == [1, 4]
+    assert bench.metrics.redelivered == 1
+    bench.stop().assert_books()
+
+
+@rotated()
 def test_task_that_waits_is_given_up_with_all_others(make_bench, method):
     bench = make_bench(method).start()
     (waits,) = bench.submit(bench.in_parts(Square(1), Square(2)))

@@ -112,6 +112,14 @@ def test_callback_that_is_killed_twice_has_one_row_and_no_result_twice(
     assert rows(job, "entry") == rows(job, "settled") == 0
 
 
+def test_results_that_nobody_reads_on_are_not_for_the_next_run(launch: Launcher, job: Path) -> None:
+    settings = journaled(job, SPIDER_MIDDLEWARES={"crawled.callbacks.Impatient": 500})
+    ended = launch.crawl("counting", HERE, "count=1000", "pages=3", **settings).finish()
+
+    assert len(ended.numbers) == 9
+    assert rows(job, "entry") == 0
+
+
 def torn(launch: Launcher, world: World, job: Path, way: dict[str, Any]) -> Crawl:
     """Kill a crawl between two parts of its callback."""
     crawl = launch.crawl("torn", world, held=True, **journaled(job, **way))
