@@ -376,6 +376,7 @@ class Crawl:
             for process in left:
                 _send(process, signal.SIGKILL)
             await_exits(left, 5)
+        self._process.kill()  # a title of its own, as Celery sets it, overwrites its environment
         self._process.wait()
         self._reader.join()
         assert self._process.stderr is not None
