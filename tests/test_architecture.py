@@ -193,7 +193,7 @@ NAME = re.compile(r"\bscrapy_mpworkers(?:\.\w+)+(?::\w+)?")
 PATH = re.compile(r"`((?:\w+/)+\w+\.py)`")
 TEXTS = [
     *sorted(ROOT.glob("*.md")),
-    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
     *(ROOT / name for name in ("pyproject.toml", "setup.cfg")),
 ]
 #: The group of entry points, which is no module's.

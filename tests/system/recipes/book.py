@@ -1,4 +1,4 @@
-"""Reads docs/recipes.md and makes projects of its code."""
+"""Reads docs/recipes.md and the guides, and makes projects of their code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 from projects import SETTINGS_OF_THE_TEST, write_files
 
-BOOK = Path(__file__).parents[3] / "docs/recipes.md"
+DOCS = Path(__file__).parents[3] / "docs"
+BOOK = DOCS / "recipes.md"
+GUIDES = sorted((DOCS / "guides").glob("*.md"))
 
 PIPELINES = "myproject/pipelines.py"
 NOTHING: Mapping[str, str] = {}
@@ -41,15 +43,35 @@ class ItemsSpider(scrapy.Spider):
 ENDING = {"myproject/settings.py": SETTINGS_OF_THE_TEST}
 
 
+def sections(page: Path) -> dict[str, str]:
+    """The text of each section of a page, by its heading."""
+    _, *parts = re.split(r"^## ", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {heading: text for heading, _, text in (part.partition("\n") for part in parts)}
+
+
 def recipes() -> dict[str, str]:
-    """The text of each recipe, by its heading."""
-    _, *sections = re.split(r"^## ", BOOK.read_text("utf-8"), flags=re.MULTILINE)
-    return {heading: text for heading, _, text in (part.partition("\n") for part in sections)}
+    """The text of each recipe, and of each section of a guide, by its heading.
+
+    A heading of several guides ("What to watch for") is that of none that has code.
+    """
+    found: dict[str, str] = {}
+    for page in (BOOK, *GUIDES):
+        found |= {
+            heading: text
+            for heading, text in sections(page).items()
+            if heading not in found or blocks(text)
+        }
+    return found
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of Python in a text."""
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def code_of(recipe: str) -> Iterator[tuple[str, str]]:
     """The code of a recipe: the file that it belongs to, and its text."""
-    for block in re.findall(r"^```python\n(.*?)^```", recipes()[recipe], re.MULTILINE | re.DOTALL):
+    for block in blocks(recipes()[recipe]):
         first, _, text = block.partition("\n")
         yield first.removeprefix("# "), text
 

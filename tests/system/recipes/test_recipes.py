@@ -19,7 +19,7 @@ import pytest
 
 from system.crawls.harness import World
 
-from .book import PIPELINES, code_of, make_project, recipes
+from .book import BOOK, PIPELINES, code_of, make_project, recipes, sections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +39,11 @@ def pages(count: int) -> list[dict[str, Any]]:
 
 
 def test_every_recipe_is_known_here() -> None:
-    assert [*recipes()] == [
+    assert [*sections(BOOK)] == [
         "Drop exact copies",
         "Drop near copies",
         "Store in a database",
         "Write one file: CSV, JSON Lines",
-        "Store in Django models",
         "A model, loaded once per worker",
         "Image work behind `ImagesPipeline`",
         "Heavy `parse`",
@@ -52,7 +51,7 @@ def test_every_recipe_is_known_here() -> None:
     ]
 
 
-@pytest.mark.parametrize("recipe", [*recipes()])
+@pytest.mark.parametrize("recipe", [*sections(BOOK)])
 def test_code_of_a_recipe_compiles(recipe: str) -> None:
     for path, text in code_of(recipe):
         compile(text, path, "exec")
@@ -269,80 +268,6 @@ def test_heavy_parse_runs_in_workers_and_its_links_are_followed(
     assert {item["text"] for item in ended.items} == {"<title>A page</title>"}
     assert ended.stats["mpworkers/calls/done"] == 2
     assert ended.stats["mpworkers/workers/started"] == 2
-
-
-DJANGO = {
-    "site_settings.py": """
-from pathlib import Path
-
-SECRET_KEY = "secret"
-INSTALLED_APPS = ["pages"]
-NAME = Path(__file__).with_name("pages.db")
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": NAME}}
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
-""",
-    "pages/__init__.py": "",
-    "pages/models.py": """
-from django.db import models
-
-
-class Page(models.Model):
-    url = models.TextField(unique=True)
-    title = models.TextField()
-""",
-    "pages/management/__init__.py": "",
-    "pages/management/commands/__init__.py": "",
-    "pages/management/commands/crawl.py": """
-from django.core.management.base import BaseCommand
-from scrapy.crawler import CrawlerProcess
-from scrapy.utils.project import get_project_settings
-
-
-class Command(BaseCommand):
-    def handle(self, **options):
-        process = CrawlerProcess(get_project_settings())
-        process.crawl("items")
-        process.start()
-""",
-    "manage.py": """
-import os, sqlite3, sys
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
-from django.core.management import execute_from_command_line
-
-if __name__ == "__main__":
-    connection = sqlite3.connect("pages.db")
-    connection.execute(
-        "create table pages_page (id integer primary key, url text unique, title text)"
-    )
-    connection.commit()
-    execute_from_command_line(sys.argv)
-""",
-}
-
-
-def stored(project: Path) -> list[str]:
-    with contextlib.closing(sqlite3.connect(project / "pages.db")) as connection:
-        return sorted(url for (url,) in connection.execute("select url from pages_page"))
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("sets_up", ["settings", "manage.py"])
-def test_items_are_stored_in_django_models(launch: Launcher, tmp_path: Path, sets_up: str) -> None:
-    pytest.importorskip("django")
-    recipe = "Store in Django models"
-    project = make_project(tmp_path / "project", recipe, pages(30), DJANGO)
-    in_settings, of_manage_py = (text for path, text in code_of(recipe) if "settings" in path)
-    text = (project / "myproject/settings.py").read_text()
-    without = of_manage_py if sets_up == "settings" else "django.setup()\n"
-    (project / "myproject/settings.py").write_text(text.replace(without, ""))
-    world = World("asyncio", "forkserver")
-
-    ended = launch.start(["manage.py", "crawl"], project, world=world).finish()
-
-    assert stored(project) == sorted(page["url"] for page in pages(30)), ended.log
-    assert ended.stats["mpworkers/store/items/done"] == 30
-    assert ended.exit_code == 0
 
 
 COVERED = """

@@ -1,11 +1,11 @@
-"""The Celery application of docs/operators.md, but for its broker. Its worker gets one task."""
+"""The Celery application of docs/guides/celery.md, but for its broker. Its worker gets one task."""
 
 import re
 from pathlib import Path
 
 from celery.signals import worker_ready
 
-book = Path(__file__).parents[4] / "docs/operators.md"
+book = Path(__file__).parents[4] / "docs/guides/celery.md"
 (code,) = re.findall(r"^```python\n(.*?)^```", book.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 exec(code)
 
