@@ -93,7 +93,7 @@ class Terminal:
 
     def _all(self) -> list[str]:
         logs = (log.read_text("utf-8").splitlines() for log in self.folder.glob("*.log"))
-        return [*self._printed, *(line for log in logs for line in log)]
+        return [*(line for log in logs for line in log), *self._printed]
 
     def interrupt(self) -> None:
         """Stop the crawl as Ctrl-C does, and wait for its end."""

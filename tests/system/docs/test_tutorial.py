@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: 18 pages, twice.
+ITEMS = 36
 PAGE = "tutorial.md"
 GOES_ON = "# until Ctrl-C"
 STOPS = "6. Look back"
@@ -33,7 +35,7 @@ def test_who_follows_the_tutorial_sees_what_it_shows(terminal: Terminal) -> None
     for block in blocks_of(PAGE):
         if block.kind == "heading":
             if block.text == STOPS:
-                terminal.interrupt()
+                stop(terminal)
         elif block.kind == "text":
             expect_shown(block.text, terminal)
         elif block.kind == "sh":
@@ -41,9 +43,16 @@ def test_who_follows_the_tutorial_sees_what_it_shows(terminal: Terminal) -> None
         else:
             follow(block, terminal.folder)
 
-    assert terminal.last("'mpworkers/workers/deaths': (.*),") == "0"  # of the last crawl
     assert "SIGKILL" in (terminal.folder / "report.html").read_text("utf-8")
+    assert len(lines_of(terminal.folder / "callbacks.jsonl")) == ITEMS
+    assert set(lines_of(terminal.folder / "rounds.jsonl")) <= {
+        *lines_of(terminal.folder / "inline.jsonl")
+    }
     assert terminal.survivors() == []
+
+
+def lines_of(feed: Path) -> list[str]:
+    return feed.read_text("utf-8").splitlines()
 
 
 def expect_shown(extract: str, terminal: Terminal) -> None:
@@ -81,6 +90,15 @@ def look(commands: str, terminal: Terminal) -> None:
         if rows and {*rows} == {"busy"}:
             return
     pytest.fail("the workers were never busy")
+
+
+def stop(terminal: Terminal) -> None:
+    """End the crawl as Ctrl-C does: all that it has begun is done, though a worker was killed."""
+    terminal.interrupt()
+    assert terminal.last("'mpworkers/workers/deaths/SIGKILL': (.*),") == "1"
+    submitted = terminal.last("'mpworkers/items/submitted': (.*),")
+    assert terminal.last("'mpworkers/items/done': (.*),") == submitted
+    assert len(lines_of(terminal.folder / "rounds.jsonl")) == int(submitted)
 
 
 def test_a_line_that_nobody_sees_is_missing() -> None:
