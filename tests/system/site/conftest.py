@@ -29,10 +29,10 @@ def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not find_spec("mkdocs"):
         pytest.skip("no site: the extra `docs` is missing; `bash .ci/site` builds and opens it")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    built = subprocess.run(
-        command, cwd=ROOT, text=True, capture_output=True, env=os.environ | {"NO_COLOR": "1"}
-    )
+    # Not --quiet: what it hides is hidden from --strict too.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1", "NO_COLOR": "1"}
+    built = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=quiet)
     assert built.returncode == 0, built.stderr
     return folder
 
