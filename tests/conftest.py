@@ -13,8 +13,8 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["shards"]
 
 #: Tests that share what is expensive (the runner of a combination, the crawl of all refusals, the
-#: list of all tests), and those that would disturb each other: the kernel counts its kills for the
-#: whole machine.
+#: list of all tests, the site in a browser), and those that would disturb each other: the kernel
+#: counts its kills for the whole machine.
 #: (``--dist=loadgroup`` would do, but xdist 3.8 sees no groups under pytest 9.2.)
 TOGETHER = [
     re.compile(r"^tests/system/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
@@ -22,6 +22,7 @@ TOGETHER = [
     re.compile(r"^tests/system/crawls/(test_bad_input)\.py::"),
     re.compile(r"^tests/system/torture/(test_memory)\.py::"),
     re.compile(r"^tests/(test_shards)\.py::"),
+    re.compile(r"^tests/system/site/(test_site)\.py::"),
 ]
 
 

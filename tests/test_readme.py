@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import scrapy_mpworkers
+from scrapy_mpworkers import errors
 from scrapy_mpworkers.settings import known_names
 
 ROOT = Path(__file__).parent.parent
@@ -30,3 +32,11 @@ def test_every_setting_of_the_docs_is_known_to_the_code() -> None:
     named = set(re.findall(r"`MPWORKERS_([A-Z_]+)[` ]", text))
 
     assert {f"MPWORKERS_{name}" for name in named} == known_names().keys()
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    directives = set(re.findall(r"^::: scrapy_mpworkers\.([\w.]+)$", page, re.MULTILINE))
+    of_errors = set(vars(errors)) if "errors" in directives else set()
+
+    assert set(scrapy_mpworkers.__all__) - of_errors <= directives

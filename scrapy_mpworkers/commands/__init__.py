@@ -133,7 +133,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         print(findings(check, whose))
         self.exitcode = 1 if check.would_fail else 0
 
-    def _settings(self, name: str | None, is_changed: bool) -> None:
+    def _settings(self, name: str | None, only_changed: bool) -> None:
         from scrapy_mpworkers.commands.settings import in_effect, text
 
         assert self.settings is not None
@@ -145,7 +145,7 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         elif name is not None:
             raise _Refused(f"run it inside the Scrapy project that has the spider {name!r}")
         found = in_effect(self.settings, spidercls)
-        print(text(found, whose, is_changed))
+        print(text(found, whose, only_changed))
         self.exitcode = 1 if found.refusals else 0
 
     def _chosen(self, name: str | None) -> tuple[str, type[Spider], list[type[Spider]]]:

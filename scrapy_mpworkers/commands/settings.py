@@ -14,6 +14,7 @@ from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 
+from scrapy_mpworkers.crawl.silence import why_silent
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.settings import (
     Setting,
@@ -57,7 +58,7 @@ class InEffect:
     """Holds all settings of a crawl."""
 
     rows: tuple[Row, ...]
-    #: Of several settings together, or of an add-on.
+    #: Why a crawl would stop, if no single setting is the reason.
     general: str = ""
     without_effect: tuple[str, ...] = ()
 
@@ -83,7 +84,9 @@ def in_effect(settings: BaseSettings, spidercls: type[Spider]) -> InEffect:
     rows = tuple(_row(crawler.settings, setting, options) for setting in all_settings())
     if general in [row.refusal for row in rows]:
         general = ""
-    return InEffect(rows, general, tuple(names_without_effect(crawler.settings)))
+    silent = why_silent(crawler) if options is not None else None
+    lines = [f"{silent}."] if silent else []
+    return InEffect(rows, general, (*lines, *names_without_effect(crawler.settings)))
 
 
 def _row(settings: BaseSettings, setting: Setting, options: WorkerSettings | None) -> Row:
@@ -115,16 +118,16 @@ def _origin(priority: int | None) -> str:
     return _ORIGINS.get(names.get(priority, ""), f"priority {priority}")
 
 
-def text(found: InEffect, whose: str, is_changed: bool) -> str:
+def text(found: InEffect, whose: str, only_changed: bool) -> str:
     """Return the whole text. *whose* settings they are, in a few words.
 
     Args:
-        is_changed: leave out what is at its default.
+        only_changed: leave out what is at its default.
     """
     width = min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST)
     changed = [row for row in found.rows if row.is_changed]
     lines = [f"These are {whose}.", ""]
-    for row in changed if is_changed else found.rows:
+    for row in changed if only_changed else found.rows:
         lines += [*_entry(row, width), ""]
     if found.without_effect:
         lines += [*_all_wrapped(found.without_effect, width), ""]

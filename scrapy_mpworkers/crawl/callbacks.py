@@ -10,7 +10,6 @@ from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.http import Request, Response
 from scrapy.utils.misc import warn_on_generator_with_return_value
-from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import (
@@ -23,7 +22,7 @@ from scrapy_mpworkers.callbacks import (
 )
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.homecomers import Homecomers
-from scrapy_mpworkers.crawl.persistence import JournaledCallback, Persistence
+from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.plain_results import are_wanted, plain
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
@@ -71,10 +70,10 @@ class Callbacks:
         self._homecomers = Homecomers(crawler.spider, choice)
         self._has_plain_middlewares = are_wanted(crawler)
         self._looked_at: set[str] = set()
-        self._journaled: dict[ShippedCallback, JournaledCallback] = {}
 
     async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
-        """Do as :meth:`_call`, and tell a dead letter whose request this is what became of it."""
+        """Do as :meth:`_call`. If the request was kept by an earlier run, tell that record how the
+        callback ended."""
         letter = self._replayed.arrived(request)
         results = self._call(here, result, request, letter)
         if letter is None:
@@ -91,9 +90,9 @@ class Callbacks:
         """Do as Scrapy's ``call_spider_async``: call the callback or the errback of *request*.
 
         Args:
-            here: is that.
+            here: is that method of Scrapy's, to run it in this process.
             result: what has come.
-            kept: by an earlier run, if *request* is from there.
+            kept: the record of an earlier run from which *request* was made.
 
         Returns:
             what it yields.
@@ -127,17 +126,19 @@ class Callbacks:
         try:
             part = await self._came(shipped, task)
         except BaseException as error:
-            self._ended(shipped, error)
+            shipped.ended(error)
             raise
         if part.how == How.GOES_ON:
             return self._stream(shipped, task, part)
-        self._ended(shipped)
         if part.how in (How.AT_HOME, How.SHARED):
+            shipped.leave_journal()
             self._homecomers.has_come(name, shipped.request, part)
             return await self._here(here, result, request)
         if part.how in (How.REFUSED, How.PASSED_ON):
-            raise shipped.raised(part)
-        return self._all(shipped, part)
+            raised = shipped.raised(part)
+            shipped.ended(raised)
+            raise raised
+        return self._last(shipped, part)
 
     async def _here(self, here: Here, result: Response | Failure, request: Request) -> Results:
         self._homecomers.begins_here(_request_of(result, request))
@@ -184,24 +185,11 @@ class Callbacks:
             warn_on_generator_with_return_value(self._spider, getattr(self._spider, name))
 
     def _submit(self, shipped: ShippedCallback, kept: StoredItem | None) -> Task:
-        if (journaled := self._persistence.take_callback(shipped, kept)) is not None:
-            self._journaled[shipped] = journaled
-            shipped.given = journaled.results
+        shipped.given = self._persistence.take_callback(shipped, kept)
         data, needs, _ = shipped.frame
         return self._level.executor.submit(
             CALLBACK, data, needs, (), shipped.size, None, None, shipped
         )
-
-    def _ended(self, shipped: ShippedCallback, error: BaseException | None = None) -> None:
-        # Without an outcome it stays in the journal, as an item does: the loop is torn down.
-        has_outcome = error is None or isinstance(error, Exception)
-        journaled = self._journaled.pop(shipped, None)
-        if journaled is None:
-            return
-        if has_outcome and not isinstance(error, CancelledError):
-            journaled.ended(None)
-        elif isinstance(error, GeneratorExit):
-            self._persistence.is_read_no_further(journaled)
 
     # Up
 
@@ -243,6 +231,17 @@ class Callbacks:
             self._homecomers.stays(shipped.name, shipped.request, str(error))
             raise
 
+    def _last(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
+        """Do as :meth:`_all` with a part that is the only one."""
+        end: BaseException | None = None
+        try:
+            yield from self._all(shipped, part)
+        except BaseException as error:
+            end = error
+            raise
+        finally:
+            shipped.ended(end)
+
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
         """Yield results part by part; the next one is asked for when it is wanted."""
         waits = True  # whether the worker waits until it is told to go on
@@ -261,7 +260,7 @@ class Callbacks:
             end = error
             raise
         finally:
-            self._ended(shipped, end)
+            shipped.ended(end)
             if waits:  # nobody reads the rest
                 self._level.executor.go_on(task, is_over=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from scrapy.crawler import Crawler
+from twisted.internet.defer import CancelledError
 
 from scrapy_mpworkers.backends.base import wants_callbacks
 from scrapy_mpworkers.crawl.given_results import CallbackResults, GivenResults
@@ -54,7 +55,6 @@ class Persistence:
         self._loop: EventLoop | None = None
         self._written = 0
         self._letter_errors: WeakSet[BaseException] = WeakSet()
-        self._unread: list[JournaledCallback] = []
         self.kept: Iterable[StoredItem] = ()  #: items of an earlier run, to go on in this one
         self.replaces_start = False  #: whether the spider's own ``start()`` is left out
 
@@ -75,38 +75,49 @@ class Persistence:
         """Return whether items are kept while they are at a hop."""
         return self._journal is not None
 
-    def take(self, hop: Hop, shipped: ShippedItem, kept: StoredItem | None) -> JournaledTask | None:
-        """Return the journal's task for an item at *hop*; ``None`` if no working journal has it."""
+    def take(
+        self, hop: Hop, shipped: ShippedItem, kept: StoredItem | None, is_copy: bool = False
+    ) -> JournaledTask | None:
+        """Return the journal's task for an item at *hop*; ``None`` if no working journal has it.
+
+        Args:
+            is_copy: the item itself goes on.
+        """
         if self._journal is None or isinstance(kept, JournalEntry):
             return kept if isinstance(kept, JournalEntry) else None
         assert self._loop is not None
         committed = self._loop.create_future()
-        settles = self._given.take(shipped.item)
+        result = None if is_copy else self._given.take(shipped.item)
+        safe = None if result is None else result.safe
         tell = partial(resolve, committed)
-        number = self._journal.add(hop.paths, shipped.stored(), tell, settles)
+        number = self._journal.add(hop.paths, shipped.stored(), tell, safe)
+        if result is not None:
+            result.callback.has_one_safe()
         return None if number is None else JournaledTask(self._journal, number, committed)
 
     def take_callback(
         self, shipped: ShippedCallback, kept: StoredItem | None
-    ) -> JournaledCallback | None:
-        """Return the journal's task for a callback, whose page would be fetched again."""
+    ) -> CallbackResults | None:
+        """Put a callback into the journal, whose page would be fetched again.
+
+        Args:
+            kept: by an earlier run, if it is from there.
+
+        Returns:
+            what keeps track of its results; ``None`` if no working journal has it.
+        """
         if self._journal is None:
             return None
         if isinstance(kept, JournalEntry):
-            return JournaledCallback(self._journal, kept.number, kept.settled, self._given)
+            kept.is_taken_over = True
+            return CallbackResults(self._journal, kept.number, kept.safe, self._given)
         number = self._journal.add((), shipped.stored(), _nobody_waits)
-        return None if number is None else JournaledCallback(self._journal, number, (), self._given)
-
-    def is_read_no_further(self, callback: JournaledCallback) -> None:
-        """Take a callback whose results nobody wants any more out of the journal, but only when the
-        crawl closes: its results are also left where they are when the loop is torn down."""
-        self._unread.append(callback)
+        return None if number is None else CallbackResults(self._journal, number, (), self._given)
 
     async def close(self) -> None:
         """Close the journal at the end of the crawl, and log how many dead letters there are."""
-        for callback in self._unread:
-            callback.ended(None)
         if self._journal is not None:
+            self._given.leave()
             if self._loop is not None:
                 await self._close_journal(self._journal, self._loop)
             self._journal.release()
@@ -217,36 +228,29 @@ class JournaledTask:
     def ended(self, error: Exception | None) -> None:
         """Remove the entry, because the item has its outcome (a dead letter is written by now), or
         because it never got to the hop, such as an item that can no longer be pickled."""
-        self._journal.remove(self.number)
+        # If the wait was cancelled, it has none.
+        if not isinstance(error, CancelledError):
+            self._journal.remove(self.number)
 
 
 class JournalEntry(JournaledTask, StoredItem):
-    """An item that was at a hop when an earlier run was killed.
+    """An item that was at a hop when an earlier run was killed, or a callback that was under way.
 
     The entry stays until the item has an outcome; if it cannot go on now, it stays for a later run.
+
+    Attributes:
+        is_taken_over: ``CallbackResults`` have its row now.
     """
+
+    is_taken_over = False
 
     def __init__(self, journal: Journal, row: JournalRow) -> None:
         super().__init__(journal, row.id)
-        self.hop, self.frame, self.settled = row.hop, row.frame, row.settled
-
-
-class JournaledCallback(JournaledTask):
-    """A callback, which is in the journal until it has yielded all.
-
-    Attributes:
-        results: say which of them are due, if an earlier run has begun it.
-    """
-
-    def __init__(
-        self, journal: Journal, number: int, settled: tuple[bytes, ...], given: GivenResults
-    ) -> None:
-        super().__init__(journal, number)
-        self.results = CallbackResults(number, settled, given)
+        self.hop, self.frame, self.safe = row.hop, row.frame, row.safe
 
     def ended(self, error: Exception | None) -> None:
-        self.results.ended()
-        super().ended(error)
+        if not self.is_taken_over:
+            super().ended(error)
 
 
 def _nobody_waits() -> None:

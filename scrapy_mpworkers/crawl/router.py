@@ -8,7 +8,6 @@ from typing import Any
 
 from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
-from twisted.internet.defer import CancelledError
 
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.item import ShippedItem
@@ -144,9 +143,9 @@ class Router:
                     keys = self._keys.behind(hop, outcome.keys)
             returned = self._back(shipped, last)
         except Exception as error:
-            # Only an item with an outcome leaves the journal. It has none if the loop is torn down
-            # (asyncio's CancelledError and GeneratorExit are no Exceptions), or the wait cancelled.
-            if journaled is not None and not isinstance(error, CancelledError):
+            # Only an item with an outcome leaves the journal. It has none if the loop is torn down:
+            # asyncio's CancelledError and GeneratorExit are no Exceptions.
+            if journaled is not None:
                 journaled.ended(error)
             raise
         if journaled is not None:
@@ -246,7 +245,7 @@ class Router:
         self, hop: Hop, shipped: ShippedItem, key: Any, journey: Journey, kept: StoredItem | None
     ) -> None:
         """Send a copy of an item to a level that the crawl does not wait for."""
-        journaled = self._persistence.take(hop, shipped, kept)
+        journaled = self._persistence.take(hop, shipped, kept, is_copy=True)
         committed = None if journaled is None else journaled.committed
         level = self._levels[hop.level]
         task = await level.submit_detached(hop.number, shipped, key, committed)

@@ -34,7 +34,7 @@ class ShippedCallback:
 
     Attributes:
         size: bytes that cross.
-        given: says which of its results are due, if a journal knows.
+        given: keeps track of its results, if there is a journal.
 
     Raises:
         UnpicklableError: the response cannot be pickled.
@@ -104,6 +104,16 @@ class ShippedCallback:
             result = self._load(frame)
             if self.given is None or self.given.is_due(result, frame):
                 yield result
+
+    def ended(self, error: BaseException | None) -> None:
+        """Note that its last result was given, or that it was given up with *error*."""
+        if self.given is not None:
+            self.given.ended(error)
+
+    def leave_journal(self) -> None:
+        """Note that it runs in Scrapy's process instead."""
+        if self.given is not None:
+            self.given.leave()
 
     def raised(self, part: Part) -> BaseException:
         """Return what it has raised."""

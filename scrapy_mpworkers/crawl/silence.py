@@ -18,7 +18,7 @@ from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 from scrapy_mpworkers.backends.preloading import imported_settings_module
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.hops import hops_of, is_component, is_contract_check
-from scrapy_mpworkers.settings import names_of_ours, read_settings
+from scrapy_mpworkers.settings import names_with_prefix, read_settings
 from scrapy_mpworkers.wire.entries import import_path
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def why_silent(crawler: Crawler) -> str | None:
     """Return why settings of *crawler*, as its add-ons have left them, have no effect, and what to
     do; ``None`` if they have."""
     settings = crawler.settings
-    names = [name for name in names_of_ours(settings) if settings[name] is not None]
+    names = [name for name in names_with_prefix(settings) if settings[name] is not None]
     if not names or is_contract_check():
         return None
     missing, listed = _missing(crawler)

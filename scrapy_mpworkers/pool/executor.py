@@ -250,9 +250,9 @@ class PoolExecutor(ObservedExecutor):
                 where = late.limit, handle.stack, kind_of(late.hop)
                 self._give_up(late, ItemTimeout(handle.title, *where), handle.name)
         lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
-        self.metrics.redelivered += lost.redelivered
-        if lost.redelivered:
-            self.recent.note(monotonic(), "redelivery", handle.name, lost.in_words)
+        if count := lost.redelivered:
+            self.metrics.redelivered += count
+            self.recent.note(monotonic(), "redelivery", handle.name, f"run again: {count}")
         for task in lost.over:
             self._settle(task, TaskStatus.DONE, nothing_of(task.id))
         if lost.given_up is not None:

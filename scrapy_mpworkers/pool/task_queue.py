@@ -29,10 +29,6 @@ class Lost(NamedTuple):
     given_up: Task | None
     over: tuple[Task, ...] = ()
 
-    @property
-    def in_words(self) -> str:
-        return f"{self.redelivered} items run again"
-
 
 class TaskQueue:
     """Holds the tasks of one crawl in a pool, by the workers (any hashable) that have them.
@@ -192,13 +188,14 @@ class TaskQueue:
         self._running_quarantined.discard(handle)
         leases = self._leases.pop(handle, {})
         self.parked.lose(handle)
+        blamed = [] if suspects else _blamed(leases, suspect, begun)
         over = tuple(task for task in leases.values() if task.is_over)
         for task in over:
             del leases[task.id]
         given_up = None
         for task in suspects:
             task.quarantined = True
-        for task in [] if suspects else _blamed(leases, suspect, begun):
+        for task in (one for one in blamed if not one.is_over):
             is_sure = task.id == suspect or task.quarantined
             task.deaths += 1
             task.quarantined = True

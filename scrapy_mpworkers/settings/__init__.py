@@ -6,7 +6,7 @@ the tables of the docs say comes from it.
 
 from scrapy_mpworkers.settings.names import (
     known_names,
-    names_of_ours,
+    names_with_prefix,
     names_without_effect,
     warn_of_names,
 )
@@ -21,7 +21,7 @@ __all__ = [
     "WorkerSettings",
     "known_names",
     "level_of",
-    "names_of_ours",
+    "names_with_prefix",
     "names_without_effect",
     "read_declared",
     "read_settings",

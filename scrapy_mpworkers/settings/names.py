@@ -57,7 +57,7 @@ def warn_of_names(settings: BaseSettings) -> None:
 
 def names_without_effect(settings: BaseSettings) -> Iterator[str]:
     """Say which names are no settings, with the nearest that is, or are another backend's."""
-    if not (names := names_of_others(settings)):
+    if not (names := names_not_own(settings)):
         return
     backend = settings.get(f"{PREFIX}BACKEND") or "local"
     owners = known_names()
@@ -72,7 +72,7 @@ def names_without_effect(settings: BaseSettings) -> Iterator[str]:
             )
 
 
-def names_of_ours(settings: BaseSettings) -> list[str]:
+def names_with_prefix(settings: BaseSettings) -> list[str]:
     """Return the names of all settings that begin with MPWORKERS_."""
     return [name for name in settings if isinstance(name, str) and name.startswith(PREFIX)]
 
@@ -85,6 +85,6 @@ def known_names() -> dict[str, list[str]]:
     return owners
 
 
-def names_of_others(settings: BaseSettings) -> list[str]:
-    """Return those of them that are not ours by name: of backends, or of nobody."""
-    return [name for name in names_of_ours(settings) if name not in _OWN_NAMES]
+def names_not_own(settings: BaseSettings) -> list[str]:
+    """Return the MPWORKERS_ names that are not in our table: settings of backends, or slips."""
+    return [name for name in names_with_prefix(settings) if name not in _OWN_NAMES]

@@ -16,9 +16,9 @@ from scrapy_mpworkers.settings.names import (
     KEYS_OF_A_LEVEL,
     OF_A_LEVEL,
     OF_A_POOL,
-    names_of_others,
+    names_not_own,
 )
-from scrapy_mpworkers.settings.setting import Setting, settings_of
+from scrapy_mpworkers.settings.setting import Setting, settings_of, text_of
 from scrapy_mpworkers.settings.table import (
     LEVEL_NAME,
     LEVELS,
@@ -37,7 +37,7 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         SettingError: in one sentence: the setting, its value, what is accepted.
     """
     read = partial(_read, settings)
-    if names := names_of_others(settings):
+    if names := names_not_own(settings):
         rows = [row for _, row in validators.declared_by_backends()]
         read_declared(settings, [row for row in rows if row.title in names])
     pool = _pool(read)
@@ -81,7 +81,7 @@ def _checked(title: str, value: Any, check: Callable[[Any], Any]) -> Any:
 
 
 def _refusal(title: str, value: Any, accepted: object) -> SettingError:
-    return SettingError(f"{title} is {value!r}, but it must be {accepted}.")
+    return SettingError(f"{title} is {text_of(value)}, but it must be {accepted}.")
 
 
 def _pool(read: Callable[[Setting], Any]) -> PoolSettings:

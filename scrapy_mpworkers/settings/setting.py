@@ -53,4 +53,4 @@ def text_of(value: Any, width: int = sys.maxsize) -> str:
     """Return *value* as code, without the password that an address in it may hold."""
     plain = value.copy_to_dict() if isinstance(value, BaseSettings) else value
     text = pformat(plain, width=width, sort_dicts=False) if width < sys.maxsize else repr(plain)
-    return re.sub(r"//[^/@\s]*@", "//…@", text)
+    return re.sub(r"//[^/\s'\"]*@", "//…@", text)

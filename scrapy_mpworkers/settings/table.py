@@ -221,8 +221,8 @@ class WorkerSettings:
         validators.path,
         "str | Path | None",
         "Path of a [JSON Lines file](dead-letters.md) of the items that were given up. `None`: "
-        "each is logged with its content (one that took too long, by Scrapy's own record of its "
-        "`ItemTimeout`).",
+        "each is logged with its content. For an item that took too long, Scrapy's own error "
+        "record is that line.",
     )
     journal: bool = setting(
         False,

@@ -18,7 +18,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import JournalError
 from scrapy_mpworkers.pool.mailbox import Mailbox
-from scrapy_mpworkers.stores.journal_file import JobLock, JournalFile, JournalRow, SettledResult
+from scrapy_mpworkers.stores.journal_file import JobLock, JournalFile, JournalRow, SafeResult
 from scrapy_mpworkers.wire.frames import StoredFrame
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ _GATHER = 0.005
 class _Add(NamedTuple):
     row: JournalRow
     committed: Callable[[], None]
-    settles: SettledResult | None
+    makes_safe: SafeResult | None
 
 
-#: A job of the thread: a row to add; a result that is settled; or the number of a row to remove;
+#: A job of the thread: a row to add; a result that is safe; or the number of a row to remove;
 #: ``None`` ends the thread.
-_Change: TypeAlias = _Add | SettledResult | int | None
+_Change: TypeAlias = _Add | SafeResult | int | None
 
 
 class Journal:
@@ -82,12 +82,12 @@ class Journal:
         hop: tuple[str, ...],
         frame: StoredFrame,
         committed: Callable[[], None],
-        settles: SettledResult | None = None,
+        makes_safe: SafeResult | None = None,
     ) -> int | None:
         """Add a row for an item; *committed* is called in the loop's thread once it is safe.
 
         Args:
-            settles: what the item was as a result of a callback, which is noted together with it.
+            makes_safe: the result of a callback that the item is; noted in the same transaction.
 
         Returns:
             the number of the row; ``None`` if the journal has failed, and nothing is called.
@@ -96,10 +96,10 @@ class Journal:
             return None
         row = JournalRow(self._next_id, hop, frame)
         self._next_id += 1
-        self._changes.put(_Add(row, committed, settles))
+        self._changes.put(_Add(row, committed, makes_safe))
         return row.id
 
-    def settle(self, result: SettledResult) -> None:
+    def note(self, result: SafeResult) -> None:
         """Note that a result of a callback in the journal need not come again."""
         if self._works:
             self._changes.put(result)
@@ -147,10 +147,10 @@ class Journal:
 
     def _write(self, database: sqlite3.Connection) -> None:
         added = [change for change in self._taken if isinstance(change, _Add)]
-        settled = [one.settles for one in added if one.settles is not None]
-        settled += [change for change in self._taken if isinstance(change, SettledResult)]
+        safe = [one.makes_safe for one in added if one.makes_safe is not None]
+        safe += [change for change in self._taken if isinstance(change, SafeResult)]
         removed = [change for change in self._taken if isinstance(change, int)]
-        self._file.write(database, [one.row for one in added], settled, removed)
+        self._file.write(database, [one.row for one in added], safe, removed)
         self._tell_committed()
 
     def _tell_committed(self) -> None:

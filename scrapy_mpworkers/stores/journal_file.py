@@ -48,8 +48,8 @@ CREATE TABLE entry (
     results TEXT NOT NULL      -- JSON: what earlier hops made of the item, in base64
 );
 CREATE TABLE definition (id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
-CREATE TABLE settled (entry INTEGER NOT NULL, digest BLOB NOT NULL);
-CREATE INDEX settled_of ON settled (entry);
+CREATE TABLE safe (entry INTEGER NOT NULL, digest BLOB NOT NULL);
+CREATE INDEX safe_of ON safe (entry);
 PRAGMA user_version = 3;
 """
 _text_of_hop = lru_cache(json.dumps)  # a crawl has few
@@ -62,17 +62,17 @@ class JournalRow(NamedTuple):
 
     Attributes:
         hop: import paths of its pipelines; none for a callback.
-        settled: of a callback, digests of the results that need not come again.
+        safe: of a callback, digests of the results that need not come again.
     """
 
     id: int
     hop: tuple[str, ...]
     frame: StoredFrame
-    settled: tuple[bytes, ...] = ()
+    safe: tuple[bytes, ...] = ()
 
 
-class SettledResult(NamedTuple):
-    """A result of the callback with the row *entry* need not come again: it has an outcome, or a
+class SafeResult(NamedTuple):
+    """A result of the callback in the row *entry* that need not come again: it has an outcome, or a
     row of its own."""
 
     entry: int
@@ -98,7 +98,7 @@ class JournalFile:
             self.next_id = _first_free(database, "entry")
             self._next_definition = _first_free(database, "definition")
         self._definitions: dict[int, int] = {}  # by number in frames of this run
-        self._with_settled = {row.id for row in self.left if row.settled}
+        self._with_safe = {row.id for row in self.left if row.safe}
 
     @contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
@@ -113,7 +113,7 @@ class JournalFile:
         self,
         database: sqlite3.Connection,
         added: Sequence[JournalRow],
-        settled: Sequence[SettledResult],
+        safe: Sequence[SafeResult],
         removed: Sequence[int],
     ) -> None:
         """Add and remove rows in one transaction."""
@@ -121,14 +121,14 @@ class JournalFile:
             database.execute("BEGIN IMMEDIATE")
             rows = [self._packed(database, row) for row in added]
             _in_parts(database, "INSERT INTO entry VALUES {}", "(?, ?, ?, ?, ?)", rows)
-            _in_parts(database, "INSERT INTO settled VALUES {}", "(?, ?)", list(settled))
-            self._with_settled.update(one.entry for one in settled)
+            _in_parts(database, "INSERT INTO safe VALUES {}", "(?, ?)", list(safe))
+            self._with_safe.update(one.entry for one in safe)
             # Behind the insertions: an item that was fast is added and removed at once.
             ids = [(number,) for number in removed]
             _in_parts(database, "DELETE FROM entry WHERE id IN ({})", "?", ids)
-            ids = [(number,) for number in removed if number in self._with_settled]
-            _in_parts(database, "DELETE FROM settled WHERE entry IN ({})", "?", ids)
-            self._with_settled.difference_update(removed)
+            ids = [(number,) for number in removed if number in self._with_safe]
+            _in_parts(database, "DELETE FROM safe WHERE entry IN ({})", "?", ids)
+            self._with_safe.difference_update(removed)
 
     def forget_definitions(self, database: sqlite3.Connection) -> None:
         """Delete the definitions, unless rows are left that may need them."""
@@ -152,12 +152,12 @@ class JournalFile:
         """Yield the rows that can be read. Log the others, which stay in the file."""
         database.text_factory = bytes  # text that is not UTF-8 is the fault of its row alone
         blobs = dict(database.execute("SELECT id, blob FROM definition"))
-        settled: dict[int, list[bytes]] = {}
-        for entry, digest in database.execute("SELECT entry, digest FROM settled"):
-            settled.setdefault(entry, []).append(digest)
+        safe: dict[int, list[bytes]] = {}
+        for entry, digest in database.execute("SELECT entry, digest FROM safe"):
+            safe.setdefault(entry, []).append(digest)
         for row in database.execute("SELECT * FROM entry ORDER BY id"):
             try:
-                yield _unpacked(row, blobs)._replace(settled=tuple(settled.get(row[0], ())))
+                yield _unpacked(row, blobs)._replace(safe=tuple(safe.get(row[0], ())))
             except _BROKEN as error:
                 logger.error(
                     "The entry %d of the journal %s is broken and stays there; its item is not "

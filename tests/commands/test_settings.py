@@ -78,7 +78,7 @@ def test_wrong_use_exits_with_2(tmp_path: Path) -> None:
 
 
 def test_each_setting_has_its_value_its_origin_and_its_sentence() -> None:
-    printed = text(found(), "ours", is_changed=False)
+    printed = text(found(), "ours", only_changed=False)
 
     for setting in all_settings():
         assert f"\n{setting.title} = " in printed
@@ -153,13 +153,32 @@ def test_names_without_effect_are_said() -> None:
     assert "secret" not in printed
 
 
+def test_settings_that_nobody_reads_are_said() -> None:
+    project = Settings()
+    project.setdict({"MPWORKERS_PIPELINES": {"shop.pipelines.Price": 300}}, "project")
+
+    printed = text(in_effect(project, Spider), "ours", True)
+
+    assert "scrapy_mpworkers.Addon is not active" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("address", ["tls://me:secret@host", "tls://me:pa@secret@host:8786"])
+def test_no_password_is_printed_though_the_address_is_refused(address: str) -> None:
+    effect = found(MPWORKERS_DASK_ADDRESS=address, MPWORKERS_BACKEND="dask")
+
+    printed = text(effect, "ours", False)
+
+    assert "MPWORKERS_DASK_ADDRESS" in printed
+    assert "secret" not in printed
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_lines_fit_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     pipelines = {f"shop.pipelines.Number{n}": n for n in range(20)}
     effect = found(MPWORKERS_PIPELINES=pipelines, MPWORKERS_NICE=70, MPWORKERS_WORKER=3)
 
-    lines = text(effect, "ours", is_changed=False).splitlines()
+    lines = text(effect, "ours", only_changed=False).splitlines()
 
     assert max(map(len, lines)) <= min(width, 100)
     assert indent("(settings module; default: {})", "    ") in lines

@@ -204,6 +204,18 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class Slowly:
+    """Takes so many seconds for a number."""
+
+    number: int
+    seconds: float
+
+    def __call__(self) -> int:
+        time.sleep(self.seconds)
+        return self.number
+
+
+@dataclass(frozen=True)
 class FirstTime:
     """Does it only if nobody has done it before: *mark* is a file that must not exist yet."""
 

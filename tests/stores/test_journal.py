@@ -59,7 +59,7 @@ def test_broken_rows_are_named_and_stay_and_the_others_are_read(
     execute(tmp_path, "INSERT INTO definition VALUES (?, ?)", [(1, b"blob"), (2, 5)])
     rows = [GOOD, *BROKEN.values(), GOOD]
     execute(tmp_path, "INSERT INTO entry VALUES (NULL, ?, ?, ?, ?)", rows)
-    execute(tmp_path, "INSERT INTO settled VALUES (?, ?)", [(1, b"digest"), (2, b"other")])
+    execute(tmp_path, "INSERT INTO safe VALUES (?, ?)", [(1, b"digest"), (2, b"other")])
 
     journal = open_journal(tmp_path)
     journal.release()
@@ -70,7 +70,7 @@ def test_broken_rows_are_named_and_stay_and_the_others_are_read(
         (b"frame", {7: b"blob"}, (b"result",)),
         (b"digest",),
     )
-    assert journal.left[1].settled == ()
+    assert journal.left[1].safe == ()
     told = re.findall(r"The entry (\d+) of the journal (\S+) is broken and stays", caplog.text)
     path = str(tmp_path / "mpworkers-journal.sqlite")
     assert told == [(str(n), path) for n in range(2, len(rows))]

@@ -80,7 +80,7 @@ def test_results_that_are_safe_do_not_come_again(
     again = launch.crawl("torn", world, "pages=0", **journaled(job, **way)).finish()
 
     assert sorted(crawl.finish(grace=5).told("behind") + again.told("behind")) == list(range(210))
-    assert rows(job, "entry") == rows(job, "settled") == 0
+    assert rows(job, "entry") == rows(job, "safe") == 0
 
 
 def test_page_that_comes_again_may_have_its_results_in_another_order(
@@ -109,15 +109,66 @@ def test_callback_that_is_killed_twice_has_one_row_and_no_result_twice(
 
     assert left == 1
     assert sorted(n for one in ended for n in one.told("behind")) == list(range(210))
-    assert rows(job, "entry") == rows(job, "settled") == 0
+    assert rows(job, "entry") == rows(job, "safe") == 0
 
 
-def test_results_that_nobody_reads_on_are_not_for_the_next_run(launch: Launcher, job: Path) -> None:
-    settings = journaled(job, SPIDER_MIDDLEWARES={"crawled.callbacks.Impatient": 500})
-    ended = launch.crawl("counting", HERE, "count=1000", "pages=3", **settings).finish()
+@pytest.mark.parametrize(("middleware", "read"), [("Impatient", 9), ("Deaf", 0)])
+@pytest.mark.parametrize("count", [10, 1000])
+def test_results_that_nobody_reads_are_not_for_the_next_run(
+    launch: Launcher, job: Path, middleware: str, read: int, count: int
+) -> None:
+    settings = journaled(job, SPIDER_MIDDLEWARES={f"crawled.callbacks.{middleware}": 500})
+    ended = launch.crawl("counting", HERE, f"count={count}", "pages=3", **settings).finish()
 
-    assert len(ended.numbers) == 9
+    assert len(ended.numbers) == read
     assert rows(job, "entry") == 0
+
+
+def test_items_that_a_pipeline_has_replaced_are_not_for_the_next_run(
+    launch: Launcher, job: Path
+) -> None:
+    settings = journaled(job, ITEM_PIPELINES={"crawled.callbacks.Replaced": 300})
+    ended = launch.crawl("counting", HERE, "count=1000", **settings).finish()
+
+    assert len(ended.numbers) == 1000
+    assert rows(job, "entry") == rows(job, "safe") == 0
+
+
+def test_results_on_their_way_to_a_hop_come_again_though_their_callback_has_ended(
+    launch: Launcher, job: Path
+) -> None:
+    # The first three are held by a pipeline of Scrapy's process, before the hop.
+    settings = journaled(
+        job,
+        CONCURRENT_ITEMS=3,
+        ITEM_PIPELINES={"crawled.callbacks.SlowGate": 100, "crawled.kept.SeenBehind": 500},
+    )
+    crawl = launch.crawl("counting", HERE, "count=10", held=True, **settings)
+    crawl.wait_told("held", 3)
+    wait_for_rows(job, "entry", lambda: 1)
+    crawl.kill_main()
+    crawl.finish(grace=5)
+
+    again = launch.crawl("counting", HERE, "pages=0", **settings).finish()
+
+    assert sorted(again.told("behind")) == list(range(10))
+    assert rows(job, "entry") == 0
+
+
+def test_copy_that_is_at_a_hop_makes_not_the_item_itself_safe(launch: Launcher, job: Path) -> None:
+    level = {"name": "store", "pipelines": {"crawled.pipelines.Mark": 300}, "wait": False}
+    settings = journaled(
+        job, MPWORKERS_LEVELS=[level], ITEM_PIPELINES={"crawled.callbacks.SlowGate": 500}
+    )
+    crawl = launch.crawl("counting", HERE, "count=5", held=True, **settings)
+    crawl.wait_told("held", 5)
+    wait_for_rows(job, "entry", lambda: 1)  # the copies have their outcome
+    crawl.kill_main()
+    crawl.finish(grace=5)
+
+    again = launch.crawl("counting", HERE, "pages=0", "count=5", **settings).finish()
+
+    assert again.numbers == [0, 1, 2, 3, 4]
 
 
 def torn(launch: Launcher, world: World, job: Path, way: dict[str, Any]) -> Crawl:
@@ -125,7 +176,7 @@ def torn(launch: Launcher, world: World, job: Path, way: dict[str, Any]) -> Craw
     crawl = launch.crawl("torn", world, held=True, **journaled(job, **way))
     crawl.wait_told("torn")
     # All of the first part are at the hop, or behind it.
-    wait_for_rows(job, "settled", lambda: 200)
+    wait_for_rows(job, "safe", lambda: 200)
     wait_for_rows(job, "entry", lambda: 1 + 200 - len(crawl.wait_told("behind", 0)))
     crawl.kill_main()
     crawl.finish(grace=5)

@@ -239,7 +239,8 @@ def test_callbacks_that_are_named_are_warned_of_once(launch: Launcher, world: Wo
     home = "The callback by_engine runs in Scrapy's own process from now on: crawler.engine.down"
     assert ended.log.count(f"WARNING: {home}") == 1
     assert ended.stats["mpworkers/callbacks/failed"] == 0
-    assert sorted(ended.numbers) == [1, 2, 11, 12, 21, 22]  # and no page is lost
+    # No page is lost, and some come twice where the first two workers have seen the same page.
+    assert set(ended.numbers) == {1, 2, 11, 12, 21, 22}
     assert not set(ended.told("parse")) & set(ended.told("by_browser"))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: 18 pages, twice.
 ITEMS = 36
 PAGE = "tutorial.md"
-GOES_ON = "# until Ctrl-C"
+GOES_ON = "rounds=50"
 STOPS = "6. Look back"
 #: How often somebody looks who waits until a worker is at something.
 LOOKS = 20
@@ -66,7 +66,7 @@ def expect_shown(extract: str, terminal: Terminal) -> None:
 
 def run(commands: str, terminal: Terminal) -> None:
     if GOES_ON in commands:
-        terminal.start(commands.split(GOES_ON)[0])
+        terminal.start(commands)
     elif commands.startswith("kill "):
         pid = terminal.last(r"^worker-1 +(\d+)")
         terminal.run(re.sub(r"\d+$", pid, commands.strip()))

@@ -140,6 +140,7 @@ class Hangs:
 """
 
 
+@pytest.mark.full  # it waits for the end of a timeout, for which other tests do not
 def test_crawl_whose_item_hangs_ends_within_its_grace_period(
     launch: Launcher, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # or other tests would find its processes
 def window() -> Iterator[Window]:
     if reason := why_not():
         if BUILT:

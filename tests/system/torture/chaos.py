@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pool.harness import Bench
-from pool.work import TakeSeconds
+from pool.work import Slowly, TakeSeconds
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,31 @@ def weather(bench: Bench, storm: Storm) -> int:
     finally:
         striker.end()
     return striker.blows
+
+
+def weather_in_parts(bench: Bench, storm: Storm, parts: int) -> int:
+    """Do as :func:`weather` with tasks that give so many *parts* each, the numbers from 0 on, and
+    are told to go on when each has come."""
+    chance = random.Random(storm.seed + 1)
+    given = bench.events.parts
+    going_on = 0
+
+    def all_are_settled() -> bool:
+        nonlocal going_on
+        while going_on < len(given):
+            bench.pool.go_on(given[going_on][0])
+            going_on += 1
+        return bench.pool.pending == 0
+
+    striker = Striker(bench, storm)
+    try:
+        for _ in range(storm.items):
+            bench.submit(bench.in_parts(*_slowly(chance, parts)))
+        bench.until(all_are_settled, "all items are settled", seconds=300)
+    finally:
+        striker.end()
+    return striker.blows
+
+
+def _slowly(chance: random.Random, parts: int) -> list[Slowly]:
+    return [Slowly(number, chance.uniform(0, 0.01)) for number in range(parts)]

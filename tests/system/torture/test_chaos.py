@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from pool.work import Square
 
-from .chaos import Storm, weather
+from .chaos import Storm, weather, weather_in_parts
 
 if TYPE_CHECKING:
     from _pytest.mark import ParameterSet
@@ -43,3 +45,18 @@ def test_every_item_gets_one_outcome_whatever_hits_the_workers(make_bench, metho
     bench.until_manned()
     assert bench.run(Square(3)) == [9]
     bench.stop().assert_books()
+
+
+@pytest.mark.parametrize(("method", "storm"), list(storms()))
+def test_every_part_comes_once_and_in_order_whatever_hits_the_workers(make_bench, method, storm):
+    bench = make_bench(method, workers=4, redeliver_times=50, intensity=10_000).start()
+
+    blows = weather_in_parts(bench, replace(storm, items=storm.items // 5), parts=5)
+
+    assert blows > 0
+    came = defaultdict(list)
+    for task, number in bench.events.parts:
+        came[task.id].append(number)
+    assert len(came) == storm.items // 5
+    assert [numbers for numbers in came.values() if numbers != [0, 1, 2, 3, 4]] == []
+    bench.until_manned().stop().assert_books()

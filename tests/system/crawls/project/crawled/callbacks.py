@@ -17,7 +17,7 @@ from scrapy import signals
 
 from scrapy_mpworkers import in_worker
 
-from .signs import tell, wait_at_gate
+from .signs import gate_is_open, pause, tell, wait_at_gate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -146,6 +146,23 @@ class GateOfOne:
             tell("busy", item["n"])
             wait_at_gate()
         return item
+
+
+class SlowGate:
+    """Holds items in Scrapy's process, which goes on, until the test opens the gate."""
+
+    async def process_item(self, item: Any) -> Any:
+        tell("held", item["n"])
+        while not gate_is_open():
+            await pause(0.01)
+        return item
+
+
+class Replaced:
+    """Gives another object instead of the item."""
+
+    def process_item(self, item: Any) -> Any:
+        return dict(item)
 
 
 class Impatient:

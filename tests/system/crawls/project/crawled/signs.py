@@ -21,6 +21,16 @@ def wait_at_gate() -> None:
         fcntl.flock(gate, fcntl.LOCK_SH)
 
 
+def gate_is_open() -> bool:
+    """Return whether the test has opened the gate."""
+    with open(os.environ["CRAWL_GATE"]) as gate:
+        try:
+            fcntl.flock(gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 async def pause(seconds: float) -> None:
     """Sleep in whichever loop there is."""
     if is_asyncio_available():
