@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,12 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         matches = (pattern.search(nodeid) for pattern in TOGETHER)
         return next((match[1] for match in matches if match), nodeid)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Who is started in the background ignores Ctrl-C, and so would all whom the tests start.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
