@@ -1,4 +1,4 @@
-"""Deals tests into shards, of which a run takes one: ``pytest -m full --shard 3/84``.
+"""Deals tests into shards, of which a run takes one: ``pytest -m full --shard 3/252``.
 
 A test's shard is drawn by its name: each is in exactly one, and in the same one wherever it runs.
 """
