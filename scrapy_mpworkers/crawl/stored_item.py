@@ -1,4 +1,4 @@
-"""What an earlier run has kept: of the journal, or a dead letter."""
+"""An item or a request that an earlier run has kept: in the journal, or as a dead letter."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
 class Usage(NamedTuple):
-    """What a process has used since its start.
+    """The CPU and memory that a process has used since its start.
 
     Attributes:
         cpu: seconds that it has used a CPU.

@@ -1,4 +1,4 @@
-"""What a callback changes in the request whose response it was given."""
+"""Finds out what a callback changes in the request whose response it was given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 
 
 class _Unpicklable(NamedTuple):
-    """What is noted of a value that has no bytes."""
+    """Stands for a value that has no bytes."""
 
     id: int
 
