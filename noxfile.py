@@ -37,7 +37,9 @@ def full(session: nox.Session, mode: str, method: str) -> None:
     """Run every test of one loop mode and start method, plain and full."""
     session.install("-e", ".[test]")
     names = f"{mode}-{method}" + (f" and not {mode}-forkserver" if method == "fork" else "")
-    session.run("pytest", "-m", "full or not full", "-k", names, *session.posargs)
+    session.run(
+        "pytest", "-m", "full or not full", "-k", names, *session.posargs, env={"FRESH_CRAWLS": "1"}
+    )
 
 
 @nox.session

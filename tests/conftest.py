@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -14,15 +15,14 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["shards"]
 
 #: Tests that share what is expensive (the runner of a combination, the crawl of all refusals, the
-#: list of all tests, the site in a browser), and those that would disturb each other: the kernel
-#: counts its kills for the whole machine.
+#: site in a browser), and those that would disturb each other: the kernel counts its kills for the
+#: whole machine.
 #: (``--dist=loadgroup`` would do, but xdist 3.8 sees no groups under pytest 9.2.)
 TOGETHER = [
     re.compile(r"^tests/system/differential/test_crawls\.py::.*[\[-](\w+-\w+)\]$"),
     re.compile(r"^tests/system/cluster/test_differential\.py::.*-(\w+-\w+)\]$"),
     re.compile(r"^tests/system/crawls/(test_bad_input)\.py::"),
     re.compile(r"^tests/system/torture/(test_memory)\.py::"),
-    re.compile(r"^tests/(test_shards)\.py::"),
     re.compile(r"^tests/system/site/(test_site)\.py::"),
 ]
 
@@ -54,3 +54,9 @@ def _environment_is_left_as_it_was() -> Iterator[None]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     return Together(config, log)
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests, and all that they import: a forked worker would copy them, as its
+    # collector looks at them, for a third of a second.
+    gc.freeze()

@@ -11,6 +11,9 @@ from zlib import crc32
 
 import pytest
 
+COLLECTED = pytest.StashKey[dict[str, bool]]()
+"""Every test that was found, and whether only the full run has it; before any is left out."""
+
 
 class Shard(NamedTuple):
     """One of several shards; the first is number 1."""
@@ -40,7 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[COLLECTED] = {item.nodeid: bool(item.get_closest_marker("full")) for item in items}
     chosen: Shard | None = config.getoption("shard")
     if chosen:
         left_out = [item for item in items if not chosen.has(item.nodeid)]

@@ -31,6 +31,7 @@ from zlib import crc32
 
 import psutil
 import pytest
+import zygote
 from exits import await_exits
 
 if TYPE_CHECKING:
@@ -217,32 +218,34 @@ class Crawl:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _start(self) -> subprocess.Popen[str]:
-        with (self.folder / "stdout").open("w") as out:
+    def _start(self) -> subprocess.Popen[bytes] | zygote.Forked:
+        env = self._environment()
+        read, write = os.pipe()
+        self._log = open(read, errors="replace")  # noqa: SIM115 - close() closes it
+        with (self.folder / "stdout").open("w") as out, open(write, "w") as err:
+            if zygote.can_start(self.command, env):
+                return zygote.start(self.command, self.cwd, env, out.fileno(), err.fileno())
             return subprocess.Popen(
                 [sys.executable, *self.command],
                 cwd=self.cwd,
-                env=self._environment(),
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
+                stderr=err,
                 start_new_session=True,  # a group of its own, as a terminal gives it
             )
 
     def _environment(self) -> dict[str, str]:
         feed = {"FEEDS": {str(self.folder / "items.jl"): {"format": "jsonlines"}}}
         return os.environ | {
-            "CRAWL_TAG": self.tag,
+            zygote.TAG: self.tag,
             "CRAWL_GATE": str(self.folder / "gate"),
             "CRAWL_SETTINGS": json.dumps(feed | self.settings),
             "PYTHONFAULTHANDLER": "1",
         }
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        for text in self._process.stderr:
+        for text in self._log:
             with self._news:
                 self._lines.append(Line(text.rstrip("\n"), time.monotonic()))
                 self._news.notify_all()
@@ -315,7 +318,7 @@ class Crawl:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            mine = process.environ().get("CRAWL_TAG") == self.tag
+            mine = process.environ().get(zygote.TAG) == self.tag
             return mine and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:  # gone meanwhile, or another user's
             return False
@@ -379,8 +382,7 @@ class Crawl:
         self._process.kill()  # a title of its own, as Celery sets it, overwrites its environment
         self._process.wait()
         self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        self._log.close()
         self._gate.close()
 
 

@@ -31,6 +31,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     terminal.close()
 
 
+@pytest.mark.full  # of all that CI does with docs/, see .ci/site
 def test_who_follows_the_tutorial_sees_what_it_shows(terminal: Terminal) -> None:
     for block in blocks_of(PAGE):
         if block.kind == "heading":
