@@ -43,6 +43,14 @@ def full(session: nox.Session, mode: str, method: str) -> None:
 
 
 @nox.session
+def extras(session: nox.Session) -> None:
+    """Run the plain tests with all extras, the code of docs/guides among them."""
+    names = "example,postgres,names,dask,page,metrics,top,test,guides"
+    session.install("-e", f".[{names}]")
+    session.run("pytest", *session.posargs, env={"GUIDES_REQUIRED": "1"})
+
+
+@nox.session
 def bare(session: nox.Session) -> None:
     """Run the pool's tests without any extra, which needs pytest and nothing else."""
     session.install("-e", ".", "pytest", "pytest-twisted", "pytest-xdist")

@@ -54,7 +54,7 @@ PRELOAD = ("scrapy_mpworkers.worker.main", consumers.__name__, work.__name__)
 
 
 #: Whose turn it is in the plain run, by price: a spawned worker imports everything again.
-IN_TURN = ("fork", "forkserver", "spawn", "fork", "forkserver", "fork")
+IN_TURN = ("fork", "forkserver", "spawn", *("fork", "fork", "forkserver"), *("fork", "fork"))
 _turns: defaultdict[str, Iterator[str]] = defaultdict(lambda: itertools.cycle(IN_TURN))
 
 

@@ -106,7 +106,7 @@ class DaskBackend:
         if find_spec("distributed") is None:
             raise SettingError(
                 "MPWORKERS_BACKEND is 'dask', but dask.distributed is not installed: "
-                "pip install 'scrapy_mpworkers[dask]'."
+                "pip install 'scrapy-mpworkers[dask]'."
             )
         _refuse(crawler.settings)
         self._plans = plans

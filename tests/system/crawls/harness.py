@@ -91,7 +91,8 @@ def _in_turn(start: int) -> Iterator[World]:
     for row in itertools.count(start):
         fork, forkserver, spawn = (WORLDS[(3 * row + n) % len(WORLDS)] for n in range(3))
         yield from (fork, forkserver, spawn)
-        yield from (World(spawn.mode, "fork"), World(fork.mode, "forkserver"))
+        yield from (World(spawn.mode, "fork"), World(forkserver.mode, "fork"))
+        yield World(fork.mode, "forkserver")
 
 
 _turns: dict[str, Iterator[World]] = {}
