@@ -136,7 +136,7 @@ def _log_levels() -> LogLevels:
         wanted={**wanted, "": _least_taken(logging.root, logging.WARNING)},
         root=logging.root.level,
         named={logger.name: logger.level for logger in known if logger.level},
-        # Whether logging.captureWarnings is on; there is no public way to ask (3.10-3.13).
+        # Whether logging.captureWarnings is on; there is no public way to ask (3.10-3.14).
         capture_warnings=logging._warnings_showwarning is not None,  # type: ignore[attr-defined]
     )
 

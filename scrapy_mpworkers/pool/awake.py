@@ -88,7 +88,7 @@ class _Ticker(threading.Thread):
 
 def _waits() -> int:
     """Return how often this thread has gone to sleep, 0 if the system hides that. It does so each
-    ``sys.getswitchinterval()`` while it waits for the interpreter (CPython 3.10 to 3.13)."""
+    ``sys.getswitchinterval()`` while it waits for the interpreter (CPython 3.10 to 3.14)."""
     try:
         import resource
 

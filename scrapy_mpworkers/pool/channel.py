@@ -1,7 +1,7 @@
 """The parent's ends of a worker's queue and report pipe. Neither putting nor reading ever waits.
 
 A message that fits into the pipe is written at once, a larger one and those behind it by a thread.
-What is done here to the queue is what its own ``put`` does (CPython 3.10 to 3.13).
+What is done here to the queue is what its own ``put`` does (CPython 3.10 to 3.14).
 """
 
 from __future__ import annotations

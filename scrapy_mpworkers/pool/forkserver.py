@@ -12,7 +12,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing import reduction, util
+from multiprocessing import util
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool import unshared
@@ -120,8 +120,7 @@ class ForkServer:
             socket.send_fds(requests, [bytes([len(fds)])], fds)
             # Whoever has stopped it (SIGSTOP) has not stopped the crawl, which would wait for it.
             self.kill(signal.SIGCONT)
-            # On macOS they must not be closed here before they have arrived (bpo-14669).
-            if reduction.ACKNOWLEDGE and not requests.recv(1):
+            if server_side.ACKNOWLEDGES and not requests.recv(1):
                 raise BrokenPipeError
         finally:
             requests.detach()

@@ -2,7 +2,7 @@
 
 multiprocessing's ``spawn`` and ``forkserver`` would run the user's ``__main__`` again in every
 child, so the preparation data is made here, without it. The Popen classes otherwise do what those
-of CPython 3.10 to 3.13 do.
+of CPython 3.10 to 3.14 do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import posix
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from multiprocessing import (
     context,
     forkserver,
@@ -30,6 +31,7 @@ from multiprocessing import (
     util,
 )
 from multiprocessing.process import BaseProcess
+from types import SimpleNamespace
 from typing import Any
 
 from scrapy_mpworkers.errors import UNKNOWN_EXIT
@@ -74,7 +76,7 @@ class Processes:
     def start(self, target: Any, args: tuple[Any, ...], name: str) -> Any:
         """Start a process, from a daemonic process too.
 
-        The last lines are those of ``BaseProcess.start`` (CPython 3.10 to 3.13) without the
+        The last lines are those of ``BaseProcess.start`` (CPython 3.10 to 3.14) without the
         assertion that forbids children to daemons, such as the workers of
         ``multiprocessing.Pool``: ours end with their parent nevertheless.
         """
@@ -130,7 +132,7 @@ class _Popen(popen_fork.Popen):
                 pid, status = posix.waitpid(self.pid, flag)
             except ChildProcessError:
                 # Somebody else has collected it: a handler that waits for any child, or the
-                # kernel, if SIGCHLD is ignored. popen_fork takes it for alive (3.10 to 3.13).
+                # kernel, if SIGCHLD is ignored. popen_fork takes it for alive (3.10 to 3.14).
                 self.returncode = UNKNOWN_EXIT
             else:
                 if pid == self.pid:
@@ -148,12 +150,25 @@ class _Popen(popen_fork.Popen):
         self.finalizer = util.Finalize(self, unshared.close, fds)
 
 
+@contextlib.contextmanager
+def _shared_tracker() -> Iterator[None]:
+    """Let a child that is forked meanwhile use this process's resource tracker. CPython 3.14 takes
+    the tracker from a child that does not say so (gh-146313), which then starts one of its own."""
+    intent: Any = getattr(resource_tracker, "_fork_intent", SimpleNamespace())
+    intent.preserve_fd = True
+    try:
+        yield
+    finally:
+        intent.preserve_fd = False  # in the child as well
+
+
 class _ForkPopen(_Popen):
     """Forks as popen_fork's does."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
         with Pipes() as pipes:
-            self.pid = os.fork()
+            with _shared_tracker():
+                self.pid = os.fork()
             if self.pid == 0:
                 run_and_exit(lambda: process_obj._bootstrap(parent_sentinel=pipes.data_r))  # type: ignore[attr-defined]
             self._keep(pipes)

@@ -86,7 +86,7 @@ class CommandReader:
     """Takes messages out of a ``JoinableQueue``, as its ``get`` does, but into a buffer that fits,
     and without the selector that ``empty`` makes each time.
 
-    The queue is that of CPython 3.10 to 3.13, the format that of ``Connection.send_bytes``.
+    The queue is that of CPython 3.10 to 3.14, the format that of ``Connection.send_bytes``.
     """
 
     def __init__(self, queue: JoinableQueue[Any], arena: Arena | None = None) -> None:

@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver
 from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import WorkerStartError
@@ -27,6 +27,9 @@ from scrapy_mpworkers.worker.process import adopt_orphans, run_and_exit
 
 #: Descriptors in one request, at most: SCM_MAX_FD of Linux.
 _MOST_FDS = 253
+#: Whether the server says that descriptors have arrived. On macOS the parent must not close them
+#: before (bpo-14669; CPython 3.14 does it everywhere, which costs a wait for the server).
+ACKNOWLEDGES = sys.platform == "darwin"
 
 
 def main(
@@ -161,7 +164,7 @@ class Forking:
         count, fds, *_ = socket.recv_fds(self._requests, 1, _MOST_FDS)
         if not count:
             self._end()
-        if reduction.ACKNOWLEDGE:
+        if ACKNOWLEDGES:
             self._requests.send(b"A")
         if len(fds) == count[0]:
             self._fork(*fds)

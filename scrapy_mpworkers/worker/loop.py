@@ -49,7 +49,7 @@ class WatchfulLoop(asyncio.SelectorEventLoop):
         """Return whether anything but the running task may be due, of pipelines' tasks or timers.
 
         A turn of the loop for nothing takes as long as all the rest of a small item. asyncio does
-        not tell in public (``_ready`` and ``_scheduled`` are those of CPython 3.10 to 3.13).
+        not tell in public (``_ready`` and ``_scheduled`` are those of CPython 3.10 to 3.14).
         """
         return bool(self._ready or self._scheduled or len(self._watchful.get_map()) > 1)  # type: ignore[attr-defined]
 

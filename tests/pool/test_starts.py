@@ -22,6 +22,7 @@ from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import unforkable
 from .harness import DEADLINE, PRELOAD, children, comes_true, open_fds, rotated
+from .work import TrackersOfItsOwn
 
 WANTED = ServerSpec((), PRELOAD, (), WorkerConfig(0, (), None))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")
@@ -215,6 +216,13 @@ def sockets_of(pid: int) -> list[str]:
         with contextlib.suppress(OSError):
             names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
     return [name for name in names if name.startswith("socket:")]
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_worker_has_its_parents_resource_tracker(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+
+    assert bench.run(TrackersOfItsOwn()) == [0]
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])

@@ -16,7 +16,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,18 @@ class Square:
 class Pid:
     def __call__(self) -> int:
         return os.getpid()
+
+
+@dataclass(frozen=True)
+class TrackersOfItsOwn:
+    """How many resource trackers a worker has started that makes what needs one."""
+
+    def __call__(self) -> int:
+        multiprocessing.Lock()  # its semaphore is tracked until it is unlinked, at once
+        with SharedMemory(create=True, size=1) as memory:
+            memory.unlink()
+        children = psutil.Process().children(recursive=True)
+        return sum("resource_tracker" in str(child.cmdline()) for child in children)
 
 
 @dataclass(frozen=True)
