@@ -6,6 +6,7 @@ A worker and its test talk through named pipes: nothing to inherit, whatever the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import hashlib
@@ -42,7 +43,7 @@ class TrackersOfItsOwn:
 
     def __call__(self) -> int:
         multiprocessing.Lock()  # its semaphore is tracked until it is unlinked, at once
-        with SharedMemory(create=True, size=1) as memory:
+        with contextlib.closing(SharedMemory(create=True, size=1)) as memory:
             memory.unlink()
         children = psutil.Process().children(recursive=True)
         return sum("resource_tracker" in str(child.cmdline()) for child in children)
