@@ -29,6 +29,9 @@ TAG_LENGTH = 32
 
 _TESTS = Path(__file__).parents[1]
 
+#: Of the zygote, before a test has changed anything; and in it, room for a tag.
+_ENVIRONMENT = os.environ | {"PYTHONFAULTHANDLER": "1", TAG: "-" * TAG_LENGTH}
+
 
 def can_start(command: Sequence[str | Path], env: Mapping[str, str]) -> bool:
     """Whether a fork would be what a new interpreter is: none whose flags or environment differ."""
@@ -36,7 +39,7 @@ def can_start(command: Sequence[str | Path], env: Mapping[str, str]) -> bool:
         sys.platform == "linux"
         and not os.environ.get("FRESH_CRAWLS")
         and not str(command[0]).startswith("-")
-        and _for_python(env) == _for_python(_environment())
+        and _for_python(env) == _for_python(_ENVIRONMENT)
     )
 
 
@@ -92,7 +95,7 @@ def _zygote() -> socket.socket:
         subprocess.run(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             cwd=_TESTS,
-            env=_environment(),
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # not a terminal, as a crawl's file is none
             pass_fds=[theirs.fileno()],
@@ -100,11 +103,6 @@ def _zygote() -> socket.socket:
         )
     atexit.register(ours.close)
     return ours
-
-
-def _environment() -> dict[str, str]:
-    """What an interpreter reads as it begins, and room for a tag."""
-    return os.environ | {"PYTHONFAULTHANDLER": "1", TAG: "-" * TAG_LENGTH}
 
 
 def _for_python(env: Mapping[str, str]) -> dict[str, str]:

@@ -76,7 +76,7 @@ def test_keys_need_a_number_of_workers_on_a_cluster_of_any_size() -> None:
 def test_a_backend_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scrapy_mpworkers.backends.dask.backend.find_spec", lambda name: None)
 
-    with pytest.raises(SettingError, match=r"pip install 'scrapy_mpworkers\[dask\]'"):
+    with pytest.raises(SettingError, match=r"pip install 'scrapy-mpworkers\[dask\]'"):
         make_extension()
 
 
