@@ -121,7 +121,7 @@ def test_a_fork_ends_as_a_new_interpreter_does(run: Any, end: str) -> None:
 def test_a_fork_is_known_by_its_tag_from_outside_and_hears_signals(tmp_path: Path) -> None:
     tag = uuid.uuid4().hex
     script = tmp_path / "script.py"
-    script.write_text("import os, time; os.fork(); print('up', flush=True); time.sleep(60)")
+    script.write_text("import os, time; os.fork(); os.write(1, b'up\\n'); time.sleep(60)")
     env = os.environ | {zygote.TAG: tag, "PYTHONFAULTHANDLER": "1"}
     read, write = os.pipe()
     with open(os.devnull, "w") as nothing, open(read) as said:

@@ -37,7 +37,11 @@ from scrapy_mpworkers.worker.channel import (
 )
 from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn, factory_of
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
-from scrapy_mpworkers.worker.process import ignore_polite_signals, init_worker
+from scrapy_mpworkers.worker.process import (
+    ignore_polite_signals,
+    init_worker,
+    leave_fork_server,
+)
 from scrapy_mpworkers.worker.stacks import all_threads, stacks_of
 
 
@@ -88,6 +92,7 @@ def forked_main(inherited: Inherited, channel: WorkerChannel, config: WorkerConf
     atexit._clear()  # what the parent has registered is the parent's
     # Until the crawl says how to log: the parent's handlers are the parent's.
     logging.root.handlers.clear()
+    leave_fork_server()
     for end in inherited.connections:
         end.close()
     for memory in inherited.memories:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import util
+from multiprocessing import forkserver, util
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -197,6 +197,20 @@ def _no_debugger(*args: Any, **kwargs: Any) -> NoReturn:
         "breakpoint() cannot work in a worker, which has no terminal. Run pipelines and "
         "callbacks in Scrapy's own process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
     )
+
+
+def leave_fork_server() -> None:
+    """Forget the fork server that code of the user's has in Scrapy's process.
+
+    It is no child of this one, so multiprocessing would fail as it looks whether it lives (CPython
+    3.10 to 3.14); since 3.14 it is what starts processes unless the user says otherwise.
+    """
+    server: Any = forkserver._forkserver
+    preload = server._preload_modules
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+    server.__init__()
+    server.set_forkserver_preload(preload)
 
 
 def run_and_exit(work: Callable[[], int]) -> NoReturn:

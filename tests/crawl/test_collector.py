@@ -26,7 +26,7 @@ def _collector_is_as_it_was() -> Iterator[None]:
     gc.unfreeze()
     yield
     gc.enable()
-    gc.unfreeze()
+    gc.freeze()  # as the tests begin
 
 
 def pages_left(count: int) -> int:

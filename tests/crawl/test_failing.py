@@ -19,7 +19,7 @@ def test_the_runner_is_found_though_another_crawl_has_frozen_all_objects() -> No
     try:
         fail_process(crawler)
     finally:
-        gc.unfreeze()
+        gc.freeze()  # as the tests begin
 
     assert runner.bootstrap_failed
     assert not other.bootstrap_failed

@@ -507,4 +507,5 @@ def open_fds() -> dict[str, str]:
         with contextlib.suppress(OSError):
             os.fstat(int(fd))
             found[fd] = os.readlink(f"/dev/fd/{fd}") if sys.platform == "linux" else ""
-    return found
+    # libffi opens itself for the first callback of ctypes, and stays open (3.5.2).
+    return {fd: path for fd, path in found.items() if "/libffi." not in path}

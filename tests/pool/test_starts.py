@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
-from multiprocessing import spawn
+from multiprocessing import forkserver, spawn
 from typing import Any
 
 import psutil
@@ -22,7 +22,7 @@ from scrapy_mpworkers.wire.messages import WorkerConfig
 
 from . import unforkable
 from .harness import DEADLINE, PRELOAD, children, comes_true, open_fds, rotated
-from .work import TrackersOfItsOwn
+from .work import TrackersOfItsOwn, UsesForkServer
 
 WANTED = ServerSpec((), PRELOAD, (), WorkerConfig(0, (), None))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")
@@ -216,6 +216,28 @@ def sockets_of(pid: int) -> list[str]:
         with contextlib.suppress(OSError):
             names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
     return [name for name in names if name.startswith("socket:")]
+
+
+@pytest.fixture
+def users_fork_server() -> Iterator[None]:
+    """What CPython starts where a pipeline in Scrapy's process uses a fork server."""
+    process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
+    process.start()
+    process.join()
+    process.close()
+    yield
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    os.kill(server._forkserver_pid, signal.SIGKILL)  # a worker may keep it, if this test fails
+    server._stop()
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_pipelines_may_use_a_fork_server_though_scrapys_process_has_one(
+    make_bench, method, users_fork_server
+):
+    bench = make_bench(method, workers=1).start()
+
+    assert bench.run(UsesForkServer()) == [0]
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])

@@ -50,6 +50,17 @@ class TrackersOfItsOwn:
 
 
 @dataclass(frozen=True)
+class UsesForkServer:
+    """The exit code of a process that CPython's fork server has started for a worker."""
+
+    def __call__(self) -> int | None:
+        process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
+        process.start()
+        process.join()
+        return process.exitcode
+
+
+@dataclass(frozen=True)
 class CountCollectable:
     """How many objects a full collection looks at."""
 
