@@ -56,20 +56,24 @@ def preload() -> None:
     gc.freeze()  # or each fork would copy all of it when it ends, as the collector looks at it
 
 
-def serve(requests: socket.socket) -> dict[str, Any]:
-    """Fork for each request; return in the crawl only, with what was asked for."""
+def serve(requests: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Fork a keeper for each request; return in keepers only, with what was asked for and the
+    descriptors for it."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers vanish by themselves
     while True:
         message, fds, _, _ = socket.recv_fds(requests, 1 << 20, 3)
         if not message:
             os._exit(0)
         if os.fork() == 0:
-            break
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return json.loads(message), fds
         for fd in fds:
             os.close(fd)
-    requests.close()
-    out, err, news = fds
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def keep(out: int, err: int, news: int) -> None:
+    """Fork the crawl, and return in it. The keeper tells how it ended."""
     with socket.socket(fileno=news) as told:
         if crawl := os.fork():
             os.close(out)
@@ -82,7 +86,6 @@ def serve(requests: socket.socket) -> dict[str, Any]:
     for fd, standard in (out, 1), (err, 2):
         os.dup2(fd, standard)
         os.close(fd)
-    return json.loads(message)
 
 
 def become(request: dict[str, Any]) -> types.CodeType:
@@ -116,5 +119,6 @@ if __name__ == "__main__":
     if os.fork():
         os._exit(0)
     preload()
-    code = become(serve(socket.socket(fileno=int(sys.argv[1]))))
-    exec(code, sys.modules["__main__"].__dict__)
+    request, fds = serve(socket.socket(fileno=int(sys.argv[1])))
+    keep(*fds)
+    exec(become(request), sys.modules["__main__"].__dict__)
