@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 HERE = World("asyncio", "forkserver")
 TO_A_HOP = {
-    "MPWORKERS_PIPELINES": {"crawled.callbacks.GateOfOne": 300},
-    "ITEM_PIPELINES": {"crawled.kept.SeenBehind": 500},
-    "CONCURRENT_ITEMS": 300,  # all of the first part come to the hop, though some wait there
+    "ITEM_PIPELINES": {"crawled.callbacks.DropsOdd": 200, "crawled.kept.SeenBehind": 500},
+    "MPWORKERS_PIPELINES": {"crawled.pipelines.Gate": 300},
+    "CONCURRENT_ITEMS": 300,  # all of the first part come to the hop
 }
 TO_NO_HOP = {"ITEM_PIPELINES": {"crawled.kept.SeenBehind": 500}}
 
@@ -176,9 +176,11 @@ def torn(launch: Launcher, world: World, job: Path, way: dict[str, Any]) -> Craw
     """Kill a crawl between two parts of its callback."""
     crawl = launch.crawl("torn", world, held=True, **journaled(job, **way))
     crawl.wait_told("torn")
-    # All of the first part are at the hop, or behind it.
+    # All of the first part have an outcome, or half of them have and the others are at the hop.
+    held = 0 if way is TO_NO_HOP else 100
     wait_for_rows(job, "safe", lambda: 200)
-    wait_for_rows(job, "entry", lambda: 1 + 200 - len(crawl.wait_told("behind", 0)))
+    crawl.wait_told("behind", 200 - held)
+    wait_for_rows(job, "entry", lambda: 1 + held)
     crawl.kill_main()
     crawl.finish(grace=5)
     return crawl

@@ -87,7 +87,8 @@ def test_top_and_stacks_find_a_crawl_that_runs(launch: Launcher, world: World) -
     crawl.open_gate()
     crawl.finish()
     assert top.exit_code == stacks.exit_code == 0
-    assert stacks.out.count("in Gate.process_item") == 2
+    # Python 3.10 does not know the class.
+    assert len(re.findall(r"in (Gate\.)?process_item$", stacks.out, re.MULTILINE)) == 2
     assert top.out.startswith("start  running  ")
     assert re.search(r"^worker-1 +\d+ +busy +", top.out, re.MULTILINE)
 

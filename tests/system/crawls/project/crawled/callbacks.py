@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy import signals
+from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers import in_worker
 
@@ -138,13 +139,13 @@ class Torn(scrapy.Spider):
             yield {"n": 209 - place if self.other else place}
 
 
-class GateOfOne:
-    """Holds an item until the test opens the gate, and those of its worker behind it."""
+class DropsOdd:
+    """Drops every second item in Scrapy's process, and tells of it."""
 
     def process_item(self, item: Any) -> Any:
-        if item["n"] == 3:
-            tell("busy", item["n"])
-            wait_at_gate()
+        if item["n"] % 2:
+            tell("behind", item["n"])
+            raise DropItem("odd")
         return item
 
 
