@@ -6,6 +6,9 @@ fork is the command that was asked for, from its first line: nothing of the proj
 add-on's or of a reactor is there before. One zygote serves the process that runs the tests, and
 ends with it.
 
+One thing differs: what was imported is frozen, so a crawl's ``PageCollector`` leaves Python's
+collector as it is, as where the application has frozen its objects.
+
 ``FRESH_CRAWLS=1`` starts an interpreter for each crawl instead, as the full run does.
 """
 
@@ -60,7 +63,9 @@ class Forked:
 
     def __init__(self, news: socket.socket) -> None:
         self._news = news
-        self.pid = int(news.recv(100))
+        if not (pid := news.recv(100)):
+            raise RuntimeError("the zygote has ended; its traceback is on stderr")
+        self.pid = int(pid)
         self.returncode: int | None = None
 
     def poll(self) -> int | None:

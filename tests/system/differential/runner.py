@@ -91,9 +91,8 @@ async def run(spec: dict[str, Any], results: TextIO) -> None:
                 crawling = crawl(find_case(name), side, spec["mode"], spec["method"], Path(folder))
                 result = await result_of(crawling)
                 write_line(results, {**beginning, "log_to": log_size(), **result})
-                # What is there now is not looked at behind each crawl, for 0.1 s. A crawl with
-                # workers has thawed it.
-                gc.freeze()
+            if name == spec["cases"][0]:
+                gc.freeze()  # what it has imported is not looked at behind each crawl, for 0.1 s
 
 
 async def result_of(crawling: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
