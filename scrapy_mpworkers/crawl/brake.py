@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Any
 
+from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Level
+from scrapy_mpworkers.eventloop import EventLoop
 
 #: Seconds that a download takes, as long as none has ended.
 _SOME_TIME = 1.0
@@ -18,14 +21,19 @@ _KEPT = 0.8
 class Downloads(set[Any]):
     """Holds the downloads that are under way: those of pipelines, too, and each step of a redirect.
 
+    Args:
+        callback_delay: seconds from the end of a download to its callback.
+
     Attributes:
         ended: how many downloads have ended.
         seconds: how long one takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, callback_delay: float = 0.0) -> None:
         super().__init__()
+        self.callback_delay = callback_delay
         self.ended, self.seconds = 0, _SOME_TIME
+        self._last_ends: deque[float] = deque()  # within callback_delay
         self._taken = 0.0  # seconds of all downloads so far
         self._noted_at = monotonic()
 
@@ -33,6 +41,13 @@ class Downloads(set[Any]):
     def taken(self) -> float:
         """Return the seconds that all downloads have taken together."""
         return self._taken + len(self) * (monotonic() - self._noted_at)
+
+    def count_without_callback(self) -> int:
+        """Return how many have ended whose callback Scrapy has not called yet."""
+        called_until = monotonic() - self.callback_delay
+        while self._last_ends and self._last_ends[0] <= called_until:
+            self._last_ends.popleft()
+        return len(self._last_ends)
 
     def add(self, request: object) -> None:
         # The seconds since the last note count once for each download.
@@ -47,6 +62,8 @@ class Downloads(set[Any]):
         self._noted_at = now
         set.remove(self, request)
         self.ended += 1
+        if self.callback_delay:
+            self._last_ends.append(now)
         # Those under way have taken time as well: the first to end does not account for all of it.
         self.seconds = self._taken / (self.ended + len(self))
 
@@ -59,10 +76,21 @@ class Brake:
     level is full when its items, and those that the pages under way will bring, reach its bound.
     The bound is raised by the items that the workers do while a page is downloaded: a download that
     begins only when the workers have almost nothing left comes too late.
+
+    Args:
+        levels: the levels of the crawl.
+        callback_delay: seconds from the end of a download to its callback.
+        loop, wakeup: for the end of that delay. A callback that awaits something else ends nothing
+            then, and Scrapy would look again at its next heartbeat only.
     """
 
-    def __init__(self, levels: Sequence[Level]) -> None:
-        self.downloads = Downloads()  #: for Scrapy's downloader to keep
+    def __init__(
+        self, levels: Sequence[Level], callback_delay: float, loop: EventLoop, wakeup: ScraperWakeup
+    ) -> None:
+        self.downloads = Downloads(callback_delay)  #: for Scrapy's downloader to keep
+        self._loop = loop
+        self._wakeup = wakeup
+        self._looks_again = False
         self._harvests = [(level, _Harvest()) for level in levels]
 
     def is_on(
@@ -79,25 +107,35 @@ class Brake:
         """
         downloads = self.downloads
         done = downloads.ended - len(queue) - len(active)
+        without_callback = downloads.count_without_callback()
+        to_come = len(downloads) + without_callback
         is_full = False
         for level, harvest in self._harvests:
             if done > harvest.downloads:
                 harvest.learn(done, level)
-            level_is_full = self._is_full(level, len(downloads) * harvest.of_each)
-            if level_is_full and level.settings.batch_size and not downloads:
+            level_is_full = self._is_full(level, to_come * harvest.of_each)
+            if level_is_full and level.settings.batch_size and not to_come:
                 # No item comes to fill a batch: those inside would wait until their time is up.
                 level.executor.flush()
             if level_is_full != level.backpressure.has_braked:
                 level.backpressure.brake(level_is_full)
             is_full = is_full or level_is_full
+        if is_full and without_callback and not self._looks_again:
+            self._looks_again = True
+            self._loop.call_later(downloads.callback_delay, self._look_again)
         return is_full or scrapy_waits()
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        self._wakeup.look()
 
     def _is_full(self, level: Level, to_come: float) -> bool:
         door = level.backpressure
         if door.bytes >= door.max_bytes or level.callbacks.is_full:
             return True
         items = door.count + len(door.waiting) - door.guests + to_come
-        most = int(door.max_count + door.per_second * self.downloads.seconds)
+        lead = self.downloads.seconds + self.downloads.callback_delay
+        most = int(door.max_count + door.per_second * lead)
         # Items of start() take each room as soon as there is any; a page is not to wait for the
         # last of them.
         return 0 < items >= most + door.guests

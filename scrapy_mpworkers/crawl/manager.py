@@ -20,6 +20,7 @@ from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import (
+    CALLBACK_DELAY,
     ScraperWakeup,
     brake_downloads,
     count_items_of_start,
@@ -111,7 +112,7 @@ class LevelManager:
         watch_closing(self._crawler, closing.begin, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
-        brake = Brake(self.levels)
+        brake = Brake(self.levels, CALLBACK_DELAY, loop, wakeup)
         brake_downloads(self._crawler, brake.is_on, brake.downloads)
         self.downloads = brake.downloads
         self._warn_of_changed_state()

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 0.1  # seconds
 
+#: Seconds between the end of a download and its callback. Before 2.18 Scrapy sleeps there, so that
+#: the reactor gets its turn.
+CALLBACK_DELAY = 0.1 if scrapy.version_info < (2, 18) else 0.0
 
 #: Seconds that a second close waits for the rest of the first one, behind the end of the workers.
 _REST_OF_CLOSE = 2.0

@@ -14,7 +14,7 @@ from scrapy_mpworkers.crawl import brake as brake_module
 from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Backpressure, Level
-from scrapy_mpworkers.eventloop import current_loop
+from scrapy_mpworkers.eventloop import EventLoop, current_loop
 from scrapy_mpworkers.pool.metrics import TaskCounts
 
 from .doors import enter
@@ -33,12 +33,26 @@ def run(work: Callable[[], Any]) -> Any:
 class Crawl:
     """A crawl whose level lets *bound* items be pending, at a time that the test sets."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, bound: int, levels: int = 1) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, bound: int, levels: int = 1, delay: float = 0.0
+    ) -> None:
         self.now = 100.0
         monkeypatch.setattr(brake_module, "monotonic", lambda: self.now)
         self.levels = [self._level(bound) for _ in range(levels)]
         self.flushes = 0
-        self.brake = Brake(cast("list[Level]", self.levels))
+        self.calls_later: list[tuple[float, Callable[[], None]]] = []
+        self.looks = 0
+        self.brake = Brake(
+            cast("list[Level]", self.levels),
+            delay,
+            cast(
+                EventLoop, SimpleNamespace(call_later=lambda *call: self.calls_later.append(call))
+            ),
+            cast(ScraperWakeup, SimpleNamespace(look=self._look)),
+        )
+
+    def _look(self) -> None:
+        self.looks += 1
 
     def _level(self, bound: int) -> Any:
         wakeup = cast(ScraperWakeup, SimpleNamespace(look=lambda: None))
@@ -125,6 +139,37 @@ def test_pages_without_items_are_downloaded_as_ever(monkeypatch: pytest.MonkeyPa
         return crawl.waits(downloads=16)
 
     assert not run(work)
+
+
+def test_pages_whose_callback_is_called_later_count_until_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4, delay=0.1)
+        crawl.gets(4)
+        at_once = crawl.waits(scraped=4)
+        crawl.now += 0.09
+        before = crawl.waits(scraped=4)
+        crawl.now += 0.01
+        return [at_once, before, crawl.waits(scraped=4)]
+
+    assert run(work) == [True, True, False]
+
+
+def test_callback_that_awaits_something_else_does_not_hold_the_brake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> tuple[list[float], int, int]:
+        crawl = Crawl(monkeypatch, bound=4, delay=0.1)
+        crawl.gets(4)
+        crawl.waits(scraped=4)
+        crawl.waits(scraped=4)
+        delays = [seconds for seconds, _ in crawl.calls_later]
+        crawl.calls_later[0][1]()
+        crawl.waits(scraped=4)
+        return delays, crawl.looks, len(crawl.calls_later)
+
+    assert run(work) == ([0.1], 1, 2)
 
 
 def test_slow_downloads_begin_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
