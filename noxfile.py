@@ -52,8 +52,9 @@ def extras(session: nox.Session) -> None:
 
 @nox.session
 def bare(session: nox.Session) -> None:
-    """Run the pool's tests without any extra, which needs pytest and nothing else."""
-    session.install("-e", ".", "pytest", "pytest-twisted", "pytest-xdist")
+    """Run the tests of the pool and the wire without any extra of ours."""
+    items = ["pydantic", "beautifulsoup4"]  # what items are made of, in the tests
+    session.install("-e", ".", "pytest", "pytest-twisted", "pytest-xdist", *items)
     session.run("pytest", "tests/pool", "tests/wire", *session.posargs)
 
 

@@ -22,6 +22,7 @@ def told(pid: int, what: str) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_worker_has_its_number_and_its_level_in_its_title(make_bench, method, monkeypatch):
+    pytest.importorskip("setproctitle", reason="the extra 'names' is not installed")
     monkeypatch.setenv("SEEN", "still")
     bench = make_bench(method, workers=1, name="compute").start()
     (pid,) = bench.pids

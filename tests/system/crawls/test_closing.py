@@ -194,6 +194,19 @@ def test_no_page_is_downloaded_that_no_worker_has_time_for(launch: Launcher, wor
 
 
 @worlds()
+def test_callbacks_that_wait_for_other_pages_get_them(launch: Launcher, world: World) -> None:
+    urls = " ".join(f"data:,{n}" for n in range(60))
+    settings = offload("Mark") | {"MPWORKERS_MAX_PENDING": None, "CONCURRENT_REQUESTS": 2}
+
+    ended = launch.crawl("meeting", world, f"urls={urls}", **settings).finish()
+
+    assert ended.numbers == list(range(1, 61))
+    assert_everything_finished(ended)
+    # Had each four pages to wait for Scrapy's heartbeat, of 5 seconds, it would take over a minute.
+    assert ended.stats["elapsed_time_seconds"] < 20
+
+
+@worlds()
 def test_pipelines_in_scrapys_process_keep_no_page_waiting(launch: Launcher, world: World) -> None:
     urls = " ".join(f"data:,{n}" for n in range(60))
     settings = offload("Gate") | {"MPWORKERS_WORKERS": 0, "CONCURRENT_REQUESTS": 2}

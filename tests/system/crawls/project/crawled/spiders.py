@@ -82,6 +82,19 @@ class PagesSpider(TellingSpider):
             raise CloseSpider(self.stop)
 
 
+class MeetingSpider(TellingSpider):
+    """Its callbacks wait for one another: no item comes before the last page is there."""
+
+    name = "meeting"
+    met = 0
+
+    async def parse(self, response: Response) -> AsyncIterator[Any]:
+        self.met += 1
+        while self.met < len(self.urls.split()):
+            await pause(0.02)
+        yield self.make()
+
+
 class StartSpider(TellingSpider):
     """Yields its items from start(), where no response counts them."""
 
