@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from time import monotonic
 from typing import Any
@@ -238,7 +238,7 @@ class PoolExecutor(ObservedExecutor):
             self.recent.slow(self._settled_at, handle.name, tasks, times)
         self._dispatcher.soon()
 
-    def handle_lost(self, handle: WorkerHandle, death: Death) -> None:
+    def handle_lost(self, handle: WorkerHandle, death: Death, begun: Sequence[Task] = ()) -> None:
         """Queue the tasks of a lost worker again, and give up one that has cost too many."""
         queue, suspect = self._dispatcher.queue_of(handle), death.suspect
         if self._options.batched and queue.suspects(handle, handle.overdue):
@@ -249,7 +249,7 @@ class PoolExecutor(ObservedExecutor):
             if late is not None:
                 where = late.limit, handle.stack, kind_of(late.hop)
                 self._give_up(late, ItemTimeout(handle.title, *where), handle.name)
-        lost = queue.lose(handle, suspect, self._options.redeliver_times, death.begun)
+        lost = queue.lose(handle, suspect, self._options.redeliver_times, begun)
         if count := lost.redelivered:
             self.metrics.redelivered += count
             self.recent.note(monotonic(), "redelivery", handle.name, f"run again: {count}")

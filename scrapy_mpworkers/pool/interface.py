@@ -96,7 +96,7 @@ class PoolOptions:
 
 class Death(NamedTuple):
     """The end of a worker. ``exitcode`` as ``Process`` has it; ``suspect``: the task to blame;
-    ``begun``: the last task that may be to blame, with those before it, unless it has settled;
+    ``begun``: the last task that may be to blame, with those before it, unless its outcome is here;
     ``is_explained``: the end is nobody's fault."""
 
     exitcode: int | None

@@ -14,6 +14,7 @@ from time import monotonic
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.interface import Death
+from scrapy_mpworkers.pool.task_queue import up_to
 from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_state import CrawlState, KilledFor
@@ -196,9 +197,11 @@ class Sharing:
         is_ones_own = is_ones_own or (is_of_one_task and len(self._state.sound) > 1)
         left = handle.process.left()
         for executor in self._state.all_executors():
+            # Before outcomes that it has left are taken: earlier ones may be lost in a broken pipe.
+            begun = up_to(death.begun, executor.leases(handle))
             if left is not None and left.crawl == executor.crawl:
                 _take_left(handle, executor, left)
-            executor.handle_lost(handle, death)
+            executor.handle_lost(handle, death, begun)
             if executor.crawl in handle.open_crawls:
                 self._is_closed_in(handle, executor)
             self._leave_behind(handle, executor)

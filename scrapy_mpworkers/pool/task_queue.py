@@ -12,7 +12,7 @@ none is given up before it was alone.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple, TypeVar
 
@@ -176,19 +176,27 @@ class TaskQueue:
         return [one for one in self._leases[handle].values() if one.message is task.message]
 
     def lose(
-        self, handle: Hashable, suspect: int | None, deaths_allowed: int, begun: int | None = None
+        self,
+        handle: Hashable,
+        suspect: int | None,
+        deaths_allowed: int,
+        begun: Sequence[Task] = (),
     ) -> Lost:
-        """Take back the tasks of a worker that is gone. *suspect* is the task to blame, tasks up
-        to *begun*, the last that was begun there, are suspects; the others go back free.
+        """Take back the tasks of a worker that is gone. *suspect* is the task to blame, those that
+        were *begun* there are suspects; the others go back free.
 
         If the suspect ran as one with others, nobody knows which is to blame: all run again, alone.
         """
-        suspects = self.suspects(handle, begun if suspect is None else suspect)
+        leases = self._leases.get(handle, {})
+        begun = [task for task in begun if task.id in leases]
+        suspects = self.suspects(handle, begun[-1].id if begun and suspect is None else suspect)
+        blamed = begun or [task for task in leases.values() if task.id == suspect]
+        if suspects:
+            blamed = []
         self.forget(handle)
         self._running_quarantined.discard(handle)
-        leases = self._leases.pop(handle, {})
+        self._leases.pop(handle, None)
         self.parked.lose(handle)
-        blamed = [] if suspects else _blamed(leases, suspect, begun)
         over = tuple(task for task in leases.values() if task.is_over)
         for task in over:
             del leases[task.id]
@@ -239,8 +247,8 @@ class TaskQueue:
         return sorted(tasks, key=lambda task: task.id)
 
 
-def _blamed(leases: dict[int, Task], suspect: int | None, begun: int | None) -> list[Task]:
-    """Return the task to blame, and the suspects, of the *leases* of a lost worker."""
-    if begun not in leases:
-        return [task for task_id, task in leases.items() if task_id == suspect]
-    return list(leases.values())[: list(leases).index(begun) + 1]
+def up_to(task_id: int | None, leases: Iterable[Task]) -> list[Task]:
+    """Return the *leases* up to the task with this number, and none if it is not among them."""
+    tasks = list(leases)
+    ids = [task.id for task in tasks]
+    return tasks[: ids.index(task_id) + 1] if task_id in ids else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from scrapy_mpworkers.pool.task import Task
-from scrapy_mpworkers.pool.task_queue import TaskQueue
+from scrapy_mpworkers.pool.task_queue import TaskQueue, up_to
 
 
 def task(number: int, size: int = 0) -> Task:
@@ -106,8 +106,9 @@ class TestLedger:
         task_queue = ledger_of(5)
         entries = task_queue.lease("a", 3, 0.0) + task_queue.lease("a", 2, 0.0)
         task_queue.settle("a", [0])
+        begun = up_to(2, task_queue.leases("a"))
 
-        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=2)
+        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=begun)
 
         assert (lost.redelivered, lost.given_up) == (4, None)
         assert [entry.deaths for entry in entries] == [0, 1, 1, 0, 0]
@@ -115,11 +116,12 @@ class TestLedger:
 
     def test_a_suspect_is_given_up_when_it_was_alone(self) -> None:
         task_queue = ledger_of(1)
-        task_queue.lease("a", 1, 0.0)
-        assert task_queue.lose("a", suspect=None, deaths_allowed=0, begun=0).given_up is None
+        begun = task_queue.lease("a", 1, 0.0)
+        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=begun)
+        assert lost.given_up is None
         task_queue.lease_quarantined("a", 0.0)
 
-        given_up = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=0).given_up
+        given_up = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=begun).given_up
 
         assert given_up is not None
         assert given_up.deaths == 2
@@ -129,9 +131,21 @@ class TestLedger:
         task_queue.lease("a", 3, 0.0)
         task_queue.settle("a", [0, 1])
 
-        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=1)
+        assert up_to(1, task_queue.leases("a")) == []
+        lost = task_queue.lose("a", suspect=None, deaths_allowed=0)
 
         assert (lost.redelivered, task_queue.quarantined) == (1, 0)
+
+    def test_tasks_before_one_whose_outcome_is_left_are_charged_if_theirs_were_lost(self) -> None:
+        task_queue = ledger_of(5)
+        entries = task_queue.lease("a", 5, 0.0)
+        begun = up_to(3, task_queue.leases("a"))
+        task_queue.settle("a", [2, 3])
+
+        lost = task_queue.lose("a", suspect=None, deaths_allowed=0, begun=begun)
+
+        assert (lost.redelivered, lost.given_up) == (3, None)
+        assert [entry.deaths for entry in entries] == [1, 1, 0, 0, 0]
 
     def test_a_charge_for_a_task_that_has_settled_is_no_charge(self) -> None:
         task_queue = ledger_of(2)
