@@ -12,7 +12,7 @@ none is given up before it was alone.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, ValuesView
 from math import inf
 from typing import NamedTuple, TypeVar
 
@@ -190,9 +190,8 @@ class TaskQueue:
         leases = self._leases.get(handle, {})
         begun = [task for task in begun if task.id in leases]
         suspects = self.suspects(handle, begun[-1].id if begun and suspect is None else suspect)
-        blamed = begun or [task for task in leases.values() if task.id == suspect]
-        if suspects:
-            blamed = []
+        for task in suspects:
+            task.quarantined = True
         self.forget(handle)
         self._running_quarantined.discard(handle)
         self._leases.pop(handle, None)
@@ -201,15 +200,16 @@ class TaskQueue:
         for task in over:
             del leases[task.id]
         given_up = None
-        for task in suspects:
-            task.quarantined = True
-        for task in (one for one in blamed if not one.is_over):
-            is_sure = task.id == suspect or task.quarantined
-            task.deaths += 1
-            task.quarantined = True
-            if is_sure and task.deaths > deaths_allowed:
-                given_up = leases.pop(task.id)
-        for task in reversed(leases.values()):
+        if not suspects:
+            blamed = begun or [task for task in leases.values() if task.id == suspect]
+            given_up = _blame(blamed, suspect, deaths_allowed)
+        if given_up is not None:
+            del leases[given_up.id]
+        self._take_back(leases.values())
+        return Lost(len(leases), given_up, over)
+
+    def _take_back(self, tasks: ValuesView[Task]) -> None:
+        for task in reversed(tasks):
             task.message = None
             task.returned += 1
             if task.quarantined and not self._in_order:
@@ -217,7 +217,6 @@ class TaskQueue:
             else:
                 self._quarantined_in_line += task.quarantined
                 self._waiting.appendleft(task)
-        return Lost(len(leases), given_up, over)
 
     def _came_late(self, handle: Hashable, task_id: int) -> bool:
         """Note the outcome of a task that was given up; return whether its message is over now."""
@@ -245,6 +244,18 @@ class TaskQueue:
         self._leases.clear()
         self._running_quarantined.clear()
         return sorted(tasks, key=lambda task: task.id)
+
+
+def _blame(tasks: Iterable[Task], suspect: int | None, deaths_allowed: int) -> Task | None:
+    """Charge the death of their worker to *tasks*; return the one that is to be given up."""
+    given_up = None
+    for task in (one for one in tasks if not one.is_over):
+        is_sure = task.id == suspect or task.quarantined
+        task.deaths += 1
+        task.quarantined = True
+        if is_sure and task.deaths > deaths_allowed:
+            given_up = task
+    return given_up
 
 
 def up_to(task_id: int | None, leases: Iterable[Task]) -> list[Task]:
