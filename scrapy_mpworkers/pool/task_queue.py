@@ -12,7 +12,7 @@ none is given up before it was alone.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, ValuesView
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple, TypeVar
 
@@ -205,10 +205,10 @@ class TaskQueue:
             given_up = _blame(blamed, suspect, deaths_allowed)
         if given_up is not None:
             del leases[given_up.id]
-        self._take_back(leases.values())
+        self._take_back(list(leases.values()))
         return Lost(len(leases), given_up, over)
 
-    def _take_back(self, tasks: ValuesView[Task]) -> None:
+    def _take_back(self, tasks: Sequence[Task]) -> None:
         for task in reversed(tasks):
             task.message = None
             task.returned += 1
