@@ -16,7 +16,7 @@
 
 Each worker has its own queue, pipe and scoreboard, so one that dies takes nothing else along.
 Folders say which process runs a line: ``worker/`` runs in workers, ``lint/`` and ``wire/`` on both
-sides, all others in Scrapy's process. ``docs/design.md`` says more.
+sides, all else in Scrapy's process, except for a few modules that ``docs/design.md`` lists.
 """
 
 from __future__ import annotations

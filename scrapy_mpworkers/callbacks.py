@@ -20,11 +20,11 @@ _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 _signature = cache(signature)
 _MARK = "_scrapy_mpworkers_in_worker"
 
-#: How much alike two names are, at the least, of which one is a slip of the other.
+#: Least similarity (of difflib) at which a name counts as a misspelling of a spider's method.
 _CLOSE = 0.87
 
-#: Methods that Scrapy's own spiders (2.15 to 2.19) give to requests, and those of the user that
-#: they call from there: where one of these is meant, the whole of the former runs in a worker.
+#: Callbacks of Scrapy's own spiders (2.15 to 2.19), each with the user's methods that it calls: if
+#: one of these is to run in a worker, the whole callback of Scrapy runs there.
 _CALLED_FROM = {
     "_parse": (
         *("parse", "parse_start_url", "parse_with_rules"),  # Spider, CrawlSpider
@@ -75,7 +75,7 @@ def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> boo
 
 
 def is_asynchronous(spider: Spider, name: str) -> bool:
-    """Return whether a callback is an async generator: plain results are not to be had of it."""
+    """Return whether a callback is an async generator, whose results cannot be plain ones."""
     if isinstance(spider, CrawlSpider) and name in ("_parse", "_callback"):
         return True
     return isasyncgenfunction(_function(spider, name))
@@ -96,7 +96,7 @@ def rule_of(spider: Spider, request: Request) -> str | None:
 
 
 def shown(spider: Spider, name: str, request: Request | None = None) -> str:
-    """Name a callback as those know it who wrote it, not by the method of Scrapy that calls it.
+    """Return a callback's name as the user knows it, not that of Scrapy's method which calls it.
 
     Args:
         request: whose callback it is; a CrawlSpider's rule says more.

@@ -33,8 +33,8 @@ _ADDON = "scrapy_mpworkers.addon"  # by name, as it imports this module
 class WorkerExtension:
     """The workers of a crawl, for its hops and for whoever gets it from the crawler.
 
-    What it needs for them is imported when somebody does: a crawl with workers switched off, and
-    without calls, starts as fast as without the add-on.
+    The modules that workers need are imported at first use, so a crawl with workers switched off
+    and without calls starts as fast as without the add-on.
     """
 
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:

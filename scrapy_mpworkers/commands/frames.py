@@ -165,6 +165,6 @@ def _worker(worker: Mapping[str, Any]) -> tuple[Text | str, ...]:
 
 def _event(event: Mapping[str, Any]) -> Text:
     at = datetime.fromtimestamp(event["at"]).strftime("%H:%M:%S")
-    colour = "red" if event["kind"] in ("death", "dead_letter", "broken", "timeout") else "yellow"
+    colour = "red" if event["kind"] in ("death", "dead_letter", "broken") else "yellow"
     label = f"  {event['label']}" if event["label"] else ""
     return Text(f"{at} ", "dim") + line(event["text"], colour) + line(label, "dim")

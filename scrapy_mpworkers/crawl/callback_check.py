@@ -78,8 +78,8 @@ class Judge:
     def _judged(self, name: str, report: Report) -> Judged:
         reason, placement = self._reasons[name], self._placement
         if reason is ONE_OF_ALL:
-            # As with many: where it runs shall not hang on the number of workers, and what a single
-            # one remembers ends with it.
+            # Judged as for two workers at least, because the place must not depend on their number,
+            # and a single worker that is replaced loses what the callback remembers, too.
             stays = why_at_home(report, placement._replace(workers=max(2, placement.workers)))
             return Judged(name, reason, report, stays)
         failures = callback_failures(name, report, placement, reason.way_out)

@@ -8,8 +8,7 @@ _OF_A_WORKER = 4
 
 
 class CallbackLoad:
-    """The callbacks of one level. They wait for a worker only, and for no room: what they yield may
-    need that.
+    """Counts the callbacks of one level, which never wait for room because their items may need it.
 
     Args:
         workers: of the level.

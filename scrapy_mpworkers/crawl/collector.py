@@ -51,7 +51,7 @@ class PageCollector:
         pages = self._done
         while pages:
             if _references(pages) == self._nobody:
-                # Nobody can tell: the collector would free both, and later.
+                # Only page and selector refer to each other: free both now.
                 pages[-1]._cached_selector = None
             else:
                 self._left += 1

@@ -148,7 +148,7 @@ class CrawlEvents(PoolEvents):
         return "" if task.subject is None else str(task.subject.label)
 
     def opened(self, effects: bytes | None, is_first: bool) -> None:
-        """A worker is ready. Of opening, one speaks for all; errors of the others are heard."""
+        """Note that a worker is ready; all effects of the first count, of others only errors."""
         self._effects.take(effects, None if is_first else logging.ERROR)
         if is_first:
             seconds = monotonic() - self.began_at
@@ -172,8 +172,8 @@ class CrawlEvents(PoolEvents):
     def closed(
         self, worker: str, effects: bytes | None, failure: bytes | None, is_first: bool
     ) -> None:
-        """A worker has closed its pipelines. One speaks for all, but what each has counted adds up:
-        the rows of a last flush, for one."""
+        """Note that a worker has closed its pipelines; all effects of the first count, of others
+        only errors and the stats that add up: the rows of a last flush, for one."""
         self._effects.take(effects, None if is_first else logging.ERROR, adds_up=True)
         if failure is not None:
             error = self._effects.failure(failure)

@@ -41,7 +41,7 @@ class FreshStats(dict[str, Any]):
 
     def refresh(self) -> None:
         """Bring the stats up to date, unless they are."""
-        # The books belong to the crawl's thread; an exporter may read in another one.
+        # The metrics belong to the crawl's thread, but an exporter may read in another one.
         if self._refresh is None or threading.get_ident() != self._thread:
             return
         now = monotonic()

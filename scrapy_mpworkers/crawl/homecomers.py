@@ -44,7 +44,7 @@ class Homecomers:
             self.stays(name, request, why)
 
     def stays(self, name: str, request: Request, why: str) -> None:
-        """Keep a callback from now on; of a CrawlSpider that which the rule of *request* names."""
+        """From now on run the callback, or the one that its rule names, in Scrapy's process."""
         own = shown(self._spider, name, request)
         key = own if name == "_callback" else name
         if key not in self._choice.stays:

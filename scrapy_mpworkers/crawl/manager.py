@@ -46,7 +46,7 @@ _READ_LATER = 1.0
 
 
 class LevelManager:
-    """The levels of one crawl, and beside them one that takes calls of functions.
+    """Manages the levels of one crawl; one of them, or an extra one, takes calls of functions.
 
     Args:
         hops: where items of the crawl go.
@@ -62,8 +62,8 @@ class LevelManager:
         if any(level.pool.workers for level in self.settings):
             self._backend = find_backend(options.backend)(crawler, options, self._plans)
         self.levels: list[Level] = []
-        self.downloads: Downloads | None = None  # these, too
-        self._closing: CloseDeadline | None = None  # as soon as there are levels
+        self.downloads: Downloads | None = None  # set by assemble()
+        self._closing: CloseDeadline | None = None  # set by assemble()
         self._stopped: Latch | None = None
         self.is_over = self._is_initialized = False
         self._unread = settings_module_to_import_again(

@@ -1,6 +1,8 @@
-"""Patches eight places where Scrapy has no hook. Each is guarded: without it crawls work less well.
+"""Patches Scrapy (2.15 to 2.19) where it has no hook; a patch whose target is gone is left out.
 
-Written for Scrapy 2.15 to 2.19.
+It replaces ``close_spider_async`` of the engine, ``active`` of the downloader, ``is_idle`` and
+``needs_backout`` of the scraper's slot, and ``call_spider_async`` of the scraper; it sets
+``bootstrap_failed`` of the runner. (``crawl/results.py`` replaces one more method of the scraper.)
 """
 
 from __future__ import annotations
@@ -155,8 +157,8 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
 
 
 def offload_callbacks(crawler: Crawler, call: Callable[..., Awaitable[Any]]) -> bool:
-    """Have *call* called with Scrapy's own way to call the spider, and with what that is called
-    with; return whether this Scrapy allows it."""
+    """Make Scrapy call *call* in place of its own ``call_spider_async``, which *call* gets as its
+    first argument; return whether this Scrapy allows it."""
     scraper: Any = getattr(engine_of(crawler), "scraper", None)
     here = getattr(scraper, "call_spider_async", None)
     if here is None:

@@ -1,4 +1,4 @@
-"""Gives spider middlewares plain results that take no others.
+"""Turns results into plain ones for spider middlewares that take no asynchronous ones.
 
 Scrapy 2.15 allows such middlewares. It reads asynchronous results to their end for them, warns
 of that for each page, and forgets what came before an exception.

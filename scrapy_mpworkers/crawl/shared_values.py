@@ -17,7 +17,7 @@ from scrapy_mpworkers.wire.callbacks import is_like_its_copy
 #: ``cb_kwargs`` or ``meta``, and the name there.
 Place: TypeAlias = tuple[str, str]
 
-#: They refer to what they have yielded last, until they go on.
+#: Running code refers to what it has yielded last until it goes on, which is no sharing.
 _RUNNING = (FrameType, GeneratorType, AsyncGeneratorType, CoroutineType)
 
 

@@ -28,7 +28,7 @@ class ShippedCallback:
     Args:
         name: of the spider's method.
         result: what it is called with.
-        request: of which that is the response or the failure.
+        request: the request whose response or failure *result* is.
         changed: attributes of the spider, as ``SpiderAttributes`` returns them.
         shared: where the request has something that others have, too.
 
@@ -70,7 +70,7 @@ class ShippedCallback:
 
     @property
     def label(self) -> str:
-        """Name it for those who read of it."""
+        """Return the callback's name and url, by which logs and the page show it."""
         return ascii_safe(
             f"{shown(self._spider, self.name, self.request)} {self.request.url}"[:120]
         )

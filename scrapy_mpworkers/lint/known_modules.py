@@ -28,7 +28,7 @@ class KnownModules:
         self.effects_of_methods = _by_name(data["effects of methods"])
         why, instead = data["why"], data["instead"]
         reasons = {path: words.split() for path, words in data["reactor"].items()}
-        #: Paths in modules that need the reactor, of what does not.
+        #: Paths that need no reactor, although the modules that they are in do.
         self.without_reactor = tuple(data["without reactor"]["values"].split())
         #: Path → why it fails in a worker, and what does the same there.
         self.reactor = {path: (why[one], instead[other]) for path, (one, other) in reasons.items()}

@@ -87,7 +87,7 @@ class CommandWriter:
     def discard(self) -> None:
         while self.open_messages:
             self.task_done()
-        self.queue.join()  # never waits: it proves the books
+        self.queue.join()  # never waits, because no message is open any more
         if self.arena is not None:
             self.arena.close()
         if self._feeder is None:

@@ -91,8 +91,8 @@ class Dispatcher:
         self.queue_of(handle).park(handle, task)
 
     def go_on(self, task: Task, is_over: bool) -> bool:
-        """Have a task go on that has given a part, or, if it *is_over* for those who wanted it, end
-        there; return ``False`` if it has no worker any more in which to end."""
+        """Let a parked task continue at its worker, or end there if it *is_over*; return ``False``
+        if it is over and its worker is gone."""
         queue, group = self._queues[0], self._group
         assert group is not None
         handle: Any = queue.parked.take(task)

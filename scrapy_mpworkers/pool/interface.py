@@ -1,4 +1,4 @@
-"""The pool and those around it know one another by the classes of this module."""
+"""Defines the interfaces between a pool and its users: loop, options, events and executor."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ class Executor(ABC):
     @property
     @abstractmethod
     def settled_at(self) -> float:
-        """When the last task was settled, or at least could not be, since all workers were at
-        consumers of other crawls; ``time.monotonic()``."""
+        """Return when a task was last settled (``time.monotonic()``); or now, while all workers
+        open or close consumers of other crawls."""
 
     @abstractmethod
     def start(self) -> None:

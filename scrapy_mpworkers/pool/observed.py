@@ -15,7 +15,7 @@ from scrapy_mpworkers.wire.messages import OpenFailed
 
 
 class ObservedExecutor(Executor):
-    """The part of an executor that is read, and that the workers' group tells what it has seen.
+    """Shows what the workers of one crawl are at, and counts what their group tells it.
 
     Args:
         slots: workers that the pool has room for.

@@ -23,7 +23,7 @@ class Incident(NamedTuple):
         kind: ``death``, ``redelivery``, ``dead_letter``, ``recycled`` or ``broken``.
         worker: its name; empty if it happened to all, or to a task that had none.
         text: one sentence.
-        label: names the item or call that it was at.
+        label: names the item, call or callback that it was at.
     """
 
     at: float

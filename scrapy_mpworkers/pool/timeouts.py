@@ -25,7 +25,8 @@ from scrapy_mpworkers.pool.workers import WorkerHandle
 logger = logging.getLogger(__name__)
 
 #: Seconds after which a worker that has not taken up its lease, and is idle, counts as stuck.
-#: It is killed, and its leases go elsewhere uncharged.
+#: The pool kills it and gives its tasks to other workers; those that it has begun and not reported
+#: become suspects.
 STUCK_SECONDS = 10.0
 #: Seconds that a worker may take to open the consumers of a crawl. Models are loaded then.
 BOOT_SECONDS = 300.0

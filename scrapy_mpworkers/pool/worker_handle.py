@@ -170,7 +170,7 @@ class ProcessHandle(WorkerHandle):
 
     @property
     def is_killed(self) -> bool:
-        """Return whether the pool has killed it: its end charges nobody."""
+        """Return whether the pool itself has killed this worker."""
         return self.killed_for is not KilledFor.NONE
 
     @property

@@ -166,8 +166,8 @@ class WorkerProcess:
         return code
 
     def reap(self, is_certain: bool) -> bool:
-        """Collect a killed worker, and return whether it is dead; it is by now if that
-        *is_certain*."""
+        """Collect a killed worker and return whether it is dead; if *is_certain*, it counts as dead
+        even when nobody tells its exit code."""
         if is_certain and self.exitcode is None:
             self._process._popen.returncode = UNKNOWN_EXIT  # nobody tells it
         if self.exitcode is None:

@@ -35,7 +35,7 @@ class Departure(Enum):
 
 
 class KilledFor(Enum):
-    """Why the pool has killed a worker: its end is nobody's fault, but for a task that is STUCK."""
+    """Says why the pool has killed a worker; only the end of a STUCK one counts against tasks."""
 
     NONE = 0
     TIMEOUT = 1  #: a task took too long

@@ -1,4 +1,4 @@
-"""A crawl's executor knows workers, and the group that has them, by the classes of this module."""
+"""Defines the interfaces between a crawl's executor and its workers: handles and their group."""
 
 from __future__ import annotations
 

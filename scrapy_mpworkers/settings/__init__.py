@@ -12,11 +12,10 @@ from scrapy_mpworkers.settings.names import (
 )
 from scrapy_mpworkers.settings.reading import level_of, read_declared, read_settings
 from scrapy_mpworkers.settings.setting import Setting, text_of
-from scrapy_mpworkers.settings.table import LevelSettings, PoolSettings, WorkerSettings
+from scrapy_mpworkers.settings.table import LevelSettings, WorkerSettings
 
 __all__ = [
     "LevelSettings",
-    "PoolSettings",
     "Setting",
     "WorkerSettings",
     "known_names",

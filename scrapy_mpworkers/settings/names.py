@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 OF_A_POOL = settings_of(PoolSettings)
 OF_A_LEVEL = settings_of(LevelSettings)
-#: What a level may say, by the words that say it.
+#: All settings of a level, by the keys that ``MPWORKERS_LEVELS`` uses for them.
 KEYS_OF_A_LEVEL = {LEVEL_NAME.key: LEVEL_NAME, **OF_A_LEVEL, **OF_A_POOL}
 
 
@@ -56,7 +56,7 @@ def warn_of_names(settings: BaseSettings) -> None:
 
 
 def names_without_effect(settings: BaseSettings) -> Iterator[str]:
-    """Say which names are no settings, with the nearest that is, or are another backend's."""
+    """Yield a warning for each MPWORKERS_ name that is unknown or belongs to another backend."""
     if not (names := names_not_own(settings)):
         return
     backend = settings.get(f"{PREFIX}BACKEND") or "local"
@@ -78,7 +78,7 @@ def names_with_prefix(settings: BaseSettings) -> list[str]:
 
 
 def known_names() -> dict[str, list[str]]:
-    """Return the names of all settings, each with the backends to which alone it says something."""
+    """Map the name of each setting to the backends that declare it; none: all backends know it."""
     owners: dict[str, list[str]] = {setting.title: [] for setting in OWN}
     for owner, row in validators.declared_by_backends():
         owners.setdefault(row.title, []).append(owner)

@@ -1,4 +1,4 @@
-"""A setting: what a crawl reads of it, and what people do."""
+"""Describes a setting: what a crawl needs of it, and what people read about it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """PARENT SIDE: shows what the workers of a crawl are at.
 
 snapshot    the picture of now, which all that shows something reads
-observer    takes it, from the books
+observer    takes it, from the metrics of the levels
 processes   CPU and memory of workers, a few at a time
 usage       what one process has used so far
 reporter    what the log and the stats say while the crawl runs, and at its end

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 _SHIPPING_SECONDS, _SHIPPING_SECONDS_OF_CALLBACKS, _ENOUGH_ITEMS = 0.0002, 0.001, 20
 #: Seconds of all workers together, below which their start alone decides the shares.
 ENOUGH_SECONDS = 4.0
-#: How that is done for tasks of a kind.
+#: How a user brings tasks of a kind back into Scrapy's process.
 _INLINE = {"items": " (ITEM_PIPELINES)", "callbacks": " (out of MPWORKERS_CALLBACKS)"}
 #: Busy shares from which on somebody has no time left, and below which workers idle.
 _FULL, _IDLE = 0.85, 0.3

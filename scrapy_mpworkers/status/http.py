@@ -31,7 +31,7 @@ _ALWAYS = [
 
 @dataclass(frozen=True)
 class Answer:
-    """A response, as long as nobody writes it."""
+    """A response that has not been written to its connection yet."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""Takes snapshots of a crawl's workers, from the books of its levels."""
+"""Takes snapshots of a crawl's workers, from the metrics of its levels."""
 
 from __future__ import annotations
 

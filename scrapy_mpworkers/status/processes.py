@@ -42,8 +42,8 @@ class Processes:
         """Return the last sample of each process that has one.
 
         Args:
-            with_pss: measure proportional set sizes as well, of one process a call, and not of one
-                in each: that takes the kernel milliseconds.
+            with_pss: also measure the proportional set size of one process at most, and not in
+                every call, because it takes the kernel milliseconds.
         """
         now, wanted = monotonic(), set(pids)
         for gone in self._samples.keys() - wanted:

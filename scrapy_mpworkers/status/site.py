@@ -24,8 +24,8 @@ from scrapy_mpworkers.status.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a snapshot is told again, less than a page waits until it asks again: many that
-#: look on cost what one does, and that one is never told the same twice.
+#: Seconds for which a snapshot is served again, so that many viewers cost no more than one. A page
+#: waits longer before it asks again, so no page gets the same snapshot twice.
 _HOLDS = 0.9
 #: Seconds of a history that are recent. A page asks for them every two, and for all now and then.
 _RECENT = 10.0
@@ -101,9 +101,9 @@ class Site:
         return self._looked_up(self._data[path])
 
     def _is_ours(self, host: str) -> bool:
-        """Return whether a browser that asks *host* has been led to us by nobody else.
+        """Return whether the ``Host`` header *host* is a name or a number of this very page.
 
-        A name that somebody else has made point to us is never ours; a number always is its own.
+        Another web site can point a name of its own to this machine (DNS rebinding), but no number.
         """
         found = re.fullmatch(r"\[?([^\[\]]+?)\]?(?::(\d{1,5}))?", host.lower())
         if found is None or int(found[2] or 80) != self._port:

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 
 class TaskSnapshot(NamedTuple):
-    """An item or call that a worker is at.
+    """An item, call or callback that a worker is at.
 
     Attributes:
-        kind: ``item`` or ``call``.
-        hop: number of the hop that it goes to, -1 for a call.
-        label: its url, its id or its first field, in ASCII; or the name of the function.
+        kind: ``item``, ``call`` or ``callback``.
+        hop: number of the hop that it goes to, -1 for a call, -2 for a callback.
+        label: an item's url, id or first field, a call's function, or a callback's name and url; in
+            ASCII.
         seconds: how long it has been running.
     """
 
@@ -125,7 +126,7 @@ class Event(NamedTuple):
         kind: ``death``, ``redelivery``, ``dead_letter``, ``recycled`` or ``broken``.
         level, worker: their names.
         text: one sentence.
-        label: of the item or call that the worker was at.
+        label: of the item, call or callback that the worker was at.
     """
 
     at: float

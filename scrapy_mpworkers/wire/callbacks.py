@@ -126,8 +126,8 @@ def count_of(progress: bytes) -> int:
 
 
 def is_like_its_copy(value: Any) -> bool:
-    """Return whether it is all the same who has *value* and who a copy: nobody can change it, or
-    it crosses by name."""
+    """Return whether a copy of *value* is as good as *value* itself: it is immutable, or it crosses
+    by name."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(is_like_its_copy, value))
     # By convention, what can be compared and hashed is immutable: dates, paths, decimals.

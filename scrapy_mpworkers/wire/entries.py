@@ -37,7 +37,7 @@ def import_path(entry: PipelineEntry) -> str:
 
 
 def is_named(entry: PipelineEntry) -> bool:
-    """Return whether the path of *entry* means nothing else: two lambdas share one, and are two."""
+    """Return whether the import path of *entry* means this object only; lambdas share a path."""
     return isinstance(entry, (str, type)) or (isfunction(entry) and "<" not in entry.__qualname__)
 
 

@@ -72,7 +72,7 @@ STACKS_FILE = "mpworkers-stacks"
 
 
 class Definition(NamedTuple):
-    """A class or function of ``__main__``, by value; frames refer to its number."""
+    """A class or function that workers cannot import, by value; frames refer to its number."""
 
     number: int
     blob: bytes

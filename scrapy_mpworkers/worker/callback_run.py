@@ -217,7 +217,7 @@ class RunningCallback:
         return NotRepeatableError(name, self._sent.request.url, count_of(self._earlier))
 
     def _look_at(self, request: Request) -> None:
-        """Raise what keeps a request that the callback has yielded from being one over there."""
+        """Raise an error if a yielded request would not work in Scrapy's process as here."""
         for one in (request.callback, request.errback):
             owner: Any = getattr(one, "__self__", None)
             is_here = owner is None or owner is self._codec.spider
@@ -236,7 +236,7 @@ class RunningCallback:
                     )
 
     def _copied(self, request: Request) -> Iterator[tuple[str, Any]]:
-        """Yield what others could tell from the copy that Scrapy's process gets."""
+        """Yield the mutable values of *request* that reach Scrapy's process only as copies."""
         for where, values in (("cb_kwargs", request.cb_kwargs), ("meta", request.meta)):
             for name, value in values.items():
                 if not is_like_its_copy(value) and not self._codec.goes_back_as_itself(value):

@@ -19,10 +19,10 @@ from scrapy_mpworkers.worker.callback_run import RunningCallback
 from scrapy_mpworkers.worker.crawler import WorkerCrawler
 from scrapy_mpworkers.worker.pipelines import Guard
 
-#: What counts as failed: to hand on a failure that came is an errback's right.
+#: Ends that count as failed; PASSED_ON does not, as an errback may raise the failure that it got.
 _FAILED = (How.REFUSED, How.FAILED)
-#: After so many seconds a part is full. A callback can go home only until it has given one, so the
-#: first time it may take longer, and comes upon what it has to go home for.
+#: Seconds after which a part is full; the second number holds until the callback has ended once in
+#: this worker, because only before its first part can it still move to Scrapy's process.
 _SECONDS, _AT_FIRST = 0.05, 1.0
 
 

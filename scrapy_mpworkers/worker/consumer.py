@@ -46,7 +46,7 @@ _LOOK_EVERY = 1.0  # seconds; to look at each attribute takes as long as half a 
 
 _hop_of = attrgetter("hop")
 
-#: How an item ended: fate, result and keys of its Outcome.
+#: How an item ended: status, result and keys of its Outcome.
 _End: TypeAlias = tuple[int, bytes, tuple[Any, ...]]
 
 

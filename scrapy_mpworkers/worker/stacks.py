@@ -19,9 +19,9 @@ from scrapy_mpworkers.wire.texts import ascii_safe
 _FRAMES, _CHARACTERS = 40, 1 << 14
 
 _PACKAGE = __name__.partition(".")[0]
-#: Whose frames, and what is outside of them, are no news.
+#: Modules of ours: their frames, and the frames outside of them, are left out.
 _OURS = (f"{_PACKAGE}.worker.", f"{_PACKAGE}.backends.")
-#: Who is nowhere but here does nothing.
+#: A thread that has frames of these packages only is idle, and is left out.
 _IDLE = ("asyncio", "selectors")
 
 

@@ -57,7 +57,6 @@ EVENT = {
     "worker": "worker-1",
     "text": "worker-1 was ended by SIGKILL",
     "label": "http://a/3",
-    "trace": "",
 }
 SNAPSHOT = {
     "taken_at": 1_700_000_001.0,

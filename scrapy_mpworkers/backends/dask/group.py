@@ -77,7 +77,7 @@ class DaskWorkerGroup:
         self.loop.call_later(BOOT_SECONDS, self._look_for_workers)
 
     def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
-        """Close the consumers. After *timeout* seconds, leave without."""
+        """Close the consumers and leave; after *timeout* seconds, kill what is not closed."""
         logger.info("Leaving the cluster…")
         self._is_ending = True
         self._left = left
@@ -157,7 +157,7 @@ class DaskWorkerGroup:
         self, handle: DaskHandle, number: int, answer: Answer | BaseException | None
     ) -> None:
         if not isinstance(answer, Answer):
-            self._failed(handle, "its seat there is gone" if answer is None else in_words(answer))
+            self._failed(handle, "its thread there is gone" if answer is None else in_words(answer))
             return
         for report, size in handle.reports_of(answer):
             self._heard(handle, report, size)

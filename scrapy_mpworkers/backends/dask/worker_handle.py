@@ -101,7 +101,7 @@ class DaskHandle(WorkerHandle):
 
     @property
     def is_killed(self) -> bool:
-        """Return whether we have killed it: its end charges nobody."""
+        """Return whether the pool itself has killed this worker."""
         return self.killed_for is not KilledFor.NONE
 
     @property

@@ -106,7 +106,7 @@ def test_records_are_the_crawls_and_the_clusters_log_stays_as_it_is(
 
 
 @pytest.mark.full
-def test_one_seat_of_a_process_works_at_a_time_whatever_threads_it_has(
+def test_one_thread_of_a_process_works_at_a_time_whatever_threads_it_has(
     crawl: Start, make_cluster: MakeCluster
 ) -> None:
     cluster = make_cluster(workers=0)
