@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from scrapy_mpworkers.errors import UnpicklableError
+from scrapy_mpworkers.wire import definitions
 from scrapy_mpworkers.wire.changes import Change, Result, ResultKind, Snapshot, shrinks
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.definitions import MANY
 from scrapy_mpworkers.wire.importing import Importing, imported
 
 
@@ -184,15 +184,17 @@ def test_what_was_replaced_as_a_whole_is_sent_on_alone_if_it_is_small() -> None:
 
 
 def test_a_class_that_is_made_anew_again_and_again_is_warned_of_once_by_its_name(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    many = 20
+    monkeypatch.setattr(definitions, "MANY", many)
     codec = ParentCodec({})
     said = []
 
-    for number in range(2 * MANY + 1):
+    for number in range(2 * many + 1):
         codec.dump(collections.namedtuple("Anew", "a", module=__name__)(number))
         codec.dump(Bound(number))
         said.append(len(caplog.messages))
 
-    assert said == [0] * (MANY - 1) + [1] * (MANY + 2)
-    assert caplog.messages[0].startswith(f"{__name__}.Anew has been made {MANY} times")
+    assert said == [0] * (many - 1) + [1] * (many + 2)
+    assert caplog.messages[0].startswith(f"{__name__}.Anew has been made {many} times")
