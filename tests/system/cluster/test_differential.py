@@ -5,7 +5,7 @@ The plain run takes one in twenty-four; ``-m full`` all, in every loop mode, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from system.differential.case import Case
 from system.differential.catalogue import CASES
 from system.differential.combos import MODES, Combo
 from system.differential.compare import faults
-from system.differential.launch import Recording, record
+from system.differential.launch import Recording, portion, record
 from system.differential.runner import INLINE, OFFLOADED
 
 from .certificates import tls_environment
@@ -45,27 +45,28 @@ def crawls() -> Iterator[ParameterSet]:
 
 
 class Recordings:
-    """Runs all cases of a protocol and mode on one cluster, when the first is asked for."""
+    """Runs the cases of a protocol and mode, a portion on one cluster, when one is asked for."""
 
     def __init__(self, folder: Path, selected: list[tuple[Case, str, str]]) -> None:
         self._folder = folder
         self._selected = selected
-        self._recorded: dict[tuple[str, str], tuple[dict[str, Recording], list[str]]] = {}
+        self._recorded: dict[tuple[str, str, str], tuple[dict[str, Recording], list[str]]] = {}
 
-    def of(self, case: Case, protocol: str, mode: str) -> Recording:
-        return self.all(protocol, mode)[0][case.name]
-
-    def all(self, protocol: str, mode: str) -> tuple[dict[str, Recording], list[str]]:
-        key = protocol, mode
+    def of(self, case: Case, protocol: str, mode: str) -> tuple[Recording, list[str]]:
+        """Return what was recorded of a case, and what its runners left behind."""
+        wanted = protocol, mode
+        all_names = [one.name for one, *others in self._selected if tuple(others) == wanted]
+        names = portion(all_names, case.name)
+        key = protocol, mode, names[0]
         if key not in self._recorded:
-            names = [case.name for case, *others in self._selected if tuple(others) == key]
             self._recorded[key] = self._record(protocol, mode, names)
-        return self._recorded[key]
+        recordings, left_behind = self._recorded[key]
+        return recordings[case.name], left_behind
 
     def _record(
-        self, protocol: str, mode: str, names: list[str]
+        self, protocol: str, mode: str, names: Sequence[str]
     ) -> tuple[dict[str, Recording], list[str]]:
-        folder = self._folder / f"{protocol}-{mode}"
+        folder = self._folder / f"{protocol}-{mode}-{len(self._recorded)}"
         folder.mkdir()
         environment = tls_environment(folder) if protocol == "tls" else {}
         cluster = Cluster(folder / "cluster", environment=environment, protocol=protocol)
@@ -95,12 +96,12 @@ def recordings(
 def test_a_crawl_on_a_cluster_has_the_inline_outcome(
     case: Case, protocol: str, mode: str, recordings: Recordings
 ) -> None:
-    recording = recordings.of(case, protocol, mode)
+    recording, left_behind = recordings.of(case, protocol, mode)
     if recording.problem:
         pytest.fail(recording.report([recording.problem]), pytrace=False)
 
     found = faults(case, recording.outcomes[INLINE], recording.outcomes[OFFLOADED])
-    found += [f"left behind: {one}" for one in recordings.all(protocol, mode)[1]]
+    found += [f"left behind: {one}" for one in left_behind]
 
     if found:
         pytest.fail(recording.report(found), pytrace=False)

@@ -24,7 +24,10 @@ from .runner import SIDES
 CRAWL_DEADLINE = 40.0
 #: Seconds until a runner has imported everything, on a busy machine.
 START_DEADLINE = 40.0
-#: Runners that a combination gets, one after the other dying of a case, until it is given up.
+#: Cases that one runner runs. The first test of these waits for all of them, and a test that takes
+#: ten minutes counts as one that hangs.
+AT_ONCE = 70
+#: Runners that these get, one after the other dying of a case, until they are given up.
 MAX_RUNNERS = 4
 #: Seconds that processes of a runner may outlive it.
 PROCESS_EXIT_DEADLINE = 5.0
@@ -63,6 +66,12 @@ class Runner:
         if self.exit_code is None:
             return "the runner was killed: it did not end in time"
         return f"the runner ended with exit code {self.exit_code}"
+
+
+def portion(names: Sequence[str], name: str) -> Sequence[str]:
+    """Return those of *names* that one runner runs together with *name*."""
+    first = names.index(name) // AT_ONCE * AT_ONCE
+    return names[first : first + AT_ONCE]
 
 
 def record(
