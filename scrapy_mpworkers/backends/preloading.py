@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scrapy_mpworkers.wire.entries import MAINS, PipelineEntry, import_path
 from scrapy_mpworkers.wire.messages import Prelude
+from scrapy_mpworkers.wire.search_path import search_path
 
 if TYPE_CHECKING:
     from scrapy_mpworkers.settings import WorkerSettings
@@ -73,4 +74,4 @@ def folders_to_import_from(spidercls: type) -> tuple[str, ...]:
     if file is None or "." in spidercls.__module__ or spidercls.__module__ in MAINS:
         return ()
     folder = os.path.dirname(os.path.abspath(file))
-    return () if folder in map(os.path.abspath, sys.path) else (folder,)
+    return () if folder in map(os.path.abspath, search_path()) else (folder,)

@@ -16,5 +16,6 @@ effects          stats and log records of a worker, which count when the item se
 crawl            what a worker must know of the crawl
 callbacks        what crosses of a callback, down and up; callback_pickler sends it
 definitions      classes and functions that cross by value; importing and fingerprint find them
+search_path      folders that other processes search as well
 entries          what a user may name in a setting: pipelines and keys
 """

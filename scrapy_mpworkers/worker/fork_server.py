@@ -21,6 +21,7 @@ from multiprocessing import forkserver
 from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import WorkerStartError
+from scrapy_mpworkers.wire.search_path import search_path
 from scrapy_mpworkers.worker import hash_seed, prelude
 from scrapy_mpworkers.worker.names import name_process
 from scrapy_mpworkers.worker.process import adopt_orphans, run_and_exit
@@ -83,7 +84,7 @@ def program(
     """
     arguments = requests_fd, parent, tuple(own), tuple(modules), settings_module
     return (
-        f"import os, sys; sys.path[:] = {[*sys.path, *paths]!r}; "
+        f"import os, sys; sys.path[:] = {[*search_path(), *paths]!r}; "
         f"os.environ.update({dict(environment)!r}); "
         f"from {__name__} import main; main{arguments!r}"
     )

@@ -126,6 +126,15 @@ def test_workers_run_the_code_of_today(make_bench, monkeypatch, tmp_path):
     assert server_pids() != [old]
 
 
+def test_what_an_import_ignores_on_the_path_keeps_no_server_from_its_start(
+    make_bench, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(sys, "path", [tmp_path, *sys.path, b"bytes", None])
+    bench = make_bench("forkserver").start()
+
+    assert bench.run(Square(3)) == [9]
+
+
 def test_workers_write_where_the_parent_does_now(make_bench, tmp_path):
     make_bench("forkserver").start().stop()
     kept = os.dup(2)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from scrapy_mpworkers.wire.messages import Prelude
+from scrapy_mpworkers.wire.search_path import search_path
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ async def address_of(spec: ClusterSpec) -> AsyncIterator[dict[str, Any]]:
 async def _on_this_machine(workers: int, folders: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
     from distributed.security import Security
 
-    paths = [*folders, *(os.path.abspath(path) for path in sys.path)]
+    paths = [*folders, *map(os.path.abspath, search_path())]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scrapy_mpworkers.backends.dask.local_cluster", str(workers)),
         stdin=asyncio.subprocess.PIPE,
