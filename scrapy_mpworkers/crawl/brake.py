@@ -2,70 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from time import monotonic
-from typing import Any
 
+from scrapy_mpworkers.crawl.downloads import Downloads
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.eventloop import EventLoop
 
-#: Seconds that a download takes, as long as none has ended.
-_SOME_TIME = 1.0
 #: Each new download lowers the weight of earlier ones to this share, so about five count. If all
 #: counted alike, pages without items would come one by one for long behind pages with many.
 _KEPT = 0.8
-
-
-class Downloads(set[Any]):
-    """Holds the downloads that are under way: those of pipelines, too, and each step of a redirect.
-
-    Args:
-        callback_delay: seconds from the end of a download to its callback.
-
-    Attributes:
-        ended: how many downloads have ended.
-        seconds: how long one takes.
-    """
-
-    def __init__(self, callback_delay: float = 0.0) -> None:
-        super().__init__()
-        self.callback_delay = callback_delay
-        self.ended, self.seconds = 0, _SOME_TIME
-        self._last_ends: deque[float] = deque()  # within callback_delay
-        self._taken = 0.0  # seconds of all downloads so far
-        self._noted_at = monotonic()
-
-    @property
-    def taken(self) -> float:
-        """Return the seconds that all downloads have taken together."""
-        return self._taken + len(self) * (monotonic() - self._noted_at)
-
-    def count_without_callback(self) -> int:
-        """Return how many have ended whose callback Scrapy has not called yet."""
-        called_until = monotonic() - self.callback_delay
-        while self._last_ends and self._last_ends[0] <= called_until:
-            self._last_ends.popleft()
-        return len(self._last_ends)
-
-    def add(self, request: object) -> None:
-        # The seconds since the last note count once for each download.
-        now = monotonic()
-        self._taken += len(self) * (now - self._noted_at)
-        self._noted_at = now
-        set.add(self, request)
-
-    def remove(self, request: object) -> None:
-        now = monotonic()
-        self._taken += len(self) * (now - self._noted_at)
-        self._noted_at = now
-        set.remove(self, request)
-        self.ended += 1
-        if self.callback_delay:
-            self._last_ends.append(now)
-        # Those under way have taken time as well: the first to end does not account for all of it.
-        self.seconds = self._taken / (self.ended + len(self))
 
 
 class Brake:
@@ -80,8 +26,8 @@ class Brake:
     Args:
         levels: the levels of the crawl.
         callback_delay: seconds from the end of a download to its callback.
-        loop, wakeup: for the end of that delay. A callback that awaits something else ends nothing
-            then, and Scrapy would look again at its next heartbeat only.
+        loop, wakeup: to have Scrapy look again when fewer pages are to come though nothing has
+            ended, which it would do at its next heartbeat only.
     """
 
     def __init__(
@@ -107,8 +53,7 @@ class Brake:
         """
         downloads = self.downloads
         done = downloads.ended - len(queue) - len(active)
-        without_callback = downloads.count_without_callback()
-        to_come = len(downloads) + without_callback
+        to_come = downloads.count_to_come()
         is_full = False
         for level, harvest in self._harvests:
             if done > harvest.downloads:
@@ -120,9 +65,9 @@ class Brake:
             if level_is_full != level.backpressure.has_braked:
                 level.backpressure.brake(level_is_full)
             is_full = is_full or level_is_full
-        if is_full and without_callback and not self._looks_again:
+        if is_full and to_come and not self._looks_again:
             self._looks_again = True
-            self._loop.call_later(downloads.callback_delay, self._look_again)
+            self._loop.call_later(downloads.seconds_until_fewer(), self._look_again)
         return is_full or scrapy_waits()
 
     def _look_again(self) -> None:

@@ -151,7 +151,8 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
     if not hasattr(slot, "needs_backout") or not are_there or not isinstance(under_way, set):
         logger.debug("Scrapy's scraper has changed: pages are downloaded that nobody has time for")
         return
-    downloads.update(under_way)
+    for request in under_way:
+        downloads.add(request)
     downloader.active = downloads
     slot.needs_backout = partial(is_on, slot.needs_backout, *pages)
 

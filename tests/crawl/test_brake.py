@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from scrapy_mpworkers.crawl import brake as brake_module
+from scrapy_mpworkers.crawl import downloads as downloads_module
 from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Backpressure, Level
@@ -37,7 +37,7 @@ class Crawl:
         self, monkeypatch: pytest.MonkeyPatch, bound: int, levels: int = 1, delay: float = 0.0
     ) -> None:
         self.now = 100.0
-        monkeypatch.setattr(brake_module, "monotonic", lambda: self.now)
+        monkeypatch.setattr(downloads_module, "monotonic", lambda: self.now)
         self.levels = [self._level(bound) for _ in range(levels)]
         self.flushes = 0
         self.calls_later: list[tuple[float, Callable[[], None]]] = []
@@ -73,7 +73,8 @@ class Crawl:
         """So many downloads end, of those under way and of others."""
         downloads = self.brake.downloads
         for request in [*downloads, *range(-pages, 0)][:pages]:
-            downloads.add(request)
+            if request not in downloads:
+                downloads.add(request)
             downloads.remove(request)
 
     def takes_in(self, items: int, size: int = 1, level: int = 0) -> None:
@@ -87,10 +88,13 @@ class Crawl:
             self.levels[0].backpressure.leave(1)
 
     def waits(self, downloads: int = 0, scrapy: bool = False, scraped: int = 0) -> bool:
+        under_way = self.brake.downloads
         for request in range(100):
-            (self.brake.downloads.add if request < downloads else self.brake.downloads.discard)(
-                request
-            )
+            if request < downloads and request not in under_way:
+                under_way.add(request)
+            elif request >= downloads and request in under_way:  # as if it had never begun
+                set.remove(under_way, request)
+                under_way._sum_of_begun -= under_way._begun.pop(request)
         return self.brake.is_on(lambda: scrapy, (), range(scraped))
 
 
@@ -169,7 +173,52 @@ def test_callback_that_awaits_something_else_does_not_hold_the_brake(
         crawl.waits(scraped=4)
         return delays, crawl.looks, len(crawl.calls_later)
 
-    assert run(work) == ([0.1], 1, 2)
+    assert run(work) == ([pytest.approx(0.1)], 1, 2)
+
+
+def test_downloads_that_do_not_end_keep_no_page_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=4)
+        at_once = crawl.waits(downloads=8)
+        crawl.now += 1.01  # none has ended: nobody knows whether that is long
+        later = crawl.waits(downloads=15)
+        crawl.brake.downloads.add("a quick one")
+        crawl.brake.downloads.remove("a quick one")
+        crawl.takes_in(1)
+        crawl.has_done(1)
+        return [at_once, later, crawl.waits(downloads=11), crawl.waits(downloads=12)]
+
+    # Eight are late, for good.
+    assert run(work) == [True, False, False, True]
+
+
+def test_one_download_is_late_by_what_others_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[int]:
+        crawl = Crawl(monkeypatch, bound=4)
+        for _ in range(10):
+            crawl.waits(downloads=1)
+            crawl.now += 0.5
+            crawl.gets(1)
+        to_come = []
+        crawl.waits(downloads=3)
+        for _ in range(4):
+            to_come.append(crawl.brake.downloads.count_to_come())
+            crawl.now += 0.6
+        return to_come
+
+    assert run(work) == [3, 3, 3, 0]
+
+
+def test_scrapy_looks_again_when_a_download_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[float]:
+        crawl = Crawl(monkeypatch, bound=4)
+        crawl.gets(1)
+        crawl.takes_in(1)
+        crawl.has_done(1)
+        crawl.waits(downloads=4)
+        return [seconds for seconds, _ in crawl.calls_later]
+
+    assert run(work) == [pytest.approx(0.2)]
 
 
 def test_slow_downloads_begin_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from plain import plain_first
 from .harness import inline, offload, rotated, worlds
 
 if TYPE_CHECKING:
-    from .harness import Crawl, Ended, Launcher, World
+    from .harness import Crawl, Ended, Launcher, Site, World
 
 
 @worlds()
@@ -204,6 +204,23 @@ def test_callbacks_that_wait_for_other_pages_get_them(launch: Launcher, world: W
     assert_everything_finished(ended)
     # Had each four pages to wait for Scrapy's heartbeat, of 5 seconds, it would take over a minute.
     assert ended.stats["elapsed_time_seconds"] < 20
+
+
+@worlds()
+def test_servers_that_do_not_answer_keep_no_other_page_out(
+    launch: Launcher, world: World, site: Site
+) -> None:
+    world.needs_http()
+    pages = [f"held/{n}" for n in range(9)] + [f"quick/{n}" for n in range(20)]
+    urls = " ".join(map(site.url, pages))
+    settings = offload("Mark") | {"MPWORKERS_MAX_PENDING": None}
+    settings |= {"CONCURRENT_REQUESTS_PER_DOMAIN": 16, "DOWNLOAD_TIMEOUT": 100}
+    crawl = launch.crawl("pages", world, f"urls={urls}", "items=1", **settings)
+
+    crawl.wait_told("scraped", 20)
+    site.release()
+
+    assert_everything_finished(crawl.finish())
 
 
 @worlds()
