@@ -149,7 +149,14 @@ class CrawlEvents(PoolEvents):
 
     def opened(self, effects: bytes | None, is_first: bool) -> None:
         """Note that a worker is ready; all effects of the first count, of others only errors."""
-        self._effects.take(effects, None if is_first else logging.ERROR)
+        try:
+            self._effects.take(effects, None if is_first else logging.ERROR)
+        # The user's stats collector, log filters and handlers run here. In one process it would be
+        # the pipeline that could not be opened.
+        except Exception as error:
+            logger.exception("What a worker did while it opened its pipelines has no effect here")
+            self.started.open(error)
+            return
         if is_first:
             seconds = monotonic() - self.began_at
             logger.info("Workers%s ready after %.2f s", self.of_level, seconds)
@@ -174,7 +181,11 @@ class CrawlEvents(PoolEvents):
     ) -> None:
         """Note that a worker has closed its pipelines; all effects of the first count, of others
         only errors and the stats that add up: the rows of a last flush, for one."""
-        self._effects.take(effects, None if is_first else logging.ERROR, adds_up=True)
+        try:
+            self._effects.take(effects, None if is_first else logging.ERROR, adds_up=True)
+        except Exception as raised:
+            logger.exception("What %s did while it closed its pipelines has no effect here", worker)
+            self.close_failures.append(raised)
         if failure is not None:
             error = self._effects.failure(failure)
             logger.error("%s could not close its pipelines: %s", worker, writable(named(error)))

@@ -56,6 +56,34 @@ def test_what_a_pipeline_creates_when_it_opens_is_created_by_one_worker(
     assert "could not open" not in ended.log
 
 
+@worlds()
+def test_stats_collector_that_fails_while_workers_open_ends_the_crawl(
+    launch: Launcher, world: World
+) -> None:
+    stats = {"STATS_CLASS": "crawled.remote.Remote"}
+    ended = launch.crawl(
+        "pages", world, **offload("crawled.remote.CountsOpening"), **stats
+    ).finish()
+
+    assert "ConnectionError: the statistics server is away" in ended.log
+    assert ended.told("yielded") == []
+
+
+@worlds()
+def test_stats_collector_that_fails_while_workers_close_is_told_once_for_each(
+    launch: Launcher, world: World
+) -> None:
+    stats = {"STATS_CLASS": "crawled.remote.Remote"}
+    ended = launch.crawl(
+        "pages", world, **offload("crawled.remote.CountsClosing"), **stats
+    ).finish()
+
+    assert ended.numbers == [1, 2, 3, 4, 5, 6]
+    failures = ended.log.count("did while it closed its pipelines has no effect here")
+    assert failures == len(ended.told("closed")) >= 1
+    assert "what they still held is lost" not in ended.log
+
+
 @worlds(plain=False)
 def test_worker_that_cannot_open_is_tried_again_while_another_works(
     launch: Launcher, world: World, tmp_path: Path
