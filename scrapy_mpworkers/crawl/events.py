@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from scrapy.crawler import Crawler
-from scrapy.exceptions import DropItem
+from scrapy.exceptions import CloseSpider, DropItem
 
 from scrapy_mpworkers.crawl.patches import SpiderCloser
 from scrapy_mpworkers.crawl.unhandled import told_once
@@ -17,7 +17,7 @@ from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.stores.dead_letters import readable, shown
 from scrapy_mpworkers.wire.codec import ParentCodec
-from scrapy_mpworkers.wire.effects import ADD_UP, Effects, unpack_record
+from scrapy_mpworkers.wire.effects import ADD_UP, HEEDS_CLOSE_SPIDER, Effects, unpack_record
 from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.texts import ascii_safe, formatted, named, text_of, writable
 
@@ -165,7 +165,9 @@ class CrawlEvents(PoolEvents):
     def boot_failed(self, worker: str, failure: bytes) -> None:
         """A worker could not open its pipelines: at the start, that stops the crawl."""
         error = self._effects.failure(failure)
-        if self.started.is_open:
+        if isinstance(error, CloseSpider) and HEEDS_CLOSE_SPIDER and not self.started.is_open:
+            logger.info("%s closes the spider: a pipeline raised CloseSpider as it opened", worker)
+        elif self.started.is_open:
             logger.error("%s could not open its pipelines", worker, exc_info=error)
         else:
             logger.error(

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import scrapy
+
 from scrapy_mpworkers.wire.changes import is_immutable
 from scrapy_mpworkers.wire.exceptions import Failure, can_cross, pack_exception, unpack_exception
 
@@ -19,6 +21,10 @@ class StatChange(NamedTuple):
 
 #: Calls whose effects add up over workers. Any other says something for the crawl as a whole.
 ADD_UP = frozenset({"inc_value", "max_value", "min_value"})
+
+
+#: From 2.18 on, Scrapy closes a spider when a pipeline raises ``CloseSpider`` as the spider opens.
+HEEDS_CLOSE_SPIDER = scrapy.version_info >= (2, 18)
 
 
 class WireRecord(NamedTuple):

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from scrapy import Spider, signals
+from scrapy.exceptions import CloseSpider
 from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
 from scrapy.spiders import CrawlSpider
 from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState
-from scrapy_mpworkers.wire.effects import StatChange, change_of_spider
+from scrapy_mpworkers.wire.effects import HEEDS_CLOSE_SPIDER, StatChange, change_of_spider
 from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals, Unavailable, refuse
@@ -79,8 +80,18 @@ class WorkerCrawler:
             self._sizes[name] = _size(value)
 
     async def send(self, signal: object, **kwargs: Any) -> None:
-        """Send *signal* to the handlers that pipelines connected in this worker."""
-        await self.signals.send_catch_log_async(signal=signal, spider=self.spider, **kwargs)
+        """Send *signal* to the handlers that pipelines connected in this worker.
+
+        Raises:
+            CloseSpider: a handler of ``spider_opened`` did, where Scrapy heeds that.
+        """
+        heeds = signal is signals.spider_opened and HEEDS_CLOSE_SPIDER
+        results = await self.signals.send_catch_log_async(
+            signal=signal, spider=self.spider, dont_log=CloseSpider if heeds else (), **kwargs
+        )
+        for _, result in results if heeds else ():
+            if isinstance(result, CloseSpider):
+                raise result
 
     def take_stat_changes(self) -> tuple[StatChange, ...]:
         """Return what pipelines did to the stats since the last call."""

@@ -223,6 +223,22 @@ def test_servers_that_do_not_answer_keep_no_other_page_out(
     assert_everything_finished(crawl.finish())
 
 
+@pytest.mark.skipif(scrapy.version_info < (2, 18), reason="this Scrapy does not heed it")
+@pytest.mark.parametrize("pipeline", ["ClosesInOpen", "ClosesWhenOpened"])
+@worlds()
+def test_close_spider_while_the_spider_opens_closes_it_as_inline(
+    launch: Launcher, world: World, pipeline: str
+) -> None:
+    settings = offload(pipeline)
+    reference = launch.crawl("pages", world, **inline(**settings)).finish()
+    ended = launch.crawl("pages", world, **settings).finish()
+
+    assert "Spider closed (no_disk)" in reference.log
+    assert "Spider closed (no_disk)" in ended.log
+    assert ended.stats["log_count/ERROR"] == reference.stats["log_count/ERROR"] == 0
+    assert ended.told("yielded") == reference.told("yielded") == []
+
+
 @worlds()
 def test_pipelines_in_scrapys_process_keep_no_page_waiting(launch: Launcher, world: World) -> None:
     urls = " ".join(f"data:,{n}" for n in range(60))

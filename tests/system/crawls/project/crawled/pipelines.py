@@ -10,6 +10,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from scrapy import signals
+from scrapy.exceptions import CloseSpider
 from scrapy.pipelines.files import FilesPipeline
 from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.defer import Deferred
@@ -212,6 +214,22 @@ class RaisesInFromCrawler(Mark):
 class RaisesInOpen(Mark):
     def open_spider(self) -> None:
         raise RuntimeError("no open_spider today")
+
+
+class ClosesInOpen(Mark):
+    def open_spider(self) -> None:
+        raise CloseSpider("no_disk")
+
+
+class ClosesWhenOpened(Mark):
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> ClosesWhenOpened:
+        pipeline = cls()
+        crawler.signals.connect(pipeline.spider_opened, signals.spider_opened)
+        return pipeline
+
+    def spider_opened(self) -> None:
+        raise CloseSpider("no_disk")
 
 
 class Files(FilesPipeline):
