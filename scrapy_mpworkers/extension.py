@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import cached_property, partial
 from math import inf
@@ -248,14 +248,13 @@ class WorkerExtension:
             from scrapy_mpworkers.crawl.patches import fail_process
 
             fail_process(self._crawler)
-        try:
-            await self.stop()
-        finally:
-            if self._router is not None:
-                self._reporter.sum_up()
-            await self.persistence.close()
+        async with AsyncExitStack() as closing:  # from the bottom up, whatever fails in between
             if self._loop is not None:
-                self._loop.close()
+                closing.callback(self._loop.close)
+            closing.push_async_callback(self.persistence.close)
+            if self._router is not None:
+                closing.callback(self._reporter.sum_up)
+            await self.stop()
 
     def _begin(self) -> Router:
         """Make what needs the spider, once, and return the router.

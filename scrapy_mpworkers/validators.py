@@ -11,6 +11,7 @@ import multiprocessing
 import numbers
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -32,7 +33,9 @@ class Invalid(Exception):
     """The text of this error is what would be accepted."""
 
 
-def _number(kind: type, accepted: str, fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
+def _number(
+    kind: type[int] | type[float], accepted: str, fits: Callable[[Any], bool]
+) -> Callable[[Any], Any]:
     """Return a check for numbers of *kind*, which a command line gives as text."""
 
     def check(value: Any) -> Any:
@@ -42,6 +45,9 @@ def _number(kind: type, accepted: str, fits: Callable[[Any], bool]) -> Callable[
             raise Invalid(accepted) from None
         if isinstance(number, bool) or not isinstance(number, (int, kind)) or not fits(number):
             raise Invalid(accepted)
+        if kind is int and number > sys.maxsize:
+            # More would not fit into a float, which times and rates are.
+            raise Invalid(f"{accepted}, up to {sys.maxsize}")
         return kind(number)
 
     return check
@@ -60,30 +66,55 @@ _number_of_workers = _number(
 
 
 def workers(value: Any) -> int | None:
-    return None if value == "auto" else _number_of_workers(value)
+    is_auto = isinstance(value, str) and value == "auto"
+    return None if is_auto else _number_of_workers(value)
 
 
 def flag(value: Any) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
-    if str(value).lower() not in known:
+    written = _word(value)
+    if written not in known:
         raise Invalid("True or False")
-    return known[str(value).lower()]
+    return known[written]
+
+
+def _word(value: Any) -> str:
+    """Return *value* as text in small letters, or a word that no check accepts."""
+    try:
+        return str(value).lower()
+    except Exception:  # an object of the user's, or a number of more digits than Python writes
+        return "?"
 
 
 def path(value: Any) -> Path | None:
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)):
+    if not is_path(value):
         raise Invalid("None or the path of a file")
     # At once absolute: a crawl may change its working directory.
     return Path(value).absolute()
 
 
+def is_path(value: Any) -> bool:
+    """Return whether the system could have a file under *value*; it would refuse others late."""
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    text = os.fspath(value)
+    try:
+        return isinstance(text, str) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def report(value: Any) -> Path | None:
+    accepted = "None or the path of a file in a folder that is there and can be written to"
+    if value is not None and not is_path(value):
+        raise Invalid(accepted)
     file = path(value)
-    if file is None or (os.access(file.parent, os.W_OK) and not file.is_dir()):
+    # (Not Path.is_dir, which raises an error if the name is too long.)
+    if file is None or (os.access(file.parent, os.W_OK) and not os.path.isdir(file)):
         return file
-    raise Invalid("None or the path of a file in a folder that is there and can be written to")
+    raise Invalid(accepted)
 
 
 @cache  # to look into all that is installed takes 10 ms, and a crawl asks three times
@@ -101,7 +132,7 @@ def declared_by_backends() -> Iterator[tuple[str, Any]]:
 
 
 def backend(value: Any) -> str:
-    if value not in backends():
+    if not isinstance(value, str) or value not in backends():
         raise Invalid(f"one of those that are installed: {', '.join(sorted(backends()))}")
     return str(value)
 
@@ -139,7 +170,7 @@ def callbacks(value: Any) -> tuple[str, ...] | bool:
         return True
     is_list = isinstance(value, (list, tuple, set, frozenset))
     if not is_list or not all(
-        re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", str(one)) for one in value
+        isinstance(one, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", one) for one in value
     ):
         raise Invalid(
             "True (every callback that can), or a list of names of callbacks, such as "
@@ -150,9 +181,9 @@ def callbacks(value: Any) -> tuple[str, ...] | bool:
 
 def page(value: Any) -> tuple[int, int] | None:
     """Return the first and the last port to try, 0 for any that is free; ``None``: no page."""
-    if str(value).lower() in ("false", "0", "", "none"):
+    if _word(value) in ("false", "0", "", "none"):
         return None
-    ports = (0, 0) if str(value).lower() in ("true", "1") else _ports(value)
+    ports = (0, 0) if _word(value) in ("true", "1") else _ports(value)
     if missing := [name for name in ("h11", "platformdirs") if find_spec(name) is None]:
         raise Invalid(
             f"False while {' and '.join(missing)} cannot be imported: "
@@ -202,7 +233,9 @@ def pipelines(value: Any) -> Pipelines:
         raise Invalid(accepted) from None
     for entry, order in entries.items():
         is_entry = isinstance(entry, str) or callable(entry)
-        is_order = isinstance(order, numbers.Real) and not isinstance(order, bool)
+        # (Not a number, nan, is not even equal to itself, and would be sorted anywhere.)
+        is_real = not isinstance(order, bool) and isinstance(order, numbers.Real)
+        is_order = is_real and order == order
         if not is_entry or not (order is None or is_order):
             raise Invalid(accepted)
     enabled = [(entry, order) for entry, order in entries.items() if order is not None]

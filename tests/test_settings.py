@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from itertools import product
+from math import inf, nan
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -79,6 +80,15 @@ GOOD_OF_DASK = [
     ("DASK_ADDRESS", "", None),
     ("DASK_UPLOAD", __file__, (Path(__file__),)),
 ]
+
+
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"file"
+
+
+#: The system refuses such names of files.
+NO_PATHS = ["a\0b", Path("a\0b"), "\ud800", BytesPath()]
 BAD = [
     ("ENABLED", "perhaps"),
     ("BACKEND", "abacus"),
@@ -112,7 +122,20 @@ BAD = [
     ("CLOSE_TIMEOUT", "soon"),
     *(("PAGE", value) for value in ("perhaps", 65536, -1, [1, 2, 3], [6090, 6080], {}, 80.0, "1,")),
     *(("PAGE_HOST", value) for value in ("", 7, "http://127.0.0.1")),
+    *(("BACKEND", value) for value in (["dask"], {})),
+    *(("CALLBACKS", value) for value in ([None], [True], [7], {"parse": 1}, "parse-it")),
+    *((name, 10**400) for name in ("WORKERS", "NICE", "MAX_PENDING", "MAX_PENDING_BYTES")),
+    *((name, 10**400) for name in ("ITEM_TIMEOUT", "RESTART_PERIOD", "CLOSE_TIMEOUT")),
+    *((name, 10**400) for name in ("REDELIVER_TIMES", "WORKER_MAX_ITEMS", "PAGE", "ENABLED")),
+    *((name, value) for name in ("WORKERS", "ITEM_TIMEOUT") for value in (inf, nan, "inf", "nan")),
+    *((name, value) for name in ("DEAD_LETTERS", "REPORT") for value in NO_PATHS),
+    *(("DASK_UPLOAD", value) for value in NO_PATHS),
+    ("REPORT", f"/{'long' * 100}/report.html"),
+    ("DASK_ADDRESS", "a\0b"),
+    ("PIPELINES", {"a.B": nan}),
 ]
+#: Names with settings that have a check.
+NAMES = [title.removeprefix("MPWORKERS_") for title in (row.title for row in all_settings())]
 
 
 @pytest.mark.parametrize(("name", "value", "field", "read"), GOOD)
@@ -141,6 +164,42 @@ def test_bad_values_get_one_sentence(name: str, value: Any) -> None:
     sentence = str(refused.value)
     assert sentence.startswith(f"MPWORKERS_{name} is {value!r}, but it must be ")
     assert "\n" not in sentence
+
+
+class Unreadable:
+    """Nothing can be asked of such a value, not even how it is written."""
+
+    def _refuse(self, *_: Any) -> Any:
+        raise RuntimeError("no answer")
+
+    __repr__ = __str__ = __eq__ = __hash__ = __bool__ = __fspath__ = __iter__ = _refuse
+
+
+#: Values without a ``repr``, so none is an argument of a test. Python writes 4,300 digits at most.
+UNSHOWN = {"number": 10**5000, "list": [10**5000], "object": Unreadable()}
+
+
+@pytest.mark.parametrize("kind", UNSHOWN)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_that_cannot_even_be_shown_gets_one_sentence(name: str, kind: str) -> None:
+    value = UNSHOWN[kind]
+    with pytest.raises(SettingError) as refused:
+        read_settings(Settings({f"MPWORKERS_{name}": value}))
+
+    sentence = str(refused.value)
+    assert sentence.startswith(f"MPWORKERS_{name} is <{type(value).__name__} that cannot be shown>")
+    assert "\n" not in sentence
+
+
+def test_a_number_that_no_float_can_hold_is_told_the_bound() -> None:
+    with pytest.raises(SettingError, match=f"a whole number from 1, up to {sys.maxsize}"):
+        read_settings(Settings({"MPWORKERS_MAX_PENDING": 10**400}))
+
+
+@pytest.mark.parametrize("folder", ["a\0b", 7])
+def test_a_journal_in_what_is_no_folder_is_refused_before_the_crawl(folder: Any) -> None:
+    with pytest.raises(SettingError, match="set JOBDIR to the path of a folder"):
+        read_settings(Settings({"MPWORKERS_JOURNAL": True, "JOBDIR": folder}))
 
 
 def test_a_journal_without_a_folder_names_the_setting_that_is_missing() -> None:

@@ -28,6 +28,7 @@ from scrapy_mpworkers.settings.table import (
 )
 from scrapy_mpworkers.validators import Invalid
 from scrapy_mpworkers.wire.entries import Pipelines, import_path, is_named
+from scrapy_mpworkers.wire.texts import named
 
 
 def read_settings(settings: BaseSettings) -> WorkerSettings:
@@ -46,12 +47,22 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         levels=_levels(settings, pool),
         **{name: read(setting) for name, setting in settings_of(WorkerSettings).items()},
     )
-    if options.journal and not settings.get("JOBDIR"):
+    if options.journal:
+        _refuse_unless_folder(settings.get("JOBDIR"))
+    return options
+
+
+def _refuse_unless_folder(job: Any) -> None:
+    if not job:
         raise SettingError(
             "MPWORKERS_JOURNAL is True, but JOBDIR is not set: set JOBDIR to the "
             "folder that shall keep the journal."
         )
-    return options
+    if not validators.is_path(job):
+        raise SettingError(
+            f"MPWORKERS_JOURNAL is True, but JOBDIR is {text_of(job)}: set JOBDIR to "
+            "the path of a folder that shall keep the journal."
+        )
 
 
 def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[str, Any]:
@@ -68,7 +79,7 @@ def read_declared(settings: BaseSettings, declared: Iterable[Setting]) -> dict[s
 
 def _read(settings: BaseSettings, setting: Setting) -> Any:
     value = settings.get(setting.title, setting.default)
-    if value == "" and setting.default is None:
+    if isinstance(value, str) and not value and setting.default is None:
         value = None  # as "-s NAME=" on a command line, which has no other way to say it
     return _checked(setting.title, value, setting.check)
 
@@ -78,6 +89,11 @@ def _checked(title: str, value: Any, check: Callable[[Any], Any]) -> Any:
         return check(value)
     except Invalid as accepted:
         raise _refusal(title, value, accepted) from None
+    except Exception as error:  # the value's own method has failed, or the check of another backend
+        raise SettingError(
+            f"{title} is {text_of(value)}, which cannot be read "
+            f"({named(error)}); replace it by a value of the kind that the docs name."
+        ) from error
 
 
 def _refusal(title: str, value: Any, accepted: object) -> SettingError:

@@ -52,5 +52,8 @@ def settings_of(cls: type) -> dict[str, Setting]:
 def text_of(value: Any, width: int = sys.maxsize) -> str:
     """Return *value* as code, without the password that an address in it may hold."""
     plain = value.copy_to_dict() if isinstance(value, BaseSettings) else value
-    text = pformat(plain, width=width, sort_dicts=False) if width < sys.maxsize else repr(plain)
+    try:
+        text = pformat(plain, width=width, sort_dicts=False) if width < sys.maxsize else repr(plain)
+    except Exception:  # an object of the user's, or a number of more digits than Python writes
+        text = f"<{type(value).__name__} that cannot be shown>"
     return re.sub(r"//[^/\s'\"]*@", "//…@", text)

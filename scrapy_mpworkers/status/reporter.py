@@ -114,8 +114,8 @@ class Reporter:
 
     def sum_up(self) -> None:
         """Close the page, set the last stats, log a table for each level, and leave the report."""
-        self._publish()
-        self._opened.close()
+        with self._opened:
+            self._publish()
         tables = list(self._tables()) if self._totals is not None else []
         for table in tables:
             self._log(table)

@@ -11,8 +11,11 @@ import scrapy
 from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers.crawl import events as module
+from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.errors import PoolClosed, SettingError
+from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.extension import WorkerExtension
+from scrapy_mpworkers.status.reporter import Reporter
 
 
 def test_what_could_not_begin_is_not_half_there_for_the_next_call(
@@ -50,3 +53,33 @@ def test_whoever_asks_for_it_gets_it() -> None:
     crawler = get_crawler(scrapy.Spider, settings)
 
     assert WorkerExtension.of(crawler) is crawler.get_extension(WorkerExtension)
+
+
+def test_what_fails_in_the_sums_at_the_end_leaves_no_file_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("a collector of stats")
+
+    async def close(self: Any) -> None:
+        closed.append("persistence")
+
+    closed: list[str] = []
+    monkeypatch.setattr(Reporter, "sum_up", fails)
+    monkeypatch.setattr(Persistence, "close", close)
+    monkeypatch.setattr(EventLoop, "close", lambda self: closed.append("loop"))
+    crawler = get_crawler(scrapy.Spider, {"MPWORKERS_WORKERS": 0})
+    crawler.spider = scrapy.Spider("one")
+    extension = WorkerExtension.from_crawler(crawler)
+
+    async def crawl() -> None:
+        await extension.ensure_started()
+        await extension.spider_closed(crawler.spider, "finished")
+
+    with (
+        ThreadPoolExecutor(1) as thread,
+        pytest.raises(RuntimeError, match="a collector of stats"),
+    ):
+        thread.submit(asyncio.run, crawl()).result(20)
+
+    assert closed == ["persistence", "loop"]

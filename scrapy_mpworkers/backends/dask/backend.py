@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import inf
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.settings import Setting, WorkerSettings, read_declared
-from scrapy_mpworkers.validators import Invalid
+from scrapy_mpworkers.validators import Invalid, is_path
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.entries import import_path
 from scrapy_mpworkers.wire.messages import CALL, CALLBACK, Prelude
@@ -53,23 +54,22 @@ def _address(value: Any) -> str | None:
     )
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)):
+    if not is_path(value):
         raise Invalid(accepted)
     text = os.fspath(value)
-    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", str(text))
-    if not is_address and not os.path.isfile(text):
+    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", text)
+    if not is_address and not isfile(text):
         raise Invalid(accepted)
     return str(text)
 
 
 def _uploads(value: Any) -> tuple[Path, ...]:
     accepted = "the folder of a package, a .py file, or a list of them"
-    listed: Iterable[Any] = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
-    try:
-        found = tuple(Path(one).absolute() for one in listed)
-    except TypeError:
-        raise Invalid(accepted) from None
-    if not all(one.is_dir() or (one.suffix == ".py" and one.is_file()) for one in found):
+    listed = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
+    if not isinstance(listed, (list, tuple, set, frozenset)) or not all(map(is_path, listed)):
+        raise Invalid(accepted)
+    found = tuple(Path(one).absolute() for one in listed)
+    if not all(isdir(one) or (one.suffix == ".py" and isfile(one)) for one in found):
         raise Invalid(accepted)
     return found
 
