@@ -16,6 +16,7 @@ from multiprocessing import util
 from typing import Any, NamedTuple
 
 from scrapy_mpworkers.pool import unshared
+from scrapy_mpworkers.pool.interpreter import interpreter
 from scrapy_mpworkers.wire.messages import WorkerConfig
 from scrapy_mpworkers.worker import fork_server as server_side
 from scrapy_mpworkers.worker import hash_seed
@@ -43,13 +44,23 @@ class ServerSpec(NamedTuple):
 
 
 class ForkServer:
-    """Forks workers. Other users of multiprocessing's own server would get our imports."""
+    """Forks workers. Other users of multiprocessing's own server would get our imports.
+
+    Raises:
+        SettingError: there is no interpreter to run it.
+    """
 
     def __init__(self, wanted: ServerSpec) -> None:
+        self._executable = interpreter(
+            "MPWORKERS_START_METHOD is 'forkserver'",
+            "MPWORKERS_START_METHOD = 'fork', or MPWORKERS_WORKERS = 0 for Scrapy's own process",
+        )
         self._spec = wanted
         self._preload = tuple(dict.fromkeys([*wanted.preload, *wanted.also]))
         self._surroundings = _surroundings()
         self._made_at = time.time()
+        # Dated ahead when a clock was wrong: the server has read them nevertheless.
+        self._ahead = _edits_since(self._made_at)
         self._process: subprocess.Popen[bytes] | None = None
         self._release: util.Finalize[Any] | None = None
         self._requests = -1
@@ -62,7 +73,7 @@ class ForkServer:
             and wanted.own == self._spec.own
             and set(wanted.preload) <= set(self._preload)
             and _surroundings() == self._surroundings
-            and _last_edit() <= self._made_at
+            and _edits_since(self._made_at) <= self._ahead
         )
 
     @property
@@ -163,7 +174,7 @@ class ForkServer:
         )
         flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
         return subprocess.Popen(
-            [sys.executable, *flags, "-c", code],
+            [self._executable, *flags, "-c", code],
             stdin=subprocess.DEVNULL,
             env=hash_seed.environment(),
             pass_fds=(requests_fd,),
@@ -265,13 +276,16 @@ def _surroundings() -> tuple[Any, ...]:
     return dict(os.environ), outputs, cpus
 
 
-def _last_edit() -> float:
-    """Return when a source file that this process has imported, but for the installation, was last
-    edited; ``time.time()``."""
+def _edits_since(moment: float) -> set[tuple[str, float]]:
+    """Return the source files that this process has imported, but for the installation, and that
+    were edited after *moment* (``time.time()``), and when.
+
+    The system's own note of it (``st_ctime``) is asked for: everybody can give a file another date.
+    """
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    edited = [0.0]
+    edited = set()
     for file in files:
         if file and not file.startswith(_INSTALLED):
             with contextlib.suppress(OSError):
-                edited.append(os.stat(file).st_mtime)
-    return max(edited)
+                edited.add((file, os.stat(file).st_ctime))
+    return {(file, at) for file, at in edited if at > moment}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import multiprocessing
+import multiprocessing.spawn
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from scrapy.crawler import Crawler
 from scrapy.settings import Settings
 
 from scrapy_mpworkers import Addon, WorkerExtension
+from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.pool.forkserver import ServerSpec, servers
 from scrapy_mpworkers.pool.start_methods import Processes
 from scrapy_mpworkers.wire.messages import WorkerConfig
@@ -110,7 +112,8 @@ def test_workers_see_what_the_user_has_put_into_the_environment_meanwhile(make_b
     assert bench.run(Environment("SINCE_THE_LAST_CRAWL")) == ["set"]
 
 
-def test_workers_run_the_code_of_today(make_bench, monkeypatch, tmp_path):
+@pytest.mark.parametrize("dated", [10, -10])  # as an editor on another machine, as a backup
+def test_workers_run_the_code_of_today(make_bench, monkeypatch, tmp_path, dated):
     module = tmp_path / "edited_meanwhile.py"
     module.write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -118,11 +121,11 @@ def test_workers_run_the_code_of_today(make_bench, monkeypatch, tmp_path):
     make_bench("forkserver").start().stop()
     (old,) = server_pids()
 
-    later = time.time() + 10
-    os.utime(module, (later, later))
+    edit = time.time() + dated
+    os.utime(module, (edit, edit))
     make_bench("forkserver").start()
 
-    del sys.modules["edited_meanwhile"]  # or no server would fit for ten seconds
+    del sys.modules["edited_meanwhile"]
     assert server_pids() != [old]
 
 
@@ -133,6 +136,99 @@ def test_what_an_import_ignores_on_the_path_keeps_no_server_from_its_start(
     bench = make_bench("forkserver").start()
 
     assert bench.run(Square(3)) == [9]
+
+
+def test_a_source_file_with_a_date_in_the_future_costs_no_second_server(
+    make_bench, monkeypatch, tmp_path
+):
+    module = tmp_path / "of_next_year.py"
+    module.write_text("")
+    next_year = time.time() + 365 * 86_400
+    os.utime(module, (next_year, next_year))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    servers.prepare([wanted()])
+    importlib.import_module("of_next_year")
+
+    servers.prepare([wanted()])
+    make_bench("forkserver").start()
+
+    del sys.modules["of_next_year"]
+    assert len(server_pids()) == 1
+
+
+def test_files_that_were_edited_while_the_clock_was_ahead_cost_no_second_server(monkeypatch):
+    now = time.time() - 365 * 86_400
+    monkeypatch.setattr("scrapy_mpworkers.pool.forkserver.time.time", lambda: now)
+
+    servers.prepare([wanted()])
+    servers.prepare([wanted()])
+
+    assert len(server_pids()) == 1
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """This process looks like a frozen program, which must begin nothing by its own executable."""
+
+    def started(*arguments: Any, **_: Any) -> None:
+        raise AssertionError(f"a program was started: {arguments}")
+
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr("subprocess.Popen", started)
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_frozen_program_does_not_run_itself_as_its_fork_server():
+    with pytest.raises(SettingError, match=r"'forkserver', .* is frozen.* = 'fork', or .* = 0 "):
+        servers.prepare([wanted()])
+    with pytest.raises(SettingError, match="MPWORKERS_START_METHOD = 'fork'"):
+        Processes("forkserver", wanted()).take_server()
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_crawl_of_a_frozen_program_is_refused_in_one_sentence():
+    crawler = crawler_with_addon()
+    crawler.crawling = True
+
+    with pytest.raises(SettingError, match="name an interpreter by multiprocessing.set_executable"):
+        crawler.addons.load_settings(crawler.settings)
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_frozen_program_has_workers_by_fork(make_bench):
+    bench = make_bench("fork").start()
+
+    assert bench.run(Square(3)) == [9]
+    bench.stop()
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_the_server_runs_in_the_interpreter_that_multiprocessing_was_told(
+    make_bench, monkeypatch, tmp_path, is_frozen
+):
+    python = tmp_path / "another-python"
+    python.write_text(f'#!/bin/sh\ntouch "$0.ran"\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    told = multiprocessing.spawn.get_executable()
+    monkeypatch.setattr(sys, "frozen", is_frozen, raising=False)
+
+    multiprocessing.set_executable(str(python))
+    try:
+        bench = make_bench("forkserver").start()
+        squares = bench.run(Square(3))
+        bench.stop()
+    finally:
+        multiprocessing.set_executable(told)
+
+    assert squares == [9]
+    assert python.with_name("another-python.ran").exists()
+
+
+def test_a_process_without_an_executable_is_told_what_works(monkeypatch):
+    monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: None)
+
+    with pytest.raises(SettingError, match=r"no sys.executable to run: set MPWORKERS_START_METHOD"):
+        servers.prepare([wanted()])
 
 
 def test_workers_write_where_the_parent_does_now(make_bench, tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
-from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, import_dask
+from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, cluster_python, import_dask
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
 from scrapy_mpworkers.backends.preloading import folders_to_import_from, imported_settings_module
@@ -115,6 +115,8 @@ class DaskBackend:
         with_workers = [plan for plan in plans if plan.settings.pool.workers]
         for plan in with_workers:
             self._refuse_level(plan)
+        if self._is_local and with_workers:
+            cluster_python()  # refused now rather than when the crawl has begun
         listed = sum(plan.settings.pool.workers for plan in with_workers if plan.hops)
         self._connection = Connection(
             ClusterSpec(

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from scrapy_mpworkers.pool.interpreter import interpreter
 from scrapy_mpworkers.wire.messages import Prelude
 from scrapy_mpworkers.wire.search_path import search_path
 
@@ -88,13 +89,22 @@ async def address_of(spec: ClusterSpec) -> AsyncIterator[dict[str, Any]]:
         yield {"address": spec.address}
 
 
+def cluster_python() -> str:
+    """Return the interpreter that runs a cluster on this machine.
+
+    Raises:
+        SettingError: there is none.
+    """
+    return interpreter("MPWORKERS_DASK_ADDRESS is None", "it to the address of a cluster")
+
+
 @asynccontextmanager
 async def _on_this_machine(workers: int, folders: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
     from distributed.security import Security
 
     paths = [*folders, *map(os.path.abspath, search_path())]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scrapy_mpworkers.backends.dask.local_cluster", str(workers)),
+        *(cluster_python(), "-m", "scrapy_mpworkers.backends.dask.local_cluster", str(workers)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},

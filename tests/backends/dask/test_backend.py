@@ -80,6 +80,14 @@ def test_a_backend_that_is_not_installed_names_its_extra(monkeypatch: pytest.Mon
         make_extension()
 
 
+def test_a_frozen_program_does_not_run_itself_as_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+    with pytest.raises(SettingError, match="set it to the address of a cluster, or name"):
+        make_extension()
+    make_extension(MPWORKERS_DASK_ADDRESS="tcp://127.0.0.1:8786")
+
+
 def test_without_dask_everything_else_works() -> None:
     code = (
         "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; "
