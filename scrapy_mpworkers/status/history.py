@@ -103,8 +103,8 @@ class History:
         self._spider, self._started_at = snapshot.spider, snapshot.taken_at - snapshot.elapsed
         levels = {level.name: self._point(level, start) for level in snapshot.levels}
         self._points.append(Point(start, self._now, lag, levels))
-        last = self._marks[-1].at if self._marks else 0.0
-        self._marks.extend(event for event in snapshot.events if event.at > last)
+        last = self._marks[-1].elapsed if self._marks else -1.0
+        self._marks.extend(event for event in snapshot.events if event.elapsed > last)
 
     def _lane(self, level: LevelSnapshot, worker: WorkerSnapshot) -> Lane:
         slot = worker.name.partition(".")[0]
@@ -152,10 +152,10 @@ class History:
             "levels": [_columns(name, points) for name in self._settled],
             "workers": [lane.as_dict(slot, since) for slot, lane in self._lanes.items()],
             "marks": [
-                {"at": event.at - self._started_at, "kind": event.kind, "worker": event.worker}
+                {"at": event.elapsed, "kind": event.kind, "worker": event.worker}
                 | {"text": event.text, "label": event.label}
                 for event in self._marks
-                if event.at - self._started_at > since
+                if event.elapsed > since
             ],
         }
 

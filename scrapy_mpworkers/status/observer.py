@@ -63,16 +63,16 @@ class Observer:
     def sample(self, with_pss: bool = False) -> Snapshot:
         """Take what a history draws of a snapshot: all but the slowest tasks and the verdict."""
         now, levels, spider = monotonic(), self._manager.started, self._crawler.spider
-        taken_at = time()
+        taken_at, began_at = time(), min((level.began_at for level in levels), default=now)
         return Snapshot(
             taken_at=taken_at,
             spider="" if spider is None else spider.name,
             pid=os.getpid(),
-            elapsed=now - min((level.began_at for level in levels), default=now),
+            elapsed=now - began_at,
             state=self._state(levels),
             levels=self._levels(levels, now, with_pss),
             slowest=(),
-            events=_events(levels, taken_at - now),
+            events=_events(levels, taken_at - now, began_at),
         )
 
     def _state(self, levels: list[Level]) -> str:
@@ -170,10 +170,18 @@ def _slowest(levels: list[Level], epoch: float) -> tuple[SlowTaskSnapshot, ...]:
     )
 
 
-def _events(levels: list[Level], epoch: float) -> tuple[Event, ...]:
+def _events(levels: list[Level], epoch: float, began_at: float) -> tuple[Event, ...]:
     events = [
-        Event(one.at + epoch, one.kind, level.settings.name, one.worker, one.text, one.label)
+        Event(
+            one.at + epoch,
+            one.kind,
+            level.settings.name,
+            one.worker,
+            one.text,
+            one.label,
+            one.at - began_at,
+        )
         for level in levels
         for one in level.executor.recent.incidents
     ]
-    return tuple(sorted(events, key=attrgetter("at"))[-INCIDENTS:])
+    return tuple(sorted(events, key=attrgetter("elapsed"))[-INCIDENTS:])

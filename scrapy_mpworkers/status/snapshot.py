@@ -127,6 +127,8 @@ class Event(NamedTuple):
         level, worker: their names.
         text: one sentence.
         label: of the item, call or callback that the worker was at.
+        elapsed: seconds since the workers were first asked for, of which no change of the clock
+            makes other ones.
     """
 
     at: float
@@ -135,6 +137,7 @@ class Event(NamedTuple):
     worker: str
     text: str
     label: str
+    elapsed: float
 
 
 class Snapshot(NamedTuple):

@@ -17,7 +17,7 @@ HOSTILE = 'http://a/</script><script>alert(1)</script><img src=x onerror=alert(2
 
 def draw_report(path: Path) -> Path:
     """Write the report of two minutes with two workers, one of which has died."""
-    died = Event(BORN + 30, "death", "", "worker-2", "worker-2 was ended by SIGKILL", HOSTILE)
+    died = Event(BORN + 30, "death", "", "worker-2", "worker-2 was ended by SIGKILL", HOSTILE, 30.0)
     history, settings = History(), Settings({"MPWORKERS_DASK_ADDRESS": "tls://me:secret@host:1"})
     for second in range(1, 121):
         other = idle(name="worker-2", restarts=int(second > 30))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from scrapy_mpworkers.pool.recent import Incident
+from scrapy_mpworkers.status import observer
 from scrapy_mpworkers.status.history import History
 from scrapy_mpworkers.status.snapshot import Event, WorkerSnapshot
 from scrapy_mpworkers.status.timeline import Track
@@ -140,7 +143,9 @@ def test_hours_of_short_and_long_tasks_stay_small() -> None:
 
 
 def test_each_event_is_marked_once() -> None:
-    died = Event(BORN + 1.5, "death", "", "worker-1", "worker-1 was ended by SIGKILL", "an item")
+    died = Event(
+        BORN + 1.5, "death", "", "worker-1", "worker-1 was ended by SIGKILL", "an item", 1.5
+    )
     history = History()
     for second in (1.0, 2.0, 3.0):
         history.add(snapshot(second, events=(died,) if second > 1 else ()))
@@ -149,6 +154,42 @@ def test_each_event_is_marked_once() -> None:
 
     assert mark["at"] == 1.5
     assert (mark["kind"], mark["worker"], mark["label"]) == ("death", "worker-1", "an item")
+
+
+@pytest.mark.parametrize(
+    "clock", [lambda second: second * 20e-6, lambda second: -3600 * (second > 200)]
+)
+def test_each_death_is_one_mark_whatever_the_clock_does(clock: Callable[[int], float]) -> None:
+    history = History()
+    for second in range(1, 601):
+        died = [at for at in (5.0, 5.0, 300.0) if at <= second]
+        events = [
+            Event(BORN + clock(second) + at, "death", "", f"worker-{n}", "ended", "", at)
+            for n, at in enumerate(died)
+        ]
+        seen = snapshot(float(second), events=tuple(events))
+        history.add(seen._replace(taken_at=seen.taken_at + clock(second)))
+
+    marks = history.as_dict()["marks"]
+
+    assert [(mark["at"], mark["worker"]) for mark in marks] == [
+        (5.0, "worker-0"),
+        (5.0, "worker-1"),
+        (300.0, "worker-2"),
+    ]
+
+
+def test_an_incident_is_the_same_event_in_each_snapshot_but_for_the_clock() -> None:
+    incident = Incident(105.0, "death", "worker-1", "ended", "an item")
+    level = SimpleNamespace(
+        settings=SimpleNamespace(name=""),
+        executor=SimpleNamespace(recent=SimpleNamespace(incidents=[incident])),
+    )
+
+    [first], [second] = (observer._events([level], epoch, 100.0) for epoch in (1e9, 1e9 + 0.02))
+
+    assert first.elapsed == second.elapsed == 5.0
+    assert (first.at, second.at) == (1e9 + 105, 1e9 + 105.02)
 
 
 def test_workers_that_are_gone_at_the_end_leave_no_hole_there() -> None:
@@ -161,7 +202,7 @@ def test_workers_that_are_gone_at_the_end_leave_no_hole_there() -> None:
 
 def test_what_is_recent_has_the_last_seconds_and_the_segment_before_them() -> None:
     history = History()
-    died = [Event(BORN + at, "death", "", "worker-1", "ended", "") for at in (2.5, 28.5)]
+    died = [Event(BORN + at, "death", "", "worker-1", "ended", "", at) for at in (2.5, 28.5)]
     for second in range(1, 31):
         seen = idle(settled=second) if second % 2 else busy(1.0, task=second, settled=second)
         history.add(snapshot(float(second), seen, done=second, events=tuple(died[: second // 3])))

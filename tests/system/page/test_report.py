@@ -77,7 +77,7 @@ def test_what_a_page_adds_to_what_it_was_told_is_the_whole(window: Window, tmp_p
         long = busy(since + 0.5, "long", number + 1, settled=number, busy_seconds=second * 0.9)
         share = 0.1 + number % 3 * 0.3
         short = idle(name="worker-2", settled=7 * second, busy_seconds=second * share)
-        died = Event(BORN + second - 0.5, "death", "", "worker-2", "ended", "")
+        died = Event(BORN + second - 0.5, "death", "", "worker-2", "ended", "", second - 0.5)
         late = [idle(name="worker-3", settled=second)] if second > 30 else []
         history.add(snapshot(second + 0.123, long, short, *late, done=second, events=(died,)))
         if second % 2:
@@ -91,6 +91,31 @@ def test_what_a_page_adds_to_what_it_was_told_is_the_whole(window: Window, tmp_p
         )
 
     assert window.look(report.as_uri(), look) == whole
+
+
+def test_a_death_is_drawn_once_though_the_clock_has_moved_since(
+    window: Window, tmp_path: Path
+) -> None:
+    report = draw_report(tmp_path / "report.html")
+    died = [Event(BORN + at, "death", "", "worker-2", "ended", "", at) for at in (2.5, 7.5)]
+    history = History()
+    history.add(snapshot(5.0, idle(), events=tuple(died[:1])))
+    views = [
+        {
+            "history": history.as_dict(),
+            "snapshot": snapshot(8.0, idle(), events=tuple(died))
+            ._replace(taken_at=BORN + 8 + moved)
+            .as_dict(),
+        }
+        for moved in (-3600, 0.02, 3600)
+    ]
+
+    def look(page: Page) -> Any:
+        return page.evaluate(
+            "views => views.map(view => marksOf(view).map(mark => mark.at))", views
+        )
+
+    assert window.look(report.as_uri(), look) == [[2.5, 7.5]] * 3
 
 
 @worlds(plain=False)
