@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,8 +21,9 @@ import psutil
 from scrapy_mpworkers.errors import NotPrivateError
 from scrapy_mpworkers.stores.private_files import read_private
 
-#: By how many seconds two looks at the clock may differ on when a process began.
-_TOLERANCE = 2.0
+#: By how many seconds two looks may differ on when a process began. Linux counts them from the
+#: boot; elsewhere they come from a clock that is set now and then.
+_TOLERANCE = 0.001 if sys.platform == "linux" else 2.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Job:
     """A process with a page.
 
     Attributes:
-        born: when the process began, in UNIX seconds, as its pid may be another's by now.
+        born: when the process began, in seconds, as its pid may be another's by now.
         host: the machine, as a home may be that of several.
         url: of its page, with the token.
     """
@@ -42,8 +44,8 @@ class Job:
     @property
     def is_alive(self) -> bool:
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born) < _TOLERANCE
-        except psutil.Error:
+            return abs(_born(self.pid) - self.born) < _TOLERANCE
+        except (psutil.Error, OSError):
             return False
 
 
@@ -59,7 +61,7 @@ def announce(url: str, port: int) -> Path:
     _refuse_unless_private(folder)
     list(running())
     pid = os.getpid()
-    job = Job(pid, psutil.Process(pid).create_time(), socket.gethostname(), url)
+    job = Job(pid, _born(pid), socket.gethostname(), url)
     path = folder / f"{pid}-{port}.json"
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)  # of a process that had this pid, and died while it wrote
@@ -80,6 +82,20 @@ def running() -> Iterator[Job]:
         else:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def _born(pid: int) -> float:
+    """Return when a process began, on Linux in seconds since the boot (proc(5): starttime, the 20th
+    behind the name).
+
+    psutil adds these to the boot time, which is another one whenever the clock is set: a crawl that
+    goes on would be taken for dead.
+    """
+    if sys.platform != "linux":
+        return psutil.Process(pid).create_time()
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _folder() -> Path:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scrapy_mpworkers.errors import NotPrivateError
@@ -61,6 +62,20 @@ def test_files_of_dead_processes_are_removed_by_the_next_look_and_the_next_page(
         put(folder, another_now_has_its_pid)
         look()
         assert list(folder.iterdir()) == [own]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the clock tells")
+def test_a_crawl_is_alive_though_the_clock_has_been_set_since(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = jobs.announce(URL, 6080)
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + 3600)
+
+    [job] = jobs.running()
+
+    assert job.pid == os.getpid()
+    assert own.exists()
 
 
 def test_jobs_of_another_machine_are_let_alone(folder: Path) -> None:
