@@ -5,6 +5,8 @@ Imports little: a fork server is to be launched first, and imports beside us the
 
 from __future__ import annotations
 
+from typing import Any
+
 from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
@@ -17,10 +19,15 @@ from scrapy_mpworkers.wire.entries import as_pipeline
 
 
 class Addon:
-    """The add-on. What the user has already set for a component, ``None`` included, stays."""
+    """The add-on. What the user has already set for a component, ``None`` included, stays.
+
+    Attributes:
+        placed_routes: the entries that it has put into ITEM_PIPELINES, and their orders.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
+        self.placed_routes: dict[str, Any] | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Addon:
@@ -51,7 +58,7 @@ class Addon:
                 settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", pipeline, order)
         elif options.levels or wants_callbacks(options, self._crawler.spidercls):
             if options.levels:
-                add_routes(settings, options)
+                self.placed_routes = add_routes(settings, options)
             if self._crawler.crawling and not is_contract_check():  # not for a look at settings
                 warm_up(options, hops_of(settings, options), self._crawler.spidercls)
         add_component(settings, "EXTENSIONS", "extension.WorkerExtension", 0)

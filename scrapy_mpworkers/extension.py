@@ -15,7 +15,7 @@ from scrapy.crawler import Crawler
 
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
 from scrapy_mpworkers.eventloop import EventLoop, current_loop, in_order
-from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check
+from scrapy_mpworkers.hops import Hop, hops_of, is_contract_check, settle_routes
 from scrapy_mpworkers.settings import WorkerSettings, read_settings, warn_of_names
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class WorkerExtension:
         options = read_settings(crawler.settings)
         if is_contract_check():
             options = replace(options, enabled=False)
+        if options.enabled:
+            settle_routes(crawler, options)
         hops = hops_of(crawler.settings, options) if options.enabled else ()
         extension = cls(crawler, options, hops)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)

@@ -14,6 +14,7 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
+from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
 from scrapy.utils.conf import build_component_list
 from scrapy.utils.misc import load_object
@@ -43,19 +44,46 @@ class Hop(NamedTuple):
         return tuple(map(import_path, self.entries))
 
 
-def add_routes(settings: BaseSettings, options: WorkerSettings) -> None:
+def add_routes(settings: BaseSettings, options: WorkerSettings) -> dict[str, Any] | None:
     """Put an entry for each route into ITEM_PIPELINES, unless the user has placed one by hand.
+
+    Returns:
+        the entries and their orders; ``None`` if the user has the say, who may have switched one
+        off as well.
 
     Raises:
         SettingError: a pipeline is in both settings.
     """
     reactor_side = _reactor_pipelines(settings)
-    _refuse_twice(reactor_side, options)
+    wanted = _routes(reactor_side, options)
     if any(_is_route(entry) for entry in reactor_side):
-        return
-    for number, order in enumerate(_first_orders(reactor_side, options)):
-        name = f"Route{number + 1}" if number else "WorkerPipeline"
-        add_component(settings, "ITEM_PIPELINES", f"pipelines.{name}", order)
+        return None
+    for path, order in wanted.items():
+        add_component(settings, "ITEM_PIPELINES", path.removeprefix(f"{__package__}."), order)
+    return wanted if _placed_routes(settings) == wanted else None
+
+
+def settle_routes(crawler: Crawler, options: WorkerSettings) -> None:
+    """Move the routes to where they belong, now that all add-ons have had their turn.
+
+    One behind ours may have put a pipeline into the middle of a route, or have taken one away
+    between two. A route that it has moved itself stays there.
+
+    Raises:
+        SettingError: a pipeline is in both settings.
+    """
+    settings = crawler.settings
+    for addon in crawler.addons.addons:
+        placed = getattr(addon, "placed_routes", None)
+        if placed is None or _placed_routes(settings) != placed:
+            continue
+        listed = settings.getdict("ITEM_PIPELINES")
+        others = {entry: order for entry, order in listed.items() if entry not in placed}
+        wanted = _routes(dict(on_the_reactor(settings)), options)
+        if wanted != placed:
+            priority = settings.getpriority("ITEM_PIPELINES") or 0
+            settings.set("ITEM_PIPELINES", {**others, **wanted}, priority)
+            addon.placed_routes = wanted
 
 
 def add_component(settings: BaseSettings, setting: str, name: str, order: int) -> None:
@@ -154,6 +182,21 @@ class _Point(NamedTuple):
     entry: PipelineEntry
 
 
+def _routes(reactor_side: dict[Any, Any], options: WorkerSettings) -> dict[str, Any]:
+    """Return the paths of the entries that stand for the routes, and their orders."""
+    _refuse_twice(reactor_side, options)
+    routes = {}
+    for number, order in enumerate(_first_orders(reactor_side, options)):
+        name = f"Route{number + 1}" if number else "WorkerPipeline"
+        routes[f"{__package__}.pipelines.{name}"] = order
+    return routes
+
+
+def _placed_routes(settings: BaseSettings) -> dict[Any, Any]:
+    placed = _reactor_pipelines(settings).items()
+    return {entry: order for entry, order in placed if _is_route(entry)}
+
+
 def _first_orders(reactor_side: dict[Any, Any], options: WorkerSettings) -> list[Any]:
     """Return the order of the first pipeline of each run of offloaded neighbours."""
     line: list[tuple[Any, bool]] = [(order, False) for order in reactor_side.values()]
@@ -178,7 +221,8 @@ def _is_route(entry: Any) -> bool:
 
 def _refuse_twice(reactor_side: dict[Any, Any], options: WorkerSettings) -> None:
     offloaded = {import_path(entry) for entry, _ in options.pipelines}
-    setting = "MPWORKERS_LEVELS" if options.levels[0].name else "MPWORKERS_PIPELINES"
+    has_levels = any(level.name for level in options.levels)
+    setting = "MPWORKERS_LEVELS" if has_levels else "MPWORKERS_PIPELINES"
     for entry in reactor_side:
         if import_path(entry) in offloaded:
             raise SettingError(

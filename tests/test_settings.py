@@ -13,9 +13,10 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from scrapy.settings import Settings
+from scrapy.settings import BaseSettings, Settings
+from scrapy.utils.test import get_crawler
 
-from scrapy_mpworkers import validators
+from scrapy_mpworkers import Addon, validators
 from scrapy_mpworkers.backends.dask.backend import DaskBackend
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.extension import WorkerExtension
@@ -392,6 +393,62 @@ def test_moving_an_entry_between_settings_and_levels_never_changes_the_order(
 def test_a_pipeline_in_both_settings_is_refused() -> None:
     with pytest.raises(SettingError, match=r"\.A is in both"):
         line_of({PATHS[0]: 100}, {PATHS[0]: 200})
+
+
+ROUTE = "scrapy_mpworkers.pipelines.WorkerPipeline"
+SECOND = "scrapy_mpworkers.pipelines.Route2"
+
+
+class Other:
+    """An add-on that changes ITEM_PIPELINES as its setting OTHER says; ``None`` takes one out."""
+
+    def update_settings(self, settings: BaseSettings) -> None:
+        listed = settings.getdict("ITEM_PIPELINES") | settings.getdict("OTHER")
+        kept = {entry: order for entry, order in listed.items() if order is not None}
+        settings.set("ITEM_PIPELINES", kept, settings.getpriority("ITEM_PIPELINES") or 0)
+
+
+def entries_with(order: int, other: dict[str, Any], **listed: Any) -> dict[str, Any]:
+    """ITEM_PIPELINES of a crawl with B at 200 and C at 300 in workers, and an add-on of *order*."""
+    pipelines = {"MPWORKERS_PIPELINES": {PATHS[1]: 200, PATHS[2]: 300}, "OTHER": other}
+    crawler = get_crawler(None, {"ADDONS": {Addon: 500, Other: order}, **pipelines, **listed})
+    return dict(crawler.settings["ITEM_PIPELINES"])
+
+
+@pytest.mark.parametrize(
+    ("reactor", "other", "then"),
+    [
+        ({}, {PATHS[0]: 250}, {PATHS[0]: 250, ROUTE: 200, SECOND: 300}),
+        ({}, {PATHS[0]: 350}, {PATHS[0]: 350, ROUTE: 200}),
+        ({PATHS[0]: 250}, {PATHS[0]: None}, {ROUTE: 200}),
+        ({PATHS[0]: 250}, {PATHS[0]: 100}, {PATHS[0]: 100, ROUTE: 200}),
+    ],
+)
+def test_the_order_is_the_same_wherever_another_addon_stands(
+    reactor: dict[str, Any], other: dict[str, Any], then: dict[str, Any]
+) -> None:
+    assert entries_with(400, other, ITEM_PIPELINES=reactor) == then
+    assert entries_with(600, other, ITEM_PIPELINES=reactor) == then
+
+
+@pytest.mark.parametrize(
+    ("reactor", "other", "then"),
+    [
+        ({}, {ROUTE: 900, PATHS[0]: 250}, {ROUTE: 900, PATHS[0]: 250}),
+        ({}, {ROUTE: None, PATHS[0]: 250}, {PATHS[0]: 250}),
+        ({ROUTE: 700}, {PATHS[0]: 250}, {ROUTE: 700, PATHS[0]: 250}),
+        ({ROUTE: None}, {PATHS[0]: 250}, {PATHS[0]: 250}),
+    ],
+)
+def test_a_route_that_somebody_has_moved_stays_where_it_is(
+    reactor: dict[str, Any], other: dict[str, Any], then: dict[str, Any]
+) -> None:
+    assert entries_with(600, other, ITEM_PIPELINES=reactor) == then
+
+
+def test_a_pipeline_that_an_addon_behind_ours_lists_as_well_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"\.B is in both"):
+        entries_with(600, {PATHS[1]: 200})
 
 
 def test_a_hop_placed_by_hand_takes_all_pipelines() -> None:

@@ -26,7 +26,7 @@ from scrapy_mpworkers.callbacks import has_marks
 from scrapy_mpworkers.commands.callbacks import Callbacks, callbacks_of, names_of_no_callback
 from scrapy_mpworkers.crawl.silence import why_silent
 from scrapy_mpworkers.errors import MPWorkersError, SettingError
-from scrapy_mpworkers.hops import Hop, hops_of, on_the_reactor
+from scrapy_mpworkers.hops import Hop, hops_of, on_the_reactor, settle_routes
 from scrapy_mpworkers.settings import (
     LevelSettings,
     WorkerSettings,
@@ -86,6 +86,8 @@ def check_settings(
         crawler = Crawler(spidercls, settings)  # type: ignore[arg-type]
         crawler.addons.load_settings(crawler.settings)
         options = read_settings(crawler.settings)
+        if options.enabled:
+            settle_routes(crawler, options)
         hops = hops_of(crawler.settings, options)
     except SettingError as error:
         return Check(failures=(str(error),))
