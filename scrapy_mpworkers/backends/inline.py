@@ -141,9 +141,9 @@ class InlineExecutor(Executor):
 
     def kill(self) -> None: ...
 
-    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
         self.give_up(self._given_up or because_stopped)
-        deferred_from_coro(self._close(stopped))
+        deferred_from_coro(self._close(stopped, reason))
 
     async def _open(self) -> None:
         try:
@@ -200,11 +200,11 @@ class InlineExecutor(Executor):
                 self._settle(TaskStatus(outcome.status), outcome)
         self._running, self._at_work = False, None
 
-    async def _close(self, stopped: Callable[[], None]) -> None:
+    async def _close(self, stopped: Callable[[], None], reason: str) -> None:
         failure = None
         if self._consumers is not None:
             try:
-                await self._consumers.close()
+                await self._consumers.close(reason)
             except BaseException as error:
                 failure = self._codec.dump(pack_exception(error, self._codec.dump))
             self._events.closed(_HERE, self._consumers.effects(), failure, True)

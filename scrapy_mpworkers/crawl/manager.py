@@ -34,6 +34,7 @@ from scrapy_mpworkers.hops import Hop, is_contract_check
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.interface import because_stopped, resolve
 from scrapy_mpworkers.settings import WorkerSettings
+from scrapy_mpworkers.wire.messages import FINISHED
 from scrapy_mpworkers.worker.prelude import initialize
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class LevelManager:
         self.downloads: Downloads | None = None  # set by assemble()
         self._closing: CloseDeadline | None = None  # set by assemble()
         self._stopped: Latch | None = None
+        self._reason = FINISHED  # why the spider closes
         self.is_over = self._is_initialized = False
         self._unread = settings_module_to_import_again(
             options, any(plan.starts_with_crawl for plan in self._plans)
@@ -109,8 +111,8 @@ class LevelManager:
             Level(number, settings, self._backend, context, effects, loop, wakeup)
             for number, settings in enumerate(self.settings)
         ]
-        self._closing = closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
-        watch_closing(self._crawler, closing.begin, self._await_end)
+        self._closing = CloseDeadline(loop, self.levels, self._options.close_timeout)
+        watch_closing(self._crawler, self._begin_to_close, self._await_end)
         count_items_of_start(self._crawler)
         take_results_on_demand(self._crawler)
         brake = Brake(self.levels, CALLBACK_DELAY, loop, wakeup)
@@ -217,6 +219,11 @@ class LevelManager:
 
     # End
 
+    def _begin_to_close(self, reason: str) -> None:
+        assert self._closing is not None
+        self._reason = reason
+        self._closing.begin()
+
     async def _await_end(self) -> None:
         """Wait for the stop that a close brings, but not for ever: it may never come."""
         loop = current_loop()  # not the crawl's, whose timers end when the spider has closed
@@ -243,7 +250,7 @@ class LevelManager:
         for level in list(working):
             level.started.open(because_stopped(None))  # for a call that waits for its workers
             stopped = partial(self._has_stopped, level, working)
-            level.executor.stop(self._options.close_timeout, stopped)
+            level.executor.stop(self._options.close_timeout, stopped, self._reason)
 
     def _has_stopped(self, level: Level, working: list[Level]) -> None:
         working.remove(level)

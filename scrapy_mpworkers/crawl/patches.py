@@ -18,6 +18,7 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
+from scrapy_mpworkers.wire.texts import repr_of
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +85,10 @@ class SpiderCloser:
 
 
 def watch_closing(
-    crawler: Crawler, begins: Callable[[], None], end: Callable[[], Awaitable[None]]
+    crawler: Crawler, begins: Callable[[str], None], end: Callable[[], Awaitable[None]]
 ) -> None:
-    """Call *begins* when the engine begins to close the spider; make a second close wait for *end*.
+    """Call *begins* with the reason when the engine begins to close the spider; make a second close
+    wait for *end*.
 
     Scrapy calls ``close_spider`` of pipelines, and sends ``spider_closed``, only after every item
     is settled: a deadline that began there would never begin for an item that is stuck.
@@ -109,13 +111,17 @@ def watch_closing(
             loop.call_later(_REST_OF_CLOSE, closed.open)
             return await closed.wait()
         closed = Latch(loop)
-        begins()
+        begins(_as_text(kwargs.get("reason", "cancelled")))  # as Scrapy (2.15 to 2.19) has it
         try:
             return await close(*args, **kwargs)
         finally:
             closed.open()
 
     engine.close_spider_async = close_spider_async
+
+
+def _as_text(reason: Any) -> str:
+    return reason if isinstance(reason, str) else repr_of(reason)
 
 
 def count_items_of_start(crawler: Crawler) -> None:

@@ -170,12 +170,12 @@ class PoolExecutor(ObservedExecutor):
         for task in self._dispatcher.clear():
             self._give_up(task, why(holders.get(task.id)), holders.get(task.id))
 
-    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
         # The last crawl to leave stops the pool: pills, join; terminate, kill.
         self._stopping = True
         self._dispatcher.end_parked()
         self.give_up(self._given_up or because_stopped)
-        self._group.leave(self.crawl, timeout, stopped)
+        self._group.leave(self.crawl, timeout, stopped, reason)
 
     def kill(self) -> None:
         self.give_up(self._given_up or because_stopped)

@@ -251,9 +251,10 @@ class Executor(ABC):
         these tasks if other crawls have them, too. Then :meth:`stop` waits for nothing else."""
 
     @abstractmethod
-    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
         """Give up what is pending, let the consumers close, and call *stopped*.
 
         Args:
             timeout: seconds after which workers that have not closed them are terminated.
+            reason: why the spider closes, for handlers of ``spider_closed`` in workers.
         """

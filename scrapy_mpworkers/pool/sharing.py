@@ -222,7 +222,9 @@ class Sharing:
 
     # How a crawl leaves workers that go on for others
 
-    def leave(self, executor: PoolExecutor, timeout: float, on_left: Callable[[], None]) -> None:
+    def leave(
+        self, executor: PoolExecutor, timeout: float, on_left: Callable[[], None], reason: str
+    ) -> None:
         """Have a crawl's consumers closed; call *on_left* then, or after *timeout* seconds."""
         crawl = executor.crawl
         handles = [handle for handle in self._state.handles if handle.serves(crawl)]
@@ -230,7 +232,7 @@ class Sharing:
         self._awaited[executor], self._on_left[executor] = is_open, on_left
         for handle in handles:
             if not handle.is_closing:
-                handle.dismiss(crawl)
+                handle.dismiss(crawl, reason)
         self._state.later(timeout, partial(self._see_off, executor, timeout))
         self._state.loop.call_soon(partial(self._proceed, executor))
 

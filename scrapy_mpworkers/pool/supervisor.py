@@ -116,11 +116,11 @@ class Supervisor:
         is_fruitless = (handle.is_hung or is_futile) and not is_ones_own
         self._replace(handle, is_fruitless, death.begun if death.suspect is None else death.suspect)
 
-    def stop(self, timeout: float, stopped: Callable[[], None]) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
         self._stopped = stopped
         for handle in self._state.handles:
-            handle.close()
+            handle.close(reason)
         self._state.later(timeout, self._terminate)
         self._finish_if_empty()
 

@@ -61,13 +61,13 @@ class LocalWorkerGroup(GroupState):
         logger.info("Starting %s%s (%s)…", count, of_level, self._processes.method)
         self._supervisor.start_workers()
 
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None], reason: str) -> None:
         executor = self.leaving[crawl] = self.present.pop(crawl)
         others = self.present.values()
         self.is_shared = len(others) > 1
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
-            self._supervisor.sharing.leave(executor, timeout, left)
+            self._supervisor.sharing.leave(executor, timeout, left, reason)
             for other in others:
                 other.look_for_room()
             return
@@ -76,7 +76,7 @@ class LocalWorkerGroup(GroupState):
         if executor.is_hasty:
             self._supervisor.kill_all()
         logger.info("Stopping workers…")
-        self._supervisor.stop(timeout, partial(self._stopped, left))
+        self._supervisor.stop(timeout, partial(self._stopped, left), reason)
 
     def kill(self, crawl: int) -> None:
         if self.is_shared or self._supervisor.sharing.is_awaiting:

@@ -15,7 +15,14 @@ from scrapy_mpworkers.pool.task import Message
 from scrapy_mpworkers.pool.worker_process import UNKNOWN, Activity, WorkerProcess
 from scrapy_mpworkers.pool.worker_state import CrawlState, Departure, KilledFor, Phase, WorkerState
 from scrapy_mpworkers.pool.workers import WorkerHandle
-from scrapy_mpworkers.wire.messages import POISON_PILL, Boot, CloseCrawl, Command, OpenCrawl
+from scrapy_mpworkers.wire.messages import (
+    FINISHED,
+    Boot,
+    CloseCrawl,
+    Command,
+    OpenCrawl,
+    PoisonPill,
+)
 
 
 @dataclass(slots=True)
@@ -100,9 +107,9 @@ class ProcessHandle(WorkerHandle):
             self._served[setup.crawl] = _Served(message)
             self.known.update(definition.number for definition in setup.definitions)
 
-    def dismiss(self, crawl: int) -> None:
+    def dismiss(self, crawl: int, reason: str) -> None:
         self._served[crawl].is_dismissed = True
-        self.send(CloseCrawl(crawl))
+        self.send(CloseCrawl(crawl, reason))
 
     # What it tells
 
@@ -203,7 +210,7 @@ class ProcessHandle(WorkerHandle):
         elif not self.is_closing:
             self.close()
 
-    def close(self) -> None:
+    def close(self, reason: str = FINISHED) -> None:
         """Have it end behind what it was sent; at once, if it has nothing to close."""
         self.departure = Departure.CLOSING
         if self.allowed_at is None or (
@@ -212,7 +219,7 @@ class ProcessHandle(WorkerHandle):
             # Nothing is open in it that would have to be closed; nobody waits for its boot.
             self.kill_for(KilledFor.STOP)
         else:
-            self.send(POISON_PILL)
+            self.send(PoisonPill(reason))
 
     # What it is at
 

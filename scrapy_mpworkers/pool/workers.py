@@ -105,5 +105,6 @@ class WorkerGroup(Protocol):
     def stacks(self, timeout: float) -> Future:
         """Ask all workers where they are, as an executor's ``stacks`` says."""
 
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
-        """Close the consumers of a crawl within *timeout* seconds, and call *left*."""
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None], reason: str) -> None:
+        """Close the consumers of a crawl, for that *reason*, within *timeout* seconds, and call
+        *left*."""

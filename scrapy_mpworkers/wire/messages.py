@@ -1,6 +1,6 @@
 """Messages between Scrapy's process and a worker.
 
-Down: Boot, OpenCrawl, Batch, CloseCrawl, POISON_PILL.
+Down: Boot, OpenCrawl, Batch, CloseCrawl, PoisonPill.
 Up: Opened, OpenFailed, Outcomes, Closed, Stacks.
 
 A worker serves one crawl or several: all but the pill and the stacks say which, by its number.
@@ -65,6 +65,11 @@ def kind_of(hop: int) -> str:
 #: The "status" of a task that has not ended: it has given a part of its results, and goes on when
 #: it is told to.
 MORE = -1
+
+
+#: Why a spider closes that has no more to do: Scrapy's word. Consumers of a worker that is recycled
+#: close for this reason, too.
+FINISHED = "finished"
 
 
 #: What the file in memory is called to which a worker writes its stacks at a signal.
@@ -170,15 +175,22 @@ class Boot(NamedTuple):
 
 
 class CloseCrawl(NamedTuple):
-    """A crawl has ended: the worker shall close its consumers, and go on for the others."""
+    """A crawl has ended: the worker shall close its consumers, and go on for the others.
+
+    ``reason``: why the spider closes, for the handlers of ``spider_closed``.
+    """
 
     crawl: int
+    reason: str = FINISHED
 
 
-#: End of work: close all consumers, say so, exit.
-POISON_PILL = None
+class PoisonPill(NamedTuple):
+    """End of work: close all consumers, for that *reason*, say so, exit."""
 
-Command: TypeAlias = Boot | OpenCrawl | Batch | CloseCrawl | None
+    reason: str = FINISHED
+
+
+Command: TypeAlias = Boot | OpenCrawl | Batch | CloseCrawl | PoisonPill
 
 
 class Outcome(NamedTuple):

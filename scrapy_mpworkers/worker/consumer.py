@@ -127,13 +127,13 @@ class CrawlConsumer:
             await hop.open_spider_async()
         await self._crawler.send(signals.spider_opened)
 
-    async def close(self) -> None:
-        """Close the pipelines, then send ``spider_closed`` to their handlers."""
+    async def close(self, reason: str) -> None:
+        """Close the pipelines, then send ``spider_closed`` with that *reason* to their handlers."""
         await self._callbacks.close()
         for hop in self._hops.values():
             await hop.close_spider_async()
         self._crawler.warn_of_lost_attributes(by_callback=not self._hops)
-        await self._crawler.send(signals.spider_closed, reason="finished")
+        await self._crawler.send(signals.spider_closed, reason=reason)
 
     def define(self, definitions: Sequence[Definition]) -> None:
         """Learn what the coming tasks refer to."""

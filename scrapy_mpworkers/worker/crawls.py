@@ -29,7 +29,7 @@ class Consumer(Protocol):
     async def open(self) -> None: ...
     async def consume(self, task: WireTask) -> Outcome: ...
     async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]: ...
-    async def close(self) -> None: ...
+    async def close(self, reason: str) -> None: ...
     def effects(self) -> bytes | None: ...
     def define(self, definitions: Sequence[Definition]) -> None: ...
 
@@ -100,15 +100,15 @@ class OpenCrawls:
         self._factories[setup.crawl] = factory
         return Opened(setup.crawl, consumer.effects())
 
-    async def close(self, crawl: int) -> Closed:
-        """Close the consumer of a crawl, if it is open, and free what it holds."""
+    async def close(self, crawl: int, reason: str) -> Closed:
+        """Close the consumer of a crawl for *reason*, if it is open, and free what it holds."""
         if crawl not in self._consumers:
             return Closed(crawl, None, None)
         consumer = self.activate(crawl)
         del self._consumers[crawl]
         failure = None
         try:
-            await self._guard(consumer.close())
+            await self._guard(consumer.close(reason))
         except BaseException as error:
             failure = self._factories[crawl].describe(error)
         closed = Closed(crawl, consumer.effects(), failure)

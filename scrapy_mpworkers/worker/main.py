@@ -15,12 +15,12 @@ from time import monotonic
 from typing import NamedTuple
 
 from scrapy_mpworkers.wire.messages import (
-    POISON_PILL,
     Batch,
     Boot,
     CloseCrawl,
     Command,
     OpenCrawl,
+    PoisonPill,
     Report,
     Stacks,
     WorkerConfig,
@@ -143,16 +143,16 @@ class Worker:
             return
         if not self._crawls.crawls:
             return
-        await self._serve()
+        reason = await self._serve()
         for crawl in self._crawls.crawls:
-            await self._close(crawl)
+            await self._close(crawl, reason)
 
     async def _open(self, setup: OpenCrawl) -> None:
         opening = self._crawls.open(setup, self._may_open, self._unfit)
         await self._report_on(setup.crawl, opening)
 
-    async def _close(self, crawl: int) -> None:
-        await self._report_on(crawl, self._crawls.close(crawl))
+    async def _close(self, crawl: int, reason: str) -> None:
+        await self._report_on(crawl, self._crawls.close(crawl, reason))
 
     async def _report_on(self, crawl: int, work: Awaitable[Report]) -> None:
         """Await *work*, which opens or closes consumers of a crawl, and send its report."""
@@ -165,7 +165,8 @@ class Worker:
         self._has_start_lock = self._has_start_lock or self._start_lock.acquire(block=False)
         return self._has_start_lock
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> str:
+        """Do what comes until the pill, and return its reason."""
         while True:
             command = await self._next_command()
             if isinstance(command, Batch):
@@ -173,10 +174,10 @@ class Worker:
             elif isinstance(command, OpenCrawl):
                 await self._open(command)
             elif isinstance(command, CloseCrawl):
-                await self._close(command.crawl)
+                await self._close(command.crawl, command.reason)
             else:
-                assert command is POISON_PILL
-                return
+                assert isinstance(command, PoisonPill)
+                return command.reason
 
     async def _work(self, batch: Batch) -> None:
         consumer = self._crawls.activate(batch.crawl)

@@ -18,6 +18,7 @@ class Behaviour:
 
     open: Callable[[], Any] | None = None
     close: Callable[[], Any] | None = None
+    hear: Callable[[str], Any] | None = None  # why the spider closes
     define: Callable[[], Any] | None = None
 
 
@@ -40,7 +41,9 @@ class Consumers:
     async def open(self) -> None:
         _call(self._behaviour.open)
 
-    async def close(self) -> None:
+    async def close(self, reason: str) -> None:
+        if self._behaviour.hear is not None:
+            self._behaviour.hear(reason)
         _call(self._behaviour.close)
 
     def define(self, definitions: Sequence[Definition]) -> None:

@@ -338,11 +338,14 @@ class Bench:
         return numbers()
 
     def stop(
-        self, timeout: float = DEADLINE, after_request: Callable[[], Any] = lambda: None
+        self,
+        timeout: float = DEADLINE,
+        after_request: Callable[[], Any] = lambda: None,
+        reason: str = "finished",
     ) -> Bench:
         done: list[bool] = []
         self._stopping = True
-        self.pool.stop(timeout, lambda: done.append(True))
+        self.pool.stop(timeout, lambda: done.append(True), reason)
         after_request()
         self.until(lambda: bool(done), "the pool has stopped", 2 * DEADLINE)
         self._stopped = True

@@ -65,6 +65,32 @@ def test_crawls_at_the_same_time_have_the_same_workers_and_books_of_their_own(ma
     assert not first.manager.handles
 
 
+@dataclass(frozen=True)
+class SayWhy:
+    """Says for which reason the consumers of a crawl close."""
+
+    path: str
+
+    def __call__(self, reason: str) -> None:
+        Say(self.path, reason)()
+
+
+@rotated()
+def test_each_crawl_closes_for_a_reason_of_its_own(make_bench, method):
+    def hears_why(bench: Bench) -> Behaviour:
+        return Behaviour(hear=SayWhy(bench.voice.path))
+
+    first = make_bench(method, behaviour=hears_why).start()
+    second = make_bench(method, beside=first, behaviour=hears_why).begin()
+    second.run(*(Pid() for _ in range(20)))
+
+    first.stop(reason="had_enough")
+    second.stop(reason="shutdown")
+
+    assert len(first.until_said("had_enough", 2)) == 2
+    assert len(second.until_said("shutdown", 2)) == 2
+
+
 @rotated()
 def test_a_crawl_that_joins_a_busy_pool_gets_its_turn(make_bench, method):
     busy = make_bench(method).start()

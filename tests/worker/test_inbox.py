@@ -13,7 +13,7 @@ import pytest
 
 from scrapy_mpworkers.pool.channel import PIPE_BYTES, CommandWriter
 from scrapy_mpworkers.wire.arena import ARENA_BYTES
-from scrapy_mpworkers.wire.messages import POISON_PILL, Batch, Boot, Large, OpenCrawl
+from scrapy_mpworkers.wire.messages import Batch, Boot, Large, OpenCrawl, PoisonPill
 from scrapy_mpworkers.worker.channel import CommandReader
 
 
@@ -33,7 +33,7 @@ def batch(size: int) -> Batch:
     "order",
     [
         Boot((OpenCrawl(0, (), "module:function", b"payload"),)),
-        POISON_PILL,
+        PoisonPill("shutdown"),
         batch(256),
         batch(4 * PIPE_BYTES),
     ],
@@ -77,22 +77,22 @@ def test_large_frames_come_whole_and_in_order(orders: CommandWriter, where: str)
 
 def test_a_message_above_two_gigabytes_says_its_size_in_another_way(orders: CommandWriter) -> None:
     # A small one in that form: the form is what is tried.
-    body = pickle.dumps(POISON_PILL)
+    body = pickle.dumps(PoisonPill())
     os.write(orders.writer.fileno(), struct.pack("!iQ", -1, len(body)) + body)
     orders._count()
 
-    assert CommandReader(orders.queue).get() is POISON_PILL
+    assert CommandReader(orders.queue).get() == PoisonPill()
     orders.queue.task_done()
 
 
 def test_the_queue_stays_one_that_anybody_can_get_from(orders: CommandWriter) -> None:
     inbox = CommandReader(orders.queue)
     for _ in range(3):
-        orders.put(POISON_PILL)
+        orders.put(PoisonPill())
 
-    assert inbox.get() is POISON_PILL
-    assert orders.queue.get(timeout=10) is POISON_PILL
-    assert inbox.get() is POISON_PILL
+    assert inbox.get() == PoisonPill()
+    assert orders.queue.get(timeout=10) == PoisonPill()
+    assert inbox.get() == PoisonPill()
 
 
 def test_the_end_of_the_parent_is_an_end_and_no_wait(orders: CommandWriter) -> None:

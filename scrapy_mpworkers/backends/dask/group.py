@@ -76,7 +76,7 @@ class DaskWorkerGroup:
         self.connection.subscribe(self, self.loop)
         self.loop.call_later(BOOT_SECONDS, self._look_for_workers)
 
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None]) -> None:
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None], reason: str) -> None:
         """Close the consumers and leave; after *timeout* seconds, kill what is not closed."""
         logger.info("Leaving the cluster…")
         self._is_ending = True
@@ -85,7 +85,7 @@ class DaskWorkerGroup:
             if not handle.has_opened:
                 self._let_go(handle)
             elif not handle.is_closing:
-                handle.close()
+                handle.close(reason)
         self.loop.call_later(timeout, self._leave_anyway)
         self.loop.call_soon(self._leave_if_empty)
 

@@ -19,12 +19,12 @@ from scrapy_mpworkers.pool.worker_state import KilledFor, Phase
 from scrapy_mpworkers.pool.workers import WorkerHandle
 from scrapy_mpworkers.wire.frames import decode_report, encode_command
 from scrapy_mpworkers.wire.messages import (
-    POISON_PILL,
     Answer,
     Batch,
     Boot,
     Command,
     OpenCrawl,
+    PoisonPill,
     Report,
 )
 
@@ -135,10 +135,10 @@ class DaskHandle(WorkerHandle):
         name = "+".join(self._group.names[hop] for hop in hops)
         self._send(name, batch, self._limits([row[0] for row in batch.rows]))
 
-    def close(self) -> None:
+    def close(self, reason: str) -> None:
         """Have the consumers closed after all messages that were sent."""
         self.state = HandleState.CLOSING
-        self._send(f"close-{self._level}", POISON_PILL, {})
+        self._send(f"close-{self._level}", PoisonPill(reason), {})
 
     def _send(self, name: str, command: Command, limits: dict[int, float]) -> None:
         self._numbers += 1

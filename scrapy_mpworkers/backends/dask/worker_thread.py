@@ -17,6 +17,7 @@ from time import monotonic
 
 from scrapy_mpworkers.wire.frames import decode_command, encode_report
 from scrapy_mpworkers.wire.messages import (
+    FINISHED,
     NO_PRELUDE,
     Answer,
     Batch,
@@ -24,6 +25,7 @@ from scrapy_mpworkers.wire.messages import (
     Closed,
     Outcome,
     Outcomes,
+    PoisonPill,
     Prelude,
     Report,
 )
@@ -247,7 +249,8 @@ class WorkerThread:
         elif isinstance(command, Batch):
             await self._run_batch(command, pending)
         else:
-            for closed in await self._close():
+            assert isinstance(command, PoisonPill)
+            for closed in await self._close(command.reason):
                 pending.report(closed)
             return True
         return False
@@ -266,5 +269,5 @@ class WorkerThread:
             pending.begin(task.id)
             pending.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
 
-    async def _close(self) -> list[Closed]:
-        return [await self._crawls.close(crawl) for crawl in self._crawls.crawls]
+    async def _close(self, reason: str = FINISHED) -> list[Closed]:
+        return [await self._crawls.close(crawl, reason) for crawl in self._crawls.crawls]

@@ -71,6 +71,27 @@ def test_close_spider_in_a_callback_finishes_what_was_yielded(
     assert "Spider closed (had_enough)" in ended.log
 
 
+@worlds()
+def test_handlers_in_workers_hear_why_the_spider_closes(launch: Launcher, world: World) -> None:
+    arguments = ("items=20", "stop=had_enough")
+    crawl = launch.crawl("pages", world, *arguments, held=True, **offload("HearsWhy"))
+    crawl.wait_for(r"Closing spider \(had_enough\)")
+
+    crawl.open_gate()
+
+    assert set(crawl.finish().told("why")) == {"had_enough"}
+
+
+@worlds()
+def test_handlers_without_worker_processes_hear_why_the_spider_closes(
+    launch: Launcher, world: World
+) -> None:
+    settings = offload("HearsWhy") | {"MPWORKERS_WORKERS": 0}
+    ended = launch.crawl("pages", world, "items=20", "stop=had_enough", **settings).finish()
+
+    assert ended.told("why") == ["had_enough"]
+
+
 def assert_everything_finished(ended: Ended) -> None:
     assert ended.exit_code == 0
     assert ended.numbers == sorted(ended.told("yielded"))

@@ -45,6 +45,19 @@ class Gate(Mark):
         return super().process_item(item)
 
 
+class HearsWhy(Gate):
+    """Tells the reason for which the spider closes."""
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> HearsWhy:
+        pipeline = cls()
+        crawler.signals.connect(pipeline.hear, signals.spider_closed)
+        return pipeline
+
+    def hear(self, reason: str) -> None:
+        tell("why", reason)
+
+
 class Stuck(Mark):
     """Never comes back from C code and keeps the GIL: no thread and no signal handler runs."""
 
