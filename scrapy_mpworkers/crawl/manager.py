@@ -15,10 +15,9 @@ from scrapy_mpworkers.backends.preloading import (
     modules_and_classes,
     settings_module_to_import_again,
 )
-from scrapy_mpworkers.crawl.brake import Brake
+from scrapy_mpworkers.crawl.brake import Brake, Downloads
 from scrapy_mpworkers.crawl.closing import CloseDeadline
 from scrapy_mpworkers.crawl.context import CrawlContext
-from scrapy_mpworkers.crawl.downloads import Downloads
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.crawl.patches import (
     CALLBACK_DELAY,

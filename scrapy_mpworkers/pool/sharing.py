@@ -178,18 +178,14 @@ class Sharing:
         if self._state.is_shared:
             self._state.take_turns(executor)
         if isinstance(report, Opened):
-            try:
-                executor.opened(handle, report)
-            finally:  # code of the user runs there, and others wait for the handle's state
-                self._openings.opened(handle, executor)
+            executor.opened(handle, report)
+            self._openings.opened(handle, executor)
         elif isinstance(report, OpenFailed):
             self._openings.failed(handle, executor)
             executor.open_failed(handle, report)
         elif isinstance(report, Closed):
-            try:
-                executor.closed(handle, report)
-            finally:
-                self._is_closed_in(handle, executor)
+            executor.closed(handle, report)
+            self._is_closed_in(handle, executor)
 
     def lost(self, handle: ProcessHandle, death: Death) -> bool:
         """Tell the crawls that a worker is gone; return whether that is the trouble of one crawl

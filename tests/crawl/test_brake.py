@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from scrapy_mpworkers.crawl import downloads as downloads_module
+from scrapy_mpworkers.crawl import brake as brake_module
 from scrapy_mpworkers.crawl.brake import Brake
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Backpressure, Level
@@ -37,7 +37,7 @@ class Crawl:
         self, monkeypatch: pytest.MonkeyPatch, bound: int, levels: int = 1, delay: float = 0.0
     ) -> None:
         self.now = 100.0
-        monkeypatch.setattr(downloads_module, "monotonic", lambda: self.now)
+        monkeypatch.setattr(brake_module, "monotonic", lambda: self.now)
         self.levels = [self._level(bound) for _ in range(levels)]
         self.flushes = 0
         self.calls_later: list[tuple[float, Callable[[], None]]] = []

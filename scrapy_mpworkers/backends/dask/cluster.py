@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import os
-import sys
 import zipfile
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
