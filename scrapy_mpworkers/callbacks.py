@@ -51,7 +51,7 @@ def in_worker(callback: _FunctionT) -> _FunctionT:
 
 def has_marks(spidercls: type[Spider]) -> bool:
     """Return whether any method of a spider is marked."""
-    return any(_is_marked(own) for cls in spidercls.__mro__ for own in vars(cls).values())
+    return any(_is_marked(own) for cls in spidercls.__mro__ for own in list(vars(cls).values()))
 
 
 def is_generator(spider: Spider, name: str, arguments: Mapping[str, Any]) -> bool:
@@ -149,8 +149,8 @@ def chosen(
     else:
         own = (_own_name(spidercls, name) for name in wanted)
         found |= dict.fromkeys((name for name in own if hasattr(spidercls, name)), BY_NAME)
-    names = dict.fromkeys(name for cls in spidercls.__mro__ for name in vars(cls))
-    marked = (name for name in names if _is_marked(getattr(spidercls, name, None)))
+    names = dict.fromkeys(name for cls in spidercls.__mro__ for name in list(vars(cls)))
+    marked = (name for name in names if _has_mark(spidercls, name))
     return found | dict.fromkeys(marked, BY_MARK)
 
 
@@ -221,7 +221,7 @@ class Choice:
 
     def _is_meant(self, name: str) -> bool:
         cls = type(self._spider)
-        if _is_marked(getattr(cls, name, None)) or self._all or name in self._names:
+        if _has_mark(cls, name) or self._all or name in self._names:
             return True
         return any(f"{path}.{name}" in self._names for path in _paths(cls))
 
@@ -246,5 +246,15 @@ def _is_of_user(function: Any) -> bool:
     return function is not None and not function.__module__.startswith("scrapy.")
 
 
+def _has_mark(cls: type, name: str) -> bool:
+    try:
+        return _is_marked(getattr(cls, name, None))
+    except Exception:  # a descriptor of the user
+        return False
+
+
 def _is_marked(function: Any) -> bool:
-    return getattr(function, _MARK, False) is True
+    try:
+        return getattr(function, _MARK, False) is True
+    except Exception:  # a lazy proxy among the attributes, whose object is not there yet
+        return False

@@ -37,6 +37,20 @@ class Derived(Base):
     def light(self, response: Any) -> None: ...
 
 
+class Unbound:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("working outside of context")
+
+
+class HasProxy(Base):
+    app = Unbound()
+
+
+def test_an_attribute_that_lets_nobody_look_bears_no_mark() -> None:
+    assert has_marks(HasProxy)
+    assert chosen(HasProxy, (), ()) == {"heavy": BY_MARK}
+
+
 def test_a_marked_method_stays_the_method_that_it_is() -> None:
     assert Base().heavy("as ever") == "heavy as ever"
     assert Base.heavy.__name__ == "heavy"

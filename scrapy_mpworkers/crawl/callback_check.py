@@ -66,7 +66,7 @@ class Judge:
         """Find out which attributes that they touch cannot be sent to workers."""
         touched = {one for report in self._reports.values() for one in report.capabilities}
         carrier, missing = Carrier(codec), dict[str, str]()
-        for name, value in vars(spider).items():
+        for name, value in list(vars(spider).items()):
             if f"spider.{name}" in touched and (carried := carrier.carry(value)).frame is None:
                 missing[name] = carried.why
         self._reports = {name: with_missing(one, missing) for name, one in self._reports.items()}

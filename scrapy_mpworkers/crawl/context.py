@@ -75,13 +75,15 @@ class CrawlContext:
         """
         carrier = self._carrier
         assert self._crawler.spider is not None
+        # A copy, as threads of the user, and what is pickled here, may count meanwhile.
+        stats = list(self._crawler.stats.get_stats().items())
         state = CrawlState(
             level=self._levels[level].name,
             batches=self._levels[level].batch_size > 0,
             hops={hop.number: self._hop_state(hop) for hop in self._hops if hop.level == level},
             settings=self._settings_state(),
             spider=carrier.spider(self._crawler.spider),
-            stats={k: carrier.carry(value) for k, value in self._crawler.stats.get_stats().items()},
+            stats={k: carrier.carry(value) for k, value in stats},
             log_levels=_log_levels(),
             placement=self._placement(level),
         )
@@ -128,7 +130,7 @@ class CrawlContext:
 def _log_levels() -> LogLevels:
     known = [
         logger
-        for logger in logging.root.manager.loggerDict.values()
+        for logger in list(logging.root.manager.loggerDict.values())
         if isinstance(logger, logging.Logger)
     ]
     wanted = {logger.name: _least_taken(logger) for logger in known if logger.handlers}
@@ -183,7 +185,7 @@ class Carrier:
         """Return the spider's state, without the attributes that a worker's crawler sets."""
         attributes = {
             name: self.carry(value)
-            for name, value in spider.__dict__.items()
+            for name, value in list(spider.__dict__.items())  # __getstate__ may set others
             if name not in ("crawler", "settings")
         }
         return SpiderState(self._class(type(spider)), attributes)
@@ -207,7 +209,7 @@ class Carrier:
             carry = _stays_in_module
         # Before the attributes, whose functions may refer to the bases.
         bases = tuple(map(self._class, cls.__bases__))
-        own = {name: value for name, value in vars(cls).items() if name not in _NOT_CARRIED}
+        own = {name: value for name, value in list(vars(cls).items()) if name not in _NOT_CARRIED}
         return state._replace(own={name: carry(one) for name, one in own.items()}, bases=bases)
 
 

@@ -30,14 +30,15 @@ class SpiderAttributes:
     def __init__(self, spider: Spider, codec: ParentCodec) -> None:
         self._spider = spider
         self._carrier = Carrier(codec)
-        self._known = {name: _noted(value) for name, value in vars(spider).items()}
+        self._known = {name: _noted(value) for name, value in list(vars(spider).items())}
         self._frames: dict[str, bytes] = {}
         self._refused: set[str] = set()
         self._version = 0
 
     def changed(self) -> tuple[int, dict[str, bytes]]:
         """Return a number that grows with each change, and what has changed so far by name."""
-        for name, value in vars(self._spider).items():
+        # A copy: a thread of the user, or a __getstate__, may set attributes meanwhile.
+        for name, value in list(vars(self._spider).items()):
             known = self._known.get(name)
             if known is None or not _is_as(known, value):
                 self._known[name] = _noted(value)

@@ -147,7 +147,7 @@ def method_name(spider: Any, callback: Any) -> str | None:
     name = getattr(function, "__name__", "")
     if getattr(cls, name, None) is function:
         return name
-    found = (n for base in cls.__mro__ for n, own in vars(base).items() if own is function)
+    found = (n for base in cls.__mro__ for n, own in list(vars(base).items()) if own is function)
     return next((n for n in found if getattr(cls, n, None) is function), None)
 
 

@@ -243,4 +243,4 @@ class RunningCallback:
                     yield f"{where}[{name!r}]", value
 
     def _is_of_spider(self, value: Any) -> bool:
-        return any(value is own for own in vars(self._codec.spider).values())
+        return any(value is own for own in list(vars(self._codec.spider).values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -16,9 +15,10 @@ from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState
 from scrapy_mpworkers.wire.effects import HEEDS_CLOSE_SPIDER, StatChange, change_of_spider
-from scrapy_mpworkers.wire.texts import named
+from scrapy_mpworkers.wire.texts import named, text_of
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals, Unavailable, refuse
+from scrapy_mpworkers.worker.sizes import size_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class WorkerCrawler:
             attributes[name] = arrivals.value(value, f"spider.{name}")
         _make_rules_again(self.spider)
         self._known_attributes = dict(self.spider.__dict__)
-        self._sizes = {name: _size(value) for name, value in self._known_attributes.items()}
+        self._sizes = {name: size_of(value) for name, value in self._known_attributes.items()}
         self._warned: set[str] = set()
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -77,7 +77,7 @@ class WorkerCrawler:
         for name, frame in attributes.items():
             value = self._arrivals.value(Carried(frame), f"spider.{name}")
             self.spider.__dict__[name] = self._known_attributes[name] = value
-            self._sizes[name] = _size(value)
+            self._sizes[name] = size_of(value)
 
     async def send(self, signal: object, **kwargs: Any) -> None:
         """Send *signal* to the handlers that pipelines connected in this worker.
@@ -98,7 +98,7 @@ class WorkerCrawler:
         if not self._stat_changes:
             return ()
         changes = tuple(self._stat_changes)
-        self._stat_changes.clear()
+        del self._stat_changes[: len(changes)]  # a thread of a pipeline may have added more
         return changes
 
     def mark_stats(self) -> Callable[[], None]:
@@ -116,12 +116,12 @@ class WorkerCrawler:
     def warn_of_lost_attributes(self, by_callback: bool = False) -> None:
         """Warn once of each attribute of the spider that a pipeline, or else a callback, has set,
         or to which it has added something."""
-        now = self.spider.__dict__
-        for name, value in now.items():
+        # A copy: a thread of a pipeline may set attributes meanwhile.
+        for name, value in list(self.spider.__dict__.items()):
             if name in self._warned:
                 continue
             is_other = self._known_attributes.get(name, self) is not value
-            if is_other or _size(value) != self._sizes.get(name, 0):
+            if is_other or size_of(value) != self._sizes.get(name):
                 self._warned.add(name)
                 who, way_out = _OF_CALLBACK if by_callback else _OF_PIPELINE
                 logger.warning(
@@ -195,11 +195,11 @@ class WorkerEngine:
 
     def close_spider(self, spider: Any = None, reason: str = "cancelled") -> None:
         """Ask the crawl to close the spider, when the item that asks is settled."""
-        self._close_reason = reason
+        self._close_reason = _plain(reason)
 
     async def close_spider_async(self, *, reason: str = "cancelled") -> None:
         """Ask the crawl to close the spider, when the item that asks is settled."""
-        self._close_reason = reason
+        self._close_reason = _plain(reason)
 
     def take_close_reason(self) -> str | None:
         """Return the reason given since the last call."""
@@ -227,16 +227,17 @@ class WorkerSignals(SignalManager):
         super().connect(receiver, signal, **kwargs)
 
 
+def _plain(reason: Any) -> str:
+    """Return a reason as Scrapy's process can have it, whatever a pipeline gave."""
+    is_text = issubclass(type(reason), str)
+    return str.__str__(reason) if is_text else text_of(reason)
+
+
 def _bare(cls: Any) -> Any:
     try:
         return cls.__new__(cls)
     except Exception:  # it wants arguments
         return object.__new__(cls)
-
-
-def _size(value: Any) -> int:
-    """Return the length of a builtin container: something has been added if it changes."""
-    return len(value) if isinstance(value, (list, dict, set, deque, bytearray)) else 0
 
 
 _names_of_signals: dict[Any, str] = {

@@ -31,7 +31,8 @@ class Records:
         return tuple(records)
 
     def _add(self, record: logging.LogRecord) -> None:
-        self._records.append(pack_record(record, self._codec.dump))
+        packed = pack_record(record, self._codec.dump)
+        self._records.append(packed)  # looked up now, as they may have been taken meanwhile
 
 
 def log_like_parent(levels: LogLevels) -> RecordCollector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import perf_counter, process_time
 from typing import Any
@@ -21,7 +21,9 @@ from scrapy_mpworkers.lint import (
     without_source,
 )
 from scrapy_mpworkers.wire.crawl import Placement
+from scrapy_mpworkers.wire.texts import named
 from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines
+from scrapy_mpworkers.worker.sizes import size_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,6 @@ GROWING = 15
 TIMED = 50
 CPU_SHARE = 0.2
 WORTH_SAYING_SECONDS = 0.001
-
-_CONTAINERS = (list, set, dict, deque)  # and what derives from them
 
 
 def warn_and_watch(
@@ -84,9 +84,17 @@ class UsageMonitor:
         try:
             return await method(items, guard)
         finally:
+            self._look(before)
+
+    def _look(self, before: tuple[float, float]) -> None:
+        try:
             self._looks = [one for one in self._looks if not one.has_seen_enough(before)]
-            if not self._looks:
-                self._hop.unwatch()
+        # Classes of the user run their own code here. No item fails because it was looked at.
+        except BaseException as error:
+            logger.debug("The first items are not watched any more: %s", named(error))
+            self._looks = []
+        if not self._looks:
+            self._hop.unwatch()
 
 
 class Waits:
@@ -157,19 +165,11 @@ class Growth:
 
     def _now(self) -> dict[tuple[str, str], int]:
         return {
-            (name_of(type(pipeline)), name): _size(value)
+            (name_of(type(pipeline)), name): size
             for pipeline, known in self._pipelines
             for name, value in _attributes(pipeline).items()
-            if isinstance(value, _CONTAINERS) and f"self.{name}" not in known
+            if (size := size_of(value)) is not None and f"self.{name}" not in known
         }
-
-
-def _size(container: Any) -> int:
-    """Return its length, or 0 if a ``__len__`` of the user fails: that is no item's fault."""
-    try:
-        return len(container)
-    except Exception:
-        return 0
 
 
 def _attributes(pipeline: Any) -> dict[str, Any]:

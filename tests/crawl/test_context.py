@@ -11,6 +11,7 @@ from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
 from scrapy_mpworkers.crawl.context import Carrier, CrawlContext
+from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.errors import UnpicklableError
 from scrapy_mpworkers.settings import read_settings
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -153,3 +154,28 @@ def test_a_class_whose_metaclass_wants_more_is_made_without_bases_and_that_is_lo
     assert issubclass(made, Spider)
     assert made.shelf == "A"
     assert caplog.messages == ["Kept is made in a worker without its bases: LookupError: no shelf"]
+
+
+class Caches:
+    """Caches on the spider while it is pickled, as a lazy property does."""
+
+    def __init__(self, spider: Spider) -> None:
+        self.spider = spider
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        setattr(self.spider, f"cached_{len(vars(self.spider))}", True)
+        return object, ()
+
+
+def test_a_spider_may_get_attributes_while_it_is_pickled() -> None:
+    spider: Any = Spider("s")
+    spider.first, spider.second = Caches(spider), Caches(spider)
+    codec = ParentCodec({})
+
+    sent = Carrier(codec).spider(spider).attributes
+    followed = SpiderAttributes(spider, codec)
+    spider.first, spider.second = Caches(spider), Caches(spider)
+    _, changed = followed.changed()
+
+    assert {"first", "second"} <= sent.keys()
+    assert {"first", "second"} <= changed.keys()

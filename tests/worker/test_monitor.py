@@ -93,6 +93,33 @@ class HoldsUncountable:
         return item
 
 
+class LazyProxy:
+    """As of werkzeug outside of a context; Django's makes its object instead of raising."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("working outside of context")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("working outside of context")
+
+
+class HasProxy:
+    app = LazyProxy()
+
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
+class HidesItsAttributes:
+    @property
+    def __dict__(self) -> Any:
+        raise SystemExit("nothing to see")
+
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
 class DoesNothing:
     def process_item(self, item: Any) -> Any:
         return item
@@ -154,6 +181,11 @@ def test_a_container_that_grows_with_the_items_is_named_once(
 
 def test_a_container_that_cannot_be_counted_costs_no_item(warned: Any) -> None:
     assert warned(HoldsUncountable, count=SHAPED) == []
+
+
+@pytest.mark.parametrize("pipeline", [HasProxy, HidesItsAttributes])
+def test_a_pipeline_that_lets_nobody_look_costs_no_item(warned: Any, pipeline: type) -> None:
+    assert warned(pipeline, count=SHAPED) == []
 
 
 def test_growth_is_seen_in_batches_too(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from scrapy import Spider
+from scrapy import Request, Spider
 from scrapy.crawler import Crawler
+from scrapy.http import Response
 
 from ..case import Case, Expected
 from .kinds import TEN
 from .lifecycle import ONE_WORKER, RENDERED_EARLY
 from .shapes import Base
-from .spiders import WordSpider
+from .spiders import PAGE, WordSpider
 
 logger = logging.getLogger(__name__)
 quiet_logger = logging.getLogger(f"{__name__}.quiet")
@@ -220,6 +221,77 @@ class QuietSpider(WordSpider):
         return super().from_crawler(crawler, *args, **kwargs)
 
 
+class Heard(logging.Handler):
+    """Notes on the spider what is said of its attributes, so that they are more meanwhile."""
+
+    def __init__(self, spider: Any) -> None:
+        super().__init__()
+        self._spider = spider
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if " spider." in record.getMessage():
+            setattr(self._spider, f"heard_{len(vars(self._spider))}", True)
+
+
+class SetsAttributesAtAnyTime(WithCrawler):
+    """Stands for a pipeline whose thread sets attributes, at the moment that is the worst."""
+
+    def open_spider(self) -> None:
+        self.heard = Heard(self.crawler.spider)
+        logging.getLogger().addHandler(self.heard)
+
+    def process_item(self, item: dict[str, Any], spider: Any) -> dict[str, Any]:
+        spider.last = item["n"]
+        return item
+
+    def close_spider(self) -> None:
+        logging.getLogger().removeHandler(self.heard)
+
+
+class Uncountable(list[Any]):
+    def __len__(self) -> int:
+        raise RuntimeError("ask later")
+
+
+class LazyProxy:
+    """As of werkzeug outside of a context; Django's makes its object instead of raising."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("working outside of context")
+
+
+class KeepsWhatNobodyMayLookAt:
+    app = LazyProxy()
+    rows = Uncountable()
+
+    def process_item(self, item: dict[str, Any], spider: Any) -> dict[str, Any]:
+        spider.app = LazyProxy()
+        spider.rows = Uncountable()
+        return item
+
+
+class Reason(str):
+    """Has what no process can be sent."""
+
+    def __init__(self, text: str) -> None:
+        self.lock = threading.Lock()
+
+
+class ClosesForItsReason(WithCrawler):
+    def process_item(self, item: dict[str, Any], spider: Any) -> dict[str, Any]:
+        self.crawler.engine.close_spider(spider, Reason("enough"))  # type: ignore[union-attr]
+        return item
+
+
+class OneWordSpider(WordSpider):
+    async def start(self) -> AsyncIterator[Any]:
+        yield Request(PAGE, self.parse)
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        yield self.make(0)
+
+
 CASES = [
     Case(
         "settings",
@@ -257,4 +329,13 @@ CASES = [
     Case("logs_of_exceptions", WordSpider, {LogsExceptions: 300}, TEN),
     Case("logs_by_the_spiders_logger", WordSpider, {LogsByTheSpider: 300}, TEN),
     Case("logs_at_levels_of_the_parent", QuietSpider, {LogsQuietly: 300}, TEN),
+    Case("spider_attributes_set_at_any_time", WordSpider, {SetsAttributesAtAnyTime: 300}, TEN),
+    Case("objects_that_nobody_may_look_at", WordSpider, {KeepsWhatNobodyMayLookAt: 300}, TEN),
+    Case(
+        "closed_for_a_reason_that_cannot_cross",
+        OneWordSpider,
+        {ClosesForItsReason: 300},
+        Expected(scraped=1),
+        not_compared={"stats": "finish_reason is the text of the reason"},
+    ),
 ]
