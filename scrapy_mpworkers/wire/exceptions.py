@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import RemoteError, RemoteTraceback
-from scrapy_mpworkers.wire.texts import formatted, text_of
+from scrapy_mpworkers.wire.texts import formatted, repr_of, text_of
 
 
 class RemoteDropItem(DropItem):
@@ -43,10 +43,19 @@ def pack_exception(error: BaseException, dump: Callable[[Any], bytes]) -> Failur
         type_name=f"{type(error).__module__}.{type(error).__qualname__}",
         text=text_of(error),
         is_drop=is_drop,
-        log_level=getattr(error, "log_level", None),
+        log_level=_log_level(error, dump),
         # A drop is an outcome, not an accident: nobody prints its traceback.
         trace="" if is_drop else formatted(error),
     )
+
+
+def _log_level(error: BaseException, dump: Callable[[Any], bytes]) -> Any:
+    """Return the level that the user's class gives, unless it gives what cannot cross."""
+    try:
+        level = getattr(error, "log_level", None)
+    except Exception:
+        return None
+    return level if can_cross(level, dump) else repr_of(level)
 
 
 def unpack_exception(failure: Failure, load: Callable[[bytes], Any]) -> Exception:
@@ -84,7 +93,7 @@ def can_cross(value: Any, dump: Callable[[Any], bytes]) -> bool:
     """Return whether *value* can be pickled."""
     try:
         dump(value)
-    except Exception:
+    except BaseException:  # classes of the user run their own code here
         return False
     return True
 

@@ -22,10 +22,10 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def text_of(error: BaseException) -> str:
-    """Return the text of *error*, even if its class is the user's and fails to give one."""
+def text_of(value: object) -> str:
+    """Return the text of *value*, even if its class is the user's and fails to give one."""
     try:
-        return str(error)
+        return str(value)
     except BaseException as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
 

@@ -71,6 +71,28 @@ def test_an_unpicklable_attribute_costs_the_attribute_only() -> None:
     assert not hasattr(rebuilt, "lock")
 
 
+class Unleveled(DropItem):
+    def __getattribute__(self, name: str) -> Any:
+        if name == "log_level":
+            raise RuntimeError("ask later")
+        return super().__getattribute__(name)
+
+
+def leveled() -> DropItem:
+    error = DropItem("odd")
+    error.log_level = threading.Lock()  # type: ignore[assignment]
+    return error
+
+
+@pytest.mark.parametrize("error", [leveled(), Unleveled("odd")], ids=["lock", "raises"])
+def test_a_drop_whose_level_cannot_cross_stays_a_drop(error: DropItem) -> None:
+    worker = WorkerCodec()
+
+    failure = pack_exception(error, worker.dump)
+
+    assert "odd" in repr(worker.load(worker.dump(failure)))
+
+
 def test_a_drop_whose_type_cannot_be_rebuilt_stays_a_drop_with_its_level() -> None:
     local: Any = type("Local", (DropItem,), {"__module__": "nowhere", "lock": threading.Lock()})
     error = local("gone")

@@ -23,6 +23,40 @@ def test_a_part_of_the_crawl_is_refused_by_its_name() -> None:
         WorkerEngine().pause()
 
 
+class Silent:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Own(str):
+    def __str__(self) -> str:
+        return "another"
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("enough", "enough"),
+        (Own("enough"), "enough"),
+        (None, "None"),
+        (ValueError("full"), "full"),
+        (Silent(), "<its __str__ raised RuntimeError>"),
+    ],
+    ids=["text", "class of the user", "none", "object", "without words"],
+)
+def test_a_reason_to_close_the_spider_crosses_as_text_whatever_it_is(
+    reason: Any, text: str
+) -> None:
+    engine = WorkerEngine()
+
+    engine.close_spider(None, reason)
+    taken = engine.take_close_reason()
+
+    assert type(taken) is str
+    assert taken == text
+    assert engine.take_close_reason() is None
+
+
 def test_a_debugger_is_refused_with_the_command_that_allows_it() -> None:
     with pytest.raises(NotInWorkerError, match=r"pipelines and callbacks in .*WORKERS=0"):
         _no_debugger()
