@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,6 +16,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from scrapy_mpworkers.errors import StuckError
+from scrapy_mpworkers.worker import loop as worker_loop
 from scrapy_mpworkers.worker.loop import WatchfulLoop
 
 LONG = 0.05  # seconds; the loop has long had nothing else to do
@@ -26,7 +29,7 @@ def run() -> Iterator[Callable[..., Any]]:
     In a thread, since pytest-twisted's own loop runs in this one; all others get names of the
     kind that a worker's own threads have.
     """
-    loop = WatchfulLoop()
+    loop = WatchfulLoop(["as-in-a-worker"])  # so that threads of pytest are strangers
     names = {thread: thread.name for thread in threading.enumerate()}
     for thread in names:
         thread.name = "mpworkers-as-in-a-worker"
@@ -114,6 +117,62 @@ def test_a_thread_older_than_the_item_may_wake_the_loop(run: Any) -> None:
 
     assert run(await_service()) == ["served"]
     thread.join()
+
+
+@pytest.fixture
+def native_thread() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Calls functions in a thread that threading does not know, as those of libraries in Rust."""
+    todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            while (call := todo.get()) is not None:
+                call()
+        finally:
+            ended.set()
+
+    _thread.start_new_thread(work, ())
+    yield todo.put
+    todo.put(None)
+    assert ended.wait(20)
+
+
+def test_a_thread_that_python_does_not_know_may_wake_the_loop(run: Any, native_thread: Any) -> None:
+    async def await_library() -> str:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def complete() -> None:
+            time.sleep(LONG)
+            loop.call_soon_threadsafe(done.set_result, "stored")
+
+        native_thread(complete)
+        return str(await done)
+
+    assert run(await_library(), await_library()) == ["stored"] * 2
+
+
+def test_a_native_thread_gives_hope_for_a_limited_time_only(
+    run: Any, native_thread: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_loop, "_IN_DOUBT", LONG)
+    for _ in range(2):
+        with pytest.raises(StuckError):
+            run(await_nobody())
+
+
+def test_a_native_thread_that_ends_gives_no_hope_any_more(
+    run: Any, native_thread: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_loop, "_LOOK_EVERY", LONG)
+
+    async def await_nobody_any_more() -> None:
+        native_thread(_thread.exit)
+        await await_nobody()
+
+    with pytest.raises(StuckError):
+        run(await_nobody_any_more())
 
 
 @pytest.mark.parametrize("what", ["callback", "timer", "file"])
