@@ -48,15 +48,21 @@ class StackRequests:
             self.ask(handle, seconds, partial(answers.add, handle.name))
         return answers.future
 
-    def last_words(self, handle: ProcessHandle, told: Callable[[str], None]) -> None:
+    def last_words(
+        self, handle: ProcessHandle, told: Callable[[str], None], seconds: float | None = None
+    ) -> None:
         """Ask a worker that is to be killed, and call *told* once with its stacks, or with why
         there are none; not for a second request meanwhile.
 
         Pipelines go on: what it is to be killed for may be over by then.
+
+        Args:
+            seconds: within which a thread of it may answer; by default half of ``LAST_SECONDS``.
         """
         if handle not in self._dying:
             self._dying.add(handle)
-            self.ask(handle, LAST_SECONDS / 2, partial(self._answered_last, handle, told))
+            seconds = LAST_SECONDS / 2 if seconds is None else seconds
+            self.ask(handle, seconds, partial(self._answered_last, handle, told))
 
     def _answered_last(
         self, handle: ProcessHandle, told: Callable[[str], None], text: str | None

@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 from operator import attrgetter
 from time import monotonic
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from scrapy_mpworkers.pool.group_state import GroupState
 from scrapy_mpworkers.pool.report_listener import ReportListener, while_it_lives
@@ -21,13 +21,17 @@ from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_process import UNKNOWN
 from scrapy_mpworkers.pool.worker_state import KilledFor
 from scrapy_mpworkers.pool.workers import WorkerHandle
+from scrapy_mpworkers.wire.messages import AT_WORK
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a worker that has not taken up its lease, and is idle, counts as stuck.
+#: Seconds after which a worker that has not taken up its lease counts as stuck, if it is idle, and
+#: does not answer that it runs code of the user.
 #: The pool kills it and gives its tasks to other workers; those that it has begun and not reported
 #: become suspects.
 STUCK_SECONDS = 10.0
+#: Seconds that a worker has to say that it is at work, before it counts as stuck.
+_TO_ANSWER = 1.0
 #: Seconds that a worker may take to open the consumers of a crawl. Models are loaded then.
 BOOT_SECONDS = 300.0
 #: Seconds after which to look again whether there is anything to watch.
@@ -108,6 +112,8 @@ class Watchdog:
         self._listener = listener
         self._processes = processes
         self._looks_at = inf  # when the first timer runs out
+        self._at_work_at: WeakKeyDictionary[ProcessHandle, float] = WeakKeyDictionary()
+        self._told_of: WeakSet[ProcessHandle] = WeakSet()  # that it is at work
 
     def watch(self) -> None:
         """Watch all workers until none has work, or has to open anything."""
@@ -141,13 +147,17 @@ class Watchdog:
             return left
         self._listener.hear(handle)
         if min(self._left_to_begin(handle), self._left_to_open(handle)) <= 0:
-            self._state.stack_requests.last_words(handle, partial(self._end, handle))
+            told = partial(self._end, handle)
+            self._state.stack_requests.last_words(handle, told, _TO_ANSWER)
         return 0.0
 
     def _end(self, handle: ProcessHandle, stack: str) -> None:
         """End a worker that has said where it is, if its time is still up."""
         self._listener.hear(handle)
         if self._left_to_begin(handle) <= 0:
+            if stack.startswith(AT_WORK) and not self._is_overdue(handle):
+                self._spare(handle, stack)
+                return
             logger.warning(
                 "Worker %s does not take up its work and is killed. It was here:\n%s",
                 handle.name,
@@ -165,16 +175,44 @@ class Watchdog:
                 self._processes.kill_server()  # its start waits for imports that do not end
             handle.kill_for(KilledFor.OPENING)
 
+    def _is_overdue(self, handle: ProcessHandle) -> bool:
+        """Return whether its oldest task has waited in it for longer than it may run."""
+        oldest = self._oldest(handle)
+        if oldest is None or not oldest.limit:
+            return False
+        since = max(oldest.leased_at, handle.heard_at)
+        return self._awake.seconds_since(since) > max(STUCK_SECONDS, oldest.limit)
+
+    def _spare(self, handle: ProcessHandle, stack: str) -> None:
+        """Give a worker time that runs code of the user between two items: what it is about to
+        store would be lost with it."""
+        self._at_work_at[handle] = monotonic()
+        if handle not in self._told_of:
+            self._told_of.add(handle)
+            logger.warning(
+                "Worker %s has not taken up its next items for %.0f s, since a task of its "
+                "pipelines keeps its event loop. They wait for it; await there, or call what "
+                "blocks with asyncio.to_thread. It was here:\n%s",
+                handle.title,
+                STUCK_SECONDS,
+                stack,
+            )
+
+    def _oldest(self, handle: ProcessHandle) -> Task | None:
+        firsts = [next(one.leases(handle), None) for one in self._state.all_executors()]
+        return min(filter(None, firsts), key=attrgetter("leased_at"), default=None)
+
     def _left_to_begin(self, handle: ProcessHandle) -> float:
         """Return the seconds in which a worker has to take up its oldest lease."""
-        firsts = [next(one.leases(handle), None) for one in self._state.all_executors()]
-        oldest = min(filter(None, firsts), key=attrgetter("leased_at"), default=None)
+        oldest = self._oldest(handle)
         if oldest is None or handle.is_killed:
             return inf
         activity = handle.activity()
         if activity.task_id is not None or activity.crawl is not None:
             return STUCK_SECONDS
-        return STUCK_SECONDS - self._awake.seconds_since(max(oldest.leased_at, handle.heard_at))
+        at_work_at = self._at_work_at.get(handle, 0.0)
+        since = max(oldest.leased_at, handle.heard_at, at_work_at)
+        return STUCK_SECONDS - self._awake.seconds_since(since)
 
     def _left_to_open(self, handle: ProcessHandle) -> float:
         """Return the seconds in which a worker has to open what it was told to."""

@@ -74,6 +74,8 @@ FINISHED = "finished"
 
 #: What the file in memory is called to which a worker writes its stacks at a signal.
 STACKS_FILE = "mpworkers-stacks"
+#: With what an answer of a worker begins whose main thread runs code of the user.
+AT_WORK = "Thread MainThread:"
 
 
 class Definition(NamedTuple):

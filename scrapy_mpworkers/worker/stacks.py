@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.wire.messages import AT_WORK
 from scrapy_mpworkers.wire.texts import ascii_safe
 
 #: Frames of one stack, the innermost; characters of all.
@@ -41,8 +42,7 @@ def stacks_of(threads: Iterable[threading.Thread], loop: asyncio.AbstractEventLo
     """
     frames = sys._current_frames()
     found = [
-        (f"Thread {thread.name}", list(_of_thread(frames.get(thread.ident or 0))))
-        for thread in threads
+        (_title(thread), list(_of_thread(frames.get(thread.ident or 0)))) for thread in threads
     ]
     for task in asyncio.all_tasks(loop):
         coroutine: Any = task.get_coro()
@@ -50,6 +50,12 @@ def stacks_of(threads: Iterable[threading.Thread], loop: asyncio.AbstractEventLo
             found.append((f"{task.get_name()} awaits", list(_of_coroutine(coroutine))))
     texts = [_text(title, spots) for title, spots in found]
     return "\n".join(filter(None, texts))[:_CHARACTERS]
+
+
+def _title(thread: threading.Thread) -> str:
+    # Whatever the user calls it: the parent sees by this that the worker is at work.
+    is_main = thread is threading.main_thread()
+    return AT_WORK.removesuffix(":") if is_main else f"Thread {thread.name}"
 
 
 def all_threads() -> list[threading.Thread]:

@@ -13,7 +13,7 @@ from scrapy_mpworkers.pool import timeouts
 from .consumers import Behaviour
 from .harness import await_end, comes_true, is_stopped, quick, rotated
 from .saboteurs import ExitsWithCode, HalfReport, Segfaults
-from .work import FirstTime, InTurn, Square, TakeSeconds
+from .work import ComputesAfterwards, FirstTime, InTurn, Square, TakeSeconds
 
 
 @pytest.fixture
@@ -46,6 +46,40 @@ def test_busy_worker_is_never_taken_for_stuck(make_bench, method, stuck_after):
     bench.run(TakeSeconds(1.0), Square(3), Square(4))
 
     assert bench.metrics.deaths == {}
+
+
+@rotated()
+def test_worker_whose_background_task_computes_is_not_taken_for_stuck(
+    make_bench, method, stuck_after, tmp_path, caplog
+):
+    stuck_after(0.4)
+    bench = make_bench(method, workers=1).start()
+    (pid,) = bench.pids
+
+    bench.run(ComputesAfterwards(2.0, str(tmp_path / "stored"), bench.say("computing")))
+    bench.until_said("computing")
+    results = bench.run(Square(3), Square(4))
+
+    assert results == [9, 16]
+    assert (tmp_path / "stored").read_text() == str(pid)
+    assert bench.metrics.deaths == {}
+    (told,) = [r.getMessage() for r in caplog.records if "keeps its event loop" in r.getMessage()]
+    assert told.splitlines()[-1].endswith("_compute")
+
+
+@rotated()
+def test_worker_whose_background_task_computes_for_longer_than_an_item_may_is_killed(
+    make_bench, method, stuck_after, tmp_path
+):
+    stuck_after(0.4)
+    bench = make_bench(method, workers=1, item_timeout=1.0).start()
+
+    bench.run(ComputesAfterwards(1000.0, str(tmp_path / "stored"), bench.say("computing")))
+    bench.until_said("computing")
+    results = bench.run(Square(3))
+
+    assert results == [9]
+    assert bench.metrics.deaths == {"SIGKILL": 1}
 
 
 @rotated(plain=False)

@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,6 +30,26 @@ class Square:
 
     def __call__(self) -> int:
         return self.number**2
+
+
+@dataclass(frozen=True)
+class ComputesAfterwards:
+    """Has the loop compute for so long when the task is done, as if it stored what was buffered;
+    then it writes its pid into a file."""
+
+    seconds: float
+    path: str
+    begun: Any
+
+    def __call__(self) -> None:
+        asyncio.get_running_loop().call_soon(self._compute)
+
+    def _compute(self) -> None:
+        self.begun()
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            pass
+        Path(self.path).write_text(str(os.getpid()))
 
 
 @dataclass(frozen=True)
