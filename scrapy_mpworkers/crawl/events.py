@@ -24,6 +24,7 @@ from scrapy_mpworkers.wire.texts import ascii_safe, formatted, named, text_of, w
 logger = logging.getLogger(__name__)
 
 _PACKAGE = __name__.partition(".")[0]
+_PYTHON_WARNINGS = "py.warnings"  # the logger of logging.captureWarnings
 _said_at_import: set[str] = set()  # of this process, whichever crawl it was
 
 
@@ -39,6 +40,7 @@ class EffectsSink:
         self._crawler = crawler
         self._codec = codec
         self._said: set[str] = set()
+        self._warned_by: dict[str, set[int | None]] = {}  # processes, by the text of the warning
 
     def failure(self, data: bytes) -> Exception:
         """An exception that a worker reported outside any item."""
@@ -116,9 +118,22 @@ class EffectsSink:
             if line in self._said:
                 return
             self._said.add(line)
+        if record.name == _PYTHON_WARNINGS and self._has_warned(record):
+            return
         target = logging.getLogger(record.name)
         if target.isEnabledFor(record.levelno):
             target.handle(record)
+
+    def _has_warned(self, record: logging.LogRecord) -> bool:
+        """Return whether another worker has given the same warning of Python.
+
+        Python gives it once in a process, and inline there is but one. A process that gives it
+        again was told to (``-W always``), and would do so inline.
+        """
+        others = self._warned_by.setdefault(record.getMessage(), set())
+        is_first_of_its_process = record.process not in others
+        others.add(record.process)
+        return is_first_of_its_process and len(others) > 1
 
 
 class CrawlEvents(PoolEvents):

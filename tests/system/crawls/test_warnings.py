@@ -46,6 +46,16 @@ def test_one_line_for_all_workers(launch: Launcher, name: str, part: str) -> Non
     assert "ITEM_PIPELINES" in line
 
 
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(4, marks=pytest.mark.full), pytest.param(0, marks=pytest.mark.full)]
+)
+def test_a_warning_of_python_is_logged_once_for_all_workers(launch: Launcher, workers: int) -> None:
+    ended = crawl(launch, "WarnsOfItself", MPWORKERS_WORKERS=workers)
+
+    assert sum(key.startswith("worker/") for key in ended.stats) >= min(workers, 2)
+    assert ended.log.count("UserWarning: as old as the hills") == 1
+
+
 def test_a_stateless_crawl_warns_of_nothing(launch: Launcher) -> None:
     ended = crawl(launch, "Computes")
 
