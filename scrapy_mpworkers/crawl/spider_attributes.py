@@ -18,6 +18,9 @@ _MOST = 1 << 14
 #: A container of more is known by its length alone: it may change with each callback.
 _MOST_COMPARED = 100
 _CONTAINERS = (list, dict, set, deque, bytearray)
+#: Each element of these takes a byte at least when it is pickled.
+_SIZED = (*_CONTAINERS, tuple, frozenset, str, bytes)
+_LARGER = f"it is larger than {_MOST >> 10} KiB"
 
 
 class SpiderAttributes:
@@ -33,6 +36,7 @@ class SpiderAttributes:
         self._known = {name: _noted(value) for name, value in list(vars(spider).items())}
         self._frames: dict[str, bytes] = {}
         self._refused: set[str] = set()
+        self._large: dict[str, tuple[Any, int]] = {}  # containers, and how long they were
         self._version = 0
 
     def changed(self) -> tuple[int, dict[str, bytes]]:
@@ -46,15 +50,31 @@ class SpiderAttributes:
         return self._version, self._frames
 
     def _take(self, name: str, value: Any) -> None:
+        if self._is_large(name, value):
+            self._refuse(name, _LARGER)
+            return
         carried = self._carrier.carry(value)
-        if carried.frame is not None and len(carried.frame) <= _MOST and not self._carrier.needs:
+        is_large = carried.frame is not None and len(carried.frame) > _MOST
+        if carried.frame is not None and not is_large and not self._carrier.needs:
             self._version += 1
             self._frames = {**self._frames, name: carried.frame}
             return
         self._carrier.needs.clear()
+        if is_large and type(value) in _CONTAINERS:
+            self._large[name] = value, len(value)
+        self._refuse(name, carried.why or _LARGER)
+
+    def _is_large(self, name: str, value: Any) -> bool:
+        """Return whether it is known without pickling that *value* is too large: of 200,000 texts
+        that would take 0.1 s, and a callback of each page may add one."""
+        if type(value) in _SIZED and len(value) > _MOST:
+            return True
+        refused, length = self._large.get(name, (None, 0))
+        return refused is not None and refused is value and len(value) >= length
+
+    def _refuse(self, name: str, why: str) -> None:
         if name not in self._refused:
             self._refused.add(name)
-            why = carried.why or f"it is larger than {_MOST >> 10} KiB"
             logger.warning(
                 "spider.%s has changed, and callbacks in workers have it as it was when they "
                 "opened (%s). Put what they need into the request's cb_kwargs, or take those that "
