@@ -28,6 +28,10 @@ from scrapy_mpworkers.wire.entries import MAINS, Pipelines, import_path, is_name
 #: Words with which stats under ``mpworkers/`` begin, so that no level may have such a name.
 _TAKEN = frozenset({"items", "calls", "callbacks", "workers", "bytes", "time", "pool"})
 
+#: More processes than any machine has use for. Without a bound, a slip of the finger (an item's
+#: number of bytes, say) would take all memory before the first of them fails to start.
+_MOST_WORKERS = 10_000
+
 
 class Invalid(Exception):
     """The text of this error is what would be accepted."""
@@ -56,12 +60,16 @@ def _number(
 nice = _number(int, "a whole number from 0 to 19", lambda number: 0 <= number <= 19)
 count = _number(int, "a whole number from 0", lambda number: number >= 0)
 positive = _number(int, "a whole number from 1", lambda number: number >= 1)
-seconds = _number(float, "a number of seconds above 0", lambda number: 0 < number < 1e9)
+seconds = _number(
+    float, "a number of seconds above 0 and below 1e9", lambda number: 0 < number < 1e9
+)
 seconds_or_off = _number(
-    float, "a number of seconds, or 0 for no limit", lambda number: 0 <= number < 1e9
+    float, "a number of seconds below 1e9, or 0 for no limit", lambda number: 0 <= number < 1e9
 )
 _number_of_workers = _number(
-    int, '"auto", or a whole number from 0 (0: run in this process)', lambda number: number >= 0
+    int,
+    f'"auto", or a whole number from 0 to {_MOST_WORKERS} (0: run in this process)',
+    lambda number: 0 <= number <= _MOST_WORKERS,
 )
 
 

@@ -104,6 +104,7 @@ BAD = [
     ("WORKERS", -1),
     ("WORKERS", "many"),
     ("WORKERS", 1.5),
+    ("WORKERS", 1 << 30),
     ("START_METHOD", "thread"),
     ("NICE", 20),
     ("MAX_PENDING", 0),

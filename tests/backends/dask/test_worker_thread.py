@@ -29,10 +29,18 @@ from scrapy_mpworkers.wire.messages import (
     Opened,
     Outcome,
     Outcomes,
+    PoisonPill,
 )
 from scrapy_mpworkers.worker.prelude import IN_WORKER
 
-BOOT = Boot((OpenCrawl(0, (), "pool.consumers", pickle.dumps(Behaviour())),))
+REASONS: list[str] = []
+
+
+def hear(reason: str) -> None:
+    REASONS.append(reason)
+
+
+BOOT = Boot((OpenCrawl(0, (), "pool.consumers", pickle.dumps(Behaviour(hear=hear))),))
 
 
 @pytest.fixture(autouse=True)
@@ -82,17 +90,19 @@ def settled(answer: Answer | None) -> list[int]:
 
 def test_commands_are_run_and_the_pill_closes() -> None:
     async def test(worker: WorkerThread) -> None:
+        REASONS.clear()
         put(worker, 0, BOOT)
         opened = await worker.answer(0)
         put(worker, 1, batch(int, str, list))
         done = await worker.answer(1)
-        put(worker, 2, None)
+        put(worker, 2, PoisonPill("shutdown"))
         closed = await worker.answer(2)
 
         assert opened is not None and isinstance(decode_report(opened.reports[0]), Opened)
         assert settled(done) == [0, 1, 2]
         assert done is not None and done.is_last
         assert closed is not None and isinstance(decode_report(closed.reports[0]), Closed)
+        assert REASONS == ["shutdown"]
         assert worker.pending == {}
 
     run(test)
