@@ -54,7 +54,7 @@ class SharedValues:
         where, name = place
         known = {id(d) for one in (request, *self._begun) for d in (one.meta, one.cb_kwargs)}
         others = _referrers(getattr(request, where)[name])
-        if any(id(one) not in known and not isinstance(one, _RUNNING) for one in others):
+        if any(id(one) not in known and not issubclass(type(one), _RUNNING) for one in others):
             return True
         self._by_chance.add((callback, place))
         return False

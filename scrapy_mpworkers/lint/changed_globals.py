@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from scrapy_mpworkers.lint.code import parsed
+from scrapy_mpworkers.lint.project import is_a
 from scrapy_mpworkers.lint.syntax import assigned_names, find, last_name
 from scrapy_mpworkers.wire.entries import MAINS
 
@@ -66,7 +67,7 @@ def _with_neighbours(names: Iterable[str]) -> dict[ModuleType, None]:
         found[module] = None
         package = name.partition(".")[0]
         for value in list(vars(module).values()):
-            if isinstance(value, ModuleType) and value.__name__.partition(".")[0] == package:
+            if is_a(value, ModuleType) and value.__name__.partition(".")[0] == package:
                 found[value] = None
     return found
 

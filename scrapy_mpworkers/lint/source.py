@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import Any
 
 from scrapy_mpworkers.lint.code import Function, Module, parsed
-from scrapy_mpworkers.lint.project import loaded
+from scrapy_mpworkers.lint.project import is_a, loaded
 from scrapy_mpworkers.lint.syntax import FunctionNode, assigned_names, is_call_of, text_of
 
 #: Methods that Scrapy calls with each item, before the first and behind the last one.
@@ -73,7 +73,7 @@ class Source:
                 return False
             # In a worker this finds nothing, if the class is of the script.
             live = function.module.own(function.live(node))
-            return not isinstance(live, type) or live in self.cls.__mro__
+            return not is_a(live, type) or live in self.cls.__mro__
         if isinstance(node, ast.Attribute) and node.attr == "__class__":
             return self.is_own(node.value, function)
         return is_call_of(node, "type") and any(self.is_own(one, function) for one in node.args[:1])
@@ -121,7 +121,7 @@ class Source:
 
 def _module_of(cls: type) -> Module:
     # By the code's own file: a class of __main__ has another __main__ around it in a worker.
-    files = (_file_of(value, cls.__module__) for value in vars(cls).values())
+    files = (_file_of(value, cls.__module__) for value in list(vars(cls).values()))
     file = next(filter(None, files), None)
     return parsed(file or loaded(cls.__module__).get("__file__"), cls.__module__)
 

@@ -16,6 +16,7 @@ from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins, first_part
 from scrapy_mpworkers.lint.findings import Kind
 from scrapy_mpworkers.lint.known_modules import known
+from scrapy_mpworkers.lint.project import is_a
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import FunctionNode, find, mentions, names_in
 
@@ -239,4 +240,4 @@ def class_of(value: ast.expr, function: Function) -> type | None:
     if function.is_local(value.func):
         return None
     live = function.module.own(function.live(value.func))
-    return live if isinstance(live, type) else None
+    return live if is_a(live, type) else None

@@ -128,11 +128,12 @@ def count_of(progress: bytes) -> int:
 def is_like_its_copy(value: Any) -> bool:
     """Return whether a copy of *value* is as good as *value* itself: it is immutable, or it crosses
     by name."""
-    if isinstance(value, (tuple, frozenset)):
+    cls = type(value)  # isinstance() would ask a lazy proxy, which makes its object then
+    if issubclass(cls, (tuple, frozenset)):
         return all(map(is_like_its_copy, value))
     # By convention, what can be compared and hashed is immutable: dates, paths, decimals.
-    own_hash: Any = type(value).__hash__
-    return own_hash not in (None, object.__hash__) or isinstance(value, _BY_NAME) or value is None
+    own_hash: Any = cls.__hash__
+    return own_hash not in (None, object.__hash__) or issubclass(cls, _BY_NAME) or value is None
 
 
 def method_name(spider: Any, callback: Any) -> str | None:

@@ -10,6 +10,7 @@ import scrapy
 
 from scrapy_mpworkers.wire.changes import is_immutable
 from scrapy_mpworkers.wire.exceptions import Failure, can_cross, pack_exception, unpack_exception
+from scrapy_mpworkers.wire.texts import repr_of
 
 
 class StatChange(NamedTuple):
@@ -62,10 +63,16 @@ def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> Wire
         failure = None if error is None else pack_exception(error, dump)
     if not _is_plain(record.msg) or not _is_plain(record.args):
         attributes.update(msg=record.getMessage(), args=None)
-    for name, value in attributes.items():
+    return whole(WireRecord(attributes, failure), dump)
+
+
+def whole(wired: WireRecord, dump: Callable[[Any], bytes]) -> WireRecord:
+    """Return a record with the text of each attribute that cannot cross."""
+    attributes = dict(wired.attributes)
+    for name, value in wired.attributes.items():
         if not is_immutable(value) and not can_cross(value, dump):
-            attributes[name] = repr(value)
-    return WireRecord(attributes, failure)
+            attributes[name] = repr_of(value)
+    return wired._replace(attributes=attributes)
 
 
 def unpack_record(wired: WireRecord, load: Callable[[bytes], Any]) -> logging.LogRecord:
@@ -79,6 +86,6 @@ def unpack_record(wired: WireRecord, load: Callable[[bytes], Any]) -> logging.Lo
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
+    if type(value) is dict:  # a lazy proxy would make its object for isinstance()
         return all(map(is_immutable, value.values()))
     return is_immutable(value)

@@ -45,7 +45,7 @@ def _described(value: Any, depth: int, with_content: bool = True) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return kind.__name__, repr(value)
-    if depth and isinstance(value, (type, ModuleType)):
+    if depth and issubclass(kind, (type, ModuleType)):
         return kind.__name__, _name(value)
     describe = _WAYS.get(kind) if depth else None
     if describe is not None:

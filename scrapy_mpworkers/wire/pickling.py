@@ -182,7 +182,7 @@ def unpicklable(
         fresh: makes picklers, to find the part that is to blame.
         way_out: what to do, where plain data would not do.
     """
-    if isinstance(obj, Result):
+    if type(obj) is Result:
         obj = obj.body
     path, part, cause = _culprit(obj, fresh, error)
     what, why = f"{_kind(obj)} cannot be sent to another process", _first_line(cause)
@@ -248,7 +248,10 @@ def _culprit(
     """Follow the failure down to the innermost part: its path, the part, its own error."""
     path = ""
     for _ in range(8):
-        bad = _first_bad(_parts(obj), fresh)
+        try:
+            bad = _first_bad(_parts(obj), fresh)
+        except Exception:  # code of the user's classes, which may not let anybody look
+            break
         if bad is None:
             break
         name, obj, error = bad
@@ -282,9 +285,9 @@ def _parts(obj: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _kind(obj: Any) -> str:
-    if isinstance(obj, Change):
+    if type(obj) is Change:
         return "the item"
-    if isinstance(obj, FunctionType):
+    if type(obj) is FunctionType:
         return f"the function {obj.__qualname__}"
     return f"a {type(obj).__module__}.{type(obj).__qualname__}".replace(" builtins.", " ")
 

@@ -221,7 +221,7 @@ class RunningCallback:
         for one in (request.callback, request.errback):
             owner: Any = getattr(one, "__self__", None)
             is_here = owner is None or owner is self._codec.spider
-            if not is_here and not isinstance(owner, (type, ModuleType)):
+            if not is_here and not issubclass(type(owner), (type, ModuleType)):
                 raise UnpicklableError(
                     f"it yields a request for {getattr(one, '__qualname__', one)}, a method of an "
                     "object that Scrapy's process does not have; make it a method of the spider"

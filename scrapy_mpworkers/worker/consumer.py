@@ -16,7 +16,7 @@ from scrapy.exceptions import DropItem
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
 from scrapy_mpworkers.wire.changes import Snapshot, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, Placement
-from scrapy_mpworkers.wire.effects import Effects
+from scrapy_mpworkers.wire.effects import Effects, whole
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import can_cross, pack_exception
 from scrapy_mpworkers.wire.messages import (
@@ -185,9 +185,13 @@ class CrawlConsumer:
             return self._codec.dump(Effects(stats, records, reason))
         except UnpicklableError as error:
             logger.warning(
-                "Stats set by a pipeline in a worker are lost: %s", ascii_safe(str(error))
+                "What a pipeline has set in the stats, or logged, cannot cross as it is: %s",
+                ascii_safe(str(error)),
             )
-            return self._codec.dump(Effects((), records + self._records.take(), reason))
+            crossing = tuple(one for one in stats if can_cross(one, self._codec.dump))
+            # What a record has in its extra may have changed since it was logged.
+            records = tuple(whole(one, self._codec.dump) for one in records + self._records.take())
+            return self._codec.dump(Effects(crossing, records, reason))
 
     # One by one
 

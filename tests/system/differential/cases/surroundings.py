@@ -271,6 +271,18 @@ class KeepsWhatNobodyMayLookAt:
         return item
 
 
+class ChangesWhatItHasLogged(WithCrawler):
+    """Puts what no process can be sent into what it has logged; what it counts counts all the
+    same."""
+
+    def process_item(self, item: dict[str, Any], spider: Any) -> dict[str, Any]:
+        parts: list[Any] = [item["n"]]
+        logger.info("With parts that change", extra={"parts": parts})
+        parts.append(threading.Lock())
+        self.stats.inc_value("case/counted")
+        return item
+
+
 class Reason(str):
     """Has what no process can be sent."""
 
@@ -331,6 +343,13 @@ CASES = [
     Case("logs_at_levels_of_the_parent", QuietSpider, {LogsQuietly: 300}, TEN),
     Case("spider_attributes_set_at_any_time", WordSpider, {SetsAttributesAtAnyTime: 300}, TEN),
     Case("objects_that_nobody_may_look_at", WordSpider, {KeepsWhatNobodyMayLookAt: 300}, TEN),
+    Case(
+        "stats_and_logs_that_change_to_what_cannot_cross",
+        WordSpider,
+        {ChangesWhatItHasLogged: 300},
+        TEN,
+        not_compared={"logs": "the list with the lock comes as its text"},
+    ),
     Case(
         "closed_for_a_reason_that_cannot_cross",
         OneWordSpider,
