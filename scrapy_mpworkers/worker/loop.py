@@ -4,7 +4,8 @@ A worker has no reactor. A Deferred that waits for one would never fire, and the
 there for ever. When the loop is about to sleep without any timer, file or thread that could wake
 it, while a pipeline's coroutine waits, that wait is hopeless. In doubt it is not: a thread that
 nobody knows may be about to call ``call_soon_threadsafe``. A thread of a library in Rust or C++ may
-complete the await, or have nothing to do with it: then the wait is hopeless only after a long time.
+complete the await, or have nothing to do with it: then the wait is hopeless only after a long time,
+unless it is known to be for a Deferred.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class _WatchfulSelector(selectors.DefaultSelector):
         return super().select(timeout)
 
     def _seconds_in_doubt(self) -> float:
-        if not _native_threads() - self._strangers:
+        if _is_of_deferred(self._task) or not _native_threads() - self._strangers:
             return 0.0
         if self._doubt_until is None:
             self._doubt_until = monotonic() + _IN_DOUBT
@@ -164,3 +165,12 @@ def _native_threads() -> frozenset[int]:
         return frozenset()
     # Asked last: a thread that begins meanwhile is known, and not taken for a native one.
     return running - {thread.native_id for thread in threading.enumerate()}
+
+
+def _is_of_deferred(task: asyncio.Task[Any] | None) -> bool:
+    """Return whether *task* awaits a Deferred: Twisted is told when such a future ends."""
+    awaited: Any = task
+    while isinstance(awaited, asyncio.Task):
+        awaited = getattr(awaited, "_fut_waiter", None)
+    callbacks = getattr(awaited, "_callbacks", None) or ()
+    return "twisted.internet.defer" in [getattr(call, "__module__", "") for call, _ in callbacks]

@@ -162,6 +162,16 @@ def test_a_native_thread_gives_hope_for_a_limited_time_only(
             run(await_nobody())
 
 
+def test_a_native_thread_gives_no_hope_to_who_awaits_a_deferred(
+    run: Any, native_thread: Any
+) -> None:
+    async def await_reactor() -> None:
+        await asyncio.ensure_future(await_a_deferred())
+
+    with pytest.raises(StuckError):
+        run(await_reactor())
+
+
 def test_a_native_thread_that_ends_gives_no_hope_any_more(
     run: Any, native_thread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
