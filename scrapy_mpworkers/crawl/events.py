@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _PACKAGE = __name__.partition(".")[0]
 _PYTHON_WARNINGS = "py.warnings"  # the logger of logging.captureWarnings
+#: Texts of warnings to remember. Those that name an item each would fill the memory.
+_MOST_WARNINGS = 1000
 _said_at_import: set[str] = set()  # of this process, whichever crawl it was
 
 
@@ -130,7 +132,10 @@ class EffectsSink:
         Python gives it once in a process, and inline there is but one. A process that gives it
         again was told to (``-W always``), and would do so inline.
         """
-        others = self._warned_by.setdefault(record.getMessage(), set())
+        text = record.getMessage()
+        if len(self._warned_by) == _MOST_WARNINGS and text not in self._warned_by:
+            return False
+        others = self._warned_by.setdefault(text, set())
         is_first_of_its_process = record.process not in others
         others.add(record.process)
         return is_first_of_its_process and len(others) > 1

@@ -18,7 +18,7 @@ from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
-from scrapy_mpworkers.wire.texts import repr_of
+from scrapy_mpworkers.wire.texts import plain_text
 
 logger = logging.getLogger(__name__)
 
@@ -111,17 +111,13 @@ def watch_closing(
             loop.call_later(_REST_OF_CLOSE, closed.open)
             return await closed.wait()
         closed = Latch(loop)
-        begins(_as_text(kwargs.get("reason", "cancelled")))  # as Scrapy (2.15 to 2.19) has it
+        begins(plain_text(kwargs.get("reason", "cancelled")))  # as Scrapy (2.15 to 2.19) has it
         try:
             return await close(*args, **kwargs)
         finally:
             closed.open()
 
     engine.close_spider_async = close_spider_async
-
-
-def _as_text(reason: Any) -> str:
-    return reason if isinstance(reason, str) else repr_of(reason)
 
 
 def count_items_of_start(crawler: Crawler) -> None:

@@ -127,8 +127,8 @@ class Event(NamedTuple):
         level, worker: their names.
         text: one sentence.
         label: of the item, call or callback that the worker was at.
-        elapsed: seconds since the workers were first asked for, of which no change of the clock
-            makes other ones.
+        elapsed: seconds since the workers were first asked for; unlike ``at``, they stay the same
+            when the clock is set.
     """
 
     at: float

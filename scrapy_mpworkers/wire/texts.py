@@ -30,6 +30,12 @@ def text_of(value: object) -> str:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
+def plain_text(value: object) -> str:
+    """Return the text of *value* as a ``str``, which crosses whatever class of the user's it had:
+    an enum's member of that class, for one, has its value as its text."""
+    return str.__str__(value if issubclass(type(value), str) else text_of(value))
+
+
 def repr_of(value: Any) -> str:
     """Return the ``repr`` of *value*, without what cannot be printed."""
     try:

@@ -15,7 +15,7 @@ from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState
 from scrapy_mpworkers.wire.effects import HEEDS_CLOSE_SPIDER, StatChange, change_of_spider
-from scrapy_mpworkers.wire.texts import named, text_of
+from scrapy_mpworkers.wire.texts import named, plain_text
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals, Unavailable, refuse
 from scrapy_mpworkers.worker.sizes import size_of
@@ -195,11 +195,11 @@ class WorkerEngine:
 
     def close_spider(self, spider: Any = None, reason: str = "cancelled") -> None:
         """Ask the crawl to close the spider, when the item that asks is settled."""
-        self._close_reason = _plain(reason)
+        self._close_reason = plain_text(reason)
 
     async def close_spider_async(self, *, reason: str = "cancelled") -> None:
         """Ask the crawl to close the spider, when the item that asks is settled."""
-        self._close_reason = _plain(reason)
+        self._close_reason = plain_text(reason)
 
     def take_close_reason(self) -> str | None:
         """Return the reason given since the last call."""
@@ -225,12 +225,6 @@ class WorkerSignals(SignalManager):
                 name,
             )
         super().connect(receiver, signal, **kwargs)
-
-
-def _plain(reason: Any) -> str:
-    """Return a reason as Scrapy's process can have it, whatever a pipeline gave."""
-    is_text = issubclass(type(reason), str)
-    return str.__str__(reason) if is_text else text_of(reason)
 
 
 def _bare(cls: Any) -> Any:

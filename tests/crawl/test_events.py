@@ -9,6 +9,7 @@ import pytest
 from scrapy import Spider
 from scrapy.utils.test import get_crawler
 
+from scrapy_mpworkers.crawl import events
 from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.effects import Effects, pack_record
@@ -49,3 +50,17 @@ def test_different_warnings_of_python_count_each(caplog: pytest.LogCaptureFixtur
         sink.take(given("py.warnings", text, process))
 
     assert [record.getMessage() for record in caplog.records] == ["old", "older"]
+
+
+def test_warnings_of_python_that_name_an_item_each_do_not_fill_the_memory(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_MOST_WARNINGS", 2)
+    sink = EffectsSink(get_crawler(Spider), ParentCodec({}))
+
+    for text in ("of item 1", "of item 2", "of item 3", "of item 1", "of item 3"):
+        sink.take(given("py.warnings", text, len(caplog.records)))
+
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["of item 1", "of item 2", "of item 3", "of item 3"]
+    assert len(sink._warned_by) == 2

@@ -74,7 +74,7 @@ def test_close_spider_in_a_callback_finishes_what_was_yielded(
 @worlds()
 def test_handlers_in_workers_hear_why_the_spider_closes(launch: Launcher, world: World) -> None:
     arguments = ("items=20", "stop=had_enough")
-    crawl = launch.crawl("pages", world, *arguments, held=True, **offload("HearsWhy"))
+    crawl = launch.crawl("reasoned", world, *arguments, held=True, **offload("HearsWhy"))
     crawl.wait_for(r"Closing spider \(had_enough\)")
 
     crawl.open_gate()

@@ -82,6 +82,25 @@ class PagesSpider(TellingSpider):
             raise CloseSpider(self.stop)
 
 
+class Uncrossable(str):
+    """A text of a class that no worker could have."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("it stays here")
+
+
+class ReasonedSpider(PagesSpider):
+    """Closes for a reason that is of a class of its own."""
+
+    name = "reasoned"
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        try:
+            yield from super().parse(response)
+        except CloseSpider as closing:
+            raise CloseSpider(Uncrossable(closing.reason)) from None
+
+
 class MeetingSpider(TellingSpider):
     """Its callbacks wait for one another: no item comes before the last page is there."""
 
