@@ -76,9 +76,7 @@ class LevelFigures:
     def is_cheap(self) -> bool:
         """Return whether shipping an item costs more than its work."""
         is_known = not self.has_batches and self.done >= _ENOUGH_ITEMS
-        shipping = _SHIPPING_SECONDS
-        if self.of == "callbacks":
-            shipping = _SHIPPING_SECONDS_OF_CALLBACKS
+        shipping = _SHIPPING_SECONDS_OF_CALLBACKS if self.of == "callbacks" else _SHIPPING_SECONDS
         return is_known and self.mean < shipping
 
     @property
@@ -139,12 +137,13 @@ def verdict(crawl: CrawlFigures) -> str:
             f"the {fullest.work} took {fullest.share:.0%} of the time in Scrapy's own process: "
             "workers would free it (MPWORKERS_WORKERS=0 is for debugging)."
         )
-    for rule in (_full, _cheap, _scrapy_is_busy, _idle):
-        said = rule(crawl, fullest)
-        if said:
-            break
-    else:
-        said = f"{fullest.who} were busy {fullest.share:.0%} of the time: a good fit."
+    said = (
+        _full(crawl, fullest)
+        or _cheap(crawl)
+        or _scrapy_is_busy(crawl, fullest)
+        or _idle(crawl, fullest)
+        or f"{fullest.who} were busy {fullest.share:.0%} of the time: a good fit."
+    )
     return said + _memory(crawl, said)
 
 
@@ -195,7 +194,7 @@ def _full(crawl: CrawlFigures, level: LevelFigures) -> str:
     return f"{busy}: more {level.who} would help."
 
 
-def _cheap(crawl: CrawlFigures, fullest: LevelFigures) -> str:
+def _cheap(crawl: CrawlFigures) -> str:
     for level in crawl.levels:
         if level.is_cheap:
             at = f" at the level {level.name}" if level.name else ""

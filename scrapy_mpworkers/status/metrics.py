@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -112,16 +113,17 @@ def _states(name: str, says: str, labels: tuple[str, ...], labelled: _Labelled) 
     return _gauge(name, says, (*labels, "state"), states)
 
 
-def _gauge(name: str, says: str, labels: tuple[str, ...], samples: _Samples) -> Metric:
-    return _filled(GaugeMetricFamily(f"mpworkers_{name}", says, labels=labels), samples)
-
-
-def _counter(name: str, says: str, labels: tuple[str, ...], samples: _Samples) -> Metric:
-    return _filled(CounterMetricFamily(f"mpworkers_{name}", says, labels=labels), samples)
-
-
-def _filled(family: Any, samples: _Samples) -> Metric:
+def _metric(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    name: str,
+    says: str,
+    labels: tuple[str, ...],
+    samples: _Samples,
+) -> Metric:
+    metric = kind(f"mpworkers_{name}", says, labels=labels)
     for values, number in samples:
-        family.add_metric(values, float(number))
-    metric: Metric = family
+        metric.add_metric(values, float(number))
     return metric
+
+
+_gauge, _counter = partial(_metric, GaugeMetricFamily), partial(_metric, CounterMetricFamily)

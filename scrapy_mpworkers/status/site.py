@@ -9,7 +9,7 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from itertools import count
 from math import inf
@@ -98,7 +98,10 @@ class Site:
         if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             need = "The token is missing or wrong: it is behind the # of the address in the log."
             return _refusal(401, need, ("WWW-Authenticate", "Bearer"))
-        return self._looked_up(self._data[path])
+        try:
+            return self._data[path]()
+        except Exception as error:  # nothing that is shown may disturb the crawl
+            return _failed(error)
 
     def _is_ours(self, host: str) -> bool:
         """Return whether the ``Host`` header *host* is a name or a number of this very page.
@@ -112,14 +115,6 @@ class Site:
             return True
         return _is_any(self._host) and (_is_number(found[1]) or found[1] == socket.gethostname())
 
-    def _looked_up(
-        self, look: Callable[[], Answer | Awaitable[Answer]]
-    ) -> Answer | Awaitable[Answer]:
-        try:
-            return look()
-        except Exception as error:  # nothing that is shown may disturb the crawl
-            return _failed(error)
-
     def _snapshots(self) -> Answer:
         now = monotonic()
         if self._told is None or now - self._told_at >= _HOLDS:
@@ -130,8 +125,16 @@ class Site:
     def _histories(self, last: float = inf) -> Answer:
         return _json([crawl.history(last) for crawl in self.crawls.values()])
 
-    def _stacks(self) -> Awaitable[Answer]:
-        return _stacks_of(list(self.crawls.values()))
+    async def _stacks(self) -> Answer:
+        found = []
+        try:
+            for crawl in list(self.crawls.values()):
+                spider, stacks = crawl.snapshot().spider, await crawl.stacks()
+                workers = [{"name": name, "stack": stack} for name, stack in stacks.items()]
+                found.append({"spider": spider, "workers": workers})
+        except Exception as error:
+            return _failed(error)
+        return _json(found)
 
     def _metrics(self) -> Answer:
         try:
@@ -141,18 +144,6 @@ class Site:
             return _refusal(501, need)
         snapshots = {number: crawl.snapshot().as_dict() for number, crawl in self.crawls.items()}
         return Answer(200, metrics.exposition(snapshots), metrics.CONTENT_TYPE)
-
-
-async def _stacks_of(crawls: Iterable[WatchedCrawl]) -> Answer:
-    found = []
-    try:
-        for crawl in crawls:
-            spider, stacks = crawl.snapshot().spider, await crawl.stacks()
-            workers = [{"name": name, "stack": stack} for name, stack in stacks.items()]
-            found.append({"spider": spider, "workers": workers})
-    except Exception as error:
-        return _failed(error)
-    return _json(found)
 
 
 def _json(crawls: list[Any]) -> Answer:

@@ -25,8 +25,6 @@ _PERCENTS = (50, 95, 99)
 #: slowest items the closing table has.
 _LONG, _SLOWEST = 10.0, 3
 
-_seconds = attrgetter("seconds")
-
 
 def publish(levels: Sequence[Level], items: TaskCounts, stats: StatsCollector) -> None:
     """Set every stat to what it is now: of all levels together, and of each that has a name.
@@ -86,7 +84,8 @@ def progress(level: LevelSnapshot) -> str:
     way = f", {level.pending} on their way" if level.pending else ""
     seconds = level.pending * 60 / level.per_minute if level.per_minute else 0.0
     work = f" (some {seconds:.0f} s of work)" if seconds >= 1 else ""
-    at = max((one.task for one in level.workers if one.task), key=_seconds, default=None)
+    tasks = [worker.task for worker in level.workers if worker.task]
+    at = max(tasks, key=attrgetter("seconds"), default=None)
     longest = ""
     if at is not None and at.seconds >= _LONG:
         longest = f"; at {at.label or at.kind} for {at.seconds:.0f} s"

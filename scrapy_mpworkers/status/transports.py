@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -31,7 +32,9 @@ def listen(loop: Any, sock: socket.socket, clients: Clients) -> Callable[[], Non
     unshared.keep_socket(sock)
     if isinstance(loop, asyncio.AbstractEventLoop):
         return _listen_in_asyncio(loop, sock, clients)
-    port = loop.adoptStreamPort(sock.fileno(), sock.family, _Factory(clients))
+    factory = Factory.forProtocol(partial(_ReactorWire, clients))
+    factory.noisy = False
+    port = loop.adoptStreamPort(sock.fileno(), sock.family, factory)
     unshared.keep_socket(port.socket)
     _let_go(sock)  # the port has a copy
 
@@ -93,16 +96,6 @@ class _AsyncioWire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         unshared.forget_socket(self._sock)
         self._clients.left(self._client)
-
-
-class _Factory(Factory):
-    noisy = False
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-
-    def buildProtocol(self, addr: Any) -> _ReactorWire:
-        return _ReactorWire(self._clients)
 
 
 @implementer(IPushProducer)
