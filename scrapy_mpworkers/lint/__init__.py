@@ -26,11 +26,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from scrapy_mpworkers.lint.callback_lines import (
-    callback_failures,
-    callback_warnings,
-    why_at_home,
-)
+from scrapy_mpworkers.lint.callback_lines import callback_failures, callback_warnings, why_at_home
 from scrapy_mpworkers.lint.callbacks import callbacks_of, inspect_spider, with_missing
 from scrapy_mpworkers.lint.capabilities import capabilities, failures, failures_of_responses
 from scrapy_mpworkers.lint.changed_globals import changed_state
@@ -40,6 +36,7 @@ from scrapy_mpworkers.lint.findings import (
     Finding,
     Kind,
     Report,
+    by_kind,
     lines_for,
     name_of,
     not_inspected,
@@ -53,6 +50,7 @@ from scrapy_mpworkers.lint.outside import committed_at_close, waiting, written_f
 from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
 from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS, Source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
+from scrapy_mpworkers.wire.texts import named
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +72,7 @@ def inspect(cls: type) -> Report:
     except Exception as error:
         # The code may be in a style that nobody has thought of. It shall run all the same.
         logger.debug("%r could not be inspected", cls, exc_info=True)
-        why = f"{type(error).__name__}: {error}"
-        return Report(cls, (), frozenset(), (), (), (cls.__qualname__,), why)
+        return Report(cls, (), frozenset(), (), (), (cls.__qualname__,), named(error))
 
 
 def _inspect(cls: type) -> Report:
@@ -88,11 +85,8 @@ def _inspect(cls: type) -> Report:
     beside = OPEN_METHODS if has_buffer else OPEN_METHODS + CLOSE_METHODS
     files = written_files(origins, ITEM_METHODS, beside)
     held = {name for one in files for name in one.names}
-    findings = [
-        Finding(kind, names)
-        for kind in (Kind.BUFFER, Kind.STATE, Kind.LOST, Kind.CACHE)
-        if (names := tuple(sorted(p for p, k in kinds.items() if k is kind and p not in held)))
-    ]
+    others = {target: kind for target, kind in kinds.items() if target not in held}
+    findings = by_kind(others, (Kind.BUFFER, Kind.STATE, Kind.LOST, Kind.CACHE))
     # Items that are held back go out in batches: the pipeline waits for few of them.
     waits = [] if Kind.BUFFER in kinds.values() else waiting(origins)
     found = (*findings, *files, *waits)

@@ -10,7 +10,7 @@ from types import FunctionType
 from scrapy_mpworkers.lint.capabilities import capabilities, failures
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.dataflow import Origins
-from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report
+from scrapy_mpworkers.lint.findings import Failure, Kind, Report, by_kind
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.memory import Memory
 from scrapy_mpworkers.lint.outside import written_files
@@ -18,6 +18,7 @@ from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.spiders import SpiderSource
 from scrapy_mpworkers.lint.state import class_of
 from scrapy_mpworkers.lint.syntax import find
+from scrapy_mpworkers.wire.texts import named
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def inspect_spider(cls: type, names: Sequence[str]) -> dict[str, Report]:
     except Exception as error:
         # The code may be in a style that nobody has thought of. It shall run all the same.
         logger.debug("%r could not be inspected", cls, exc_info=True)
-        why = f"{type(error).__name__}: {error}"
+        why = named(error)
         return {name: Report(cls, (), frozenset(), (), (), (name,), why) for name in names}
 
 
@@ -80,15 +81,12 @@ def _inspect(cls: type, names: Sequence[str]) -> dict[str, Report]:
         functions = source.reachable(roots)
         kinds = memory.of(name)
         files = written_files(origins, roots, ())
-        findings = [
-            Finding(kind, targets)
-            for kind in (Kind.STATE, Kind.LOST, Kind.CACHE)
-            if (targets := tuple(sorted(one for one, own in kinds.items() if own is kind)))
-        ]
+        findings = by_kind(kinds, (Kind.STATE, Kind.LOST, Kind.CACHE))
         used = capabilities(origins, functions) | _members(functions, source)
         used -= {one for one in used if _is_method(one.partition("spider.")[2], source)}
-        fails = failures(origins, functions) | dict(_that_stay(functions, origins))
-        fails |= dict(_certificates(name, functions))
+        fails = failures(origins, functions)
+        more = (*_that_stay(functions, origins), *_certificates(name, functions))
+        fails |= {one.what: one for one in more}
         by_place = tuple(sorted(map(_with_way_out, fails.values())))
         unread = tuple(source.unread)
         found, touched = (*findings, *files), tuple(sorted(used))
@@ -115,7 +113,7 @@ def _is_method(name: str, source: SpiderSource) -> bool:
     return any(isinstance(vars(base).get(name), FunctionType) for base in source.cls.__mro__)
 
 
-def _that_stay(functions: Sequence[Function], origins: Origins) -> Iterator[tuple[str, Failure]]:
+def _that_stay(functions: Sequence[Function], origins: Origins) -> Iterator[Failure]:
     """Yield attributes that hold a file, a connection or a browser, which no worker gets."""
     for function in functions:
         for node in function.nodes:
@@ -127,9 +125,8 @@ def _that_stay(functions: Sequence[Function], origins: Origins) -> Iterator[tupl
                 continue
             origin = _staying(name, origins)
             if origin:
-                what, where = f"self.{name}", function.module.location(node)
                 why = f"what {origin} makes cannot be sent there"
-                yield what, Failure(what, why, where)
+                yield Failure(f"self.{name}", why, function.module.location(node))
 
 
 def _staying(name: str, origins: Origins) -> str:
@@ -154,11 +151,10 @@ def _stays(origin: str) -> bool:
     return is_made and (origin in names["staying"] or origin.startswith(beginnings))
 
 
-def _certificates(name: str, functions: Sequence[Function]) -> Iterator[tuple[str, Failure]]:
+def _certificates(name: str, functions: Sequence[Function]) -> Iterator[Failure]:
     for function in (one for one in functions if one.name == name and one.parameters):
         response = function.parameters[0]
         for node in find(function.nodes, ast.Attribute, lambda one: one.attr == "certificate"):
             if getattr(node.value, "id", "") == response:
-                what = ast.unparse(node)
                 why = "it is None there, as a certificate cannot be sent to it"
-                yield what, Failure(what, why, function.module.location(node))
+                yield Failure(ast.unparse(node), why, function.module.location(node))

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from scrapy_mpworkers.lint.code import Function
 from scrapy_mpworkers.lint.source import ITEM_METHODS, Source
-from scrapy_mpworkers.lint.syntax import bindings, find, is_call_of, is_none, text_of
+from scrapy_mpworkers.lint.syntax import argument, bindings, find, is_call_of, is_none, text_of
 
 CRAWLER, SPIDER = "<crawler>", "<spider>"
 SETTINGS = f"{CRAWLER}.settings"
@@ -216,13 +216,9 @@ class Origins:
 
 
 def _argument(call: ast.Call, name: str, function: Function) -> ast.expr | None:
-    for keyword in call.keywords:
-        if keyword.arg == name:
-            return keyword.value
     position = function.parameters.index(name)
-    before = call.args[: position + 1]
-    is_spread = any(isinstance(one, ast.Starred) for one in before)
-    return None if is_spread or position >= len(call.args) else call.args[position]
+    is_spread = any(isinstance(one, ast.Starred) for one in call.args[: position + 1])
+    return argument(call, None if is_spread else position, {name})
 
 
 def _more(base: str, step: str) -> str:

@@ -6,7 +6,7 @@ Only what matters where the pipeline runs gets a line, which says what, why, and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -60,6 +60,12 @@ class Report(NamedTuple):
 
     def of(self, *kinds: Kind) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind in kinds]
+
+
+def by_kind(kinds: Mapping[str, Kind], told: Iterable[Kind]) -> list[Finding]:
+    """List a finding for each kind of *told* that targets have, with their names."""
+    targets = {kind: [name for name, own in kinds.items() if own is kind] for kind in told}
+    return [Finding(kind, tuple(sorted(names))) for kind, names in targets.items() if names]
 
 
 def warnings(reports: Sequence[Report], placement: Placement) -> list[str]:

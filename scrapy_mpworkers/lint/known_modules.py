@@ -22,7 +22,10 @@ class KnownModules:
     def __init__(self, data: ConfigParser) -> None:
         self.names = {key: tuple(value.split()) for key, value in data["names"].items()}
         openers = _by_name(data["openers"])
-        self.openers = {call: _opener(*key.split()) for call, key in openers.items()}
+        self.openers = {
+            call: Opener(*(None if place == "-" else int(place) for place in places.split()))
+            for call, places in openers.items()
+        }
         self.effects = _by_name(data["effects"])  #: call → what it does, in words
         #: Beginning of an object's origin, colon, method → what it does.
         self.effects_of_methods = _by_name(data["effects of methods"])
@@ -32,10 +35,6 @@ class KnownModules:
         self.without_reactor = tuple(data["without reactor"]["values"].split())
         #: Path → why it fails in a worker, and what does the same there.
         self.reactor = {path: (why[one], instead[other]) for path, (one, other) in reasons.items()}
-
-
-def _opener(*places: str) -> Opener:
-    return Opener(*(None if one == "-" else int(one) for one in places))
 
 
 def _by_name(section: Mapping[str, str]) -> dict[str, str]:

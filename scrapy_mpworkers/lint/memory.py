@@ -47,8 +47,11 @@ class Memory:
             if kind is not None:
                 found[target] = kind
         used = {access.target for access in uses}
-        inside = {one: kind for one, kind in self._delegates.items() if _owner(one) in used}
-        return found | {one: _plain(kind) for one, kind in inside.items()}
+        return found | {
+            target: _plain(kind)
+            for target, kind in self._delegates.items()
+            if target.rpartition(".")[0] in used
+        }
 
     def _kind(self, target: str, others: set[str], is_changed: bool) -> Kind | None:
         known_kind = self._state.kinds.get(target)
@@ -86,7 +89,3 @@ class Memory:
 
 def _plain(kind: Kind) -> Kind:
     return Kind.STATE if kind is Kind.BUFFER else kind
-
-
-def _owner(target: str) -> str:
-    return target.rpartition(".")[0]

@@ -17,7 +17,15 @@ from scrapy_mpworkers.lint.dataflow import CRAWLER, SPIDER, Origins, first_part
 from scrapy_mpworkers.lint.findings import Finding, Kind
 from scrapy_mpworkers.lint.known_modules import Opener, known
 from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS
-from scrapy_mpworkers.lint.syntax import bindings, find, is_none, last_name, names_in, text_of
+from scrapy_mpworkers.lint.syntax import (
+    argument,
+    bindings,
+    find,
+    is_none,
+    last_name,
+    names_in,
+    text_of,
+)
 
 #: ``wb``, ``a+``, ``w:gz``.
 _MODE = re.compile(r"[rwax][bt+U]*([:|]\w*)?")
@@ -88,7 +96,7 @@ def mode_of(call: ast.Call, function: Function, origins: Origins) -> str:
 
 def writing_mode(call: ast.Call, position: int | None, names: Collection[str]) -> str:
     """Return the mode among the arguments, if it is one and writes; empty if not."""
-    mode = _argument(call, position, names)
+    mode = argument(call, position, names)
     text = mode.value if isinstance(mode, ast.Constant) else "r"
     if not isinstance(text, str) or not _MODE.fullmatch(text):
         return ""  # the name of a file in an archive, say
@@ -97,12 +105,12 @@ def writing_mode(call: ast.Call, position: int | None, names: Collection[str]) -
 
 def _is_no_file(call: ast.Call, opener: Opener, function: Function, origins: Origins) -> bool:
     """Return whether it writes to memory, a device, or a file that something else has opened."""
-    given = _argument(call, opener.fileobj, {"fileobj"})
+    given = argument(call, opener.fileobj, {"fileobj"})
     if given is not None and not is_none(given):
         return True
     is_method = opener.mode == 0 and isinstance(call.func, ast.Attribute)
     of_path = call.func.value if is_method else None  # type: ignore[attr-defined]
-    target = of_path or _argument(call, 0, known().names["file_arguments"])
+    target = of_path or argument(call, 0, known().names["file_arguments"])
     # A path, a file object, or what something is made of.
     inside = [] if target is None else find(target, ast.expr)
     values = [v for one in inside for v in (one, *function.values.get(getattr(one, "id", ""), []))]
@@ -110,13 +118,6 @@ def _is_no_file(call: ast.Call, opener: Opener, function: Function, origins: Ori
         return True
     no_files = known().names["no_files"]
     return any(origins.of(one, function).startswith(no_files) for one in inside)
-
-
-def _argument(call: ast.Call, position: int | None, names: Collection[str]) -> ast.expr | None:
-    for keyword in call.keywords:
-        if keyword.arg in names:
-            return keyword.value
-    return call.args[position] if position is not None and position < len(call.args) else None
 
 
 def _is_own_of_process(opening: _Opening, origins: Origins) -> bool:

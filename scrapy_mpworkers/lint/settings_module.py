@@ -17,6 +17,7 @@ from scrapy_mpworkers.lint.outside import mode_of, writing_mode
 from scrapy_mpworkers.lint.project import loaded
 from scrapy_mpworkers.lint.source import Source
 from scrapy_mpworkers.lint.syntax import FunctionNode, find
+from scrapy_mpworkers.wire.texts import named
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ def settings_lines(name: str | None) -> list[str]:
     except Exception as error:  # code in a style that nobody has thought of
         logger.debug("%s could not be inspected", name, exc_info=True)
         return [
-            f"The settings module {name} could not be inspected ({type(error).__name__}: {error}), "
-            "so nothing is said of what it would do again in a worker. Please report this."
+            f"The settings module {name} could not be inspected ({named(error)}), so "
+            "nothing is said of what it would do again in a worker. Please report this."
         ]
     return [
         f"The settings module {name} {one.does}: {one.code} ({one.where}). Workers import that "

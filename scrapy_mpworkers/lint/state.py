@@ -117,9 +117,7 @@ class State:
             return not origin.startswith(_ENDLESS)
         if access.kind is AccessKind.ASSIGN:
             return self._is_remembered(access)
-        if access.kind is AccessKind.AUGMENT:
-            return True
-        return self._takes_in(access, origin, every)
+        return access.kind is AccessKind.AUGMENT or self._takes_in(access, origin, every)
 
     def _takes_in(self, access: Access, origin: str, every: Uses) -> bool:
         """Return whether the target is a container of this process: a session has ``add``, too."""

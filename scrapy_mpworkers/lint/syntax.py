@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeGuard, TypeVar, overload
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -43,6 +43,14 @@ def mentions(value: ast.AST, part: ast.AST) -> bool:
 def is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
     """Return whether *node* is a call of the plain name, such as ``super()``."""
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == name
+
+
+def argument(call: ast.Call, position: int | None, names: Collection[str]) -> ast.expr | None:
+    """Return what a call gives by one of *names* or, unless that is ``None``, at a position."""
+    for keyword in call.keywords:
+        if keyword.arg in names:
+            return keyword.value
+    return call.args[position] if position is not None and position < len(call.args) else None
 
 
 def is_none(node: ast.AST) -> bool:
