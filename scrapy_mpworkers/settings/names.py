@@ -29,13 +29,13 @@ KEYS_OF_A_LEVEL = {LEVEL_NAME.key: LEVEL_NAME, **OF_A_LEVEL, **OF_A_POOL}
 
 def _own() -> Iterator[Setting]:
     of_a_crawl = settings_of(WorkerSettings)
-    for name in [one.name for one in fields(WorkerSettings)]:
-        if name == "levels":
+    for field in fields(WorkerSettings):
+        if field.name == "levels":
             yield from (OF_A_LEVEL["pipelines"], LEVELS)
-        elif name == "pool":
+        elif field.name == "pool":
             yield from OF_A_POOL.values()
         else:
-            yield of_a_crawl[name]
+            yield of_a_crawl[field.name]
 
 
 #: All settings of a crawl but those that backends declare, in the order of the docs.

@@ -12,12 +12,7 @@ from scrapy.settings import BaseSettings
 from scrapy_mpworkers import validators
 from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.pool.cpus import usable_cpus
-from scrapy_mpworkers.settings.names import (
-    KEYS_OF_A_LEVEL,
-    OF_A_LEVEL,
-    OF_A_POOL,
-    names_not_own,
-)
+from scrapy_mpworkers.settings.names import KEYS_OF_A_LEVEL, OF_A_LEVEL, OF_A_POOL, names_not_own
 from scrapy_mpworkers.settings.setting import Setting, settings_of, text_of
 from scrapy_mpworkers.settings.table import (
     LEVEL_NAME,
@@ -88,7 +83,7 @@ def _checked(title: str, value: Any, check: Callable[[Any], Any]) -> Any:
     try:
         return check(value)
     except Invalid as accepted:
-        raise _refusal(title, value, accepted) from None
+        raise SettingError(f"{title} is {text_of(value)}, but it must be {accepted}.") from None
     except Exception as error:  # the value's own method has failed, or the check of another backend
         raise SettingError(
             f"{title} is {text_of(value)}, which cannot be read "
@@ -96,21 +91,14 @@ def _checked(title: str, value: Any, check: Callable[[Any], Any]) -> Any:
         ) from error
 
 
-def _refusal(title: str, value: Any, accepted: object) -> SettingError:
-    return SettingError(f"{title} is {text_of(value)}, but it must be {accepted}.")
-
-
 def _pool(read: Callable[[Setting], Any]) -> PoolSettings:
     given = {name: read(setting) for name, setting in OF_A_POOL.items()}
-    workers = usable_cpus() if given["workers"] is None else given["workers"]
-    automatic = {
-        "workers": workers,
-        "restart_intensity": max(12, 4 * workers),
-    }
-    return PoolSettings(
-        workers_is_auto=given["workers"] is None,
-        **given | {name: value for name, value in automatic.items() if given[name] is None},
-    )
+    is_auto = given["workers"] is None
+    if is_auto:
+        given["workers"] = usable_cpus()
+    if given["restart_intensity"] is None:
+        given["restart_intensity"] = max(12, 4 * given["workers"])
+    return PoolSettings(workers_is_auto=is_auto, **given)
 
 
 def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, ...]:
