@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -24,17 +24,8 @@ _COLOURS = {
     "retiring": "magenta",
     "dead": "red",
 }
-_COLUMNS: dict[str, Literal["left", "right"]] = {
-    "worker": "left",
-    "pid": "right",
-    "state": "left",
-    "for": "right",
-    "at": "left",
-    "settled": "right",
-    "restarts": "right",
-    "CPU": "right",
-    "memory": "right",
-}
+_COLUMNS = ("worker", "pid", "state", "for", "at", "settled", "restarts", "CPU", "memory")
+_TEXTS = ("worker", "state", "at")  # which begin at the left, as numbers end at the right
 _OUTCOMES = ("done", "dropped", "failed", "dead_lettered", "redelivered")
 #: Lines of a frame beside the rows of its workers and events; events that it has at most.
 _OTHER_LINES, _EVENTS = 7, 6
@@ -78,7 +69,6 @@ def duration(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Return a number of bytes in the largest unit that it fills."""
-    unit = "B"
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             break
@@ -129,7 +119,8 @@ def _counts(what: str, counts: Mapping[str, int]) -> Text:
 def _workers(crawl: Mapping[str, Any], room: int) -> Table:
     """Return a row for each worker; without room for all, for those that are at it longest."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    for title, justify in _COLUMNS.items():
+    for title in _COLUMNS:
+        justify: JustifyMethod = "left" if title in _TEXTS else "right"
         ratio = 1 if title == "at" else None
         table.add_column(title, justify=justify, no_wrap=True, overflow="ellipsis", ratio=ratio)
     workers = [worker for level in crawl["levels"] for worker in level["workers"]]

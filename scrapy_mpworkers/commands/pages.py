@@ -35,7 +35,6 @@ class PageClient:
             address = None, None
         if parts.scheme != "http" or None in address or not parts.fragment:
             raise PageError(f"{url} is no address of a page, as it is in the log: http://…:…/#…")
-        self.url = url
         self._host, self._port = parts.hostname or "", parts.port
         self._headers = {"Authorization": f"Bearer {parts.fragment}"}
 
