@@ -85,11 +85,7 @@ def plans_of(options: WorkerSettings, hops: Sequence[Hop], has_callbacks: bool) 
     levels, calls_at = _levels_with_calls(options, bool(hops))
     callbacks_at = _for_callbacks(options, levels, calls_at) if has_callbacks else None
     plans = [
-        LevelPlan(
-            level,
-            tuple(hop for hop in hops if hop.level == number),
-            has_callbacks=number == callbacks_at,
-        )
+        LevelPlan(level, tuple(hop for hop in hops if hop.level == number), number == callbacks_at)
         for number, level in enumerate(levels)
     ]
     return Plans(plans, calls_at, callbacks_at)
@@ -196,20 +192,16 @@ def wants_callbacks(options: WorkerSettings, spidercls: type[Spider]) -> bool:
     return options.enabled and (bool(options.callbacks) or has_marks(spidercls))
 
 
-def setup_maker(
-    make_state: Callable[[], Frame], codec: ParentCodec, factory: str = IN_OUR_PROCESS
-) -> Callable[[int], OpenCrawl]:
-    """Return a function that makes the OpenCrawl of a crawl, which has a number in its pool.
+def make_setup(
+    make_state: Callable[[], Frame], codec: ParentCodec, factory: str, crawl: int
+) -> OpenCrawl:
+    """Return the command that opens a crawl in a worker.
 
     Args:
         make_state: the crawl as it is at the moment.
         factory: the module that builds its consumer in a worker.
+        crawl: its number in its pool.
     """
-    blobs = codec.definitions.blobs
-
-    def make_setup(crawl: int) -> OpenCrawl:
-        frame = make_state()
-        definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
-        return OpenCrawl(crawl, definitions, factory, bytes(frame.data))
-
-    return make_setup
+    frame, blobs = make_state(), codec.definitions.blobs
+    definitions = tuple(Definition(number, blobs[number]) for number in frame.needs)
+    return OpenCrawl(crawl, definitions, factory, bytes(frame.data))

@@ -25,7 +25,7 @@ if sys.platform == "win32":
         "pipelines, errors and stats in Scrapy's process; or MPWORKERS_ENABLED = False: without it."
     )
 
-from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
+from scrapy_mpworkers.backends.base import IN_OUR_PROCESS, LevelPlan, make_setup
 from scrapy_mpworkers.backends.preloading import (
     OWN,
     folders_to_import_from,
@@ -100,10 +100,9 @@ class LocalBackend:
         from scrapy_mpworkers.pool.executor import PoolExecutor
 
         spec = self._specs[number]
-        make_setup = setup_maker(make_state, codec)
-        blobs = codec.definitions.blobs
-        find = partial(_find_pool, spec)
-        return PoolExecutor(find, spec.options, make_setup, blobs, events, loop)
+        setup = partial(make_setup, make_state, codec, IN_OUR_PROCESS)
+        find, blobs = partial(_find_pool, spec), codec.definitions.blobs
+        return PoolExecutor(find, spec.options, setup, blobs, events, loop)
 
 
 def _specs_of(

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from math import inf
 from os.path import isdir, isfile
@@ -15,7 +16,7 @@ from typing import Any
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.backends.base import LevelPlan, setup_maker
+from scrapy_mpworkers.backends.base import LevelPlan, make_setup
 from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, cluster_python, import_dask
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
@@ -48,30 +49,25 @@ _NOT_HERE = {
 
 
 def _address(value: Any) -> str | None:
-    accepted = (
+    if value is None:
+        return None
+    if is_path(value):
+        text = str(os.fspath(value))
+        if re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", text) or isfile(text):
+            return text
+    raise Invalid(
         "None (a cluster on this machine), an address such as tcp://scheduler:8786, or the path of "
         "a scheduler file"
     )
-    if value is None:
-        return None
-    if not is_path(value):
-        raise Invalid(accepted)
-    text = os.fspath(value)
-    is_address = re.fullmatch(r"(\w+://)?[^/\s]+:\d+|inproc://\S+", text)
-    if not is_address and not isfile(text):
-        raise Invalid(accepted)
-    return str(text)
 
 
 def _uploads(value: Any) -> tuple[Path, ...]:
-    accepted = "the folder of a package, a .py file, or a list of them"
     listed = (value,) if isinstance(value, (str, os.PathLike)) else value or ()
-    if not isinstance(listed, (list, tuple, set, frozenset)) or not all(map(is_path, listed)):
-        raise Invalid(accepted)
-    found = tuple(Path(one).absolute() for one in listed)
-    if not all(isdir(one) or (one.suffix == ".py" and isfile(one)) for one in found):
-        raise Invalid(accepted)
-    return found
+    if isinstance(listed, (list, tuple, set, frozenset)) and all(map(is_path, listed)):
+        found = tuple(Path(one).absolute() for one in listed)
+        if all(isdir(one) or (one.suffix == ".py" and isfile(one)) for one in found):
+            return found
+    raise Invalid("the folder of a package, a .py file, or a list of them")
 
 
 class DaskBackend:
@@ -169,11 +165,9 @@ class DaskBackend:
         plan = self._plans[number]
         options = plan.options(workers=self._places(plan), pace=PACE, blind=True)
 
-        def make_pool() -> DaskWorkerGroup:
-            return DaskWorkerGroup(options, self._connection, _names(plan), loop)
-
-        make_setup = setup_maker(make_state, codec, _FACTORY)
-        return PoolExecutor(make_pool, options, make_setup, codec.definitions.blobs, events, loop)
+        make_pool = partial(DaskWorkerGroup, options, self._connection, _names(plan), loop)
+        setup = partial(make_setup, make_state, codec, _FACTORY)
+        return PoolExecutor(make_pool, options, setup, codec.definitions.blobs, events, loop)
 
     def _places(self, plan: LevelPlan) -> int:
         # How many workers a level has at most; 0: all that the cluster has.
