@@ -92,10 +92,11 @@ class Origins:
         self, target: ast.expr, value: ast.expr, function: Function
     ) -> Iterator[tuple[str, ast.expr]]:
         if isinstance(target, (ast.Tuple, ast.List)):
-            is_pairwise = isinstance(value, ast.Tuple) and len(value.elts) == len(target.elts)
-            values = value.elts if isinstance(value, ast.Tuple) and is_pairwise else None
-            for n, part in enumerate(target.elts):
-                yield from self._own_targets(part, values[n] if values else value, function)
+            values = [value] * len(target.elts)
+            if isinstance(value, ast.Tuple) and len(value.elts) == len(values):
+                values = value.elts
+            for part, given in zip(target.elts, values, strict=True):
+                yield from self._own_targets(part, given, function)
         elif isinstance(target, ast.Attribute) and self._is_object(target.value, function):
             yield target.attr, value
 

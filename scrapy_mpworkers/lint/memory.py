@@ -41,8 +41,9 @@ class Memory:
         others = set(self._read(one for one in self._in_workers if one not in own))
         changed = {access.target for access in self._state.changes if access.function in own}
         assigned = {access.target for access in uses if access.kind is AccessKind.ASSIGN}
+        taken = {access.target for access in uses if self._takes_out(access)}
         found = {}
-        for target in changed | assigned | set(filter(None, map(self._taken_from, uses))):
+        for target in changed | assigned | taken:
             kind = self._kind(target, others, target in changed)
             if kind is not None:
                 found[target] = kind
@@ -61,14 +62,13 @@ class Memory:
             return Kind.LOST
         if target in self._state.changed:
             return _plain(known_kind or Kind.LOST)
-        is_taken = any(self._taken_from(one) == target for one in self._state.items)
+        is_taken = any(self._takes_out(one) for one in self._state.items if one.target == target)
         return Kind.STATE if target in others or (is_taken and not is_changed) else None
 
-    def _taken_from(self, access: Access) -> str:
-        """Return the target if the callback takes something out of a container that stays."""
+    def _takes_out(self, access: Access) -> bool:
+        """Return whether the callback takes something out of a container that stays."""
         origin = self._origins.of_attribute(access.target.removeprefix("self."))
-        is_container = origin in known().names["containers"]
-        return access.target if access.kind is AccessKind.TAKE and is_container else ""
+        return access.kind is AccessKind.TAKE and origin in known().names["containers"]
 
     def _at_home(self) -> list[Function]:
         """List what Scrapy's process runs when pages come."""
