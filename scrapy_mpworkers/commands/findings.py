@@ -107,9 +107,8 @@ def _place(level: LevelSettings) -> list[str]:
 
 def _step(step: Step) -> Iterator[str]:
     yield f"{step.order!s:>6}    {step.path}"
-    report = step.report
-    if report is not None:
-        yield from _report(report, "the first items will tell")
+    if step.report is not None:
+        yield from _report(step.report, "the first items will tell")
     for failure in step.failures:
         is_whole = failure.why.startswith(("MPWORKERS_", step.path))
         yield from _entry("would fail", failure.why if is_whole else _failure(failure))

@@ -31,7 +31,6 @@ class CannotEdit(Exception):
 
 
 def has_addon(settings: BaseSettings) -> bool:
-    """Return whether the settings of a project have the add-on."""
     addons = settings.getdict("ADDONS").items()
     return any(order is not None and is_component(entry, "addon.Addon") for entry, order in addons)
 

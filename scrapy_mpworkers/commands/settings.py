@@ -24,7 +24,7 @@ from scrapy_mpworkers.settings import (
     read_settings,
     text_of,
 )
-from scrapy_mpworkers.settings.names import OF_A_POOL, all_settings
+from scrapy_mpworkers.settings.names import all_settings
 from scrapy_mpworkers.wire.texts import named
 
 #: Lines longer than that are hard to read, however wide the terminal is.
@@ -100,9 +100,7 @@ def _row(settings: BaseSettings, setting: Setting, options: WorkerSettings | Non
     found = partial(Row, setting, value, origin, used != unset)
     if options is None:
         return found()
-    here = used
-    if setting.key in OF_A_POOL:
-        here = getattr(options.pool, setting.key)
+    here = getattr(options.pool, setting.key, used)
     levels = [(level.name, getattr(level.pool, setting.key, here)) for level in options.levels]
     return found(
         here=here if value in (None, "", "auto") and here else None,

@@ -73,7 +73,6 @@ def names_without_effect(settings: BaseSettings) -> Iterator[str]:
 
 
 def names_with_prefix(settings: BaseSettings) -> list[str]:
-    """Return the names of all settings that begin with MPWORKERS_."""
     return [name for name in settings if isinstance(name, str) and name.startswith(PREFIX)]
 
 

@@ -72,7 +72,6 @@ class Evidence:
             known[view.pid or 0] = _Worked(sample.at, sample.worked, view.busy + running)
 
     def figures(self) -> CrawlFigures:
-        """Return the figures of now."""
         now, downloads = monotonic(), self._manager.downloads
         elapsed = max(now - self._began_at, 1e-3)
         return CrawlFigures(

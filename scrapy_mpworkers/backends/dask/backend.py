@@ -161,7 +161,6 @@ class DaskBackend:
         events: PoolEvents,
         loop: EventLoop,
     ) -> PoolExecutor:
-        """Return the executor of a level, which is not started yet."""
         plan = self._plans[number]
         options = plan.options(workers=self._places(plan), pace=PACE, blind=True)
 

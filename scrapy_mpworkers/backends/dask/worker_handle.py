@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from time import monotonic
 from typing import Protocol
@@ -133,7 +133,7 @@ class DaskHandle(WorkerHandle):
         self._open += 1
         hops = dict.fromkeys(row[1] for row in batch.rows)
         name = "+".join(self._group.names[hop] for hop in hops)
-        self._send(name, batch, self._limits([row[0] for row in batch.rows]))
+        self._send(name, batch, self._limits(batch))
 
     def close(self, reason: str) -> None:
         """Have the consumers closed after all messages that were sent."""
@@ -170,7 +170,6 @@ class DaskHandle(WorkerHandle):
     # What it tells
 
     def opened(self) -> None:
-        """Note that its consumers are open."""
         self.has_opened = True
         self.state = HandleState.OPEN
 
@@ -252,6 +251,6 @@ class DaskHandle(WorkerHandle):
         leases = list(self._group.executor.leases(self))
         return [task for task in leases if task.message is leases[0].message]
 
-    def _limits(self, task_ids: Iterable[int]) -> dict[int, float]:
-        tasks = (self._group.executor.task(self, task_id) for task_id in task_ids)
+    def _limits(self, batch: Batch) -> dict[int, float]:
+        tasks = (self._group.executor.task(self, row[0]) for row in batch.rows)
         return {task.id: task.limit for task in tasks if task is not None and task.limit}

@@ -74,7 +74,6 @@ class PendingCommand:
     # In the worker thread
 
     def begin(self, task_id: int) -> None:
-        """Note that a task begins."""
         self._running = task_id, monotonic()
 
     def add(self, crawl: int, outcome: Outcome, is_last: bool = False) -> None:
