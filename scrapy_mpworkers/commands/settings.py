@@ -117,11 +117,7 @@ def _origin(priority: int | None) -> str:
 
 
 def text(found: InEffect, whose: str, only_changed: bool) -> str:
-    """Return the whole text. *whose* settings they are, in a few words.
-
-    Args:
-        only_changed: leave out what is at its default.
-    """
+    """Return the whole text. *whose* settings they are, in a few words."""
     width = min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST)
     changed = [row for row in found.rows if row.is_changed]
     lines = [f"These are {whose}.", ""]

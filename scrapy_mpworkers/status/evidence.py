@@ -32,7 +32,6 @@ class Evidence:
     """Gathers the figures of one crawl, in the thread of its loop.
 
     Args:
-        manager: has the levels.
         began: wall time and CPU time of this thread when the crawl began with the workers,
             ``time.monotonic()`` and ``time.thread_time()``.
     """

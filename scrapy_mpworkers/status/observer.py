@@ -39,7 +39,6 @@ class Observer:
     """Looks at the workers of one crawl, in the thread of its loop.
 
     Args:
-        manager: has their levels.
         began: when the crawl began with them, as :class:`Evidence` has it.
     """
 
@@ -50,12 +49,7 @@ class Observer:
         self._evidence = Evidence(crawler, manager, began)
 
     def snapshot(self, with_pss: bool = False) -> Snapshot:
-        """Take a snapshot; under 1 ms for 64 workers.
-
-        Args:
-            with_pss: measure a proportional set size too, now and then: it takes a millisecond
-                or more.
-        """
+        """Take a snapshot: under 1 ms for 64 workers, unless *with_pss* (see ``Processes``)."""
         seen = self.sample(with_pss)
         slowest = _slowest(self._manager.started, seen.taken_at - monotonic())
         return seen._replace(slowest=slowest, verdict=verdict(self._evidence.figures()))

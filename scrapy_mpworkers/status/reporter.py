@@ -33,11 +33,7 @@ _EARLY = (5.0, 15.0, 30.0)
 
 
 class Reporter:
-    """Reports on the workers of one crawl.
-
-    Args:
-        manager: has their levels.
-    """
+    """Reports on the workers of one crawl."""
 
     def __init__(self, crawler: Crawler, manager: LevelManager, options: WorkerSettings) -> None:
         self._crawler = crawler
@@ -67,11 +63,7 @@ class Reporter:
 
     def begin(self, loop: EventLoop, crawl: WatchedCrawl, totals: ItemTotals) -> None:
         """Write a line to the log now and then, until the workers are to stop, and record a history
-        if anybody is to see it; open the page of *crawl*, which is the one that is reported on.
-
-        Args:
-            totals: counts its items.
-        """
+        if anybody is to see it; open the page of *crawl*, which is the one that is reported on."""
         self._totals = totals
         self._began = (monotonic(), thread_time())
         if self._options.report is not None or self._options.page is not None:

@@ -46,9 +46,6 @@ class WatchedCrawl(Protocol):
 class Site:
     """The shell of the page for everybody, and the data for those that know the token.
 
-    Args:
-        host, port: where it listens.
-
     Attributes:
         crawls: by numbers in the order in which they came.
     """

@@ -63,17 +63,13 @@ class HandleGroup(Protocol):
 
 
 class DaskHandle(WorkerHandle):
-    """A worker of a group, whose methods are called in the crawl's thread.
-
-    Args:
-        address: of the worker process.
-    """
+    """A worker of a group, whose methods are called in the crawl's thread."""
 
     def __init__(
         self, name: str, slot: int, generation: int, address: str, group: HandleGroup
     ) -> None:
         super().__init__(name, slot, generation)
-        self.address = address
+        self.address = address  #: of the worker process
         #: The name of its worker thread, and of the Dask task that makes the thread.
         self.thread = f"open-{name}-{uuid.uuid4().hex}"
         self.state = HandleState.OPENING
