@@ -51,7 +51,6 @@ class LevelPlan(NamedTuple):
     def options(self, **changes: Any) -> PoolOptions:
         """Return sizes and limits of its pool, with the *changes* that the backend knows better."""
         level, pool = self.settings, self.settings.pool
-        batched = Batched(level.batch_size, level.batch_seconds) if level.batch_size else None
         options = PoolOptions(
             workers=pool.workers,
             redeliver_times=pool.redeliver_times,
@@ -61,7 +60,7 @@ class LevelPlan(NamedTuple):
             max_items=pool.worker_max_items,
             memory_limit=pool.worker_memory_limit_mb << 20,
             keyed=level.key is not None,
-            batched=batched,
+            batched=Batched(level.batch_size, level.batch_seconds) if level.batch_size else None,
             name=level.name or "worker",
         )
         return replace(options, **changes)

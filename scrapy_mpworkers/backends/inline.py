@@ -120,8 +120,7 @@ class InlineExecutor(Executor):
 
     def look(self) -> list[WorkerView]:
         phase = Phase.IDLE if self._at_work is None else Phase.BUSY
-        settled = self.metrics.tasks_settled
-        done = (settled, self.metrics.workers[0].busy, 0)
+        done = (self.metrics.tasks_settled, self.metrics.workers[0].busy, 0)
         return [WorkerView(_HERE, os.getpid(), phase, self._at_work, self._began_at, *done)]
 
     def overdue(self) -> list[tuple[int, str, float]]:

@@ -58,8 +58,7 @@ class WorkerSpec(NamedTuple):
     @property
     def key(self) -> tuple[Any, ...]:
         """Return all that must be equal where crawls share workers."""
-        environment = frozenset(os.environ.items())
-        return self.method, self.options, self.wanted.config, environment
+        return self.method, self.options, self.wanted.config, frozenset(os.environ.items())
 
 
 #: The pools of this process that crawls can join, and the event loops that they belong to.
@@ -109,8 +108,7 @@ def _specs_of(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
 ) -> list[WorkerSpec]:
     # The listed workers share the CPUs; calls seldom have workers of their own.
-    listed = sum(level.pool.workers for level in options.levels)
-    everybody = listed or options.pool.workers
+    everybody = sum(level.pool.workers for level in options.levels) or options.pool.workers
     environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
     prelude = Prelude(imported_settings_module(), options.initializer)
     specs = []

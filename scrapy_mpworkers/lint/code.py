@@ -121,8 +121,7 @@ class Function:
     @cached_property
     def parameters(self) -> list[str]:
         """List its parameters, without the object or class that a method is called on."""
-        kwonly = [arg.arg for arg in self.node.args.kwonlyargs]
-        return self._positional[self._is_bound :] + kwonly
+        return self._positional[self._is_bound :] + [arg.arg for arg in self.node.args.kwonlyargs]
 
     @cached_property
     def _positional(self) -> list[str]:

@@ -141,8 +141,7 @@ class Origins:
             return ""
         if self.source.is_spider and self.source.is_own(node, function):
             return SPIDER
-        values = function.values.get(name, [])
-        if found := self._first_of((value, function) for value in values):
+        if found := self._first_of((value, function) for value in function.values.get(name, [])):
             return found
         if name in function.parameters and name not in function.values:
             return self._of_parameter(name, function)
@@ -178,8 +177,7 @@ class Origins:
         return _more(self.of(node.func, function), "()")
 
     def _returned(self, function: Function) -> str:
-        returns = find(function.nodes, ast.Return)
-        return self._first_of((one.value, function) for one in returns)
+        return self._first_of((one.value, function) for one in find(function.nodes, ast.Return))
 
     def _of_parameter(self, name: str, function: Function) -> str:
         """Follow a parameter to the calls that are seen, else take it as Scrapy gives it."""

@@ -45,10 +45,9 @@ class DeadLetter:
 
     def to_json(self) -> str:
         """Return the letter as one line of plain ASCII, without its end."""
-        definitions = {str(n): _text(blob) for n, blob in self.frame.definitions.items()}
         frame = {
             "frame": _text(self.frame.data),
-            "definitions": definitions,
+            "definitions": {str(n): _text(blob) for n, blob in self.frame.definitions.items()},
             "results": list(map(_text, self.frame.results)),
         }
         return json.dumps({**self.__dict__, **frame}, allow_nan=False)

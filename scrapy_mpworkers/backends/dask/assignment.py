@@ -31,5 +31,4 @@ def next_assignment(
     if not free:
         return None
     slot = min(set(range(len(taken) + 1)) - taken.keys())
-    least = min(free, key=lambda address: (own[address], threads.get(address, 0)))
-    return slot, least
+    return slot, min(free, key=lambda address: (own[address], threads.get(address, 0)))
