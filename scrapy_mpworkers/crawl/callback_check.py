@@ -14,9 +14,9 @@ from scrapy_mpworkers.crawl.events import EffectsSink
 from scrapy_mpworkers.lint import (
     Kind,
     Report,
-    callback_failures,
     callback_warnings,
     callbacks_of,
+    failure_lines,
     inspect_spider,
     not_inspected,
     why_at_home,
@@ -82,7 +82,7 @@ class Judge:
             # and a single worker that is replaced loses what the callback remembers, too.
             stays = why_at_home(report, placement._replace(workers=max(2, placement.workers)))
             return Judged(name, reason, report, stays)
-        failures = callback_failures(name, report, placement, reason.way_out)
+        failures = failure_lines(report, placement, name, reason.way_out)
         warnings = callback_warnings(name, report, placement, reason.way_out)
         return Judged(name, reason, report, "", tuple(failures), tuple(warnings))
 

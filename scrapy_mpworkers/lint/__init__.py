@@ -26,7 +26,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from scrapy_mpworkers.lint.callback_lines import callback_failures, callback_warnings, why_at_home
+from scrapy_mpworkers.lint.callback_lines import callback_warnings, why_at_home
 from scrapy_mpworkers.lint.callbacks import callbacks_of, inspect_spider, with_missing
 from scrapy_mpworkers.lint.capabilities import capabilities, failures, failures_of_responses
 from scrapy_mpworkers.lint.changed_globals import changed_state
@@ -37,6 +37,7 @@ from scrapy_mpworkers.lint.findings import (
     Kind,
     Report,
     by_kind,
+    failure_lines,
     lines_for,
     name_of,
     not_inspected,
@@ -55,7 +56,7 @@ from scrapy_mpworkers.wire.texts import named
 logger = logging.getLogger(__name__)
 
 __all__ = ["Failure", "Finding", "Kind", "Report", "changed_state", "inspect", "settings_lines"]
-__all__ += ["callback_failures", "callback_warnings", "callbacks_of", "inspect_spider"]
+__all__ += ["callback_warnings", "callbacks_of", "failure_lines", "inspect_spider"]
 __all__ += ["why_at_home", "with_missing"]
 __all__ += ["lines_for", "name_of", "not_inspected", "remembers", "suggestion"]
 __all__ += ["waiting_advice", "warn_of_settings_module", "warnings", "without_source"]

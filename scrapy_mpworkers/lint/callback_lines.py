@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scrapy_mpworkers.lint.findings import Failure, Finding, Kind, Report, joined, name_of
+from scrapy_mpworkers.lint.findings import Finding, Kind, Report, failing, joined, name_of
 from scrapy_mpworkers.wire.crawl import Placement
 
 _WAYS = "Yield it, hand it on in cb_kwargs, or count it in the stats (crawler.stats)"
@@ -16,41 +16,22 @@ def callback_warnings(name: str, report: Report, placement: Placement, out: str)
     Args:
         out: what to do so that it runs in Scrapy's process.
     """
-    if placement.workers == 0:
-        return []
-    path = f"{name_of(report.cls)}.{name}"
     return [
-        f"{path} {what}; or {out}."
+        f"{name_of(report.cls)}.{name} {what}; or {out}."
         for finding in report.findings
+        if placement.workers > 0
         for what in _lines(finding, placement)
-    ]
-
-
-def callback_failures(name: str, report: Report, placement: Placement, out: str) -> list[str]:
-    """List a line for each thing that would fail in a worker; arguments as above."""
-    if placement.workers == 0:
-        return []
-    path = f"{name_of(report.cls)}.{name}"
-    return [
-        f"{path} uses {_with_place(one)}, which fails in a worker: {one.why}. "
-        + (f"Use {one.instead}; or {out}." if one.instead else f"{out[0].upper()}{out[1:]}.")
-        for one in report.failures
     ]
 
 
 def why_at_home(report: Report, placement: Placement) -> str:
     """Say in a few words why a callback is right in Scrapy's process; empty: it is in a worker."""
     if report.failures:
-        first = report.failures[0]
-        return f"it uses {_with_place(first)}, which fails in a worker: {first.why}"
+        return f"it uses {failing(report.failures[0])}"
     for finding in report.findings:
         if any(_lines(finding, placement)):
             return f"it {_deed(finding)}"
     return ""
-
-
-def _with_place(failure: Failure) -> str:
-    return f"{failure.what} ({failure.where})" if failure.where else failure.what
 
 
 def _lines(finding: Finding, placement: Placement) -> Iterator[str]:

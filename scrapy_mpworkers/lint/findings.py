@@ -14,6 +14,7 @@ from scrapy_mpworkers.wire.crawl import Placement
 from scrapy_mpworkers.wire.entries import import_path
 
 _ONE_WORKER = 'a level of its own with "workers": 1 in MPWORKERS_LEVELS'
+_KEEP = "keep this pipeline in ITEM_PIPELINES"
 _KEY = 'a level of its own with "workers": 1 (or a "key") in MPWORKERS_LEVELS'
 
 
@@ -103,17 +104,28 @@ def without_source(report: Report) -> str:
     )
 
 
-def failure_lines(report: Report, placement: Placement) -> list[str]:
-    """List a line for each thing that would fail in the workers of a level."""
-    if placement.workers == 0:
-        return []
+def failure_lines(
+    report: Report, placement: Placement, callback: str = "", out: str = _KEEP
+) -> list[str]:
+    """List a line for each thing that would fail in the workers of a level.
+
+    Args:
+        callback: its name, if the report is on one of a spider.
+        out: what to do so that it runs in Scrapy's process.
+    """
+    path = ".".join(filter(None, (name_of(report.cls), callback)))
     return [
-        f"{name_of(report.cls)} uses {failure.what} ({failure.where}), which fails in a worker: "
-        f"{failure.why}. "
-        + (f"Use {failure.instead}; or keep" if failure.instead else "Keep")
-        + " this pipeline in ITEM_PIPELINES."
-        for failure in report.failures
+        f"{path} uses {failing(one)}. "
+        + (f"Use {one.instead}; or {out}." if one.instead else f"{out[0].upper()}{out[1:]}.")
+        for one in report.failures
+        if placement.workers > 0
     ]
+
+
+def failing(failure: Failure) -> str:
+    """Say what fails in a worker, where, and why."""
+    where = f" ({failure.where})" if failure.where else ""
+    return f"{failure.what}{where}, which fails in a worker: {failure.why}"
 
 
 def suggestion(report: Report, placement: Placement) -> str:

@@ -9,9 +9,9 @@ import pytest
 from scrapy_mpworkers.lint import (
     Kind,
     Report,
-    callback_failures,
     callback_warnings,
     callbacks_of,
+    failure_lines,
     inspect_spider,
     why_at_home,
 )
@@ -81,7 +81,7 @@ def test_nothing_is_said_of_callbacks_that_are_right(cls: type) -> None:
     for name, one in inspect_spider(cls, names).items():
         assert (one.findings, one.failures, one.error) == ((), (), "")
         assert callback_warnings(name, one, FOUR, OUT) == []
-        assert callback_failures(name, one, FOUR, OUT) == []
+        assert failure_lines(one, FOUR, name, OUT) == []
         assert why_at_home(one, FOUR) == ""
 
 
@@ -214,11 +214,11 @@ def test_a_line_says_what_it_keeps_and_the_ways_out(
     ],
 )
 def test_a_line_says_what_would_fail_and_the_ways_out(cls: type, parts: list[str]) -> None:
-    first, *_ = callback_failures("parse", report(cls), FOUR, OUT)
+    first, *_ = failure_lines(report(cls), FOUR, "parse", OUT)
 
     for part in [f"{cls.__qualname__}.parse uses ", "failing.py:", "fails in a worker", *parts]:
         assert part in first
-    assert callback_failures("parse", report(cls), NONE, OUT) == []
+    assert failure_lines(report(cls), NONE, "parse", OUT) == []
 
 
 @pytest.mark.parametrize(
