@@ -83,7 +83,7 @@ class Judge:
             stays = why_at_home(report, placement._replace(workers=max(2, placement.workers)))
             return Judged(name, reason, report, stays)
         failures = failure_lines(report, placement, name, reason.way_out)
-        warnings = callback_warnings(name, report, placement, reason.way_out)
+        warnings = callback_warnings(report, placement, name, reason.way_out)
         return Judged(name, reason, report, "", tuple(failures), tuple(warnings))
 
 

@@ -10,14 +10,10 @@ from scrapy_mpworkers.wire.crawl import Placement
 _WAYS = "Yield it, hand it on in cb_kwargs, or count it in the stats (crawler.stats)"
 
 
-def callback_warnings(name: str, report: Report, placement: Placement, out: str) -> list[str]:
-    """List the warnings for a callback.
-
-    Args:
-        out: what to do so that it runs in Scrapy's process.
-    """
+def callback_warnings(report: Report, placement: Placement, callback: str, out: str) -> list[str]:
+    """List the warnings for a callback; the arguments are those of :func:`failure_lines`."""
     return [
-        f"{name_of(report.cls)}.{name} {what}; or {out}."
+        f"{name_of(report.cls)}.{callback} {what}; or {out}."
         for finding in report.findings
         if placement.workers > 0
         for what in _lines(finding, placement)

@@ -80,7 +80,7 @@ def test_nothing_is_said_of_callbacks_that_are_right(cls: type) -> None:
 
     for name, one in inspect_spider(cls, names).items():
         assert (one.findings, one.failures, one.error) == ((), (), "")
-        assert callback_warnings(name, one, FOUR, OUT) == []
+        assert callback_warnings(one, FOUR, name, OUT) == []
         assert failure_lines(one, FOUR, name, OUT) == []
         assert why_at_home(one, FOUR) == ""
 
@@ -194,7 +194,7 @@ def test_what_no_worker_has_is_named(cls: type, name: str, what: list[str]) -> N
 def test_a_line_says_what_it_keeps_and_the_ways_out(
     cls: type, placement: Placement, parts: list[str]
 ) -> None:
-    lines = callback_warnings("parse", report(cls), placement, OUT)
+    lines = callback_warnings(report(cls), placement, "parse", OUT)
 
     assert len(lines) == bool(parts)
     for line in lines:
