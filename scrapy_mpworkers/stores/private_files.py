@@ -21,7 +21,6 @@ from scrapy_mpworkers.errors import NotPrivateError
 if sys.platform != "win32":
     import fcntl
 
-_OWNER_ONLY = 0o600
 #: Seconds in which whoever has a lock should have written his line; he may have been stopped.
 _PATIENCE = 2.0
 #: The file system has no locks (some network and FUSE ones).
@@ -143,7 +142,7 @@ def _lock(path: Path, descriptor: int, how: int) -> bool:
 def _checked(path: Path, flags: int) -> int:
     # Never through a link or into a pipe that someone else has put there.
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | careful | getattr(os, "O_CLOEXEC", 0), _OWNER_ONLY)
+    descriptor = os.open(path, flags | careful, 0o600)
     try:
         # The open file is looked at, not its name, which may stand for another file by now.
         _refuse_unless_private(path, os.fstat(descriptor))
