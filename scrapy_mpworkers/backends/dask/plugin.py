@@ -89,11 +89,9 @@ async def run_command(
     thread: str, number: int, command: bytes, limits: dict[int, float]
 ) -> Answer | None:
     """Have a command run by a worker thread; ``None`` if there is no such thread any more."""
-    found = _threads.get(thread)
-    if found is None:
-        return None
-    found.put(number, command, limits)
-    return await found.answer(number)
+    if thread in _threads:
+        _threads[thread].put(number, command, limits)
+    return await listen(thread, number)
 
 
 async def listen(thread: str, number: int) -> Answer | None:
