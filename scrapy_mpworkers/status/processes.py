@@ -49,8 +49,7 @@ class Processes:
         for gone in self._samples.keys() - wanted:
             del self._samples[gone]
             self._pss_at.pop(gone, None)
-        due = [pid for pid in wanted if now - self._at(pid) >= EVERY]
-        due.sort(key=self._at)
+        due = sorted((pid for pid in wanted if now - self._at(pid) >= EVERY), key=self._at)
         for pid in due[:_AT_ONCE]:
             self._samples[pid] = _sampled(pid, now, self._samples.get(pid, Sample(now)))
         if with_pss and self._samples and now >= self._rests_until:

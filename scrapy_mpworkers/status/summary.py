@@ -117,9 +117,9 @@ def tables(
         one.executor.metrics.callbacks.submitted for one in levels
     )
     of_all = [("items", _statuses(items))] if has_items else []
-    slow = [(_time(one.seconds), one.label or one.kind) for one in slowest[:_SLOWEST]]
     end = [
-        ("" if n else "slowest", f"{seconds:<10}{label}") for n, (seconds, label) in enumerate(slow)
+        ("" if n else "slowest", f"{_time(one.seconds):<10}{one.label or one.kind}")
+        for n, one in enumerate(slowest[:_SLOWEST])
     ]
     end.append(("advice", verdict or "too short a crawl to judge."))
     if len(levels) == 1:
@@ -155,10 +155,9 @@ def _table(of_level: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _statuses(tally: TaskCounts) -> str:
-    names = {status: status.name.lower().replace("_", "-") for status in TaskStatus}
     counts = [
-        f"{tally.settled[status]} {name}"
-        for status, name in names.items()
+        f"{tally.settled[status]} {status.name.lower().replace('_', '-')}"
+        for status in TaskStatus
         if tally.settled[status] or status is TaskStatus.DONE
     ]
     counts += [f"{tally.cancelled} cancelled"] * bool(tally.cancelled)

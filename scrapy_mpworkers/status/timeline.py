@@ -133,15 +133,14 @@ class Lane:
         busy = min(end - start, max(0.0, worker.busy_seconds - self._busy))
         self._name, self._settled, self._busy = worker.name, worker.settled, worker.busy_seconds
         self.restarts = worker.restarts
-        task, number, seconds = worker.task, 0, 0.0
+        task, number, label, seconds = worker.task, 0, "", 0.0
         if task is not None:
-            seconds = task.seconds
+            label, seconds = task.label, task.seconds
             if seconds >= end - start:
                 number = task.id
                 is_new = not self.segments or self.segments[-1].task != number
                 start = max(0.0, end - seconds) if is_new else start
                 busy = end - start
-        label = "" if task is None else task.label
         return Segment(start, end, worker.state, number, busy, settled, label, seconds)
 
     def as_dict(self, slot: str, since: float) -> dict[str, Any]:
