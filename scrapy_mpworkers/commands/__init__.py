@@ -24,6 +24,9 @@ from scrapy.utils.project import inside_project
 from scrapy_mpworkers.errors import NotPrivateError
 
 if TYPE_CHECKING:
+    from scrapy.crawler import CrawlerProcessBase
+    from scrapy.settings import Settings
+
     from scrapy_mpworkers.commands.replay import Replay
     from scrapy_mpworkers.stores.dead_letters import StoredLetters
 
@@ -44,6 +47,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
 
     The exit code is 1 if an item failed again or something would fail, and 2 for a wrong use.
     """
+
+    settings: Settings  # both are there when Scrapy calls run()
+    crawler_process: CrawlerProcessBase
 
     def syntax(self) -> str:
         return (
@@ -100,7 +106,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         from scrapy_mpworkers.commands import init
         from scrapy_mpworkers.crawl.silence import settings_file
 
-        assert self.settings is not None
         file = settings_file()
         if not inside_project() or file is None:
             raise _Refused("run it inside the Scrapy project whose settings it shall change")
@@ -125,7 +130,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         from scrapy_mpworkers.commands.check import check_settings
         from scrapy_mpworkers.commands.findings import findings
 
-        assert self.settings is not None
         if not inside_project():
             raise _Refused("run it inside the Scrapy project whose settings it shall check")
         whose, spidercls, spiders = self._chosen(name)
@@ -136,7 +140,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     def _settings(self, name: str | None, only_changed: bool) -> None:
         from scrapy_mpworkers.commands.settings import in_effect, text
 
-        assert self.settings is not None
         # What the add-on warns of is printed, too.
         logging.getLogger("scrapy_mpworkers").addHandler(logging.NullHandler())
         whose, spidercls = "the settings where there is no project: defaults, and -s", Spider
@@ -151,7 +154,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
     def _chosen(self, name: str | None) -> tuple[str, type[Spider], list[type[Spider]]]:
         """Return whose settings count, in a few words, and the class of the spider: that of *name*
         or the only one of the project, else Scrapy's own, with all that the project has."""
-        assert self.settings is not None
         AddonManager.load_pre_crawler_settings(self.settings)
         loader = get_spider_loader(self.settings)
         known = sorted(loader.list())
@@ -192,7 +194,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         again = DeadLetterFile(next_free(path.absolute()))
         replays = [Replay(stored, spider, again) for spider in stored.spiders]
         self._crawl_in_turn(iter(replays), opts.spargs)
-        assert self.crawler_process is not None
         self.crawler_process.start()
         counts: Counter[str] = Counter()
         for replay in replays:
@@ -207,7 +208,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         """Read the letters in the file, and refuse those of spiders that the project lacks."""
         from scrapy_mpworkers.stores.dead_letters import StoredLetters
 
-        assert self.crawler_process is not None
         if not inside_project():
             raise _Refused("run it inside the Scrapy project that has the spider of the letters")
         try:
@@ -232,7 +232,6 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         replay = next(replays, None)
         if replay is None:
             return
-        assert self.crawler_process is not None
         crawler = self.crawler_process.create_crawler(replay.spider)
         replay.attach(crawler)
         ended: Any = self.crawler_process.crawl(crawler, **spargs)

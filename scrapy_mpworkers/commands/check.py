@@ -203,7 +203,7 @@ def _of_backend(
     crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop], are_wanted: bool
 ) -> Iterator[str]:
     try:
-        plans = plans_of(options, hops, options.enabled and are_wanted).levels
+        plans = plans_of(options, hops, are_wanted).levels
         if not any(plan.settings.pool.workers for plan in plans):
             return
         backend = find_backend(options.backend)(crawler, options, plans)
