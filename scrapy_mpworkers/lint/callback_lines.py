@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from scrapy_mpworkers.lint.findings import Finding, Kind, Report, failing, joined, name_of
 from scrapy_mpworkers.wire.crawl import Placement
 
@@ -15,8 +13,7 @@ def callback_warnings(report: Report, placement: Placement, callback: str, out: 
     return [
         f"{name_of(report.cls)}.{callback} {what}; or {out}."
         for finding in report.findings
-        if placement.workers > 0
-        for what in _lines(finding, placement)
+        if placement.workers > 0 and (what := _wrong(finding, placement))
     ]
 
 
@@ -25,30 +22,32 @@ def why_at_home(report: Report, placement: Placement) -> str:
     if report.failures:
         return f"it uses {failing(report.failures[0])}"
     for finding in report.findings:
-        if any(_lines(finding, placement)):
+        if _wrong(finding, placement):
             return f"it {_deed(finding)}"
     return ""
 
 
-def _lines(finding: Finding, placement: Placement) -> Iterator[str]:
+def _wrong(finding: Finding, placement: Placement) -> str:
+    """Say what is wrong with it there; empty: nothing is."""
     many = placement.workers > 1
     deed = _deed(finding)
     if finding.kind is Kind.STATE and many:
-        yield (
+        return (
             f"{deed}. Each of the {placement.workers} workers has its own, which knows nothing of "
             f"the pages of the others. {_WAYS}"
         )
-    elif finding.kind is Kind.LOST:
-        yield (
+    if finding.kind is Kind.LOST:
+        return (
             f"{deed}. What it changes in a worker stays there: neither the spider of Scrapy's "
             f"process nor other workers see it. {_WAYS}"
         )
-    elif finding.kind is Kind.FILE and (many or finding.truncates):
+    if finding.kind is Kind.FILE and (many or finding.truncates):
         fault = "overwrites what the others write" if finding.truncates else "mixes its lines in"
-        yield (
+        return (
             f"{deed}, and each worker {fault}. Yield items, and have a feed or a pipeline write "
             "the file"
         )
+    return ""
 
 
 def _deed(finding: Finding) -> str:

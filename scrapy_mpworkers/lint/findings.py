@@ -6,7 +6,7 @@ Only what matters where the pipeline runs gets a line, which says what, why, and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -77,7 +77,7 @@ def warnings(reports: Sequence[Report], placement: Placement) -> list[str]:
         for report in reports
         for finding in report.findings
         if placement.workers > 0
-        for line in _lines(finding, name_of(report.cls), placement, stores_only)
+        if (line := _line(finding, name_of(report.cls), placement, stores_only))
     ]
 
 
@@ -161,24 +161,25 @@ def remembers(name: str, what: str, placement: Placement) -> str:
     )
 
 
-def _lines(finding: Finding, name: str, placement: Placement, stores_only: bool) -> Iterator[str]:
+def _line(finding: Finding, name: str, placement: Placement, stores_only: bool) -> str:
     what = joined(finding.names)
     if finding.kind is Kind.STATE and placement.divides:
-        yield remembers(name, f"remembers in {what} what it has seen of items", placement)
-    elif finding.kind is Kind.LOST:
-        yield (
+        return remembers(name, f"remembers in {what} what it has seen of items", placement)
+    if finding.kind is Kind.LOST:
+        return (
             f"{name} adds to {what}, which nothing in it reads. A worker's memory never comes "
             "back, so whoever reads it in Scrapy's process, such as the script after the crawl, "
             "finds it as it was at the start, with one worker too. Put it into the item, into the "
             "stats (crawler.stats), or into a file or feed; or keep this pipeline in "
             "ITEM_PIPELINES."
         )
-    elif finding.kind is Kind.BUFFER:
-        yield _of_buffer(name, what, placement)
-    elif finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
-        yield _of_file(name, what, finding, placement)
-    elif finding.kind in (Kind.WAITS, Kind.STORES) and placement.waits and not placement.batches:
-        yield f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
+    if finding.kind is Kind.BUFFER:
+        return _of_buffer(name, what, placement)
+    if finding.kind is Kind.FILE and (placement.workers > 1 or finding.truncates):
+        return _of_file(name, what, finding, placement)
+    if finding.kind in (Kind.WAITS, Kind.STORES) and placement.waits and not placement.batches:
+        return f"{name} mostly waits for {what}. {waiting_advice(finding, stores_only)}"
+    return ""
 
 
 def _of_buffer(name: str, what: str, placement: Placement) -> str:
