@@ -192,9 +192,8 @@ def _obstacles(
         # Whatever the user's module raises when it is imported.
         except (Exception, SystemExit) as error:
             yield f"MPWORKERS_INITIALIZER is {options.initializer!r}, but {named(error)}."
-    if options.dead_letters is not None:
-        for why in _unusable(options.dead_letters):
-            yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
+    if options.dead_letters is not None and (why := _unusable(options.dead_letters)):
+        yield f"MPWORKERS_DEAD_LETTERS is {str(options.dead_letters)!r}, but {why}."
     if options.journal:
         yield from _of_journal(Path(crawler.settings["JOBDIR"]), crawler)
 
@@ -220,9 +219,9 @@ def _of_backend(
 
 def _of_journal(folder: Path, crawler: Crawler) -> Iterator[str]:
     path = folder / FILE_NAME
-    problems = [f"MPWORKERS_JOURNAL is True, but {why}." for why in _unusable(path)]
-    yield from problems
-    if problems or not path.exists():
+    if why := _unusable(path):
+        yield f"MPWORKERS_JOURNAL is True, but {why}."
+    if why or not path.exists():
         return
     # A copy: to open a journal is to write to it, and its crawl may be running.
     with tempfile.TemporaryDirectory() as copy:
@@ -235,18 +234,16 @@ def _of_journal(folder: Path, crawler: Crawler) -> Iterator[str]:
             yield str(error).replace(copy, str(folder))
 
 
-def _unusable(path: Path) -> Iterator[str]:
-    """Yield why the file cannot be written to, or be made if it is not there."""
+def _unusable(path: Path) -> str:
+    """Say why the file cannot be written to, or be made if it is not there; empty: it can."""
     try:
         os.close(read_private(path))
     except FileNotFoundError:
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
-            yield f"{folder} is not a folder"
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            yield f"nothing can be written to the folder {folder}"
+            return f"{folder} is not a folder"
+        can_be_made = os.access(folder, os.W_OK | os.X_OK)
+        return "" if can_be_made else f"nothing can be written to the folder {folder}"
     except OSError as error:
-        yield f"that file cannot be used: {error}"
-    else:
-        if not os.access(path, os.W_OK):
-            yield "that file cannot be written to"
+        return f"that file cannot be used: {error}"
+    return "" if os.access(path, os.W_OK) else "that file cannot be written to"
