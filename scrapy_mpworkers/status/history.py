@@ -114,11 +114,7 @@ class History:
         return self._lanes[slot]
 
     def _point(self, level: LevelSnapshot, start: float) -> LevelPoint:
-        lanes = [self._lane(level, worker) for worker in level.workers]
-        busy = [
-            lane.add(worker, start, self._now)
-            for lane, worker in zip(lanes, level.workers, strict=True)
-        ]
+        busy = [self._lane(level, worker).add(worker, start, self._now) for worker in level.workers]
         before = self._settled.get(level.name, 0)
         settled = self._settled[level.name] = _settled(level)
         return LevelPoint(

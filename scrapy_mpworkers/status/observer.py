@@ -79,14 +79,12 @@ class Observer:
         return "running" if any(level.started.is_open for level in levels) else "starting"
 
     def _levels(self, levels: list[Level], now: float, with_pss: bool) -> tuple[LevelSnapshot, ...]:
-        views = [level.executor.look() for level in levels]
-        pids = [view.pid for view in chain(*views) if view.pid is not None]
+        seen = [(level, level.executor.look()) for level in levels]
+        pids = [view.pid for _, views in seen for view in views if view.pid is not None]
         samples = self._processes.look(pids, with_pss)
-        for level, seen in zip(levels, views, strict=True):
-            self._evidence.note(level, seen, samples, now)
-        return tuple(
-            _level(level, seen, samples, now) for level, seen in zip(levels, views, strict=True)
-        )
+        for level, views in seen:
+            self._evidence.note(level, views, samples, now)
+        return tuple(_level(level, views, samples, now) for level, views in seen)
 
 
 def _level(

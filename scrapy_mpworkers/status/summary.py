@@ -112,7 +112,6 @@ def tables(
         verdict: the advice; empty if there is none.
     """
     has_hops = sum(len(level.executor.metrics.item_hops) for level in levels) > 1
-    own = [list(_of_level(level, has_hops)) for level in levels]
     has_items = items.submitted or not any(
         one.executor.metrics.callbacks.submitted for one in levels
     )
@@ -123,10 +122,11 @@ def tables(
     ]
     end.append(("advice", verdict or "too short a crawl to judge."))
     if len(levels) == 1:
-        yield _table(levels[0].of_level, of_all + own[0] + end)
+        own = _of_level(levels[0], has_hops)
+        yield _table(levels[0].of_level, [*of_all, *own, *end])
         return
-    for level, rows in zip(levels, own, strict=True):
-        yield _table(level.of_level, rows)
+    for level in levels:
+        yield _table(level.of_level, _of_level(level, has_hops))
     if levels:
         yield _table(" of all levels", of_all + end)
 
