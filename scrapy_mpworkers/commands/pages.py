@@ -28,14 +28,14 @@ class PageClient:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
         try:
-            address = parts.hostname, parts.port
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
         except ValueError:
-            address = None, None
-        if parts.scheme != "http" or None in address or not parts.fragment:
+            host = port = None
+        if host is None or port is None or parts.scheme != "http" or not parts.fragment:
             raise PageError(f"{url} is no address of a page, as it is in the log: http://…:…/#…")
-        self._host, self._port = parts.hostname or "", parts.port
+        self._host, self._port = host, port
         self._headers = {"Authorization": f"Bearer {parts.fragment}"}
 
     def get(self, path: str) -> list[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -66,20 +66,25 @@ def watch(pages: list[PageClient], spider: str | None) -> None:
 
 
 @contextmanager
-def _keys() -> Iterator[Any]:
+def _keys() -> Iterator[Callable[[], str]]:
     """Give a function that waits a second for a key, and returns it or nothing."""
     if sys.platform == "win32" or not sys.stdin.isatty():
-        yield lambda: _pressed([])
+        yield _no_key
         return
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
     try:
-        yield lambda: _pressed([sys.stdin])
+        yield _key
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _pressed(keyboards: list[Any]) -> str:
+def _no_key() -> str:
+    time.sleep(_EVERY)
+    return ""
+
+
+def _key() -> str:
     # Bytes, as what Python has read ahead of a text file, select does not see.
-    ready, _, _ = select.select(keyboards, [], [], _EVERY)
-    return os.read(ready[0].fileno(), 1).decode(errors="replace") if ready else ""
+    ready, _, _ = select.select([sys.stdin], [], [], _EVERY)
+    return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""

@@ -144,9 +144,11 @@ class Function:
 
     @cached_property
     def defaults(self) -> dict[str, ast.expr]:
-        """Map its positional parameters to their defaults."""
-        defaults = reversed(self.node.args.defaults)
-        return dict(zip(reversed(self._positional), defaults, strict=False))
+        """Map its parameters to their defaults."""
+        args = self.node.args
+        found = dict(zip(reversed(self._positional), reversed(args.defaults), strict=False))
+        by_name = zip(args.kwonlyargs, args.kw_defaults, strict=True)
+        return found | {arg.arg: value for arg, value in by_name if value is not None}
 
     def names_of_item(self, steps: int) -> set[str]:
         """Collect the names that depend on its parameters, through as many assignments."""

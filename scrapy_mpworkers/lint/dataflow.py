@@ -187,9 +187,7 @@ class Origins:
             return SPIDER if name == "spider" else ""
         if given := self.arguments(name, function):
             return self._first_of(given)
-        args = function.node.args
-        by_name = {a.arg: d for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True)}
-        default = function.defaults.get(name) or by_name.get(name)
+        default = function.defaults.get(name)
         return self.of(default, function) if default else _GIVEN.get(name, "")
 
     def arguments(self, name: str, function: Function) -> list[Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -44,6 +45,12 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
     )
     if options.journal:
         _refuse_unless_folder(settings.get("JOBDIR"))
+    if sys.platform == "win32" and (options.journal or options.dead_letters):
+        name = "MPWORKERS_JOURNAL" if options.journal else "MPWORKERS_DEAD_LETTERS"
+        raise SettingError(
+            f"{name} needs Linux or macOS, as its file is locked against other processes in a way "
+            "that Windows does not have: leave it out on this machine."
+        )
     return options
 
 

@@ -182,7 +182,10 @@ def test_without_a_crawl_one_sentence_says_so(launch: Launcher) -> None:
     assert line == "scrapy mpworkers top: no crawl with MPWORKERS_PAGE is running"
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:6080", "http://127.0.0.1:6080/", "http://a:x/#t", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:6080", "http://127.0.0.1:6080/", "http://a:x/#t", "http://[::1:6080/#t", ""],
+)
 def test_an_address_without_port_or_token_is_refused(url: str) -> None:
     with pytest.raises(PageError, match="is no address of a page"):
         find_pages(url)

@@ -62,6 +62,7 @@ STATEFUL: dict[Any, dict[str, tuple[str, ...]]] = {
     stateful.ComparesWithLast: {"state": ("self.last",)},
     stateful.RateLimit: {"state": ("self.last_call",)},
     stateful.unique: {"state": ("seen",)},
+    stateful.unique_by_name: {"state": ("seen",)},
     stateful.BatchOfHundred: {"buffer": ("self.rows",)},
     stateful.BatchThatIsNeverClosed: {"buffer": ("self.rows",)},
     stateful.DumpsAtTheEnd: {"buffer": ("self.items",)},

@@ -28,7 +28,7 @@ from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.executor import PoolExecutor
 from scrapy_mpworkers.pool.interface import PoolEvents
 from scrapy_mpworkers.settings import Setting, WorkerSettings, read_declared
-from scrapy_mpworkers.validators import Invalid, is_path
+from scrapy_mpworkers.validators import Invalid, is_path, levels
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.entries import import_path
 from scrapy_mpworkers.wire.messages import CALL, CALLBACK, Prelude
@@ -190,8 +190,7 @@ def _names(plan: LevelPlan) -> Mapping[int, str]:
 
 
 def _refuse(settings: Mapping[str, Any]) -> None:
-    levels: Any = settings.get("MPWORKERS_LEVELS")
-    written = levels if isinstance(levels, (list, tuple)) else ()
+    written = levels(settings.get("MPWORKERS_LEVELS"))
     for name, instead in _NOT_HERE.items():
         values = [settings.get(f"MPWORKERS_{name}"), *(one.get(name.lower()) for one in written)]
         for value in values:

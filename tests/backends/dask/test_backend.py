@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -57,8 +58,9 @@ def test_what_dask_does_itself_is_refused_by_name(name: str, value: Any, instead
 def test_it_is_refused_in_a_level_as_well() -> None:
     level = {"name": "compute", "pipelines": {PIPELINE: 300}, "worker_max_items": 100}
 
-    with pytest.raises(SettingError, match="MPWORKERS_WORKER_MAX_ITEMS is 100"):
-        make_extension(MPWORKERS_LEVELS=[level])
+    for levels in ([level], json.dumps([level])):  # as -s gives them
+        with pytest.raises(SettingError, match="MPWORKERS_WORKER_MAX_ITEMS is 100"):
+            make_extension(MPWORKERS_LEVELS=levels)
 
 
 def test_limits_that_are_off_are_no_wish() -> None:

@@ -621,3 +621,10 @@ def unique(item, seen=set()):
         raise DropItem("seen")
     seen.add(item["url"])
     return item
+
+
+def unique_by_name(item, *, seen=set()):
+    if item["url"] in seen:
+        raise DropItem("seen")
+    seen.add(item["url"])
+    return item
