@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from scrapy import Item
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
 #: Exact builtin types of values that nobody can change, and that hold nothing else.
 _IMMUTABLE = frozenset({type(None), bool, int, float, complex, str, bytes})
 _MISSING = object()
@@ -240,7 +240,7 @@ def _keeps_state_in_python(cls: type) -> bool:
     # Late: it imports pydantic, where that is installed, and many items are dicts.
     from itemadapter import ItemAdapter
 
-    in_python = all(base.__flags__ & _HEAP_TYPE for base in cls.__mro__[:-1])
+    in_python = all(base.__flags__ & HEAP_TYPE for base in cls.__mro__[:-1])
     return in_python and ItemAdapter.is_item_class(cls)
 
 

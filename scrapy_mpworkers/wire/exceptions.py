@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import RemoteError, RemoteTraceback
+from scrapy_mpworkers.wire.changes import HEAP_TYPE
 from scrapy_mpworkers.wire.texts import formatted, repr_of, text_of
 
 
@@ -100,11 +101,10 @@ def can_cross(value: Any, dump: Callable[[Any], bytes]) -> bool:
 
 def _has_own_state(cls: type) -> bool:
     """Return whether the builtin type under *cls* keeps more than args and ``__dict__``."""
-    heap_type = 1 << 9
     own: Any = cls.__reduce__
     if own is not BaseException.__reduce__:
         return True  # it knows itself how to be pickled: pydantic's ValidationError, for one
-    builtin = next(base for base in cls.__mro__ if not base.__flags__ & heap_type)
+    builtin = next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
     return builtin.__basicsize__ != BaseException.__basicsize__
 
 

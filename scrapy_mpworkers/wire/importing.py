@@ -20,12 +20,12 @@ from os.path import realpath
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from scrapy_mpworkers.wire.changes import HEAP_TYPE
 from scrapy_mpworkers.wire.entries import MAINS
 from scrapy_mpworkers.wire.fingerprint import fingerprint
 
 Definable = type | FunctionType
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
 # Not module.__dict__: a subclass may have a property of that name, which imports all that is lazy.
 _namespace: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
@@ -50,7 +50,7 @@ class Importing:
 
     def finds(self, obj: Definable) -> bool:
         """Return whether a worker finds *obj* under its own name."""
-        if isinstance(obj, type) and not obj.__flags__ & _HEAP_TYPE:
+        if isinstance(obj, type) and not obj.__flags__ & HEAP_TYPE:
             return True  # pickle has its ways for those: type(None) is bound nowhere
         return is_bound(obj) and bool(self._can_import(obj.__module__))
 
