@@ -21,6 +21,7 @@ from scrapy_mpworkers.callbacks import (
     shown,
 )
 from scrapy_mpworkers.crawl.homecomers import Homecomers
+from scrapy_mpworkers.crawl.shared_values import SharedValues
 
 
 class Base(Spider):
@@ -255,7 +256,8 @@ def test_a_callback_of_one_rule_that_comes_home_does_not_bring_those_of_others(
     request = Request("data:,", meta={"rule": 0})
 
     for _ in range(2):
-        Homecomers(spider, choice).stays("_callback", request, "it yields a lock")
+        homecomers = Homecomers(spider, choice, SharedValues())
+        homecomers.stays("_callback", request, "it yields a lock")
 
     line = "The callback parse_item runs in Scrapy's own process from now on: it yields a lock"
     assert [record.getMessage() for record in caplog.records] == [line]

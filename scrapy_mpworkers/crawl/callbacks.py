@@ -26,6 +26,7 @@ from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.plain_results import are_wanted, plain
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
+from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
 from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.crawl.stored_item import StoredItem
@@ -67,7 +68,8 @@ class Callbacks:
         self._level = level
         self._choice = choice
         self._attributes = SpiderAttributes(crawler.spider, codec)
-        self._homecomers = Homecomers(crawler.spider, choice)
+        self._shared = SharedValues()
+        self._homecomers = Homecomers(crawler.spider, choice, self._shared)
         self._has_plain_middlewares = are_wanted(crawler)
         self._looked_at: set[str] = set()
 
@@ -119,6 +121,7 @@ class Callbacks:
         request: Request,
         kept: StoredItem | None,
     ) -> Results:
+        request = _request_of(result, request)
         shipped = self._shipped(name, result, request)
         if shipped is None:
             return await self._here(here, result, request)
@@ -141,7 +144,7 @@ class Callbacks:
         return self._last(shipped, part)
 
     async def _here(self, here: Here, result: Response | Failure, request: Request) -> Results:
-        self._homecomers.begins_here(_request_of(result, request))
+        self._shared.begins_here(_request_of(result, request))
         return await here(result, request)
 
     # Down
@@ -168,13 +171,13 @@ class Callbacks:
     ) -> ShippedCallback | None:
         self._look_at(name)
         changed = self._attributes.changed()
-        shared = self._homecomers.shared(name, _request_of(result, request))
+        shared = self._shared.of(name, request)
         try:
             return ShippedCallback(
                 name, result, request, changed, shared, self._spider, self._codec
             )
         except UnpicklableError as error:
-            self._homecomers.stays(name, _request_of(result, request), str(error))
+            self._homecomers.stays(name, request, str(error))
             return None
 
     def _look_at(self, name: str) -> None:
@@ -233,19 +236,16 @@ class Callbacks:
 
     def _last(self, shipped: ShippedCallback, part: Part) -> Iterator[Any]:
         """Do as :meth:`_all` with a part that is the only one."""
-        end: BaseException | None = None
         try:
             yield from self._all(shipped, part)
         except BaseException as error:
-            end = error
+            shipped.ended(error)
             raise
-        finally:
-            shipped.ended(end)
+        shipped.ended(None)
 
     async def _stream(self, shipped: ShippedCallback, task: Task, part: Part) -> AsyncIterator[Any]:
         """Yield results part by part; the next one is asked for when it is wanted."""
         waits = True  # whether the worker waits until it is told to go on
-        end: BaseException | None = None
         try:
             while part.how == How.GOES_ON:
                 for result in self._all(shipped, part):
@@ -257,10 +257,11 @@ class Callbacks:
             for result in self._all(shipped, part):
                 yield result
         except BaseException as error:
-            end = error
+            shipped.ended(error)
             raise
+        else:
+            shipped.ended(None)
         finally:
-            shipped.ended(end)
             if waits:  # nobody reads the rest
                 self._level.executor.go_on(task, is_over=True)
 

@@ -7,7 +7,7 @@ import logging
 from scrapy import Request, Spider
 
 from scrapy_mpworkers.callbacks import Choice, shown
-from scrapy_mpworkers.crawl.shared_values import Place, SharedValues
+from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.wire.callbacks import How, Part
 from scrapy_mpworkers.wire.texts import ascii_safe
 
@@ -15,24 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 class Homecomers:
-    """Decides which callbacks stay.
+    """Decides which callbacks stay."""
 
-    Args:
-        choice: of the callbacks that run in workers.
-    """
-
-    def __init__(self, spider: Spider, choice: Choice) -> None:
+    def __init__(self, spider: Spider, choice: Choice, shared: SharedValues) -> None:
         self._spider = spider
         self._choice = choice
-        self._shared = SharedValues()
-
-    def begins_here(self, request: Request) -> None:
-        """Note that the callback of *request* runs in Scrapy's process."""
-        self._shared.begins_here(request)
-
-    def shared(self, name: str, request: Request) -> tuple[Place, ...]:
-        """Return where *request* has something that its callback must not change in a worker."""
-        return self._shared.of(name, request)
+        self._shared = shared
 
     def has_come(self, name: str, request: Request, part: Part) -> None:
         """Keep a callback from now on, unless what it shares is shared by chance this time."""

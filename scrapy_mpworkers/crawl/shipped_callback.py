@@ -14,7 +14,7 @@ from scrapy_mpworkers.crawl.given_results import CallbackResults
 from scrapy_mpworkers.crawl.item import unreadable
 from scrapy_mpworkers.crawl.shared_values import Place
 from scrapy_mpworkers.wire.callback_pickler import dump_callback, dump_request
-from scrapy_mpworkers.wire.callbacks import CallbackTask, Part, SentException, as_part
+from scrapy_mpworkers.wire.callbacks import CallbackTask, How, Part, SentException, as_part
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.exceptions import Failure as PackedFailure
 from scrapy_mpworkers.wire.exceptions import unpack_exception
@@ -60,8 +60,6 @@ class ShippedCallback:
         if isinstance(result, Failure):
             self._error = result.value
             response, failure = getattr(result.value, "response", None), _sent(result)
-        elif result.request is not None:
-            request = result.request
         self.request = request
         came = response if isinstance(response, Response) else None
         task = CallbackTask(name, request, came, failure, changed, shared)
@@ -92,7 +90,7 @@ class ShippedCallback:
         Raises:
             UnreadableError: what it has put into ``meta`` cannot be loaded here.
         """
-        return as_part(self._load(data)) if data else Part((), how=1)
+        return as_part(self._load(data)) if data else Part((), how=How.DONE)
 
     def results(self, part: Part) -> Iterator[Any]:
         """Open the results in a part, one by one, without those that an earlier run has given.
