@@ -45,6 +45,11 @@ def engine_of(crawler: Crawler) -> Any:
         return None
 
 
+def scraper_of(crawler: Crawler) -> Any:
+    """The scraper of *crawler*; ``None`` before it has one."""
+    return getattr(engine_of(crawler), "scraper", None)
+
+
 def fail_process(crawler: Crawler) -> None:
     """Let the command that runs *crawler* exit with 1, though the crawl itself ends in good order.
 
@@ -128,7 +133,7 @@ def count_items_of_start(crawler: Crawler) -> None:
     """
     if scrapy.version_info >= (2, 18):
         return
-    slot: Any = getattr(getattr(engine_of(crawler), "scraper", None), "slot", None)
+    slot: Any = getattr(scraper_of(crawler), "slot", None)
     if not hasattr(slot, "itemproc_size") or not hasattr(slot, "is_idle"):
         logger.debug("Scrapy's scraper has changed: items of start() may be lost at the end")
         return
@@ -144,9 +149,8 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
             collections.
         downloads: replaces the set in which the downloader keeps the downloads under way.
     """
-    engine = engine_of(crawler)
-    slot: Any = getattr(getattr(engine, "scraper", None), "slot", None)
-    downloader: Any = getattr(engine, "downloader", None)
+    slot: Any = getattr(scraper_of(crawler), "slot", None)
+    downloader: Any = getattr(engine_of(crawler), "downloader", None)
     pages = [getattr(slot, name, None) for name in ("queue", "active")]
     are_there = all(isinstance(some, Collection) for some in pages)
     under_way = getattr(downloader, "active", None)
@@ -162,7 +166,7 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
 def offload_callbacks(crawler: Crawler, call: Callable[..., Awaitable[Any]]) -> bool:
     """Make Scrapy call *call* in place of its own ``call_spider_async``, which *call* gets as its
     first argument; return whether this Scrapy allows it."""
-    scraper: Any = getattr(engine_of(crawler), "scraper", None)
+    scraper = scraper_of(crawler)
     here = getattr(scraper, "call_spider_async", None)
     if here is None:
         return False

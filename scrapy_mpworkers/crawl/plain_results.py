@@ -12,12 +12,12 @@ from typing import Any
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.crawl.patches import engine_of
+from scrapy_mpworkers.crawl.patches import scraper_of
 
 
 def are_wanted(crawler: Crawler) -> bool:
     """Return whether a spider middleware takes plain results only."""
-    manager: Any = getattr(getattr(engine_of(crawler), "scraper", None), "spidermw", None)
+    manager = getattr(scraper_of(crawler), "spidermw", None)
     methods = getattr(manager, "methods", {}).get("process_spider_output", ())
     # Of a middleware that takes both kinds, Scrapy 2.15 keeps a pair of methods.
     return any(callable(method) and not isasyncgenfunction(method) for method in methods)

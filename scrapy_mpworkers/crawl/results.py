@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from scrapy import signals
 from scrapy.core.scraper import Scraper
@@ -19,12 +19,11 @@ from scrapy.crawler import Crawler
 from scrapy.utils.asyncio import is_asyncio_available
 from scrapy.utils.defer import aiter_errback, iter_errback
 
+from scrapy_mpworkers.callbacks import Results
 from scrapy_mpworkers.crawl.collector import PageCollector
-from scrapy_mpworkers.crawl.patches import engine_of
+from scrapy_mpworkers.crawl.patches import scraper_of
 
 logger = logging.getLogger(__name__)
-
-Results: TypeAlias = Iterable[Any] | AsyncIterator[Any]
 
 
 def take_results_on_demand(crawler: Crawler) -> None:
@@ -36,7 +35,7 @@ def take_results_on_demand(crawler: Crawler) -> None:
     """
     if not is_asyncio_available():
         return  # Twisted's parallel() starts them at once, too, but its Deferreds are light
-    scraper: Any = getattr(engine_of(crawler), "scraper", None)
+    scraper = scraper_of(crawler)
     theirs = getattr(Scraper, "handle_spider_output_async", None)
     if theirs is None or getattr(type(scraper), "handle_spider_output_async", None) is not theirs:
         logger.debug("Scrapy's scraper has changed: how it takes results is left to it")
