@@ -19,7 +19,7 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.backends.preloading import folders_to_import_from
 from scrapy_mpworkers.errors import UnpicklableError
-from scrapy_mpworkers.hops import Hop, keyed
+from scrapy_mpworkers.hops import Hop, keyed, rest_of_route
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import (
@@ -106,7 +106,7 @@ class CrawlContext:
         return settings.placement if is_first else None
 
     def _hop_state(self, hop: Hop) -> HopState:
-        behind = [one for one in self._hops[hop.number + 1 :] if one.route == hop.route]
+        behind = rest_of_route(self._hops, hop)[1:]
         wants = keyed(behind, self._levels) if self._levels[hop.level].wait else ()
         keys = tuple(self._sendable(self._levels[one.level].key) for one in wants)
         return HopState(tuple(map(self._sendable, hop.entries)), keys, bool(behind))

@@ -74,9 +74,7 @@ class EffectsSink:
         for change in came.stats:
             if least_level is None or (adds_up and change.method in ADD_UP):
                 getattr(self._crawler.stats, change.method)(*change.args)
-        if least_level is not None:
-            return
-        if came.close_reason is not None:
+        if least_level is None and came.close_reason is not None:
             self.closer.ask(came.close_reason)
 
     def has_said(self, line: str) -> None:

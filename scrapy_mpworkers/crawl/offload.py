@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from functools import partial
-from typing import Any
 
 from scrapy import Spider
 from scrapy.crawler import Crawler
@@ -35,16 +33,22 @@ def offload(
     loop: EventLoop,
 ) -> None:
     """Have callbacks run by the workers of *level*: those that are *wanted* by name or by mark."""
-    assert crawler.spider is not None
-    choice = Choice(crawler.spider, wanted)
-    tell_of_absent(crawler, type(crawler.spider), wanted)
+    assert (spider := crawler.spider) is not None
+    choice = Choice(spider, wanted)
+    tell_of_absent(crawler, type(spider), wanted)
     callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
     if not offload_callbacks(crawler, callbacks.call):
         logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
         return
+
+    def judge() -> None:
+        # Its import takes longer than all else here.
+        from scrapy_mpworkers.crawl.callback_check import judge_callbacks
+
+        judge_callbacks(spider, choice, wanted, level.settings.placement, codec, effects)
+
     # In a turn of its own: the workers start meanwhile, and no page is there before they have.
-    placement = level.settings.placement
-    loop.call_soon(partial(_judge, crawler.spider, choice, wanted, placement, codec, effects))
+    loop.call_soon(judge)
 
 
 def tell_of_absent(crawler: Crawler, spidercls: type[Spider], wanted: Iterable[str] | bool) -> None:
@@ -55,10 +59,3 @@ def tell_of_absent(crawler: Crawler, spidercls: type[Spider], wanted: Iterable[s
     for absent in not_there(spidercls, wanted):
         is_right = is_for_all and not absent.likely
         logger.log(logging.INFO if is_right else logging.WARNING, "%s", absent.line)
-
-
-def _judge(spider: Spider, choice: Choice, *given: Any) -> None:
-    # Its import takes longer than all else here.
-    from scrapy_mpworkers.crawl.callback_check import judge_callbacks
-
-    judge_callbacks(spider, choice, *given)

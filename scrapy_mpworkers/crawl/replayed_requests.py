@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from scrapy import Request
 from scrapy.utils.asyncgen import as_async_generator
 
+from scrapy_mpworkers.callbacks import Results
 from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.wire.codec import ParentCodec
 
@@ -42,9 +43,7 @@ class ReplayedRequests:
         return self._letters.pop(request.meta.pop(_KEY), None)
 
 
-async def watched(
-    results: Iterable[Any] | AsyncIterator[Any], letter: StoredItem
-) -> AsyncIterator[Any]:
+async def watched(results: Results, letter: StoredItem) -> AsyncIterator[Any]:
     """Yield *results*, and tell *letter* of their end."""
     try:
         async for result in as_async_generator(results):

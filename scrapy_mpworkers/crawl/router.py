@@ -55,7 +55,6 @@ class Router:
         hops: Sequence[Hop],
         levels: Sequence[Level],
     ) -> None:
-        self._crawler = crawler
         self._codec = codec
         self._effects = effects
         self._persistence = persistence

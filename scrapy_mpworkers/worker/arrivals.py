@@ -29,8 +29,7 @@ class Unavailable(StandIn):
     def __repr__(self) -> str:
         return f"<{self._what}: not available in a worker>"
 
-    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise the error that names the part."""
+    def refuse(self) -> NoReturn:
         refuse(self._what, f"it could not be sent there ({self._why})")
 
 
