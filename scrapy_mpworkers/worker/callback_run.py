@@ -164,18 +164,14 @@ class RunningCallback:
 
     async def _collect(self, results: list[bytes], until: float) -> int:
         size = 0
-        iterator = self._results
+        iterator: Any = self._results
+        is_async = isinstance(iterator, AsyncIterator)
+        end = StopAsyncIteration if is_async else StopIteration
         while True:
-            if isinstance(iterator, AsyncIterator):
-                try:
-                    result = await self._guard(anext(iterator))
-                except StopAsyncIteration:
-                    return self._done()
-            else:
-                try:
-                    result = next(iterator)  # type: ignore[arg-type]
-                except StopIteration:
-                    return self._done()
+            try:
+                result = await self._guard(anext(iterator)) if is_async else next(iterator)
+            except end:
+                return self._done()
             frame = self._dumped(result)
             self.progress.add(frame)
             if self.is_repeating:

@@ -67,18 +67,18 @@ class Callbacks:
                 callback = self._arrived(task)
             except Exception as error:  # classes of the user run their own code here
                 why = f"what it is given cannot be loaded in a worker ({named(error)})"
-                return int(TaskStatus.DONE), self._packed(Part((), how=How.AT_HOME, why=why)), ()
+                return self._last(Part((), how=How.AT_HOME, why=why))
         else:
             callback = self._waiting.pop(task.id)
             self._codec.answer(callback.handles)
             if task.results:
                 await callback.end()
-                return int(TaskStatus.DONE), self._packed(Part((), how=How.DONE)), ()
+                return self._last(Part((), how=How.DONE))
         part = await callback.part(_SECONDS if callback.name in self._ended else _AT_FIRST)
         self.is_repeating = callback.is_repeating
         if part.how != How.GOES_ON:
             self._ended.add(callback.name)
-            return int(status_of(part)), self._packed(part), ()
+            return self._last(part)
         self._waiting[task.id] = callback
         return MORE, self._packed(part), (callback.progress.packed(),)
 
@@ -95,6 +95,9 @@ class Callbacks:
         self._codec.answer(handles)
         [earlier] = task.results or (b"",)
         return RunningCallback(sent, earlier, self._codec, self._guard)
+
+    def _last(self, part: Part) -> tuple[int, bytes, tuple[Any, ...]]:
+        return int(status_of(part)), self._packed(part), ()
 
     def _packed(self, part: Part) -> bytes:
         why = part.why

@@ -198,7 +198,6 @@ class WorkerEngine:
         self._close_reason = plain_text(reason)
 
     async def close_spider_async(self, *, reason: str = "cancelled") -> None:
-        """Ask the crawl to close the spider, when the item that asks is settled."""
         self._close_reason = plain_text(reason)
 
     def take_close_reason(self) -> str | None:

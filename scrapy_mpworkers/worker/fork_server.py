@@ -37,8 +37,8 @@ def main(
     requests_fd: int,
     parent: int,
     own: Sequence[str],
-    modules: Sequence[str] = (),
-    settings_module: str | None = None,
+    modules: Sequence[str],
+    settings_module: str | None,
 ) -> None:
     """Import modules and serve until the parent, a pid, has closed its end of ``requests_fd``.
 

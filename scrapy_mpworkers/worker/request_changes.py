@@ -44,7 +44,11 @@ class RequestChanges:
             UnpicklableError: one of these values cannot be pickled.
         """
         before, now = self._meta, self._noted(self._request.meta)
-        changed = {name: self._request.meta[name] for name in _different(before, now)}
+        changed = {
+            name: self._request.meta[name]
+            for name, value in now.items()
+            if name not in before or not _same(before[name], value)
+        }
         gone = [name for name in before if name not in now]
         self._meta = now
         for name, value in changed.items():
@@ -71,12 +75,6 @@ class RequestChanges:
             return self._codec.dump(value)
         except UnpicklableError:
             return _Unpicklable(id(value))
-
-
-def _different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [
-        name for name, value in now.items() if name not in before or not _same(before[name], value)
-    ]
 
 
 def _same(one: Any, other: Any) -> bool:
