@@ -23,7 +23,7 @@ class Arena(SharedMemory):
         size: bytes of frames that it holds, and of the margin in front of them.
     """
 
-    def __init__(self, size: int = MARGIN + ARENA_BYTES, fd: int = -1) -> None:
+    def __init__(self, size: int, fd: int = -1) -> None:
         super().__init__(size, fd)
         self._done = memoryview(self.memory)[:8].cast("Q")
         self._frames = memoryview(self.memory)[MARGIN:]
@@ -71,7 +71,6 @@ class Arena(SharedMemory):
         self._done[0] = self._read
 
     def close(self) -> None:
-        """Free the memory for this process."""
         self._done.release()
         self._frames.release()
         super().close()

@@ -61,7 +61,7 @@ class _KeptRequest:
     """
 
     def __init__(
-        self, request: Request, fresh: Callable[[], CallbackPickler], leaves_out: bool = False
+        self, request: Request, fresh: Callable[[], ParentPickler], leaves_out: bool = False
     ) -> None:
         self._fresh = fresh
         self._leaves_out = leaves_out

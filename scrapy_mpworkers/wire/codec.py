@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
 from types import FunctionType, MethodType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import cloudpickle
 from scrapy.http import Response
@@ -30,8 +30,6 @@ class Frame(NamedTuple):
     needs: tuple[int, ...] = ()
     handles: tuple[Response, ...] = ()
 
-
-_PicklerT = TypeVar("_PicklerT", bound="ParentPickler")
 
 # This is faster than Frame(data), which is written in Python.
 _plain_frame = partial(tuple.__new__, Frame)
@@ -84,7 +82,7 @@ class ParentCodec(Codec[Frame]):
         with Luggage(self.importing) as luggage:
             return _MemberPickler(self.definitions, self._names, luggage).pickled(obj)
 
-    def pickler(self, make: Callable[..., _PicklerT]) -> Callable[[], _PicklerT]:
+    def pickler(self, make: Callable[..., ParentPickler]) -> Callable[[], ParentPickler]:
         """Return what makes picklers of another kind for this crawl."""
         return partial(make, self.definitions, self._names)
 

@@ -68,10 +68,10 @@ def pack_record(record: logging.LogRecord, dump: Callable[[Any], bytes]) -> Wire
 
 def whole(wired: WireRecord, dump: Callable[[Any], bytes]) -> WireRecord:
     """Return a record with the text of each attribute that cannot cross."""
-    attributes = dict(wired.attributes)
-    for name, value in wired.attributes.items():
-        if not is_immutable(value) and not can_cross(value, dump):
-            attributes[name] = repr_of(value)
+    attributes = {
+        name: value if is_immutable(value) or can_cross(value, dump) else repr_of(value)
+        for name, value in wired.attributes.items()
+    }
     return wired._replace(attributes=attributes)
 
 

@@ -58,10 +58,7 @@ class Importing:
         """Return where a worker may find *obj*, if not under its own name. Takes milliseconds."""
         if is_bound(obj) and self._can_import(obj.__module__) is None:
             return Binding(obj.__module__, obj.__qualname__)
-        for binding in _bindings(obj):
-            if self._can_import(binding.module):
-                return binding
-        return None
+        return next((one for one in _bindings(obj) if self._can_import(one.module)), None)
 
     def is_foreign(self, module: str | None) -> bool:
         """Return whether *module* is known here, and no worker can import it."""

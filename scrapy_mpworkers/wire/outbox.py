@@ -75,7 +75,6 @@ class Outbox(SharedMemory):
         return Outcomes(crawl, tuple(rows))
 
     def close(self) -> None:
-        """Free the memory for this process."""
         self._head.release()
         super().close()
 

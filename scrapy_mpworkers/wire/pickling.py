@@ -177,8 +177,6 @@ def unpicklable(
     """Return the error that names the field.
 
     Args:
-        obj: what could not be pickled.
-        error: what came of it.
         fresh: makes picklers, to find the part that is to blame.
         way_out: what to do, where plain data would not do.
     """
