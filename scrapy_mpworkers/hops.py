@@ -111,8 +111,7 @@ def is_component(entry: Any, name: str) -> bool:
 
 def hops_of(settings: BaseSettings, options: WorkerSettings) -> tuple[Hop, ...]:
     """Return the hops, in order, as ITEM_PIPELINES places their routes."""
-    placed = _reactor_pipelines(settings)
-    begins = sorted(order for entry, order in placed.items() if _is_route(entry))
+    begins = sorted(_placed_routes(settings).values())
     if not begins:
         return ()
 

@@ -36,7 +36,6 @@ class WorkerSpiderMiddleware:
 
     async def process_start(self, start: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield items that an earlier run has kept, then *start*, no faster than they are done."""
-        kept = self._extension.persistence
         try:
             async for item in self._extension.resumed():
                 yield item
@@ -44,7 +43,7 @@ class WorkerSpiderMiddleware:
                     return
         except CancelledError:
             return  # while a kept item waited for a level that nobody waits for; see _room()
-        if kept.replaces_start:
+        if self._extension.persistence.replaces_start:
             return
         async for item_or_request in start:
             yield item_or_request

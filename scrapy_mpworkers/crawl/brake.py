@@ -108,7 +108,6 @@ class Brake:
     begins only when the workers have almost nothing left comes too late.
 
     Args:
-        levels: the levels of the crawl.
         callback_delay: seconds from the end of a download to its callback.
         loop, wakeup: to have Scrapy look again when fewer pages are to come though nothing has
             ended, which it would do at its next heartbeat only.

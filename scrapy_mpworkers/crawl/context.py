@@ -10,7 +10,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from scrapy import Spider
@@ -45,12 +45,7 @@ _NOT_CARRIED = frozenset(
 
 
 class CrawlContext:
-    """Makes the state of one crawl for workers, and has the codec of its items.
-
-    Args:
-        levels: the settings of the crawl's levels.
-        hops: the hops of the crawl.
-    """
+    """Makes the state of one crawl for workers, and has the codec of its items."""
 
     def __init__(
         self, crawler: Crawler, levels: Sequence[LevelSettings], hops: Sequence[Hop]
@@ -65,7 +60,6 @@ class CrawlContext:
             folders_to_import_from(type(crawler.spider)),
         )
         self._carrier = Carrier(self.codec)
-        self._settings: dict[str, tuple[Carried, int]] | None = None
 
     def state(self, level: int) -> Frame:
         """Return the present state of the crawl, with which a worker of *level* opens it.
@@ -81,7 +75,7 @@ class CrawlContext:
             level=self._levels[level].name,
             batches=self._levels[level].batch_size > 0,
             hops={hop.number: self._hop_state(hop) for hop in self._hops if hop.level == level},
-            settings=self._settings_state(),
+            settings=self._settings,
             spider=carrier.spider(self._crawler.spider),
             stats={k: carrier.carry(value) for k, value in stats},
             log_levels=_log_levels(),
@@ -90,13 +84,11 @@ class CrawlContext:
         frame = self.codec.dump(state)
         return frame._replace(needs=tuple(carrier.needs))
 
-    def _settings_state(self) -> dict[str, tuple[Carried, int]]:
-        if self._settings is None:  # they are frozen: once is enough
-            carry = self._carrier.carry
-            # Read the attributes, since get() warns of deprecated names.
-            settings = self._crawler.settings.attributes
-            self._settings = {k: (carry(one.value), one.priority) for k, one in settings.items()}
-        return self._settings
+    @cached_property  # they are frozen: once is enough
+    def _settings(self) -> dict[str, tuple[Carried, int]]:
+        # Read the attributes, since get() warns of deprecated names.
+        settings = self._crawler.settings.attributes.items()
+        return {k: (self._carrier.carry(one.value), one.priority) for k, one in settings}
 
     def _placement(self, level: int) -> Placement | None:
         # Only the first workers inspect pipelines: a replacement would delay items.

@@ -31,11 +31,7 @@ _said_at_import: set[str] = set()  # of this process, whichever crawl it was
 
 
 class EffectsSink:
-    """Takes the side effects of one crawl's items: stats, log records, wishes to close the spider.
-
-    Attributes:
-        closer: asks the engine to close the spider.
-    """
+    """Takes side effects of one crawl's items: stats, log records, wishes to close the spider."""
 
     def __init__(self, crawler: Crawler, codec: ParentCodec) -> None:
         self.closer = SpiderCloser(crawler)
@@ -143,8 +139,7 @@ class CrawlEvents(PoolEvents):
     """Turns the news of one level's workers into logs, stats and errors of the crawl.
 
     Args:
-        effects: takes what they have done beside their items.
-        level: the name of the level, if it has one.
+        level: its name, if it has one.
 
     Attributes:
         started: opens when the first worker is ready, or with the error that keeps it from that.

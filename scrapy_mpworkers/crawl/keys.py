@@ -10,11 +10,7 @@ from scrapy_mpworkers.hops import Hop, keyed, rest_of_route
 
 
 class ItemKeys:
-    """Computes the keys of the items of one crawl.
-
-    Args:
-        levels: of the crawl, which *hops* lead to.
-    """
+    """Computes the keys of the items of one crawl."""
 
     def __init__(self, hops: Sequence[Hop], levels: Sequence[Level]) -> None:
         settings = [level.settings for level in levels]

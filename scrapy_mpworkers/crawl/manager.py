@@ -47,11 +47,7 @@ _READ_LATER = 1.0
 
 
 class LevelManager:
-    """Manages the levels of one crawl; one of them, or an extra one, takes calls of functions.
-
-    Args:
-        hops: where items of the crawl go.
-    """
+    """Manages the levels of one crawl; one of them, or an extra one, takes calls of functions."""
 
     def __init__(self, crawler: Crawler, options: WorkerSettings, hops: Sequence[Hop]) -> None:
         self._crawler = crawler

@@ -157,11 +157,7 @@ class Level(CrawlEvents):
     """The workers of one level, as the items of a crawl meet them.
 
     Args:
-        number: of the level.
         backend: has its workers, if it has any.
-        context: what its workers are told of the crawl.
-        effects: what they have done beside their items.
-        wakeup: looks at the scraper whenever no item is pending any more.
 
     Attributes:
         waits: whether the crawl waits for its outcomes.

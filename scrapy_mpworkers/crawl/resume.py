@@ -44,10 +44,8 @@ class Resumption:
     """Makes kept items of an earlier run into items of ``start()``.
 
     Args:
-        hops: the hops of this crawl.
         levels: for each level, whether the crawl waits for it. If it does not, the items there have
             gone on in the earlier run.
-        codec: makes an item from a frame.
         requests: makes requests, of callbacks that were given up.
 
     Attributes:

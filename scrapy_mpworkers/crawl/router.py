@@ -34,13 +34,6 @@ _DONE = int(TaskStatus.DONE)  # outcomes have plain numbers, and those compare f
 class Router:
     """Takes the items of one crawl along their routes, and its calls to a hop of their own.
 
-    Args:
-        codec: pickles the items.
-        effects: takes what workers have done beside them.
-        persistence: keeps them from being lost.
-        hops: of the crawl, in order.
-        levels: whose workers they lead to.
-
     Attributes:
         totals: counts the items.
         replayed: requests of callbacks that an earlier run has given up.

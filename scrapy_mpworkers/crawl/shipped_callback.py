@@ -26,8 +26,6 @@ class ShippedCallback:
     """A callback as it was pickled.
 
     Args:
-        name: of the spider's method.
-        result: what it is called with.
         request: the request whose response or failure *result* is.
         changed: attributes of the spider, as ``SpiderAttributes`` returns them.
         shared: where the request has something that others have, too.

@@ -21,7 +21,6 @@ class ItemTotals:
     """Counts the items of one crawl.
 
     Args:
-        levels: of the crawl; they count at each hop.
         plain_hops: those that are alone on their route, by its number. Nothing is counted on the
             way to them, as an item's outcome is that of the hop.
         first_route: where items come first.
