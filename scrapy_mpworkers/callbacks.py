@@ -200,7 +200,8 @@ class Choice:
     def __init__(self, spider: Spider, wanted: Iterable[str] | bool) -> None:
         self._spider = spider
         self._all = wanted is True
-        self._names = set() if isinstance(wanted, bool) else set(wanted)
+        names = () if isinstance(wanted, bool) else wanted
+        self._names = {_own_name(type(spider), name) for name in names}
         self.stays: dict[str, str] = {}
         self._known: dict[tuple[str, str | None], bool] = {}
 
@@ -220,10 +221,7 @@ class Choice:
         return bool(self.stays) and any(one in self.stays for one in _stands_for(name, rule))
 
     def _is_meant(self, name: str) -> bool:
-        cls = type(self._spider)
-        if _has_mark(cls, name) or self._all or name in self._names:
-            return True
-        return any(f"{path}.{name}" in self._names for path in _paths(cls))
+        return self._all or name in self._names or _has_mark(type(self._spider), name)
 
 
 def _stands_for(name: str, rule: str | None) -> Iterator[str]:
