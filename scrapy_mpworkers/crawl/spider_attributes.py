@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import Any
 
 from scrapy import Spider
 
 from scrapy_mpworkers.crawl.context import Carrier
 from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.worker.sizes import CONTAINERS
 
 logger = logging.getLogger(__name__)
 
@@ -17,9 +17,8 @@ logger = logging.getLogger(__name__)
 _MOST = 1 << 14
 #: A container of more is known by its length alone: it may change with each callback.
 _MOST_COMPARED = 100
-_CONTAINERS = (list, dict, set, deque, bytearray)
 #: Each element of these takes a byte at least when it is pickled.
-_SIZED = (*_CONTAINERS, tuple, frozenset, str, bytes)
+_SIZED = (*CONTAINERS, tuple, frozenset, str, bytes)
 _LARGER = f"it is larger than {_MOST >> 10} KiB"
 
 
@@ -60,7 +59,7 @@ class SpiderAttributes:
             self._frames = {**self._frames, name: carried.frame}
             return
         self._carrier.needs.clear()
-        if is_large and type(value) in _CONTAINERS:
+        if is_large and type(value) in CONTAINERS:
             self._large[name] = value, len(value)
         self._refuse(name, carried.why or _LARGER)
 
@@ -86,7 +85,7 @@ class SpiderAttributes:
 
 def _noted(value: Any) -> tuple[Any, Any]:
     """Return a value, and what tells whether something was put into it or taken out."""
-    if type(value) not in _CONTAINERS:
+    if type(value) not in CONTAINERS:
         return value, None
     return value, type(value)(value) if len(value) <= _MOST_COMPARED else len(value)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-#: What derives from them counts as well.
-_CONTAINERS = (list, dict, set, deque, bytearray)
+CONTAINERS = (list, dict, set, deque, bytearray)
 
 
 def size_of(value: Any) -> int | None:
-    """Return how much a builtin container holds; ``None``: *value* is none.
+    """Return how much a container holds, or an object that derives from one; else ``None``.
 
     A lazy proxy makes its object, or raises, when ``isinstance`` asks it for its class, and a
     ``__len__`` of the user may fail: neither must happen to an item because somebody looks.
     """
-    for kind in _CONTAINERS:
+    for kind in CONTAINERS:
         if issubclass(type(value), kind):
             return kind.__len__(value)
     return None
