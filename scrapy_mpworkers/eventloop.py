@@ -25,7 +25,6 @@ class EventLoop(Loop):
 
     Attributes:
         native: the asyncio loop, or the reactor.
-        create_future: makes a :class:`Future`.
     """
 
     native: Any

@@ -93,14 +93,7 @@ class Callbacks:
 
         Args:
             here: is that method of Scrapy's, to run it in this process.
-            result: what has come.
             kept: the record of an earlier run from which *request* was made.
-
-        Returns:
-            what it yields.
-
-        Raises:
-            Exception: what it raised.
         """
         name = self._wanted(result, request)
         if name is None:

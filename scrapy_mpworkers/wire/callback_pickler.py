@@ -56,7 +56,6 @@ class _KeptRequest:
     """A request, some parts of which cannot be pickled.
 
     Args:
-        fresh: makes picklers.
         leaves_out: those parts become ``None``.
     """
 

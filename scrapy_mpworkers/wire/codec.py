@@ -41,9 +41,6 @@ class ParentCodec(Codec[Frame]):
     Args:
         shared: as for :class:`Codec`.
         folders: where workers look for modules beside ``sys.path``.
-
-    Attributes:
-        importing: knows what a worker can import.
     """
 
     def __init__(self, shared: Mapping[str, Any], folders: Iterable[str] = ()) -> None:

@@ -169,10 +169,7 @@ OF_CALLBACK = "take the callback out of MPWORKERS_CALLBACKS"
 
 
 def unpicklable(
-    obj: Any,
-    error: BaseException,
-    fresh: Callable[[], Pickler[Any]],
-    way_out: str = _OF_ITEM,
+    obj: Any, error: BaseException, fresh: Callable[[], Pickler[Any]], way_out: str = _OF_ITEM
 ) -> UnpicklableError:
     """Return the error that names the field.
 

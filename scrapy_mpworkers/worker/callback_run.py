@@ -52,11 +52,7 @@ class RunningCallback:
     """
 
     def __init__(
-        self,
-        sent: CallbackTask,
-        earlier: bytes,
-        codec: WorkerCodec,
-        guard: Guard,
+        self, sent: CallbackTask, earlier: bytes, codec: WorkerCodec, guard: Guard
     ) -> None:
         self._codec = codec
         self._guard = guard

@@ -43,12 +43,7 @@ class Callbacks:
             records.
     """
 
-    def __init__(
-        self,
-        crawler: WorkerCrawler,
-        codec: WorkerCodec,
-        guard: Guard,
-    ) -> None:
+    def __init__(self, crawler: WorkerCrawler, codec: WorkerCodec, guard: Guard) -> None:
         self._crawler = crawler
         self._codec = codec
         self._guard = guard

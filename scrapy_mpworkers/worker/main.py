@@ -37,11 +37,7 @@ from scrapy_mpworkers.worker.channel import (
 )
 from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn, factory_of
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
-from scrapy_mpworkers.worker.process import (
-    ignore_polite_signals,
-    init_worker,
-    leave_fork_server,
-)
+from scrapy_mpworkers.worker.process import ignore_polite_signals, init_worker, leave_fork_server
 from scrapy_mpworkers.worker.stacks import all_threads, stacks_of
 
 
