@@ -208,7 +208,7 @@ class Callbacks:
             Exception: why it was given up.
         """
         if isinstance(outcome, DeadLettered):
-            self._persistence.dead_callback(shipped, outcome)
+            self._persistence.dead_letter((), shipped, outcome)
             raise outcome.error
         part = shipped.part(outcome.result)
         if part.how not in (How.AT_HOME, How.SHARED):

@@ -145,29 +145,18 @@ class Persistence:
     # Dead letters
 
     def dead_letter(
-        self, hop: Hop, shipped: ShippedItem, given_up: DeadLettered, is_elsewhere: bool
-    ) -> None:
-        """Keep an item that was given up. Whatever fails here, its content is in the log.
-
-        Args:
-            is_elsewhere: it went on long ago, so that nobody else tells of its end.
-        """
-        # Scrapy's own record of the error has the item, and the stack on lines of its own.
-        is_told = isinstance(given_up.error, ItemTimeout) and not is_elsewhere
-        self._keep(hop.paths, shipped, given_up, is_told)
-
-    def dead_callback(self, shipped: ShippedCallback, given_up: DeadLettered) -> None:
-        """Keep a callback that was given up, as :meth:`dead_letter` keeps an item: a replay fetches
-        the page again."""
-        self._keep((), shipped, given_up, is_told=True)
-
-    def _keep(
         self,
         hop: tuple[str, ...],
         shipped: ShippedItem | ShippedCallback,
         given_up: DeadLettered,
-        is_told: bool,
+        is_elsewhere: bool = False,
     ) -> None:
+        """Keep an item that was given up, or a callback. Whatever fails here, it is in the log.
+
+        Args:
+            hop: paths of its pipelines; of a callback none: a replay fetches the page again.
+            is_elsewhere: it went on long ago, so that nobody else tells of its end.
+        """
         assert self._crawler.spider is not None
         letter = DeadLetter(
             # Not from the frame, because loading it may be what kills workers.
@@ -181,6 +170,8 @@ class Persistence:
             **history(given_up.error),
         )
         self._letter_errors.add(given_up.error)
+        # Scrapy's own record of the error has the item, and the stack on lines of its own.
+        is_told = not hop or (isinstance(given_up.error, ItemTimeout) and not is_elsewhere)
         if not self._write(letter) and (self._file is not None or not is_told):
             self._log(letter)
 

@@ -165,7 +165,7 @@ class Router:
             Exception: what they raised, or why the item was given up.
         """
         if isinstance(outcome, DeadLettered):
-            self._persistence.dead_letter(hop, shipped, outcome, is_elsewhere)
+            self._persistence.dead_letter(hop.paths, shipped, outcome, is_elsewhere)
             raise outcome.error
         if outcome.effects is not None:
             self._effects.take(outcome.effects)
