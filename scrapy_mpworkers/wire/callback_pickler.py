@@ -105,7 +105,7 @@ class CallbackPickler(ParentPickler):
 
     def _reduced(self, part: Any) -> Any:
         if isinstance(part, MethodType) and part.__self__ is self._spider:
-            return reduced_method(self._spider, part)
+            return reduced_method(part)
         if isinstance(part, _Kept):
             self._handles.append(part.value)
             return tokens.at_home, (len(self._handles) - 1, part.what, part.why)

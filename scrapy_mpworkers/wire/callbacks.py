@@ -152,12 +152,12 @@ def method_name(spider: Any, callback: Any) -> str | None:
     return next((n for n in found if getattr(cls, n, None) is function), None)
 
 
-def reduced_method(spider: Any, method: Any) -> Any:
+def reduced_method(method: MethodType) -> Any:
     """Return how a method of the spider crosses: by its name, as the other side has a spider."""
-    name = method_name(spider, method)
+    name = method_name(method.__self__, method)
     if name is not None:
-        return getattr, (spider, name)
-    return MethodType, (method.__func__, spider)  # of a base, as super() gives it
+        return getattr, (method.__self__, name)
+    return MethodType, (method.__func__, method.__self__)  # of a base, as super() gives it
 
 
 def own_attributes(response: Response) -> dict[str, Any]:

@@ -196,10 +196,9 @@ class _ResultPickler(_WorkerPickler, cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles what a callback yields: requests have callbacks, which may be lambdas."""
 
     def reducer_override(self, part: Any) -> Any:
-        spider = self._codec.spider
         if isinstance(part, MethodType):
-            if part.__self__ is spider:
-                return reduced_method(spider, part)
+            if part.__self__ is self._codec.spider:
+                return reduced_method(part)
             if getattr(part.__self__, part.__name__, None) == part:
                 # cloudpickle would copy the function of a class method.
                 return getattr, (part.__self__, part.__name__)
