@@ -176,7 +176,7 @@ class LevelManager:
         """Ask all workers where they are, and return their stacks by name."""
         if self._stopped is not None:
             return {}
-        asked = [level.executor.stacks(timeout) for level in self.levels if level.has_started]
+        asked = [level.executor.stacks(timeout) for level in self.started]
         return {name: text for one in asked for name, text in (await one).items()}
 
     # Start

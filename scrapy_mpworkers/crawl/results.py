@@ -43,7 +43,7 @@ def take_results_on_demand(crawler: Crawler) -> None:
     on_demand = OnDemand(scraper)
     on_demand.look_at_the_first()
     # Not weakly, as receivers are by default: nobody else keeps this one alive.
-    crawler.signals.connect(on_demand.spider_closed, signals.spider_closed, weak=False)
+    crawler.signals.connect(on_demand.collector.end, signals.spider_closed, weak=False)
 
 
 class OnDemand:
@@ -51,7 +51,7 @@ class OnDemand:
 
     def __init__(self, scraper: Any) -> None:
         self._scraper = scraper
-        self._collector = PageCollector()
+        self.collector = PageCollector()
 
     def look_at_the_first(self) -> None:
         """Let Scrapy have the first response, and decide by the number of tasks that it starts."""
@@ -66,10 +66,7 @@ class OnDemand:
     def _decide(self, before: set[asyncio.Task[Any]]) -> None:
         if len(asyncio.all_tasks() - before) > self._scraper.concurrent_items:
             self._scraper.handle_spider_output_async = self._one_by_one
-            self._collector.begin()
-
-    def spider_closed(self) -> None:
-        self._collector.end()
+            self.collector.begin()
 
     async def _one_by_one(self, results: Results, request: Any, response: Any) -> None:
         scraper, tasks = self._scraper, _Tasks()
@@ -84,7 +81,7 @@ class OnDemand:
                 tasks.begin(work(result, response))
                 await tasks.fewer_than(limit)
         await tasks.fewer_than(1)
-        self._collector.response_is_done(response)
+        self.collector.response_is_done(response)
 
 
 class _Tasks:
