@@ -115,14 +115,13 @@ def is_path(value: Any) -> bool:
 
 
 def report(value: Any) -> Path | None:
-    accepted = "None or the path of a file in a folder that is there and can be written to"
-    if value is not None and not is_path(value):
-        raise Invalid(accepted)
-    file = path(value)
+    if value is None:
+        return None
+    file = path(value) if is_path(value) else None
     # (Not Path.is_dir, which raises an error if the name is too long.)
-    if file is None or (os.access(file.parent, os.W_OK) and not os.path.isdir(file)):
-        return file
-    raise Invalid(accepted)
+    if file is None or not os.access(file.parent, os.W_OK) or os.path.isdir(file):
+        raise Invalid("None or the path of a file in a folder that is there and can be written to")
+    return file
 
 
 @cache  # to look into all that is installed takes 10 ms, and a crawl asks three times

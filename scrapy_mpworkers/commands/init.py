@@ -45,7 +45,7 @@ def with_addon(source: str, addons: int) -> str:
         CannotEdit: nobody can know from the text which add-ons there are in the end.
     """
     end = "\r\n" if "\r\n" in source else "\n"
-    found = [*assignments(source, "ADDONS")]
+    found = assignments(source, "ADDONS")
     if found:
         return _inserted(source, _written_out(source, found[-1], addons), end)
     if addons:

@@ -99,7 +99,8 @@ class Callbacks:
         if name is None:
             return await self._here(here, result, request)
         found: Results
-        if is_generator(self._spider, name, _arguments(result)):
+        by_name = _request_of(result, request).cb_kwargs if isinstance(result, Response) else {}
+        if is_generator(self._spider, name, by_name):
             found = when_asked_for(partial(self._called, name, here, result, request, kept))
         else:
             found = await self._called(name, here, result, request, kept)
@@ -262,10 +263,3 @@ class Callbacks:
 def _request_of(result: Response | Failure, request: Request) -> Request:
     """Return the request that Scrapy takes the callback from."""
     return getattr(result, "request", None) or request
-
-
-def _arguments(result: Response | Failure) -> dict[str, Any]:
-    """Return what a callback or an errback is given by name."""
-    if isinstance(result, Response) and result.request is not None:
-        return result.request.cb_kwargs
-    return {}

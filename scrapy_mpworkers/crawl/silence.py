@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,8 @@ def settings_file() -> Path | None:
     return Path(file) if file is not None and file.endswith(".py") else None
 
 
-def assignments(source: str, name: str) -> Iterator[ast.Assign | ast.AnnAssign]:
-    """Yield the statements that set *name* in a module, in their order."""
+def assignments(source: str, name: str) -> list[ast.Assign | ast.AnnAssign]:
+    """Return the statements that set *name* in a module, in their order."""
     module = ast.parse(source)
     inside = {
         id(node)
@@ -146,4 +146,4 @@ def assignments(source: str, name: str) -> Iterator[ast.Assign | ast.AnnAssign]:
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name) and target.id == name
     ]
-    yield from sorted(found, key=lambda node: node.lineno)
+    return sorted(found, key=lambda node: node.lineno)
