@@ -203,11 +203,7 @@ class Callbacks:
         return self._part(shipped, outcome)
 
     def _part(self, shipped: ShippedCallback, outcome: Outcome | DeadLettered) -> Part:
-        """Return what has come, and take in what the callback has done beside its results.
-
-        Raises:
-            Exception: why it was given up.
-        """
+        """Return what has come, and take in what the callback has done beside its results."""
         if isinstance(outcome, DeadLettered):
             self._persistence.dead_letter((), shipped, outcome)
             raise outcome.error

@@ -155,11 +155,7 @@ class Carrier:
         self._numbers = itertools.count()
 
     def must_carry(self, value: Any, is_member: bool = False) -> bytes:
-        """Pickle a part that workers need; *is_member*: an attribute of a class that is shared.
-
-        Raises:
-            Exception: it cannot be pickled.
-        """
+        """Pickle a part that workers need; *is_member*: an attribute of a class that is shared."""
         codec = self._codec
         frame = codec.dump_member(value) if is_member else codec.dump_part(value)
         self.needs.update(dict.fromkeys(frame.needs))

@@ -135,11 +135,7 @@ class LevelManager:
             await level.started.wait()
 
     def expect_open(self) -> None:
-        """Refuse to start workers after the stop, as nobody would stop them.
-
-        Raises:
-            PoolClosed: the crawl has stopped its workers.
-        """
+        """Raise ``PoolClosed`` after the stop: nobody would stop workers that start then."""
         if self.is_over:
             raise because_stopped(None)
 

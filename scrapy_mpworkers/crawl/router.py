@@ -68,11 +68,7 @@ class Router:
         self.totals = ItemTotals(levels, self._plain_hops, first, begun)
 
     def expect_route(self, route: int) -> None:
-        """Check that there is something to do on a route.
-
-        Raises:
-            SettingError: nothing is offloaded there.
-        """
+        """Raise a ``SettingError`` if nothing is offloaded on a route."""
         if route not in self._routes:
             raise empty_route(route)
 
@@ -158,12 +154,8 @@ class Router:
         outcome: Outcome | DeadLettered,
         is_elsewhere: bool = False,
     ) -> Outcome:
-        """Take in what the workers of *hop* have made of an item; an item that *is_elsewhere* by
-        now is not touched.
-
-        Raises:
-            Exception: what they raised, or why the item was given up.
-        """
+        """Take in what the workers of *hop* have made of an item, or raise what they raised; an
+        item that *is_elsewhere* by now is not touched."""
         if isinstance(outcome, DeadLettered):
             self._persistence.dead_letter(hop.paths, shipped, outcome, is_elsewhere)
             raise outcome.error
