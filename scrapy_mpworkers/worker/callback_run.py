@@ -121,16 +121,13 @@ class RunningCallback:
 
     async def end(self) -> None:
         """Close the generator, as Python does with one that nobody reads to its end."""
-        for name in ("aclose", "close"):
-            close = getattr(self._results, name, None)
-            if close is not None:
-                try:
-                    closing = close()
-                    if isawaitable(closing):
-                        await self._guard(closing)
-                except BaseException as error:
-                    logger.debug("Closing a callback raised %s", named(error))
-                return
+        close = getattr(self._results, "aclose", None) or getattr(self._results, "close", None)
+        try:
+            closing = None if close is None else close()
+            if isawaitable(closing):
+                await self._guard(closing)
+        except BaseException as error:
+            logger.debug("Closing a callback raised %s", named(error))
 
     async def _called(self) -> Iterator[Any] | AsyncIterator[Any]:
         """Call it as Scrapy's scraper does, and return what to iterate over."""
@@ -171,16 +168,14 @@ class RunningCallback:
             frame = self._dumped(result)
             self.progress.add(frame)
             if self.is_repeating:
-                if self.progress.count == count_of(self._earlier):
-                    return self._repeated()
-                continue
+                if self.progress.count < count_of(self._earlier):
+                    continue
+                if not self.progress.fits(self._earlier):
+                    raise self._not_repeatable()
+                return How.GOES_ON  # the next part has new results: what this one brings is known
             results.append(frame)
             size += len(frame)
-            if (
-                len(results) >= _MOST
-                or size >= _MOST_BYTES
-                or (results and perf_counter() >= until)
-            ):
+            if len(results) >= _MOST or size >= _MOST_BYTES or perf_counter() >= until:
                 return How.GOES_ON
 
     def _done(self) -> int:
@@ -197,12 +192,6 @@ class RunningCallback:
             if self._may_go_home:
                 raise _AtHome(str(error)) from error
             raise
-
-    def _repeated(self) -> int:
-        """Go on with new results in the next part: what comes with this one is known, too."""
-        if not self.progress.fits(self._earlier):
-            raise self._not_repeatable()
-        return How.GOES_ON
 
     def _not_repeatable(self) -> NotRepeatableError:
         name = shown(self._codec.spider, self._sent.name, self._sent.request)
