@@ -33,7 +33,8 @@ def offload(
     loop: EventLoop,
 ) -> None:
     """Have callbacks run by the workers of *level*: those that are *wanted* by name or by mark."""
-    assert (spider := crawler.spider) is not None
+    spider = crawler.spider
+    assert spider is not None
     choice = Choice(spider, wanted)
     tell_of_absent(crawler, type(spider), wanted)
     callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
