@@ -20,6 +20,7 @@ _MOST_COMPARED = 100
 #: Each element of these takes a byte at least when it is pickled.
 _SIZED = (*CONTAINERS, tuple, frozenset, str, bytes)
 _LARGER = f"it is larger than {_MOST >> 10} KiB"
+_DEFINED_HERE = "workers cannot import its class, or a function in it, under its name"
 
 
 class SpiderAttributes:
@@ -61,7 +62,7 @@ class SpiderAttributes:
         self._carrier.needs.clear()
         if is_large and type(value) in CONTAINERS:
             self._large[name] = value, len(value)
-        self._refuse(name, carried.why or _LARGER)
+        self._refuse(name, carried.why or (_LARGER if is_large else _DEFINED_HERE))
 
     def _is_large(self, name: str, value: Any) -> bool:
         """Return whether it is known without pickling that *value* is too large: of 200,000 texts

@@ -13,7 +13,7 @@ class StoredItem:
     frame: StoredFrame
 
     def ended(self, error: Exception | None) -> None:
-        """Note that it has left the last pipeline, or raised there. Called at most once."""
+        """Note that it has left the last pipeline, or raised there. A second call does nothing."""
 
     def cannot_go_on(self, error: Exception) -> None:
         """Note that it never entered a pipeline."""

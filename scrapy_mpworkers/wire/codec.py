@@ -114,8 +114,8 @@ class ParentCodec(Codec[Frame]):
         """
         responses: dict[int, Response] = {}
 
-        def response(number: int, cls: type[Response], kwargs: dict[str, Any]) -> Response:
-            return responses.setdefault(number, cls(**kwargs))
+        def response(number: int, *made_from: Any) -> Response:
+            return responses.setdefault(number, tokens.made_response(*made_from))
 
         resolvers: Resolvers = {
             "shared": self._shared.__getitem__,

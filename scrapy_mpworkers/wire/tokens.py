@@ -17,7 +17,7 @@ token           stands for                  in a worker / back in Scrapy's proce
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -31,6 +31,17 @@ def plain_response(arrived: Response) -> dict[str, Any]:
     stays = ("request", "certificate", "encoding")
     kept = {name: getattr(arrived, name) for name in arrived.attributes if name not in stays}
     return kept if not isinstance(arrived, TextResponse) else kept | {"encoding": arrived._encoding}
+
+
+def made_response(
+    cls: type[Response], kwargs: Mapping[str, Any], attributes: Mapping[str, Any] | None = None
+) -> Response:
+    """Make a response again from what :func:`plain_response` says, and set *attributes*, which
+    those have that go to a callback."""
+    made = cls(**kwargs)
+    for name, value in (attributes or {}).items():
+        setattr(made, name, value)
+    return made
 
 
 def find_in_main(qualname: str) -> Any:

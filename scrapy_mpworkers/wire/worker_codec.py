@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 from functools import partial
-from types import CodeType, FunctionType, MappingProxyType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -124,16 +124,8 @@ class WorkerCodec(Codec[bytes]):
         except BaseException as error:  # classes of the user run their own code here
             raise unpicklable(result, error, self._result_pickler, OF_CALLBACK) from error
 
-    def _response(
-        self,
-        number: int,
-        cls: type[Response],
-        kwargs: dict[str, Any],
-        attributes: Mapping[str, Any] = MappingProxyType({}),
-    ) -> Response:
-        response = cls(**kwargs)
-        for name, value in attributes.items():
-            setattr(response, name, value)
+    def _response(self, number: int, *made_from: Any) -> Response:
+        response = tokens.made_response(*made_from)
         response.request = NO_REQUEST  # type: ignore[assignment]
         self.handles.numbers[id(response)] = number
         self.handles.responses[number] = response

@@ -57,10 +57,11 @@ class Callbacks:
         Returns:
             status, result and keys of an Outcome.
         """
+        self.is_repeating = False
         if len(task.frame):
             try:
                 callback = self._arrived(task)
-            except Exception as error:  # classes of the user run their own code here
+            except BaseException as error:  # classes of the user run their own code here
                 why = f"what it is given cannot be loaded in a worker ({named(error)})"
                 return self._last(Part((), how=How.AT_HOME, why=why))
         else:
@@ -76,6 +77,10 @@ class Callbacks:
             return self._last(part)
         self._waiting[task.id] = callback
         return MORE, self._packed(part), (callback.progress.packed(),)
+
+    def failed(self, error: BaseException) -> tuple[int, bytes, tuple[Any, ...]]:
+        """Return what :meth:`part` does for a callback at which our own part of the work failed."""
+        return self._last(Part((), how=How.FAILED, why=error))
 
     async def close(self) -> None:
         """End the callbacks that nobody has told to go on."""

@@ -151,7 +151,8 @@ class CrawlConsumer:
                 returned = await self._runs[task.hop].process(arrived.item, self._guard)
                 end = self._done(task, arrived, returned)
         except BaseException as error:
-            end = self._ended(arrived, error)
+            is_callback = task.hop == CALLBACK
+            end = self._callbacks.failed(error) if is_callback else self._ended(arrived, error)
         ended = perf_counter()
         if ended >= self._look_at:
             self._look_at = ended + _LOOK_EVERY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -66,3 +67,16 @@ def test_what_has_too_many_elements_is_never_pickled(
     assert changed == {}
     assert Counts.pickled == 0
     assert caplog.text.count("spider.seen has changed") == 1
+
+
+def test_an_object_of_a_class_that_workers_cannot_import_is_not_called_large(
+    spider: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = type("Token", (), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Token", made, raising=False)
+    followed = SpiderAttributes(spider, ParentCodec({}))
+    spider.token = made()
+
+    assert followed.changed() == (0, {})
+    assert "workers cannot import its class" in caplog.text
+    assert "larger" not in caplog.text

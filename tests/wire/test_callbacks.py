@@ -14,7 +14,7 @@ from scrapy import Request, Spider
 from scrapy.http import HtmlResponse
 
 from scrapy_mpworkers.errors import NotInWorkerError
-from scrapy_mpworkers.wire.callback_pickler import dump_callback
+from scrapy_mpworkers.wire.callback_pickler import dump_callback, dump_request
 from scrapy_mpworkers.wire.callbacks import CallbackTask, How, Part, as_task, is_like_its_copy
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
@@ -61,6 +61,10 @@ class Yields(Spider):
 
     def encoding(self, response: Any) -> Any:
         yield {"detected": response._cached_benc, "declared": response._declared_encoding()}
+
+
+class Rendered(HtmlResponse):
+    took: float
 
 
 class Crossing:
@@ -155,6 +159,18 @@ async def test_an_encoding_that_was_detected_is_not_detected_again_and_not_decla
     detected = crossing.response.encoding
 
     assert await crossing.results() == [{"detected": detected, "declared": None}]
+
+
+def test_a_kept_request_has_its_page_again_with_what_was_found_out_about_it() -> None:
+    page = Rendered("http://site.test/", body=b"<title>caf\xe9</title>")
+    page.took = 0.5  # as a downloader middleware sets it
+    detected = page.encoding
+    codec = ParentCodec({"spider": Yields()})
+    request = Request("http://site.test/a", meta={"page": page})
+
+    kept = codec.open(codec.stored(dump_request(codec, Yields(), request))).meta["page"]
+
+    assert (kept.took, kept._cached_benc, kept.text) == (0.5, detected, page.text)
 
 
 async def test_a_request_that_cannot_be_pickled_is_told_by_its_field() -> None:
