@@ -31,7 +31,7 @@ from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.messages import MORE, FrameData, TaskStatus, WireTask
+from scrapy_mpworkers.wire.messages import MORE, Attributes, FrameData, TaskStatus, WireTask
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.logs import Records
@@ -91,6 +91,7 @@ class InlineExecutor(Executor):
         frame: FrameData,
         needs: tuple[int, ...],
         results: tuple[bytes, ...],
+        attributes: Attributes | None,
         size: int,
         key: Any = None,
         limit: float | None = None,
@@ -99,14 +100,15 @@ class InlineExecutor(Executor):
     ) -> Task:
         self.metrics.hops[hop].submitted += 1
         number, future = next(self._numbers), future or self._loop.create_future()
-        task = Task(number, (number, hop, frame, results), needs, future, size, monotonic())
+        row = (number, hop, frame, results, attributes)
+        task = Task(number, row, needs, future, size, monotonic())
         task.subject = subject
         self._take(task)
         return task
 
     def go_on(self, task: Task, is_over: bool = False) -> None:
         task.future = self._loop.create_future()
-        task.row = (task.id, task.hop, b"", (b"",) if is_over else ())
+        task.row = (task.id, task.hop, b"", (b"",) if is_over else (), None)
         self._take(task)
 
     def flush(self) -> None: ...
@@ -180,8 +182,8 @@ class InlineExecutor(Executor):
             task = self._tasks[0]
             self._learn(task.needs)
             self._at_work, self._began_at = task, monotonic()
-            number, hop, frame, results = task.row
-            sent = WireTask(number, hop, bytes(frame), results)
+            number, hop, frame, results, attributes = task.row
+            sent = WireTask(number, hop, bytes(frame), results, attributes)
             if self._has_batches:
                 [outcome] = await self._consumers.consume_batched([sent])
             else:

@@ -25,10 +25,10 @@ from scrapy_mpworkers.crawl.homecomers import Homecomers
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.plain_results import are_wanted, plain
 from scrapy_mpworkers.crawl.pool import Level
-from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests, watched
+from scrapy_mpworkers.crawl.replayed_requests import watched
+from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
-from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import UnpicklableError, UnreadableError
 from scrapy_mpworkers.pool.interface import DeadLettered
@@ -55,7 +55,7 @@ class Callbacks:
         codec: ParentCodec,
         effects: EffectsSink,
         persistence: Persistence,
-        replayed: ReplayedRequests,
+        router: Router,
         level: Level,
         choice: Choice,
     ) -> None:
@@ -64,10 +64,10 @@ class Callbacks:
         self._codec = codec
         self._effects = effects
         self._persistence = persistence
-        self._replayed = replayed
+        self._replayed = router.replayed
+        self._attributes = router.attributes
         self._level = level
         self._choice = choice
-        self._attributes = SpiderAttributes(crawler.spider, codec)
         self._shared = SharedValues()
         self._homecomers = Homecomers(crawler.spider, choice, self._shared)
         self._has_plain_middlewares = are_wanted(crawler)
@@ -164,12 +164,9 @@ class Callbacks:
         self, name: str, result: Response | Failure, request: Request
     ) -> ShippedCallback | None:
         self._look_at(name)
-        changed = self._attributes.changed()
         shared = self._shared.of(name, request)
         try:
-            return ShippedCallback(
-                name, result, request, changed, shared, self._spider, self._codec
-            )
+            return ShippedCallback(name, result, request, shared, self._spider, self._codec)
         except UnpicklableError as error:
             self._homecomers.stays(name, request, str(error))
             return None
@@ -184,8 +181,9 @@ class Callbacks:
     def _submit(self, shipped: ShippedCallback, kept: StoredItem | None) -> Task:
         shipped.given = self._persistence.take_callback(shipped, kept)
         data, needs, _ = shipped.frame
+        attributes, size = self._attributes.changed(), shipped.size
         return self._level.executor.submit(
-            CALLBACK, data, needs, (), shipped.size, None, None, shipped
+            CALLBACK, data, needs, (), attributes, size, None, None, shipped
         )
 
     # Up

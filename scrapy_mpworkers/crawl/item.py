@@ -10,7 +10,7 @@ from scrapy_mpworkers.wire.changes import Snapshot, copy_of_fields, replay_chang
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.frames import StoredFrame
-from scrapy_mpworkers.wire.messages import Outcome
+from scrapy_mpworkers.wire.messages import Attributes, Outcome
 from scrapy_mpworkers.wire.pickling import is_for_home
 from scrapy_mpworkers.wire.texts import ascii_safe, named
 
@@ -24,16 +24,26 @@ class ShippedItem(Snapshot):
     Between two hops that follow one another, frame and results travel on as they are: nobody opens
     them here before the item is back.
 
+    Args:
+        attributes: of the spider that have changed by now.
+
     Raises:
         UnpicklableError: it cannot be pickled; the message names the field.
     """
 
     results: tuple[bytes, ...] = ()  #: of the hops so far that changed it
 
-    def __init__(self, item: Any, codec: ParentCodec, is_call: bool = False) -> None:
+    def __init__(
+        self,
+        item: Any,
+        codec: ParentCodec,
+        attributes: Attributes | None,
+        is_call: bool = False,
+    ) -> None:
         # This is what Snapshot.__init__ does, one call shorter.
         self.item, self.fields = item, copy_of_fields(item)
         self._codec = codec
+        self.attributes = attributes
         self.frame = frame = codec.dump_call(item) if is_call else codec.dump(item)
         self.size = len(frame[0])  #: bytes that cross
 

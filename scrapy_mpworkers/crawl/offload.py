@@ -37,7 +37,7 @@ def offload(
     assert spider is not None
     choice = Choice(spider, wanted)
     tell_of_absent(crawler, type(spider), wanted)
-    callbacks = Callbacks(crawler, codec, effects, persistence, router.replayed, level, choice)
+    callbacks = Callbacks(crawler, codec, effects, persistence, router, level, choice)
     if not offload_callbacks(crawler, callbacks.call):
         logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
         return

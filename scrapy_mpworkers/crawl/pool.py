@@ -227,7 +227,8 @@ class Level(CrawlEvents):
         if committed is not None:
             return self._submit_committed(hop, shipped, key, committed)
         (data, needs, _), size, submit = shipped.frame, shipped.size, self.executor.submit
-        come_in = partial(submit, hop, data, needs, shipped.results, size, key, None, shipped)
+        what = hop, data, needs, shipped.results, shipped.attributes
+        come_in = partial(submit, *what, size, key, None, shipped)
         if self.backpressure.enter_at_once(size):
             return come_in().future
         self.executor.flush()  # as in submit_detached()
@@ -259,7 +260,8 @@ class Level(CrawlEvents):
             self.backpressure.leave(size)
             raise
         data, needs, _ = shipped.frame
-        return self.executor.submit(hop, data, needs, shipped.results, size, key, limit, shipped)
+        what = hop, data, needs, shipped.results, shipped.attributes
+        return self.executor.submit(*what, size, key, limit, shipped)
 
     async def submit_call(self, call: ShippedItem, limit: float | None) -> Outcome | DeadLettered:
         """Send a call to a worker, and wait for its outcome. If the wait is cancelled, the call

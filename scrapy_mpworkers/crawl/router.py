@@ -16,6 +16,7 @@ from scrapy_mpworkers.crawl.persistence import JournaledTask, Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.replayed_requests import ReplayedRequests
 from scrapy_mpworkers.crawl.resume import Resumption
+from scrapy_mpworkers.crawl.spider_attributes import SpiderAttributes
 from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.crawl.totals import ItemTotals, Journey
 from scrapy_mpworkers.errors import CallTimeout, ItemTimeout, UnpicklableError, UnreadableError
@@ -37,6 +38,7 @@ class Router:
     Attributes:
         totals: counts the items.
         replayed: requests of callbacks that an earlier run has given up.
+        attributes: of the spider, as workers are told of them.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Router:
         hops: Sequence[Hop],
         levels: Sequence[Level],
     ) -> None:
+        assert crawler.spider is not None
         self._codec = codec
+        self.attributes = SpiderAttributes(crawler.spider, codec)
         self._effects = effects
         self._persistence = persistence
         waits = [level.waits for level in levels]
@@ -264,8 +268,12 @@ class Router:
 
     def _ship(self, item: Any, hop: Hop, is_call: bool = False) -> ShippedItem:
         """Pickle *item*, at once: the spider may change it the next moment."""
+        spider = self.attributes
+        # A look at each item, so there is no call in it.
+        if spider.seen != [*map(id, spider.live), *map(len, spider.containers)]:
+            spider.changed()
         try:
-            return ShippedItem(item, self._codec, is_call)
+            return ShippedItem(item, self._codec, spider.changes, is_call)
         # UnpicklableError; or a class of the user that raises where its fields are looked at, and
         # SystemExit would end the crawl.
         except BaseException as error:

@@ -27,7 +27,6 @@ class ShippedCallback:
 
     Args:
         request: the request whose response or failure *result* is.
-        changed: attributes of the spider, as ``SpiderAttributes`` returns them.
         shared: where the request has something that others have, too.
 
     Attributes:
@@ -45,7 +44,6 @@ class ShippedCallback:
         name: str,
         result: Response | Failure,
         request: Request,
-        changed: tuple[int, dict[str, bytes]],
         shared: tuple[Place, ...],
         spider: Spider,
         codec: ParentCodec,
@@ -60,7 +58,7 @@ class ShippedCallback:
             response, failure = getattr(result.value, "response", None), _sent(result)
         self.request = request
         came = response if isinstance(response, Response) else None
-        task = CallbackTask(name, request, came, failure, changed, shared)
+        task = CallbackTask(name, request, came, failure, shared)
         self.frame = dump_callback(codec, spider, task)
         self.size = len(self.frame.data)
 

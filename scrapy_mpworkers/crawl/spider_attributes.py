@@ -2,67 +2,88 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import ValuesView
 from typing import Any
 
 from scrapy import Spider
 
 from scrapy_mpworkers.crawl.context import Carrier
 from scrapy_mpworkers.wire.codec import ParentCodec
+from scrapy_mpworkers.wire.messages import Attributes
 from scrapy_mpworkers.worker.sizes import CONTAINERS
 
-logger = logging.getLogger(__name__)
-
-#: Bytes of an attribute that travels with each callback, at most.
+#: Bytes of an attribute that travels with each item and callback, at most.
 _MOST = 1 << 14
 #: A container of more is known by its length alone: it may change with each callback.
 _MOST_COMPARED = 100
 #: Each element of these takes a byte at least when it is pickled.
 _SIZED = (*CONTAINERS, tuple, frozenset, str, bytes)
-_LARGER = f"it is larger than {_MOST >> 10} KiB"
+_LARGER = f"it has changed since the crawl began, and is larger than {_MOST >> 10} KiB"
 _DEFINED_HERE = "workers cannot import its class, or a function in it, under its name"
 
 
 class SpiderAttributes:
     """Knows which attributes have changed since the crawl began, and has them pickled.
 
-    Few do, and those are small: a token that was renewed, a number. They travel with each callback,
-    as nobody knows which worker has had them.
+    Few do, and those are small: a token that was renewed, a number, the category of a page. They
+    travel with each item and callback, as nobody knows which worker has had them, and an item wants
+    them as they were when the spider yielded it.
+
+    Attributes:
+        changes: what has changed so far; ``None``: nothing.
+        live: the attributes' values, always the present ones.
+        containers: those of them that can grow.
+        seen: ids and lengths of these two at the last look; as long as they are the same, nothing
+            has been set, added or removed.
     """
 
+    live: ValuesView[Any]
+    containers: list[Any]
+    seen: list[int]
+
     def __init__(self, spider: Spider, codec: ParentCodec) -> None:
+        self.changes: Attributes | None = None
         self._spider = spider
+        self.live = vars(spider).values()
         self._carrier = Carrier(codec)
         self._known = {name: _noted(value) for name, value in list(vars(spider).items())}
-        self._frames: dict[str, bytes] = {}
-        self._refused: set[str] = set()
         self._large: dict[str, tuple[Any, int]] = {}  # containers, and how long they were
-        self._version = 0
+        self._note()
 
-    def changed(self) -> tuple[int, dict[str, bytes]]:
-        """Return a number that grows with each change, and what has changed so far by name."""
+    def changed(self) -> Attributes | None:
+        """Look at all attributes, and at what small containers hold; return what has changed."""
         # A copy: a thread of the user, or a __getstate__, may set attributes meanwhile.
         for name, value in list(vars(self._spider).items()):
             known = self._known.get(name)
             if known is None or not _is_as(known, value):
                 self._known[name] = _noted(value)
-                self._take(name, value)
-        return self._version, self._frames
+                self._take(name, self._carried(name, value))
+        self._note()
+        return self.changes
 
-    def _take(self, name: str, value: Any) -> None:
+    def _note(self) -> None:
+        self.containers = [value for value in list(self.live) if type(value) in CONTAINERS]
+        self.seen = [*map(id, self.live), *map(len, self.containers)]
+
+    def _take(self, name: str, carried: bytes | str) -> None:
+        version, before = self.changes or (0, {})
+        if before.get(name) != carried:
+            self.changes = version + 1, {**before, name: carried}
+
+    def _carried(self, name: str, value: Any) -> bytes | str:
+        """Return the frame of an attribute, or why it cannot cross."""
         if self._is_large(name, value):
-            self._refuse(name, _LARGER)
-            return
-        carried = self._carrier.carry(value)
-        is_large = carried.frame is not None and len(carried.frame) > _MOST
-        if carried.frame is not None and not is_large and not self._carrier.needs:
-            self._version += 1
-            self._frames = {**self._frames, name: carried.frame}
-            return
+            return _LARGER
+        frame, why = self._carrier.carry(value)
+        needs = dict(self._carrier.needs)
         self._carrier.needs.clear()
-        if is_large and type(value) in CONTAINERS:
-            self._large[name] = value, len(value)
-        self._refuse(name, carried.why or (_LARGER if is_large else _DEFINED_HERE))
+        if frame is None:
+            return why
+        if len(frame) > _MOST:
+            if type(value) in CONTAINERS:
+                self._large[name] = value, len(value)
+            return _LARGER
+        return _DEFINED_HERE if needs else frame
 
     def _is_large(self, name: str, value: Any) -> bool:
         """Return whether it is known without pickling that *value* is too large: of 200,000 texts
@@ -71,17 +92,6 @@ class SpiderAttributes:
             return True
         refused, length = self._large.get(name, (None, 0))
         return refused is not None and refused is value and len(value) >= length
-
-    def _refuse(self, name: str, why: str) -> None:
-        if name not in self._refused:
-            self._refused.add(name)
-            logger.warning(
-                "spider.%s has changed, and callbacks in workers have it as it was when they "
-                "opened (%s). Put what they need into the request's cb_kwargs, or take those that "
-                "need it out of MPWORKERS_CALLBACKS.",
-                name,
-                why,
-            )
 
 
 def _noted(value: Any) -> tuple[Any, Any]:

@@ -87,7 +87,7 @@ class Dispatcher:
 
     def park(self, handle: WorkerHandle, task: Task, progress: tuple[Any, ...]) -> None:
         """Keep a task that has given a part. *progress* is what another worker must know of it."""
-        task.row = (*task.row[:3], progress)
+        task.row = (*task.row[:3], progress, task.row[4])
         self.queue_of(handle).park(handle, task)
 
     def go_on(self, task: Task, is_over: bool) -> bool:
@@ -103,7 +103,7 @@ class Dispatcher:
         if handle is None:
             self.soon()
         else:
-            row = (task.id, task.hop, b"", (b"",) if is_over else ())
+            row = (task.id, task.hop, b"", (b"",) if is_over else (), None)
             self._send_rows(handle, (), (row,), group)
         return True
 

@@ -30,6 +30,7 @@ from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.workers import WorkerGroup, WorkerHandle
 from scrapy_mpworkers.wire.messages import (
     MORE,
+    Attributes,
     Closed,
     FrameData,
     OpenCrawl,
@@ -57,7 +58,6 @@ class PoolExecutor(ObservedExecutor):
         make_setup: makes what each worker must know of the crawl, which has this number.
         blobs: definitions by number, as tasks refer to them.
         events: told of each task, and of what is not the business of a single one.
-        loop: the crawl's event loop, in whose thread all methods are called.
 
     Attributes:
         crawl: its number, by which messages tell crawls apart.
@@ -80,14 +80,12 @@ class PoolExecutor(ObservedExecutor):
     ) -> None:
         super().__init__(options.workers, events)
         self._settled_at = monotonic()
-        self._make_setup = make_setup
         self._first_setup: OpenCrawl | None = None
         self.crawl = next(self._numbers)
-        self._find_group = find_group
+        self._find_group, self._make_setup, self._options = find_group, make_setup, options
         self._task_ids: Iterator[int] = iter(())
         self._dispatcher = Dispatcher(self.crawl, options, blobs, loop)
         self.look_for_room = self._dispatcher.soon
-        self._options = options
         self._loop = loop
         self.has_opened = self.is_broken = self.is_hasty = self._closed = self._stopping = False
         self._troubles = RestartIntensity(options.intensity, options.period)
@@ -126,6 +124,7 @@ class PoolExecutor(ObservedExecutor):
         frame: FrameData,
         needs: tuple[int, ...],
         results: tuple[bytes, ...],
+        attributes: Attributes | None,
         size: int,
         key: Any = None,
         limit: float | None = None,
@@ -135,7 +134,8 @@ class PoolExecutor(ObservedExecutor):
         task_id = next(self._task_ids)
         self.metrics.hops[hop].submitted += 1
         seconds = self._options.item_timeout if limit is None else limit
-        row, future = (task_id, hop, frame, results), future or self._loop.create_future()
+        row = (task_id, hop, frame, results, attributes)
+        future = future or self._loop.create_future()
         task = Task(task_id, row, needs, future, size, monotonic(), seconds, subject)
         if self._given_up is not None:
             late = self._given_up(None)

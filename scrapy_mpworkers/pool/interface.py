@@ -14,7 +14,7 @@ from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.recent import Recent
 from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.worker_state import Phase
-from scrapy_mpworkers.wire.messages import FrameData, Outcome
+from scrapy_mpworkers.wire.messages import Attributes, FrameData, Outcome
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,7 @@ class Executor(ABC):
         frame: FrameData,
         needs: tuple[int, ...],
         results: tuple[bytes, ...],
+        attributes: Attributes | None,
         size: int,
         key: Any = None,
         limit: float | None = None,
@@ -200,6 +201,7 @@ class Executor(ABC):
             frame: what was pickled.
             needs: the definitions that *frame* refers to.
             results: of the hops that the item has passed.
+            attributes: of the spider that have changed.
             size: bytes of *frame* and *results*.
             key: tasks with equal keys meet the same worker, if the level has keys.
             limit: seconds that it may take, if not those of the level.

@@ -48,8 +48,6 @@ class CallbackTask(NamedTuple):
         request: what the spider had asked for.
         response: what has come, if it is no failure.
         failure: what has come instead, for an errback.
-        attributes: of the spider that have changed since the crawl began, pickled one by one by
-            name; with a number that grows with each change.
         shared: where the request has something that others have, too.
     """
 
@@ -57,7 +55,6 @@ class CallbackTask(NamedTuple):
     request: Any
     response: Response | None
     failure: SentException | None
-    attributes: tuple[int, dict[str, bytes]]
     shared: tuple[tuple[str, str], ...]
 
 

@@ -104,8 +104,8 @@ def encode_command(command: Command, arena: Arena | None = None) -> list[bytes]:
         if arena is not None:
             offset = arena.put(behind, sum(map(len, large)))
         rows = tuple(
-            (id, hop, len(frame) if type(frame) is Large else frame, results)
-            for id, hop, frame, results in rows
+            (id, hop, len(frame) if type(frame) is Large else frame, results, attributes)
+            for id, hop, frame, results, attributes in rows
         )
     pickler.dump((command.crawl, command.definitions, rows, command.batched, offset))
     return found + behind if offset is None else found
@@ -128,11 +128,11 @@ def decode_command(data: bytes | memoryview, arena: Arena | None = None) -> Comm
 def _with_frames(rows: Iterable[TaskRow], frames: memoryview) -> tuple[TaskRow, ...]:
     """Give *rows* their large frames, which are one behind the other."""
     whole: list[TaskRow] = []
-    for id, hop, frame, results in rows:
+    for id, hop, frame, results, attributes in rows:
         if isinstance(frame, int):
             size = frame
             frame, frames = frames[:size], frames[size:]
-        whole.append((id, hop, frame, results))
+        whole.append((id, hop, frame, results, attributes))
     return tuple(whole)
 
 

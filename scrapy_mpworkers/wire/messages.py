@@ -115,6 +115,11 @@ class WorkerConfig(NamedTuple):
     prelude: Prelude = NO_PRELUDE
 
 
+#: Attributes of the spider that have changed since the crawl began, by name, each in a frame of its
+#: own or with the reason why it has none; and a number that grows with each change.
+Attributes: TypeAlias = tuple[int, dict[str, bytes | str]]
+
+
 class WireTask(NamedTuple):
     """An item on its way to a hop. Like an Outcome it crosses as a plain tuple.
 
@@ -122,13 +127,14 @@ class WireTask(NamedTuple):
 
     ``results``: what hops since the frame was made have made of the item; of a callback that runs
     again: how far it had come. Without a frame a callback goes on where it is, or, with a result,
-    ends there.
+    ends there. ``attributes``: of the spider, if any have changed since the crawl began.
     """
 
     id: int
     hop: int
     frame: bytes | memoryview
     results: tuple[bytes, ...] = ()
+    attributes: Attributes | None = None
 
 
 # This is faster than WireTask._make, which is written in Python.
@@ -136,7 +142,7 @@ _as_task = partial(tuple.__new__, WireTask)
 
 
 #: A WireTask as a plain tuple. While a large frame crosses elsewhere, its size takes its place.
-TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...]]
+TaskRow: TypeAlias = tuple[int, int, FrameData | int, tuple[bytes, ...], Attributes | None]
 
 
 class Batch(NamedTuple):

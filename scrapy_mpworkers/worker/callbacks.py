@@ -90,9 +90,6 @@ class Callbacks:
 
     def _arrived(self, task: WireTask) -> RunningCallback:
         sent = as_task(self._codec.load(task.frame))
-        handles = self._codec.handles
-        self._crawler.update(*sent.attributes)
-        self._codec.answer(handles)
         [earlier] = task.results or (b"",)
         return RunningCallback(sent, earlier, self._codec, self._guard)
 

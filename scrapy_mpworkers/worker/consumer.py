@@ -144,6 +144,8 @@ class CrawlConsumer:
         started = perf_counter()
         arrived: Snapshot | None = None
         try:
+            if task.attributes is not None:
+                self._crawler.update(*task.attributes)
             if task.hop == CALLBACK:
                 end = await self._callbacks.part(task)
             else:
@@ -264,6 +266,8 @@ class CrawlConsumer:
     def _arrival(self, task: WireTask) -> tuple[Any, Handles]:
         """Return the item, or the exception that loading it raises; and its responses' handles."""
         try:
+            if task.attributes is not None:
+                self._crawler.update(*task.attributes)
             return self._arrived(task), self._codec.handles
         except BaseException as error:
             return error, self._codec.handles

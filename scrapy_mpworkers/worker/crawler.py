@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from scrapy import Spider, signals
@@ -41,6 +41,7 @@ class WorkerCrawler:
     def __init__(self, state: CrawlState, codec: WorkerCodec) -> None:
         self._arrivals = arrivals = Arrivals(codec)
         self._version = 0  # of the spider's attributes
+        self._changes: dict[str, bytes | str] = {}  # those that have come since the start
         #: why a part is not here, by the name that the inspection gives it
         self.missing = arrivals.missing
         self.signals = WorkerSignals(self)
@@ -69,13 +70,17 @@ class WorkerCrawler:
     def __getattr__(self, name: str) -> NoReturn:
         refuse(f"crawler.{name}")
 
-    def update(self, version: int, attributes: dict[str, bytes]) -> None:
+    def update(self, version: int, attributes: Mapping[str, bytes | str]) -> None:
         """Set what has changed of the spider in Scrapy's process, unless that is known here."""
         if version <= self._version:
             return
         self._version = version
-        for name, frame in attributes.items():
-            value = self._arrivals.value(Carried(frame), f"spider.{name}")
+        for name, came in attributes.items():
+            if self._changes.get(name) == came:
+                continue
+            self._changes[name] = came
+            carried = Carried(came) if isinstance(came, bytes) else Carried(None, came)
+            value = self._arrivals.value(carried, f"spider.{name}")
             self.spider.__dict__[name] = self._known_attributes[name] = value
             self._sizes[name] = size_of(value)
 

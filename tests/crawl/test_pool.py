@@ -27,9 +27,9 @@ class Shelf:
         self.loop = loop
         return self
 
-    def submit(self, hop: int, frame: Any, needs: Any, results: Any, size: int, *rest: Any) -> Task:
-        _, _, subject, *futures = rest
-        row = len(self.tasks), hop, frame, results
+    def submit(self, hop: int, frame: Any, needs: Any, results: Any, *rest: Any) -> Task:
+        attributes, size, _, _, subject, *futures = rest
+        row = len(self.tasks), hop, frame, results, attributes
         [future] = futures or [self.loop.create_future()]
         task = Task(row[0], row, needs, future, size, 0.0, subject=subject)
         self.tasks.append(task)
@@ -54,7 +54,7 @@ class Bench:
         backend = cast(Any, self.shelf)
         self.level = Level(0, settings, backend, nothing, nothing, current_loop(), nothing)
         self.level.backpressure.resize(bound, 1.0)
-        self.shipped = [ShippedItem({"html": "x" * size}, self.codec) for size in sizes]
+        self.shipped = [ShippedItem({"html": "x" * size}, self.codec, None) for size in sizes]
         self.trips = [
             asyncio.ensure_future(self.trip(number, self.level.submit(0, one)))
             for number, one in enumerate(self.shipped)

@@ -283,7 +283,7 @@ class Bench:
         for one in works:
             data = pickle.dumps(one)
             frame = Large([data]) if len(data) >= LARGE else data  # as the codec has it
-            task = self.pool.submit(0, frame, needs, (), len(frame), key)
+            task = self.pool.submit(0, frame, needs, (), None, len(frame), key)
             self.settled[task.id] = []
             ids.append(task.id)
         return ids

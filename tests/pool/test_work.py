@@ -196,4 +196,4 @@ def test_what_a_worker_was_forked_with_is_not_collected_in_it(make_bench, method
     [collectable] = bench.run(CountCollectable())
 
     # Else every collection walks, and so copies, all that the crawl's process had.
-    assert collectable < len(gc.get_objects()) / 10
+    assert collectable < (len(gc.get_objects()) + gc.get_freeze_count()) / 10

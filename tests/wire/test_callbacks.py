@@ -80,7 +80,7 @@ class Crossing:
         return await self.running().part(1.0)
 
     def running(self) -> RunningCallback:
-        task = CallbackTask(self._name, self.response.request, self.response, None, (0, {}), ())
+        task = CallbackTask(self._name, self.response.request, self.response, None, ())
         self._frame = dump_callback(self._parent, self._spider, task)
         worker = WorkerCodec()
         worker.share(spider=type(self._spider)())

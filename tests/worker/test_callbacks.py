@@ -49,7 +49,7 @@ class Callers:
         """Begin a callback, and return its first part."""
         response = HtmlResponse("http://site.test/")
         response.request = request = Request("http://site.test/", cb_kwargs=given)
-        task = CallbackTask("parse", request, response, None, (0, {}), ())
+        task = CallbackTask("parse", request, response, None, ())
         frame = dump_callback(self._parent, self._spider, task)
         return await self._part(WireTask(number, CALLBACK, bytes(frame.data), earlier))
 

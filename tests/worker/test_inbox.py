@@ -26,7 +26,7 @@ def orders() -> Iterator[CommandWriter]:
 
 
 def batch(size: int) -> Batch:
-    return Batch(0, (), ((7, 0, bytes(range(256)) * (size // 256), ()),))
+    return Batch(0, (), ((7, 0, bytes(range(256)) * (size // 256), (), None),))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,12 @@ def test_large_frames_come_whole_and_in_order(orders: CommandWriter, where: str)
         arena.put([], ARENA_BYTES - 100_000)
     inbox = CommandReader(orders.queue, arena)
     large = [Large([bytes([n]) * 70_000, b"end" * n]) for n in (1, 2)]
-    rows = ((7, 0, large[0], ()), (8, 1, b"small", (b"result",)), (9, 0, large[1], ()))
+    told = (1, {"token": b"frame"})
+    rows = (
+        (7, 0, large[0], (), told),
+        (8, 1, b"small", (b"result",), None),
+        (9, 0, large[1], (), None),
+    )
 
     for _ in range(2):  # the second time into the same buffer
         orders.put(Batch(0, (), rows, batched=True))
@@ -69,8 +74,8 @@ def test_large_frames_come_whole_and_in_order(orders: CommandWriter, where: str)
 
         assert isinstance(arrived, Batch)
         assert arrived.batched
-        tasks = [(task.id, task.hop, bytes(task.frame), task.results) for task in arrived.tasks]
-        assert tasks == [(id, hop, bytes(frame), more) for id, hop, frame, more in rows]
+        tasks = [(id, hop, bytes(frame), *more) for id, hop, frame, *more in arrived.tasks]
+        assert tasks == [(id, hop, bytes(frame), *more) for id, hop, frame, *more in rows]
         if where == "arena":
             inbox.release()
 

@@ -76,7 +76,9 @@ def put(
 
 
 def batch(*functions: Callable[[], Any], first: int = 0) -> Batch:
-    rows = [(first + n, 0, pickle.dumps(function), ()) for n, function in enumerate(functions)]
+    rows = [
+        (first + n, 0, pickle.dumps(function), (), None) for n, function in enumerate(functions)
+    ]
     return Batch(0, (), tuple(rows))
 
 

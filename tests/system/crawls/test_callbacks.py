@@ -42,6 +42,32 @@ def test_worker_dies_once_and_each_result_comes_once(
 
 
 @worlds()
+def test_callback_that_uses_what_has_become_too_large_goes_home(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl("growing", world, MPWORKERS_CALLBACKS=["count"]).finish()
+
+    assert set(ended.numbers) <= {1000, 2000, 3000}
+    assert len(ended.numbers) == 3
+    assert ended.log.count("callback count runs in Scrapy's own process from now on") == 1
+    assert "spider.words is not available in a worker" in ended.log
+
+
+@worlds()
+def test_pipeline_that_uses_what_has_become_too_large_says_so(
+    launch: Launcher, world: World
+) -> None:
+    ended = launch.crawl("growing", world, **offload("crawled.callbacks.CountsWords")).finish()
+
+    assert ended.numbers == []
+    assert ended.stats["mpworkers/items/failed"] == 3
+    assert (
+        "spider.words is not available in a worker: it could not be sent there (it has changed"
+        in (ended.log)
+    )
+
+
+@worlds()
 def test_worker_crashes_in_native_code(launch: Launcher, world: World) -> None:
     ended = launch.crawl("counting", world, "at=700", "count=1000", "deed=segfault").finish()
 

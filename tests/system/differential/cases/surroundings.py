@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from scrapy import Request, Spider
+from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.http import Response
 
@@ -15,7 +15,7 @@ from ..case import Case, Expected
 from .kinds import TEN
 from .lifecycle import ONE_WORKER, RENDERED_EARLY
 from .shapes import Base
-from .spiders import PAGE, WordSpider
+from .spiders import PAGE, WordSpider, turns_of_the_loop
 
 logger = logging.getLogger(__name__)
 quiet_logger = logging.getLogger(f"{__name__}.quiet")
@@ -304,6 +304,49 @@ class OneWordSpider(WordSpider):
         yield self.make(0)
 
 
+class GoesOnSpider(WordSpider):
+    """Gets attributes when it is opened, in ``start()``, and with each page."""
+
+    categories: tuple[str, ...] = ("ants", "bees", "cats")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seen: list[str] = []
+        self.catalogue: dict[int, str] = {}
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> GoesOnSpider:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.opened, signals.spider_opened)
+        return spider
+
+    def opened(self) -> None:
+        self.state = {"runs": 1}
+
+    async def start(self) -> AsyncIterator[Any]:
+        await turns_of_the_loop()
+        self.job = "job 1"
+        self.catalogue.update((n, f"book {n}") for n in range(200))
+        for category in self.categories:
+            yield Request(f"{PAGE}{category}", self.parse, cb_kwargs={"category": category})
+
+    def parse(self, response: Response, category: str = "") -> Iterator[Any]:
+        self.category = category
+        self.seen.append(category)
+        self.state["runs"] += 1
+        yield {"category": category}
+
+
+class ReadsWhatHasChanged:
+    def process_item(self, item: dict[str, Any], spider: Any) -> dict[str, Any]:
+        item["now"] = spider.category
+        item["job"] = spider.job
+        item["seen"] = list(spider.seen)
+        item["book"] = spider.catalogue[199]
+        item["runs"] = spider.state["runs"]
+        return item
+
+
 CASES = [
     Case(
         "settings",
@@ -356,5 +399,12 @@ CASES = [
         {ClosesForItsReason: 300},
         Expected(scraped=1),
         not_compared={"stats": "finish_reason is the text of the reason"},
+    ),
+    Case(
+        "spider_attributes_that_change_as_it_goes_on",
+        GoesOnSpider,
+        {ReadsWhatHasChanged: 300},
+        Expected(scraped=3),
+        settings={"CONCURRENT_REQUESTS": 1},
     ),
 ]

@@ -314,6 +314,33 @@ class Listing(scrapy.Spider):
         return [{"n": n} for n in range(500)]
 
 
+class Growing(scrapy.Spider):
+    """Keeps what it has seen, which is too large to be sent behind the first page."""
+
+    name = "growing"
+    custom_settings = {"CONCURRENT_REQUESTS": 1}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.words: dict[int, str] = {}
+
+    async def start(self) -> AsyncIterator[Any]:
+        for page in range(3):
+            yield scrapy.Request(f"data:text/plain,{page}", self.fill, priority=-page)
+
+    def fill(self, response: Response) -> Iterator[Any]:
+        self.words.update((n, str(n) * 20) for n in range(len(self.words), len(self.words) + 1000))
+        yield scrapy.Request(f"{response.url}+", self.count, priority=100)
+
+    def count(self, response: Response) -> Iterator[Any]:
+        yield {"n": len(self.words)}
+
+
+class CountsWords:
+    def process_item(self, item: dict[str, int], spider: Any) -> dict[str, int]:
+        return {"n": item["n"] + len(spider.words)}
+
+
 class Deaf:
     """A spider middleware that does not even begin to read the results of a response."""
 
