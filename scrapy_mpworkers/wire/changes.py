@@ -12,7 +12,7 @@ from functools import cache, partial
 from operator import is_
 from typing import Any, NamedTuple
 
-from scrapy import Item
+from scrapy import Field, Item
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement, not by C code
 #: Exact builtin types of values that nobody can change, and that hold nothing else.
@@ -197,6 +197,7 @@ def write_fields(item: Any, values: Mapping[Any, Any], deleted: tuple[Any, ...])
         target.update(values)
         for name in deleted:
             del target[name]
+        know_fields(item)
         return
     slots = _slots(type(item))
     for name, value in values.items():
@@ -212,6 +213,12 @@ def write_fields(item: Any, values: Mapping[Any, Any], deleted: tuple[Any, ...])
             del item.__dict__[name]
 
 
+def know_fields(item: Any) -> None:
+    """Let its class know the fields that an item has got in another process, by ``item.fields``."""
+    if isinstance(item, Item) and not item.fields.keys() >= item._values.keys():
+        item.fields.update((name, Field()) for name in item._values.keys() - item.fields.keys())
+
+
 def _build(cls: type, fields: dict[Any, Any]) -> Any:
     """Return a new instance of *cls* with exactly these fields, made without ``__init__``."""
     if cls is dict:
@@ -220,6 +227,7 @@ def _build(cls: type, fields: dict[Any, Any]) -> Any:
     if issubclass(cls, Item):
         item = cls.__new__(cls)
         item.__dict__["_values"] = fields
+        know_fields(item)
     else:
         item = object.__new__(cls)
         write_fields(item, fields, ())

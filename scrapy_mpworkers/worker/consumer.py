@@ -14,7 +14,7 @@ from scrapy import signals
 from scrapy.exceptions import DropItem
 
 from scrapy_mpworkers.errors import SettingError, UnpicklableError
-from scrapy_mpworkers.wire.changes import Snapshot, pack, replay_changes, shrinks
+from scrapy_mpworkers.wire.changes import Snapshot, know_fields, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, Placement
 from scrapy_mpworkers.wire.effects import Effects, whole
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
@@ -202,6 +202,7 @@ class CrawlConsumer:
         item = self._codec.load(task.frame)
         if task.results:
             item = replay_changes(item, task.results, self._codec.load_more)
+        know_fields(item)
         return Snapshot(item)
 
     def _done(self, task: WireTask, arrived: Snapshot, returned: Any) -> _End:

@@ -234,6 +234,34 @@ class ChangeValues:
         return item
 
 
+class GrownItem(Item):
+    """Gets fields by name, in each process where somebody needs them."""
+
+    n = Field()
+
+
+class GrownSpider(WordSpider):
+    def make(self, n: int) -> Any:
+        item = GrownItem(n=n)
+        item.fields["word"] = Field()
+        item["word"] = WORDS[n]
+        return item
+
+
+class GrowItem:
+    def process_item(self, item: Any) -> Any:
+        item["word"] = item["word"].upper()
+        item.fields["length"] = Field()
+        item["length"] = len(item["word"])
+        return item
+
+
+class UseGrownOnTheReactor:
+    def process_item(self, item: Any) -> Any:
+        item["length"] += 1
+        return item
+
+
 CASES = [
     Case("fields_deleted", FieldsSpider, {DeleteFields: 300}, TEN),
     Case("fields_renamed", FieldsSpider, {RenameFields: 300}, TEN),
@@ -275,4 +303,11 @@ CASES = [
     Case("attrs_with_converter_and_validator", LoudAttrsSpider, {SetAttributesOnce: 300}, TEN),
     Case("values_of_many_types_untouched", ValuesSpider, {LookAtValues: 300}, TEN),
     Case("values_of_many_types_changed", ValuesSpider, {ChangeValues: 300}, Expected(scraped=10)),
+    Case(
+        "item_that_gets_fields_by_name",
+        GrownSpider,
+        {GrowItem: 300},
+        TEN,
+        reactor_pipelines={UseGrownOnTheReactor: 400},
+    ),
 ]
