@@ -28,10 +28,17 @@ def imported_settings_module() -> str | None:
     return name if name in sys.modules and name not in MAINS else None
 
 
-def settings_module_to_import_again(options: WorkerSettings, has_workers: bool) -> str | None:
-    """Name the settings module, if workers import it; forked ones have it already."""
-    is_new_there = options.enabled and has_workers and options.start_method != "fork"
-    return imported_settings_module() if is_new_there else None
+def modules_to_import_again(
+    options: WorkerSettings, has_workers: bool, spidercls: type
+) -> dict[str, str]:
+    """Return what a worker imports beside its pipelines, by module; forked ones have it already."""
+    if not options.enabled or not has_workers or options.start_method == "fork":
+        return {}
+    settings, spider = imported_settings_module(), spidercls.__module__
+    is_imported = spider not in MAINS and spider.partition(".")[0] != "scrapy"
+    return ({spider: "The spider's module"} if is_imported else {}) | (
+        {settings: "The settings module"} if settings is not None else {}
+    )
 
 
 def modules_to_preload(

@@ -21,7 +21,7 @@ from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers import lint
 from scrapy_mpworkers.backends.base import Plans, find_backend, plans_of
-from scrapy_mpworkers.backends.preloading import settings_module_to_import_again
+from scrapy_mpworkers.backends.preloading import modules_to_import_again
 from scrapy_mpworkers.callbacks import has_marks
 from scrapy_mpworkers.commands.callbacks import Callbacks, callbacks_of, names_of_no_callback
 from scrapy_mpworkers.crawl.silence import why_silent
@@ -105,7 +105,7 @@ def check_settings(
     of_settings = (
         *names_without_effect(crawler.settings),
         *names_of_no_callback(spiders if spidercls is Spider else [spidercls], options.callbacks),
-        *lint.settings_lines(settings_module_to_import_again(options, has_workers)),
+        *lint.module_lines(modules_to_import_again(options, has_workers, spidercls)),
     )
     steps.sort(key=lambda step: step.order)
     callbacks = callbacks_of(plans, options, spidercls) if plans else None

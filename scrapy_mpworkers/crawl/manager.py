@@ -13,7 +13,7 @@ from scrapy_mpworkers.backends.base import Backend, find_backend, plans_of, want
 from scrapy_mpworkers.backends.preloading import (
     imported_settings_module,
     modules_and_classes,
-    settings_module_to_import_again,
+    modules_to_import_again,
 )
 from scrapy_mpworkers.crawl.brake import Brake, Downloads
 from scrapy_mpworkers.crawl.closing import CloseDeadline
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 #: without any item. It looks again after so many.
 _PATIENCE, _LOOK_AGAIN = 2.0, 0.1
 
-#: Seconds after which the settings module is read: the first item does not wait for that.
+#: Seconds after which modules that workers import are read: the first item does not wait for that.
 _READ_LATER = 1.0
 
 
@@ -64,9 +64,8 @@ class LevelManager:
         self._stopped: Latch | None = None
         self._reason = FINISHED  # why the spider closes
         self.is_over = self._is_initialized = False
-        self._unread = settings_module_to_import_again(
-            options, any(plan.starts_with_crawl for plan in self._plans)
-        )
+        has_workers = any(plan.starts_with_crawl for plan in self._plans)
+        self._unread = modules_to_import_again(options, has_workers, crawler.spidercls)
 
     @property
     def cpus(self) -> int:
@@ -114,7 +113,7 @@ class LevelManager:
         brake_downloads(self._crawler, brake.is_on, brake.downloads)
         self.downloads = brake.downloads
         self._warn_of_changed_state()
-        loop.call_later(_READ_LATER, self._warn_of_settings_module)
+        loop.call_later(_READ_LATER, self._warn_of_modules)
         return self.levels
 
     async def start(self, numbers: Iterable[int]) -> None:
@@ -159,7 +158,7 @@ class LevelManager:
             self._stopped = Latch(current_loop())
             self._closing.begin()
             self._stop_when_drained()
-            self._warn_of_settings_module()
+            self._warn_of_modules()
         try:
             await self._stopped.wait()
         finally:
@@ -196,13 +195,13 @@ class LevelManager:
                 ", ".join(changed),
             )
 
-    def _warn_of_settings_module(self) -> None:
-        """Say, once, what the settings module does again in workers."""
-        module, self._unread = self._unread, None
-        if module is not None:
-            from scrapy_mpworkers.lint import warn_of_settings_module
+    def _warn_of_modules(self) -> None:
+        """Say, once, what the modules of settings and spider do again in workers."""
+        modules, self._unread = self._unread, {}
+        if modules:
+            from scrapy_mpworkers.lint import warn_of_modules
 
-            warn_of_settings_module(module)
+            warn_of_modules(modules)
 
     def _awaited(self) -> int:
         """Return how many items the crawl waits for."""

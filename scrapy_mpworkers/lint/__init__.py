@@ -48,18 +48,18 @@ from scrapy_mpworkers.lint.findings import (
     without_source,
 )
 from scrapy_mpworkers.lint.outside import committed_at_close, waiting, written_files
-from scrapy_mpworkers.lint.settings_module import settings_lines, warn_of_settings_module
+from scrapy_mpworkers.lint.repeated import module_lines, warn_of_modules
 from scrapy_mpworkers.lint.source import CLOSE_METHODS, ITEM_METHODS, OPEN_METHODS, Source
 from scrapy_mpworkers.lint.state import State, kept_by_delegates
 from scrapy_mpworkers.wire.texts import named
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Failure", "Finding", "Kind", "Report", "changed_state", "inspect", "settings_lines"]
+__all__ = ["Failure", "Finding", "Kind", "Report", "changed_state", "inspect", "module_lines"]
 __all__ += ["callback_warnings", "callbacks_of", "failure_lines", "inspect_spider"]
 __all__ += ["why_at_home", "with_missing"]
 __all__ += ["lines_for", "name_of", "not_inspected", "remembers", "suggestion"]
-__all__ += ["waiting_advice", "warn_of_settings_module", "warnings", "without_source"]
+__all__ += ["waiting_advice", "warn_of_modules", "warnings", "without_source"]
 
 
 @lru_cache(maxsize=256)

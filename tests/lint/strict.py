@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from scrapy_mpworkers.lint import changed_state, inspect
-from scrapy_mpworkers.lint.settings_module import inspect_settings
+from scrapy_mpworkers.lint.repeated import inspect_module
 
 SOURCE = r"""
 import os, re
@@ -66,7 +66,7 @@ def inspected(kind: str, folder: Path) -> list[object]:
     report = inspect(module.Pipeline)
     names = [name for finding in report.findings for name in finding.names]
     lines = SOURCE.splitlines()
-    opened = [lines[int(one.where.split(":")[-1]) - 1].strip() for one in inspect_settings(module)]
+    opened = [lines[int(one.where.split(":")[-1]) - 1].strip() for one in inspect_module(module)]
     module.LIMIT = 7  # type: ignore[attr-defined]
     changed = changed_state([module.Pipeline], [module.__name__])
     return [names, report.error, list(report.unread), opened, changed]

@@ -121,15 +121,34 @@ SETTINGS = {
             shutil.rmtree("out", ignore_errors=True)
     """
 }
+SPIDER = {
+    "+shop/spiders.py": """
+        found = open("found.csv", "w")
+    """
+}
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("method", "told"), [("spawn", 1), ("fork", 0)])
-def test_lines_of_the_settings_module_that_workers_run_again_are_warned_of(
-    launch: Launcher, tmp_path: Path, method: str, told: int
+@pytest.mark.parametrize(
+    ("files", "who", "where"),
+    [
+        (SETTINGS, "The settings module shop.settings", "settings.py:11"),
+        (SPIDER, "The spider's module shop.spiders", "spiders.py:12"),
+    ],
+    ids=["settings", "spider"],
+)
+def test_lines_that_workers_run_again_are_warned_of(
+    launch: Launcher,
+    tmp_path: Path,
+    files: dict[str, str],
+    who: str,
+    where: str,
+    method: str,
+    told: int,
 ) -> None:
-    folder, world = make_project(tmp_path / "project", SETTINGS), World("asyncio", method)
-    checked = launch.scrapy("mpworkers", "check", cwd=folder, world=world).finish()
+    folder, world = make_project(tmp_path / "project", files), World("asyncio", method)
+    checked = launch.scrapy("mpworkers", "check", "things", cwd=folder, world=world).finish()
 
     ended = launch.scrapy("crawl", "things", cwd=folder, world=world).finish()
 
@@ -138,7 +157,7 @@ def test_lines_of_the_settings_module_that_workers_run_again_are_warned_of(
     text = " ".join(checked.out.split())
     assert f"nothing would fail, {told} warning" in text
     for line in lines:
-        assert "shop.settings opens a file for writing" in line
-        assert "settings.py:11" in line
+        assert line.startswith(f"{who} opens a file for writing")
+        assert where in line
         assert 'if "MPWORKERS_IN_WORKER" not in os.environ:' in line
         assert "opens a file for writing" in text

@@ -1,4 +1,4 @@
-"""Lines of a settings module that should not run again in a worker are found, and no others."""
+"""Lines of modules that should not run again in a worker are found, and no others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from scrapy_mpworkers.lint.settings_module import (
-    inspect_settings,
-    settings_lines,
-    warn_of_settings_module,
-)
+from scrapy_mpworkers.lint.repeated import inspect_module, module_lines, warn_of_modules
 
 from . import settings
 
@@ -44,7 +40,7 @@ def expected(*names: str) -> set[tuple[str, str]]:
 
 
 def test_each_line_that_should_not_run_again_is_found(modules: dict[str, ModuleType]) -> None:
-    found = inspect_settings(modules["guilty"])
+    found = inspect_module(modules["guilty"])
 
     told = {(Path(one.where).name, one.does) for one in found}
     assert {where for where, _ in told} == {where for where, _ in expected("base", "guilty")}
@@ -55,27 +51,27 @@ def test_each_line_that_should_not_run_again_is_found(modules: dict[str, ModuleT
 def test_what_may_happen_in_each_worker_or_is_kept_from_it_is_left_in_peace(
     modules: dict[str, ModuleType],
 ) -> None:
-    assert inspect_settings(modules["peaceful"]) == []
+    assert inspect_module(modules["peaceful"]) == []
 
 
 def test_the_warning_says_which_line_why_and_the_way_out(
     modules: dict[str, ModuleType], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        warn_of_settings_module(modules["base"].__name__)
+        warn_of_modules({modules["base"].__name__: "The settings module"})
 
     [line] = [record.getMessage() for record in caplog.records]
     parts = "deletes", "shutil.rmtree(...)", "base.py:7", "replacements", "MPWORKERS_IN_WORKER"
+    assert line.startswith(f"The settings module {modules['base'].__name__} deletes")
     assert all(part in line for part in parts)
     assert "\n" not in line
 
 
-def test_without_a_settings_module_nothing_is_said() -> None:
-    assert settings_lines(None) == []
-    assert settings_lines("not.imported") == []
+def test_of_a_module_that_is_not_imported_nothing_is_said() -> None:
+    assert module_lines({"not.imported": "The settings module"}) == []
 
 
 def test_one_that_cannot_be_read_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "built_in", ModuleType("built_in"))
 
-    assert settings_lines("built_in") == []
+    assert module_lines({"built_in": "The settings module"}) == []

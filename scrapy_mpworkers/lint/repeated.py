@@ -1,4 +1,5 @@
-"""Finds lines of a project's settings module that should not run again in workers."""
+"""Finds lines of the project's settings and of the spider's module that should not run again in
+workers, which import both."""
 
 from __future__ import annotations
 
@@ -37,39 +38,49 @@ class Repeated(NamedTuple):
     does: str  #: in words
 
 
-def inspect_settings(module: ModuleType) -> list[Repeated]:
-    """Find what the import of a settings module does in workers, too, as no test prevents it."""
+def inspect_module(module: ModuleType) -> list[Repeated]:
+    """Find what the import of a module does in workers, too, as no test prevents it."""
     return list(dict.fromkeys(_Reader().read(module.__name__)))
 
 
-def settings_lines(name: str | None) -> list[str]:
-    """Return the warnings for the settings module of that name, if this process has imported it."""
-    module = sys.modules.get(name or "")
-    if module is None:
-        return []
+def module_lines(modules: Mapping[str, str]) -> list[str]:
+    """Return the warnings for those *modules* that this process has imported.
+
+    Args:
+        modules: what each is, at the beginning of a sentence, by its name.
+    """
+    return [
+        line
+        for name, what in modules.items()
+        if name in sys.modules
+        for line in _lines(f"{what} {name}", sys.modules[name])
+    ]
+
+
+def _lines(who: str, module: ModuleType) -> list[str]:
     try:
-        found = inspect_settings(module)
+        found = inspect_module(module)
     except Exception as error:  # code in a style that nobody has thought of
-        logger.debug("%s could not be inspected", name, exc_info=True)
+        logger.debug("%s could not be inspected", module.__name__, exc_info=True)
         return [
-            f"The settings module {name} could not be inspected ({named(error)}), so "
+            f"{who} could not be inspected ({named(error)}), so "
             "nothing is said of what it would do again in a worker. Please report this."
         ]
     return [
-        f"The settings module {name} {one.does}: {one.code} ({one.where}). Workers import that "
+        f"{who} {one.does}: {one.code} ({one.where}). Workers import that "
         "module too, replacements in the middle of the crawl as well, so the line runs again "
         f'there. Put it under: if "{IN_WORKER}" not in os.environ:'
         for one in found
     ]
 
 
-def warn_of_settings_module(name: str | None) -> None:
-    for line in settings_lines(name):
+def warn_of_modules(modules: Mapping[str, str]) -> None:
+    for line in module_lines(modules):
         logger.warning("%s", line)
 
 
 class _Reader:
-    """Reads a settings module, and modules from which it imports ``*``, each line once."""
+    """Reads a module, and those from which it imports ``*``, each line once."""
 
     def __init__(self) -> None:
         self._origins = Origins(Source(object))
