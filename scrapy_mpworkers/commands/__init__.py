@@ -7,6 +7,7 @@ first of all.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
 from collections import Counter
@@ -24,7 +25,7 @@ from scrapy.utils.project import inside_project
 from scrapy_mpworkers.errors import NotPrivateError
 
 if TYPE_CHECKING:
-    from scrapy.crawler import CrawlerProcessBase
+    from scrapy.crawler import Crawler, CrawlerProcessBase
     from scrapy.settings import Settings
 
     from scrapy_mpworkers.commands.replay import Replay
@@ -193,7 +194,9 @@ class MPWorkersCommand(BaseRunSpiderCommand):
         stored = self._stored(path)
         again = DeadLetterFile(next_free(path.absolute()))
         replays = [Replay(stored, spider, again) for spider in stored.spiders]
-        self._crawl_in_turn(iter(replays), opts.spargs)
+        crawls = [(one, self.crawler_process.create_crawler(one.spider)) for one in replays]
+        self._spare_feeds([crawler for _, crawler in crawls], opts)
+        self._crawl_in_turn(iter(crawls), opts.spargs)
         self.crawler_process.start()
         counts: Counter[str] = Counter()
         for replay in replays:
@@ -227,17 +230,36 @@ class MPWorkersCommand(BaseRunSpiderCommand):
                 )
         return stored
 
-    def _crawl_in_turn(self, replays: Iterator[Replay], spargs: dict[str, str]) -> None:
-        """Crawl once after the other: at once they would write to the same feeds."""
-        replay = next(replays, None)
-        if replay is None:
+    def _spare_feeds(self, crawlers: list[Crawler], opts: argparse.Namespace) -> None:
+        """Keep what is in feeds that a replay would overwrite: leave them out if the command line
+        names others."""
+        from scrapy_mpworkers.commands.feeds import given_feeds, settle_feeds
+
+        given = given_feeds(opts, self.settings)
+        settled = [settle_feeds(one, given, one is crawlers[0]) for one in crawlers]
+        lost = list(dict.fromkeys(itertools.chain.from_iterable(settled)))
+        if not lost:
             return
-        crawler = self.crawler_process.create_crawler(replay.spider)
+        names = ", ".join(lost)
+        if not given:
+            raise _Refused(
+                f"it would overwrite what is in {names}, which the settings list as a feed: say "
+                "where the replayed items shall go instead with -o replayed.jsonl, which appends"
+            )
+        print(f"Not written in this replay, which would overwrite what is there: {names}")
+
+    def _crawl_in_turn(
+        self, crawls: Iterator[tuple[Replay, Crawler]], spargs: dict[str, str]
+    ) -> None:
+        """Crawl once after the other: at once they would write to the same feeds."""
+        replay, crawler = next(crawls, (None, None))
+        if replay is None or crawler is None:
+            return
         replay.attach(crawler)
         ended: Any = self.crawler_process.crawl(crawler, **spargs)
 
         def go_on(result: Any) -> Any:
-            self._crawl_in_turn(replays, spargs)
+            self._crawl_in_turn(crawls, spargs)
             return result
 
         # A Task or a Deferred, as the reactor is. The next crawl is known to the process before

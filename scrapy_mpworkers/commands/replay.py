@@ -14,6 +14,7 @@ from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DropItem
 
+from scrapy_mpworkers.commands.feeds import ABOVE_COMMAND_LINE
 from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import HopGoneError, NotReplayedError
 from scrapy_mpworkers.extension import WorkerExtension
@@ -41,10 +42,10 @@ class Replay:
     def attach(self, crawler: Crawler) -> None:
         """Make *crawler*, which has not been started, replay the letters."""
         settings = crawler.settings
-        settings.set("MPWORKERS_DEAD_LETTERS", str(self._again.path), priority="cmdline")
+        settings.set("MPWORKERS_DEAD_LETTERS", str(self._again.path), ABOVE_COMMAND_LINE)
         # A replay must not go on with the requests of a paused crawl.
-        settings.set("JOBDIR", None, priority="cmdline")
-        settings.set("MPWORKERS_JOURNAL", False, priority="cmdline")
+        settings.set("JOBDIR", None, ABOVE_COMMAND_LINE)
+        settings.set("MPWORKERS_JOURNAL", False, ABOVE_COMMAND_LINE)
         add_component(settings, "SPIDER_MIDDLEWARES", "spidermiddlewares.WorkerSpiderMiddleware", 0)
         # Between the building of the extension and the first item of start().
         crawler.signals.connect(self._begin, signals.engine_started)

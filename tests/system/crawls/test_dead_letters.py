@@ -194,6 +194,30 @@ def summary(ended: Ended) -> str:
     return ended.out.splitlines()[-1]
 
 
+@worlds()
+def test_replay_does_not_overwrite_the_feed_of_its_crawl(
+    launch: Launcher, world: World, dead: Path, tmp_path: Path, repaired: Any
+) -> None:
+    feed, other = tmp_path / "out.jsonl", tmp_path / "replayed.jsonl"
+    feeds = {"FEEDS": {str(feed): {"format": "jsonlines", "overwrite": True}}}
+    launch.crawl("pages", world, **poisoned(dead), **feeds).finish()
+    repaired()
+    before = feed.read_text()
+
+    refused = replay(launch, dead, world, **poisoned(dead), **feeds)
+    words = ("mpworkers", "replay", str(dead), "-o", str(other))
+    ended = launch.scrapy(*words, world=world, **poisoned(dead), **feeds).finish()
+
+    assert refused.exit_code == 2
+    assert f"it would overwrite what is in {feed}" in refused.log
+    assert "-o replayed.jsonl" in refused.log
+    assert refused.told("scraped") == []
+    assert ended.exit_code == 0
+    assert f"Not written in this replay, which would overwrite what is there: {feed}" in ended.out
+    assert feed.read_text() == before
+    assert [json.loads(line)["n"] for line in other.read_text().splitlines()] == [3]
+
+
 @worlds(plain=False)
 def test_replay_of_what_still_kills_goes_to_a_new_file(
     launch: Launcher, world: World, dead: Path
