@@ -31,7 +31,14 @@ from scrapy_mpworkers.pool.worker_state import Phase
 from scrapy_mpworkers.wire.codec import Frame, ParentCodec
 from scrapy_mpworkers.wire.crawl import CrawlState
 from scrapy_mpworkers.wire.exceptions import pack_exception
-from scrapy_mpworkers.wire.messages import MORE, Attributes, FrameData, TaskStatus, WireTask
+from scrapy_mpworkers.wire.messages import (
+    MORE,
+    Attributes,
+    Ending,
+    FrameData,
+    TaskStatus,
+    WireTask,
+)
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.consumer import CrawlConsumer
 from scrapy_mpworkers.worker.logs import Records
@@ -142,9 +149,9 @@ class InlineExecutor(Executor):
 
     def kill(self) -> None: ...
 
-    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], ending: Ending) -> None:
         self.give_up(self._given_up or because_stopped)
-        deferred_from_coro(self._close(stopped, reason))
+        deferred_from_coro(self._close(stopped, ending))
 
     async def _open(self) -> None:
         try:
@@ -201,11 +208,11 @@ class InlineExecutor(Executor):
                 self._settle(TaskStatus(outcome.status), outcome)
         self._running, self._at_work = False, None
 
-    async def _close(self, stopped: Callable[[], None], reason: str) -> None:
+    async def _close(self, stopped: Callable[[], None], ending: Ending) -> None:
         failure = None
         if self._consumers is not None:
             try:
-                await self._consumers.close(reason)
+                await self._consumers.close(ending)
             except BaseException as error:
                 failure = self._codec.dump(pack_exception(error, self._codec.dump))
             self._events.closed(_HERE, self._consumers.effects(), failure, True)

@@ -84,6 +84,20 @@ class CrawlContext:
         frame = self.codec.dump(state)
         return frame._replace(needs=tuple(carrier.needs))
 
+    def stats(self) -> bytes:
+        """Return the present stats, for workers that close what they have of the crawl."""
+        carrier = Carrier(self.codec)
+        stats = list(self._crawler.stats.get_stats().items())
+        return bytes(self.codec.dump({k: self._stat(carrier, one) for k, one in stats}).data)
+
+    def _stat(self, carrier: Carrier, value: Any) -> Carried:
+        carried = carrier.carry(value)
+        if carrier.needs.keys() <= self._carrier.needs.keys():
+            return carried
+        # What makes a worker close has no room for definitions.
+        carrier.needs.clear()
+        return Carried(None, "its class, which workers cannot import, came too late")
+
     @cached_property  # they are frozen: once is enough
     def _settings(self) -> dict[str, tuple[Carried, int]]:
         # Read the attributes, since get() warns of deprecated names.

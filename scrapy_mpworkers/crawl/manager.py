@@ -33,7 +33,7 @@ from scrapy_mpworkers.hops import Hop, is_contract_check
 from scrapy_mpworkers.pool.cpus import usable_cpus
 from scrapy_mpworkers.pool.interface import because_stopped, resolve
 from scrapy_mpworkers.settings import WorkerSettings
-from scrapy_mpworkers.wire.messages import FINISHED
+from scrapy_mpworkers.wire.messages import FINISHED, GOES_ON, Ending
 from scrapy_mpworkers.worker.prelude import initialize
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class LevelManager:
         self._closing: CloseDeadline | None = None  # set by assemble()
         self._stopped: Latch | None = None
         self._reason = FINISHED  # why the spider closes
+        self._context: CrawlContext | None = None  # set by assemble()
         self.is_over = self._is_initialized = False
         has_workers = any(plan.starts_with_crawl for plan in self._plans)
         self._unread = modules_to_import_again(options, has_workers, crawler.spidercls)
@@ -100,6 +101,7 @@ class LevelManager:
         self, context: CrawlContext, effects: EffectsSink, loop: EventLoop
     ) -> Sequence[Level]:
         """Make the levels. None of them is started yet."""
+        self._context = context
         wakeup = ScraperWakeup(self._crawler, loop, self._awaited)
         self.levels = [
             Level(number, settings, self._backend, context, effects, loop, wakeup)
@@ -237,10 +239,20 @@ class LevelManager:
         working = self.started
         if not working:
             self._stopped.open()
+        ending = self._ending() if working else GOES_ON
         for level in list(working):
             level.started.open(because_stopped(None))  # for a call that waits for its workers
             stopped = partial(self._has_stopped, level, working)
-            level.executor.stop(self._options.close_timeout, stopped, self._reason)
+            level.executor.stop(self._options.close_timeout, stopped, ending)
+
+    def _ending(self) -> Ending:
+        """Return what workers are told as they close: the stats are those of the crawl's end."""
+        assert self._context is not None
+        try:
+            return Ending(self._reason, self._context.stats())
+        except Exception:  # of the user's collector
+            logger.warning("Workers close without the crawl's stats", exc_info=True)
+            return Ending(self._reason, b"")
 
     def _has_stopped(self, level: Level, working: list[Level]) -> None:
         working.remove(level)

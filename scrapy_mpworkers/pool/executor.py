@@ -32,6 +32,7 @@ from scrapy_mpworkers.wire.messages import (
     MORE,
     Attributes,
     Closed,
+    Ending,
     FrameData,
     OpenCrawl,
     Opened,
@@ -170,12 +171,11 @@ class PoolExecutor(ObservedExecutor):
         for task in self._dispatcher.clear():
             self._give_up(task, why(holders.get(task.id)), holders.get(task.id))
 
-    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
-        # The last crawl to leave stops the pool: pills, join; terminate, kill.
+    def stop(self, timeout: float, stopped: Callable[[], None], ending: Ending) -> None:
         self._stopping = True
         self._dispatcher.end_parked()
         self.give_up(self._given_up or because_stopped)
-        self._group.leave(self.crawl, timeout, stopped, reason)
+        self._group.leave(self.crawl, timeout, stopped, ending)
 
     def kill(self) -> None:
         self.give_up(self._given_up or because_stopped)

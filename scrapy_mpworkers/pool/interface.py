@@ -14,7 +14,7 @@ from scrapy_mpworkers.pool.metrics import Metrics
 from scrapy_mpworkers.pool.recent import Recent
 from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.pool.worker_state import Phase
-from scrapy_mpworkers.wire.messages import Attributes, FrameData, Outcome
+from scrapy_mpworkers.wire.messages import Attributes, Ending, FrameData, Outcome
 
 
 @dataclass(frozen=True)
@@ -253,10 +253,10 @@ class Executor(ABC):
         these tasks if other crawls have them, too. Then :meth:`stop` waits for nothing else."""
 
     @abstractmethod
-    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], ending: Ending) -> None:
         """Give up what is pending, let the consumers close, and call *stopped*.
 
         Args:
             timeout: seconds after which workers that have not closed them are terminated.
-            reason: why the spider closes, for handlers of ``spider_closed`` in workers.
+            ending: what their consumers are told as they close.
         """

@@ -21,6 +21,7 @@ from scrapy_mpworkers.pool.worker_state import CrawlState, KilledFor
 from scrapy_mpworkers.wire.messages import (
     Closed,
     CrawlReport,
+    Ending,
     OpenCrawl,
     Opened,
     OpenFailed,
@@ -219,7 +220,7 @@ class Sharing:
     # How a crawl leaves workers that go on for others
 
     def leave(
-        self, executor: PoolExecutor, timeout: float, on_left: Callable[[], None], reason: str
+        self, executor: PoolExecutor, timeout: float, on_left: Callable[[], None], ending: Ending
     ) -> None:
         """Have a crawl's consumers closed; call *on_left* then, or after *timeout* seconds."""
         crawl = executor.crawl
@@ -228,7 +229,7 @@ class Sharing:
         self._awaited[executor], self._on_left[executor] = is_open, on_left
         for handle in handles:
             if not handle.is_closing:
-                handle.dismiss(crawl, reason)
+                handle.dismiss(crawl, ending)
         self._state.later(timeout, partial(self._see_off, executor, timeout))
         self._state.loop.call_soon(partial(self._proceed, executor))
 

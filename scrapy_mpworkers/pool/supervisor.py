@@ -23,7 +23,7 @@ from scrapy_mpworkers.pool.starter_thread import Starter
 from scrapy_mpworkers.pool.timeouts import Watchdog
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
 from scrapy_mpworkers.pool.worker_state import Departure, KilledFor
-from scrapy_mpworkers.wire.messages import CrawlReport, Outcomes
+from scrapy_mpworkers.wire.messages import CrawlReport, Ending, Outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -116,11 +116,11 @@ class Supervisor:
         is_fruitless = (handle.is_hung or is_futile) and not is_ones_own
         self._replace(handle, is_fruitless, death.begun if death.suspect is None else death.suspect)
 
-    def stop(self, timeout: float, stopped: Callable[[], None], reason: str) -> None:
+    def stop(self, timeout: float, stopped: Callable[[], None], ending: Ending) -> None:
         """Send pills and wait for the exits; after *timeout* seconds terminate, then kill."""
         self._stopped = stopped
         for handle in self._state.handles:
-            handle.close(reason)
+            handle.close(ending)
         self._state.later(timeout, self._terminate)
         self._finish_if_empty()
 

@@ -18,6 +18,7 @@ from scrapy_mpworkers.pool.supervisor import Supervisor
 from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.timeouts import TimeLimit
 from scrapy_mpworkers.pool.worker_handle import ProcessHandle
+from scrapy_mpworkers.wire.messages import Ending
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +62,13 @@ class LocalWorkerGroup(GroupState):
         logger.info("Starting %s%s (%s)…", count, of_level, self._processes.method)
         self._supervisor.start_workers()
 
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None], reason: str) -> None:
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None], ending: Ending) -> None:
         executor = self.leaving[crawl] = self.present.pop(crawl)
         others = self.present.values()
         self.is_shared = len(others) > 1
         if others:
             logger.info("Leaving the workers to %s", _more_crawls(len(others)))
-            self._supervisor.sharing.leave(executor, timeout, left, reason)
+            self._supervisor.sharing.leave(executor, timeout, left, ending)
             for other in others:
                 other.look_for_room()
             return
@@ -76,7 +77,7 @@ class LocalWorkerGroup(GroupState):
         if executor.is_hasty:
             self._supervisor.kill_all()
         logger.info("Stopping workers…")
-        self._supervisor.stop(timeout, partial(self._stopped, left), reason)
+        self._supervisor.stop(timeout, partial(self._stopped, left), ending)
 
     def kill(self, crawl: int) -> None:
         if self.is_shared or self._supervisor.sharing.is_awaiting:

@@ -16,10 +16,11 @@ from scrapy_mpworkers.pool.worker_process import UNKNOWN, Activity, WorkerProces
 from scrapy_mpworkers.pool.worker_state import CrawlState, Departure, KilledFor, Phase, WorkerState
 from scrapy_mpworkers.pool.workers import WorkerHandle
 from scrapy_mpworkers.wire.messages import (
-    FINISHED,
+    GOES_ON,
     Boot,
     CloseCrawl,
     Command,
+    Ending,
     OpenCrawl,
     PoisonPill,
 )
@@ -107,9 +108,9 @@ class ProcessHandle(WorkerHandle):
             self._served[setup.crawl] = _Served(message)
             self.known.update(definition.number for definition in setup.definitions)
 
-    def dismiss(self, crawl: int, reason: str) -> None:
+    def dismiss(self, crawl: int, ending: Ending) -> None:
         self._served[crawl].is_dismissed = True
-        self.send(CloseCrawl(crawl, reason))
+        self.send(CloseCrawl(crawl, ending))
 
     # What it tells
 
@@ -210,7 +211,7 @@ class ProcessHandle(WorkerHandle):
         elif not self.is_closing:
             self.close()
 
-    def close(self, reason: str = FINISHED) -> None:
+    def close(self, ending: Ending = GOES_ON) -> None:
         """Have it end behind what it was sent; at once, if it has nothing to close."""
         self.departure = Departure.CLOSING
         if self.allowed_at is None or (
@@ -219,7 +220,7 @@ class ProcessHandle(WorkerHandle):
             # Nothing is open in it that would have to be closed; nobody waits for its boot.
             self.kill_for(KilledFor.STOP)
         else:
-            self.send(PoisonPill(reason))
+            self.send(PoisonPill(ending))
 
     # What it is at
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.worker_state import Phase
-from scrapy_mpworkers.wire.messages import Batch
+from scrapy_mpworkers.wire.messages import Batch, Ending
 
 
 class WorkerHandle(ABC):
@@ -105,6 +105,6 @@ class WorkerGroup(Protocol):
     def stacks(self, timeout: float) -> Future:
         """Ask all workers where they are, as an executor's ``stacks`` says."""
 
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None], reason: str) -> None:
-        """Close the consumers of a crawl, for that *reason*, within *timeout* seconds, and call
-        *left*."""
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None], ending: Ending) -> None:
+        """Close the consumers of a crawl within *timeout* seconds, with what they are told of its
+        *ending*, and call *left*."""

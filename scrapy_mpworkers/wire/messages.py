@@ -182,20 +182,32 @@ class Boot(NamedTuple):
     setups: tuple[OpenCrawl, ...]
 
 
-class CloseCrawl(NamedTuple):
-    """A crawl has ended: the worker shall close its consumers, and go on for the others.
+class Ending(NamedTuple):
+    """What consumers are told as they close.
 
-    ``reason``: why the spider closes, for the handlers of ``spider_closed``.
+    ``reason``: why the spider closes, for the handlers of ``spider_closed``; ``stats``: those that
+    the crawl has at its end, pickled; nothing where it goes on.
     """
 
+    reason: str
+    stats: bytes
+
+
+#: For consumers of a worker that is replaced.
+GOES_ON = Ending(FINISHED, b"")
+
+
+class CloseCrawl(NamedTuple):
+    """A crawl has ended: the worker shall close its consumers, and go on for the others."""
+
     crawl: int
-    reason: str = FINISHED
+    ending: Ending = GOES_ON
 
 
 class PoisonPill(NamedTuple):
-    """End of work: close all consumers, for that *reason*, say so, exit."""
+    """End of work: close all consumers, say so, exit."""
 
-    reason: str = FINISHED
+    ending: Ending = GOES_ON
 
 
 Command: TypeAlias = Boot | OpenCrawl | Batch | CloseCrawl | PoisonPill

@@ -23,6 +23,7 @@ from scrapy_mpworkers.wire.messages import (
     CALL,
     CALLBACK,
     Definition,
+    Ending,
     Outcome,
     TaskStatus,
     WireTask,
@@ -126,14 +127,18 @@ class CrawlConsumer:
         for hop in self._hops.values():
             await hop.open_spider_async()
         await self._crawler.send(signals.spider_opened)
+        self._crawler.stats.go_stale()
 
-    async def close(self, reason: str) -> None:
-        """Close the pipelines, then send ``spider_closed`` with that *reason* to their handlers."""
+    async def close(self, ending: Ending) -> None:
+        """Close the pipelines, then send ``spider_closed`` with the reason to their handlers. Both
+        see the stats of the crawl's end."""
+        if ending.stats:
+            self._crawler.renew_stats(self._codec.load(ending.stats))
         await self._callbacks.close()
         for hop in self._hops.values():
             await hop.close_spider_async()
         self._crawler.warn_of_lost_attributes(by_callback=not self._hops)
-        await self._crawler.send(signals.spider_closed, reason=reason)
+        await self._crawler.send(signals.spider_closed, reason=ending.reason)
 
     def define(self, definitions: Sequence[Definition]) -> None:
         """Learn what the coming tasks refer to."""

@@ -11,7 +11,6 @@ from scrapy.exceptions import CloseSpider
 from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
 from scrapy.spiders import CrawlSpider
-from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.crawl import Carried, CrawlState
 from scrapy_mpworkers.wire.effects import HEEDS_CLOSE_SPIDER, StatChange, change_of_spider
@@ -19,6 +18,7 @@ from scrapy_mpworkers.wire.texts import named, plain_text
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.arrivals import Arrivals, Unavailable, refuse
 from scrapy_mpworkers.worker.sizes import size_of
+from scrapy_mpworkers.worker.stats import WorkerStats
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,7 @@ class WorkerCrawler:
             self.settings.set(name, arrivals.value(value, f"settings[{name!r}]"), priority)
         self.settings.freeze()
         self._stat_changes: list[StatChange] = []
-        stats = {k: arrivals.value(v, f"the stat {k}") for k, v in state.stats.items()}
-        self.stats = WorkerStats(self, stats, self._stat_changes)
+        self.stats = WorkerStats(self, self._stats_of(state.stats), self._stat_changes)
         attributes = self.spider.__dict__
         attributes.update(crawler=self, settings=self.settings)
         for name, value in state.spider.attributes.items():
@@ -84,6 +83,13 @@ class WorkerCrawler:
             self.spider.__dict__[name] = self._known_attributes[name] = value
             self._sizes[name] = size_of(value)
 
+    def renew_stats(self, stats: dict[str, Carried]) -> None:
+        """Take over the present stats of the crawl."""
+        self.stats.renew(self._stats_of(stats))
+
+    def _stats_of(self, stats: dict[str, Carried]) -> dict[str, Any]:
+        return {k: self._arrivals.value(v, f"the stat {k}") for k, v in stats.items()}
+
     async def send(self, signal: object, **kwargs: Any) -> None:
         """Send *signal* to the handlers that pipelines connected in this worker.
 
@@ -108,15 +114,7 @@ class WorkerCrawler:
 
     def mark_stats(self) -> Callable[[], None]:
         """Return a function that forgets what pipelines do to the stats from now on."""
-        changes, values = len(self._stat_changes), dict(self.stats.get_stats())
-
-        def rewind() -> None:
-            del self._stat_changes[changes:]
-            stats = self.stats.get_stats()
-            stats.clear()
-            stats.update(values)
-
-        return rewind
+        return self.stats.mark()
 
     def warn_of_lost_attributes(self, by_callback: bool = False) -> None:
         """Warn once of each attribute of the spider that a pipeline, or else a callback, has set,
@@ -149,47 +147,6 @@ def _make_rules_again(spider: Spider) -> None:
         except Exception as error:  # rules of the spider itself, or code of the user
             logger.debug("The rules of %s are not made again: %s", spider.name, named(error))
             vars(spider)["_rules"] = missing
-
-
-class WorkerStats(StatsCollector):
-    """Reads a snapshot of the crawl's stats plus own changes.
-
-    Args:
-        changes: where they are kept for the report. Not here: each look at an attribute of a
-            collector takes more than a microsecond (Scrapy 2.19 wraps its methods on the way).
-    """
-
-    def __init__(self, crawler: Any, snapshot: dict[str, Any], changes: list[StatChange]) -> None:
-        super().__init__(crawler)
-        self._stats.update(snapshot)
-        self._changes = changes
-
-    def set_value(self, key: str, value: Any, spider: Any = None) -> None:
-        super().set_value(key, value)
-        self._changes.append(StatChange("set_value", (key, value)))
-
-    def inc_value(self, key: str, count: int = 1, start: int = 0, spider: Any = None) -> None:
-        super().inc_value(key, count, start)
-        self._changes.append(StatChange("inc_value", (key, count, start)))
-
-    def max_value(self, key: str, value: Any, spider: Any = None) -> None:
-        super().max_value(key, value)
-        self._changes.append(StatChange("max_value", (key, value)))
-
-    def min_value(self, key: str, value: Any, spider: Any = None) -> None:
-        super().min_value(key, value)
-        self._changes.append(StatChange("min_value", (key, value)))
-
-    def set_stats(self, stats: dict[str, Any], spider: Any = None) -> None:
-        super().set_stats(stats)
-        self._changes.append(StatChange("set_stats", (dict(stats),)))
-
-    def clear_stats(self, spider: Any = None) -> None:
-        super().clear_stats()
-        self._changes.append(StatChange("clear_stats", ()))
-
-    def close_spider(self, spider: Any = None, reason: str | None = None) -> None:
-        """Leave it to the crawl's own collector to dump and persist."""
 
 
 class WorkerEngine:

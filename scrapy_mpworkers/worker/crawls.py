@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from scrapy_mpworkers.wire.messages import (
     Closed,
     Definition,
+    Ending,
     OpenCrawl,
     Opened,
     OpenFailed,
@@ -29,7 +30,7 @@ class Consumer(Protocol):
     async def open(self) -> None: ...
     async def consume(self, task: WireTask) -> Outcome: ...
     async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]: ...
-    async def close(self, reason: str) -> None: ...
+    async def close(self, ending: Ending) -> None: ...
     def effects(self) -> bytes | None: ...
     def define(self, definitions: Sequence[Definition]) -> None: ...
 
@@ -100,15 +101,15 @@ class OpenCrawls:
         self._factories[setup.crawl] = factory
         return Opened(setup.crawl, consumer.effects())
 
-    async def close(self, crawl: int, reason: str) -> Closed:
-        """Close the consumer of a crawl for *reason*, if it is open, and free what it holds."""
+    async def close(self, crawl: int, ending: Ending) -> Closed:
+        """Close the consumer of a crawl, if it is open, and free what it holds."""
         if crawl not in self._consumers:
             return Closed(crawl, None, None)
         consumer = self.activate(crawl)
         del self._consumers[crawl]
         failure = None
         try:
-            await self._guard(consumer.close(reason))
+            await self._guard(consumer.close(ending))
         except BaseException as error:
             failure = self._factories[crawl].describe(error)
         closed = Closed(crawl, consumer.effects(), failure)

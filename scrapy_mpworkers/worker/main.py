@@ -19,6 +19,7 @@ from scrapy_mpworkers.wire.messages import (
     Boot,
     CloseCrawl,
     Command,
+    Ending,
     OpenCrawl,
     PoisonPill,
     Report,
@@ -139,16 +140,16 @@ class Worker:
             return
         if not self._crawls.crawls:
             return
-        reason = await self._serve()
+        ending = await self._serve()
         for crawl in self._crawls.crawls:
-            await self._close(crawl, reason)
+            await self._close(crawl, ending)
 
     async def _open(self, setup: OpenCrawl) -> None:
         opening = self._crawls.open(setup, self._may_open, self._unfit)
         await self._report_on(setup.crawl, opening)
 
-    async def _close(self, crawl: int, reason: str) -> None:
-        await self._report_on(crawl, self._crawls.close(crawl, reason))
+    async def _close(self, crawl: int, ending: Ending) -> None:
+        await self._report_on(crawl, self._crawls.close(crawl, ending))
 
     async def _report_on(self, crawl: int, work: Awaitable[Report]) -> None:
         """Await *work*, which opens or closes consumers of a crawl, and send its report."""
@@ -161,8 +162,8 @@ class Worker:
         self._has_start_lock = self._has_start_lock or self._start_lock.acquire(block=False)
         return self._has_start_lock
 
-    async def _serve(self) -> str:
-        """Do what comes until the pill, and return its reason."""
+    async def _serve(self) -> Ending:
+        """Do what comes until the pill, and return what it says."""
         while True:
             command = await self._next_command()
             if isinstance(command, Batch):
@@ -170,10 +171,10 @@ class Worker:
             elif isinstance(command, OpenCrawl):
                 await self._open(command)
             elif isinstance(command, CloseCrawl):
-                await self._close(command.crawl, command.reason)
+                await self._close(command.crawl, command.ending)
             else:
                 assert isinstance(command, PoisonPill)
-                return command.reason
+                return command.ending
 
     async def _work(self, batch: Batch) -> None:
         consumer = self._crawls.activate(batch.crawl)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from scrapy_mpworkers.wire.messages import MORE, Definition, Outcome, TaskStatus, WireTask
+from scrapy_mpworkers.wire.messages import MORE, Definition, Ending, Outcome, TaskStatus, WireTask
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Consumers:
     async def open(self) -> None:
         _call(self._behaviour.open)
 
-    async def close(self, reason: str) -> None:
+    async def close(self, ending: Ending) -> None:
         if self._behaviour.hear is not None:
-            self._behaviour.hear(reason)
+            self._behaviour.hear(ending.reason)
         _call(self._behaviour.close)
 
     def define(self, definitions: Sequence[Definition]) -> None:

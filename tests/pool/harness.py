@@ -35,6 +35,7 @@ from scrapy_mpworkers.pool.task import Task
 from scrapy_mpworkers.pool.worker_group import LocalWorkerGroup
 from scrapy_mpworkers.wire.messages import (
     LARGE,
+    Ending,
     Large,
     OpenCrawl,
     Outcome,
@@ -345,7 +346,7 @@ class Bench:
     ) -> Bench:
         done: list[bool] = []
         self._stopping = True
-        self.pool.stop(timeout, lambda: done.append(True), reason)
+        self.pool.stop(timeout, lambda: done.append(True), Ending(reason, b""))
         after_request()
         self.until(lambda: bool(done), "the pool has stopped", 2 * DEADLINE)
         self._stopped = True

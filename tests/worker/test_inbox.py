@@ -13,7 +13,7 @@ import pytest
 
 from scrapy_mpworkers.pool.channel import PIPE_BYTES, CommandWriter
 from scrapy_mpworkers.wire.arena import ARENA_BYTES
-from scrapy_mpworkers.wire.messages import Batch, Boot, Large, OpenCrawl, PoisonPill
+from scrapy_mpworkers.wire.messages import Batch, Boot, Ending, Large, OpenCrawl, PoisonPill
 from scrapy_mpworkers.worker.channel import CommandReader
 
 
@@ -33,7 +33,7 @@ def batch(size: int) -> Batch:
     "order",
     [
         Boot((OpenCrawl(0, (), "module:function", b"payload"),)),
-        PoisonPill("shutdown"),
+        PoisonPill(Ending("shutdown", b"")),
         batch(256),
         batch(4 * PIPE_BYTES),
     ],

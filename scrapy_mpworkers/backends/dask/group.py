@@ -26,7 +26,15 @@ from scrapy_mpworkers.pool.sharing import RETRY_SECONDS
 from scrapy_mpworkers.pool.stacks import Answers
 from scrapy_mpworkers.pool.task import Future
 from scrapy_mpworkers.pool.worker_state import KilledFor
-from scrapy_mpworkers.wire.messages import Answer, Closed, Opened, OpenFailed, Outcomes, Report
+from scrapy_mpworkers.wire.messages import (
+    Answer,
+    Closed,
+    Ending,
+    Opened,
+    OpenFailed,
+    Outcomes,
+    Report,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +84,7 @@ class DaskWorkerGroup:
         self.connection.subscribe(self, self.loop)
         self.loop.call_later(BOOT_SECONDS, self._look_for_workers)
 
-    def leave(self, crawl: int, timeout: float, left: Callable[[], None], reason: str) -> None:
+    def leave(self, crawl: int, timeout: float, left: Callable[[], None], ending: Ending) -> None:
         """Close the consumers and leave; after *timeout* seconds, kill what is not closed."""
         logger.info("Leaving the cluster…")
         self._is_ending = True
@@ -85,7 +93,7 @@ class DaskWorkerGroup:
             if not handle.has_opened:
                 self._let_go(handle)
             elif not handle.is_closing:
-                handle.close(reason)
+                handle.close(ending)
         self.loop.call_later(timeout, self._leave_anyway)
         self.loop.call_soon(self._leave_if_empty)
 

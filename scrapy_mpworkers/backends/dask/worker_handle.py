@@ -23,6 +23,7 @@ from scrapy_mpworkers.wire.messages import (
     Batch,
     Boot,
     Command,
+    Ending,
     OpenCrawl,
     PoisonPill,
     Report,
@@ -131,10 +132,10 @@ class DaskHandle(WorkerHandle):
         name = "+".join(self._group.names[hop] for hop in hops)
         self._send(name, batch, self._limits(batch))
 
-    def close(self, reason: str) -> None:
+    def close(self, ending: Ending) -> None:
         """Have the consumers closed after all messages that were sent."""
         self.state = HandleState.CLOSING
-        self._send(f"close-{self._level}", PoisonPill(reason), {})
+        self._send(f"close-{self._level}", PoisonPill(ending), {})
 
     def _send(self, name: str, command: Command, limits: dict[int, float]) -> None:
         self._numbers += 1

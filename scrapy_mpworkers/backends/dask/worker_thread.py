@@ -17,12 +17,13 @@ from time import monotonic
 
 from scrapy_mpworkers.wire.frames import decode_command, encode_report
 from scrapy_mpworkers.wire.messages import (
-    FINISHED,
+    GOES_ON,
     NO_PRELUDE,
     Answer,
     Batch,
     Boot,
     Closed,
+    Ending,
     Outcome,
     Outcomes,
     PoisonPill,
@@ -249,7 +250,7 @@ class WorkerThread:
             await self._run_batch(command, pending)
         else:
             assert isinstance(command, PoisonPill)
-            for closed in await self._close(command.reason):
+            for closed in await self._close(command.ending):
                 pending.report(closed)
             return True
         return False
@@ -268,5 +269,5 @@ class WorkerThread:
             pending.begin(task.id)
             pending.add(batch.crawl, await consumer.consume(task), task is tasks[-1])
 
-    async def _close(self, reason: str = FINISHED) -> list[Closed]:
-        return [await self._crawls.close(crawl, reason) for crawl in self._crawls.crawls]
+    async def _close(self, ending: Ending = GOES_ON) -> list[Closed]:
+        return [await self._crawls.close(crawl, ending) for crawl in self._crawls.crawls]

@@ -25,6 +25,7 @@ from scrapy_mpworkers.wire.messages import (
     Boot,
     Closed,
     Command,
+    Ending,
     OpenCrawl,
     Opened,
     Outcome,
@@ -97,7 +98,7 @@ def test_commands_are_run_and_the_pill_closes() -> None:
         opened = await worker.answer(0)
         put(worker, 1, batch(int, str, list))
         done = await worker.answer(1)
-        put(worker, 2, PoisonPill("shutdown"))
+        put(worker, 2, PoisonPill(Ending("shutdown", b"")))
         closed = await worker.answer(2)
 
         assert opened is not None and isinstance(decode_report(opened.reports[0]), Opened)
