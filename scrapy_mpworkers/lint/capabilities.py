@@ -14,6 +14,13 @@ from scrapy_mpworkers.lint.source import ITEM_METHODS
 from scrapy_mpworkers.lint.syntax import find, is_call_of, last_name, text_of
 
 _OF_ENGINE = frozenset({"close_spider", "close_spider_async"})
+#: Methods of Scrapy's collectors.
+_OF_STATS = frozenset(
+    {
+        *("get_value", "get_stats", "set_value", "set_stats", "inc_value", "max_value"),
+        *("min_value", "clear_stats", "open_spider", "close_spider"),
+    }
+)
 _SIGNALS = frozenset({"spider_opened", "spider_closed"})
 _READERS = r"(?:get|getbool|getint|getfloat|getlist|getdict|getwithbase|getdictorlist)"
 
@@ -103,7 +110,15 @@ def _used(node: ast.AST, function: Function, origins: Origins) -> str:
         return _signal(path, node, function)
     if word == "engine":
         return f"engine.{first_part(rest.partition('.')[2])}".rstrip(".")
-    return word if word in ("stats", "spider", "spidercls") else f"crawler.{word}"
+    if word == "stats":
+        return _stats(rest)
+    return word if word in ("spider", "spidercls") else f"crawler.{word}"
+
+
+def _stats(rest: str) -> str:
+    method = first_part(rest.partition(".")[2])
+    is_own = method and not method.startswith("_") and method not in _OF_STATS
+    return f"stats.{method}" if is_own else "stats"
 
 
 def _setting(path: str, node: ast.AST, function: Function) -> str:
@@ -136,6 +151,8 @@ def _failing(used: str) -> Failure | None:
         return Failure(used, "this signal is never sent in a worker")
     if first == "engine" and rest and rest not in _OF_ENGINE:
         return Failure(f"crawler.{used}", "only Scrapy's own process has it")
+    if first == "stats" and rest:
+        return Failure(used, "only the crawl's own collector (STATS_CLASS) has it")
     return Failure(used, "only Scrapy's own process has it") if first == "crawler" else None
 
 

@@ -108,11 +108,15 @@ class Arrivals:
         return Unavailable(what, why)
 
 
-def refuse(what: str, why: str = "only Scrapy's own process has it") -> NoReturn:
+def refuse(
+    what: str,
+    why: str = "only Scrapy's own process has it",
+    instead: str = "Make what is needed part of the item or the request, the settings or a "
+    "picklable attribute of the spider",
+) -> NoReturn:
     """Raise the error that names what a pipeline or a callback asked for."""
     error = NotInWorkerError(
-        f"{what} is not available in a worker: {why}. Make what is needed part of the item or the "
-        "request, the settings or a picklable attribute of the spider; or keep the pipeline in "
+        f"{what} is not available in a worker: {why}. {instead}; or keep the pipeline in "
         "ITEM_PIPELINES, the callback out of MPWORKERS_CALLBACKS."
     )
     error._sends_home = True

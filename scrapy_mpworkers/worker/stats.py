@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from inspect import currentframe
-from typing import Any
+from typing import Any, NoReturn
 
 from scrapy.statscollectors import StatsCollector
 
 from scrapy_mpworkers.wire.effects import StatChange
+from scrapy_mpworkers.worker.arrivals import refuse
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,14 @@ class WorkerStats(StatsCollector):
         self._changes = changes
         self._own: set[str] = set()  # set here, so what is read here is what was meant
         self._warned: set[str] | None = None  # not while what the crawl has told is the present
+
+    def __getattr__(self, name: str) -> NoReturn:
+        refuse(
+            f"stats.{name}",
+            "STATS_CLASS has it in Scrapy's process, and here are the methods of Scrapy's own "
+            "collectors",
+            "Call inc_value, max_value, min_value or set_value, which count in the crawl",
+        )
 
     def go_stale(self) -> None:
         """Warn from now on of what is read and cannot be known here."""

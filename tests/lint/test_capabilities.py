@@ -44,6 +44,7 @@ def test_what_is_touched_is_named(pipeline: type, touched: list[str]) -> None:
     [
         (reaching.ByTheSpider, []),
         (reaching.ByLocals, []),
+        (reaching.ByItsOwnCollector, ["stats.timing"]),
         (reaching.BySignals, ["signals.spider_idle"]),
         (reaching.ByExtensions, ["crawler.extensions", "crawler.request_fingerprinter"]),
         (reaching.ByReactor, ["twisted.internet.reactor"]),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from scrapy.settings import Settings
 
+from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.wire.effects import StatChange
 from scrapy_mpworkers.worker.stats import WorkerStats
 
@@ -106,3 +107,14 @@ def test_keys_that_are_made_for_each_item_do_not_fill_the_log(
         stats.get_value(f"seen/{n}")
 
     assert len(warnings(caplog)) == 10
+
+
+def test_method_of_another_collector_is_refused_by_its_name_with_a_way_out(
+    stats: WorkerStats,
+) -> None:
+    with pytest.raises(NotInWorkerError, match=r"^stats\.timing is not .*STATS_CLASS.*inc_value"):
+        stats.timing("pages", 1.5)
+
+    assert not hasattr(stats, "timing")
+    assert getattr(stats, "timing", None) is None
+    assert stats.get_value("pages") == 3

@@ -49,6 +49,19 @@ class ByLocals:
         return item
 
 
+class ByItsOwnCollector:
+    @classmethod
+    def from_crawler(cls, crawler):
+        pipeline = cls()
+        pipeline.stats = crawler.stats
+        return pipeline
+
+    def process_item(self, item):
+        self.stats.timing("seconds", 1.5)
+        self.stats.inc_value("items")
+        return item
+
+
 class BySignals:
     @classmethod
     def from_crawler(cls, crawler):
