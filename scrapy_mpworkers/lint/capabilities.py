@@ -11,7 +11,7 @@ from scrapy_mpworkers.lint.dataflow import CRAWLER, SETTINGS, SPIDER, Origins, V
 from scrapy_mpworkers.lint.findings import Failure
 from scrapy_mpworkers.lint.known_modules import known
 from scrapy_mpworkers.lint.source import ITEM_METHODS
-from scrapy_mpworkers.lint.syntax import find, is_call_of, last_name, text_of
+from scrapy_mpworkers.lint.syntax import argument, find, is_call_of, last_name, text_of
 
 _OF_ENGINE = frozenset({"close_spider", "close_spider_async"})
 #: Methods of Scrapy's collectors.
@@ -21,6 +21,8 @@ _OF_STATS = frozenset(
         *("min_value", "clear_stats", "open_spider", "close_spider"),
     }
 )
+_SENDERS = ("send_catch_log", "send_catch_log_async", "send_catch_log_deferred")
+_SENT = re.compile(r"signals\.send\w+\((\w+)\)$")
 _SIGNALS = frozenset({"spider_opened", "spider_closed"})
 _READERS = r"(?:get|getbool|getint|getfloat|getlist|getdict|getwithbase|getdictorlist)"
 
@@ -46,9 +48,11 @@ def capabilities(origins: Origins, functions: Sequence[Function]) -> set[str]:
 def failures(origins: Origins, functions: Sequence[Function]) -> dict[str, Failure]:
     """Map what would raise, or never happen, in a worker to the failure where it comes first."""
     found: dict[str, Failure] = {}
+    own = _own_signals(capabilities(origins, functions))
     # Places that name a module come before those that hand on what was made from it.
     for node, function in sorted(_uses(functions), key=_is_handed_on):
-        of_crawl = _failing(_used(node, function, origins))
+        used = _used(node, function, origins)
+        of_crawl = None if used in own else _failing(used)
         for failure in filter(None, (of_crawl, _of_reactor(node, function, origins))):
             found.setdefault(failure.what, failure._replace(where=function.module.location(node)))
     return found
@@ -139,14 +143,26 @@ def _signal(path: str, node: ast.AST, function: Function) -> str:
     parent = function.parents.get(node)
     if isinstance(parent, ast.Assign):
         return ""  # a short name for it
-    if path != f"{CRAWLER}.signals.connect" or not isinstance(parent, ast.Call):
+    method = path.removeprefix(f"{CRAWLER}.signals.")
+    if method not in ("connect", *_SENDERS) or not isinstance(parent, ast.Call):
         return "signals"
-    given = [*parent.args[1:2], *(one.value for one in parent.keywords if one.arg == "signal")]
-    return f"signals.{last_name(next(iter(given), None)) or '?'}"
+    position = 1 if method == "connect" else 0
+    name = last_name(argument(parent, position, ("signal",))) or "?"
+    return f"signals.{name}" if method == "connect" else f"signals.{method}({name})"
+
+
+def _own_signals(used: set[str]) -> set[str]:
+    """Return what is used of signals that the same class sends and hears."""
+    sent = [(one, found[1]) for one in used if (found := _SENT.match(one))]
+    return {
+        use for one, name in sent if f"signals.{name}" in used for use in (one, f"signals.{name}")
+    }
 
 
 def _failing(used: str) -> Failure | None:
     first, _, rest = used.partition(".")
+    if first == "signals" and rest.startswith(_SENDERS):
+        return Failure(used, "extensions and handlers in Scrapy's process do not hear it")
     if first == "signals" and rest and rest not in (*_SIGNALS, "?"):
         return Failure(used, "this signal is never sent in a worker")
     if first == "engine" and rest and rest not in _OF_ENGINE:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from pydispatch.dispatcher import getAllReceivers, liveReceivers
 from scrapy import Spider, signals
 from scrapy.exceptions import CloseSpider
 from scrapy.settings import Settings
@@ -174,6 +176,10 @@ class WorkerEngine:
 class WorkerSignals(SignalManager):
     """Keeps signals within a worker, which sends ``spider_opened`` and ``spider_closed`` itself."""
 
+    def __init__(self, sender: Any) -> None:
+        super().__init__(sender)
+        self._lost: dict[int, Any] = {}  # signals that were sent and not heard
+
     def connect(self, receiver: Any, signal: Any, **kwargs: Any) -> None:
         """Connect, with a warning for signals that never reach a worker."""
         name = _names_of_signals.get(signal)
@@ -186,6 +192,44 @@ class WorkerSignals(SignalManager):
                 name,
             )
         super().connect(receiver, signal, **kwargs)
+
+    def send_catch_log(self, signal: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+        self._warn_if_lost(signal, kwargs)
+        return super().send_catch_log(signal, **kwargs)
+
+    def send_catch_log_deferred(self, signal: Any, **kwargs: Any) -> Any:
+        self._warn_if_lost(signal, kwargs)
+        return super().send_catch_log_deferred(signal, **kwargs)
+
+    async def send_catch_log_async(self, signal: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+        self._warn_if_lost(signal, kwargs)
+        return await super().send_catch_log_async(signal, **kwargs)
+
+    def _warn_if_lost(self, signal: Any, options: dict[str, Any]) -> None:
+        """Warn once of a signal that nothing in this worker hears."""
+        if signal in _LOCAL_SIGNALS or id(signal) in self._lost:
+            return
+        sender = options.get("sender", self.sender)
+        if any(True for _ in liveReceivers(getAllReceivers(sender, signal))):
+            return
+        self._lost[id(signal)] = signal  # kept, or another may get its number
+        logger.warning(
+            "The signal %s was sent in a worker, where nothing hears it: extensions and other "
+            "handlers in Scrapy's process do not get it. Keep that pipeline in ITEM_PIPELINES, "
+            "that callback out of MPWORKERS_CALLBACKS.",
+            _name_of(signal),
+        )
+
+
+def _name_of(signal: Any) -> str:
+    """Return what a signal is called by those who import it: most are plain objects."""
+    if isinstance(signal, str):
+        return signal
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is signal:
+                return str(name)
+    return f"of type {type(signal).__name__}"
 
 
 def _bare(cls: Any) -> Any:

@@ -46,6 +46,14 @@ def test_what_is_touched_is_named(pipeline: type, touched: list[str]) -> None:
         (reaching.ByLocals, []),
         (reaching.ByItsOwnCollector, ["stats.timing"]),
         (reaching.BySignals, ["signals.spider_idle"]),
+        (reaching.ByItsOwnSignal, []),
+        (
+            reaching.BySendingSignals,
+            [
+                "signals.send_catch_log(item_priced)",
+                "signals.send_catch_log_async(headers_received)",
+            ],
+        ),
         (reaching.ByExtensions, ["crawler.extensions", "crawler.request_fingerprinter"]),
         (reaching.ByReactor, ["twisted.internet.reactor"]),
         (reaching.InEitherLoop, []),

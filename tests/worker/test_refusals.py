@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,6 +61,43 @@ def test_a_reason_to_close_the_spider_crosses_as_text_whatever_it_is(
 def test_a_debugger_is_refused_with_the_command_that_allows_it() -> None:
     with pytest.raises(NotInWorkerError, match=r"pipelines and callbacks in .*WORKERS=0"):
         _no_debugger()
+
+
+item_priced = object()
+
+
+@pytest.mark.parametrize(
+    ("signal", "name"),
+    [(item_priced, "item_priced"), (signals.item_dropped, "item_dropped"), ("priced", "priced")],
+)
+def test_a_signal_that_nothing_hears_is_warned_of_once(
+    signal: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender = WorkerSignals(object())
+
+    for _ in range(3):
+        assert sender.send_catch_log(signal=signal, item={}) == []
+        with suppress(StopIteration):
+            sender.send_catch_log_async(signal, item={}).send(None)
+
+    [record] = caplog.records
+    assert f"The signal {name} was sent in a worker, where nothing hears" in record.getMessage()
+    assert WAYS_OUT.removeprefix("keep the pipeline ").replace("the", "that") in caplog.text
+
+
+def test_a_signal_that_is_heard_in_the_same_worker_is_not_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender = WorkerSignals(object())
+    heard = []
+    listen = lambda item: heard.append(item)  # noqa: E731
+    sender.connect(listen, item_priced)
+
+    sender.send_catch_log(item_priced, item=1)
+    sender.send_catch_log(signals.spider_opened)
+
+    assert heard == [1]
+    assert caplog.records == []
 
 
 def test_a_signal_that_is_never_sent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,8 @@ from scrapy import Request, signals
 from scrapy.utils.asyncio import is_asyncio_available
 from twisted.internet import defer
 
+item_priced = object()
+
 if TYPE_CHECKING:
     from twisted.internet import reactor, task
 
@@ -60,6 +62,38 @@ class ByItsOwnCollector:
         self.stats.timing("seconds", 1.5)
         self.stats.inc_value("items")
         return item
+
+
+class ByItsOwnSignal:
+    @classmethod
+    def from_crawler(cls, crawler):
+        pipeline = cls()
+        pipeline.signals = crawler.signals
+        crawler.signals.connect(pipeline.count, item_priced)
+        return pipeline
+
+    def process_item(self, item):
+        self.signals.send_catch_log(item_priced)
+        return item
+
+    def count(self):
+        print("priced")
+
+
+class BySendingSignals:
+    @classmethod
+    def from_crawler(cls, crawler):
+        pipeline = cls()
+        pipeline.crawler = crawler
+        pipeline.signals = crawler.signals
+        return pipeline
+
+    def process_item(self, item):
+        self.crawler.signals.send_catch_log(signal=item_priced, item=item)
+        return item
+
+    async def open_spider(self):
+        await self.signals.send_catch_log_async(signals.headers_received)
 
 
 class BySignals:
