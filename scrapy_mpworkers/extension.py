@@ -75,7 +75,8 @@ class WorkerExtension:
             if extension.manager.callbacks_at is not None:
                 crawler.signals.connect(extension.spider_opened, signals.spider_opened)
             _ = extension.persistence  # refuses a file that cannot be used before anything begins
-            extension.manager.prepare()
+            if crawler.crawling:  # not for a look at a crawler, such as a test's get_crawler()
+                extension.manager.prepare()
         return extension
 
     @classmethod

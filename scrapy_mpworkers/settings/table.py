@@ -81,7 +81,8 @@ class PoolSettings:
         validators.count,
         "int",
         "Resident memory in MiB above which a worker is recycled: a new one replaces it. The "
-        "memory is read when the worker reports, at most once a second. `0`: never.",
+        "memory is read when the worker reports, at most once a second. Scrapy's "
+        "`MEMUSAGE_LIMIT_MB` sees Scrapy's own process only, not workers. `0`: never.",
     )
     restart_intensity: int = setting(
         None,

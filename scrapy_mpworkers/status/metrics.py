@@ -11,6 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
+from scrapy_mpworkers.wire.texts import writable
+
 __all__ = ["CONTENT_TYPE", "exposition"]
 
 _Figures = Mapping[str, Any]
@@ -122,7 +124,8 @@ def _metric(
 ) -> Metric:
     metric = kind(f"mpworkers_{name}", says, labels=labels)
     for values, number in samples:
-        metric.add_metric(values, float(number))
+        # Names are the user's, and a text with half of a surrogate pair cannot be sent.
+        metric.add_metric([writable(value) for value in values], float(number))
     return metric
 
 

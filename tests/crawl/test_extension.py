@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import scrapy
+from scrapy.crawler import Crawler
 from scrapy.utils.test import get_crawler
 
+from scrapy_mpworkers import addon
 from scrapy_mpworkers.crawl import events as module
+from scrapy_mpworkers.crawl.manager import LevelManager
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.errors import PoolClosed, SettingError
 from scrapy_mpworkers.eventloop import EventLoop
@@ -46,6 +49,26 @@ def test_where_it_is_not_active_whoever_asks_for_it_is_told_the_line() -> None:
 
     with pytest.raises(SettingError, match=r'"scrapy_mpworkers\.Addon": 500 into ADDONS of the'):
         WorkerExtension.of(crawler)
+
+
+@pytest.mark.parametrize("is_crawling", [True, False])
+def test_fork_servers_are_launched_for_a_crawl_and_not_for_a_look_at_its_crawler(
+    monkeypatch: pytest.MonkeyPatch, is_crawling: bool
+) -> None:
+    prepared = []
+    monkeypatch.setattr(LevelManager, "prepare", lambda self: prepared.append(self))
+    settings = {"ADDONS": {"scrapy_mpworkers.Addon": 500}, "MPWORKERS_PIPELINES": {pass_on: 300}}
+    crawler = Crawler(scrapy.Spider, settings | {"TWISTED_REACTOR": None})
+    crawler.crawling = is_crawling
+    monkeypatch.setattr(addon, "warm_up", lambda *_: prepared.append(None))
+
+    crawler._apply_settings()
+
+    assert len(prepared) == (2 if is_crawling else 0)
+
+
+def pass_on(item: Any) -> Any:
+    return item
 
 
 def test_whoever_asks_for_it_gets_it() -> None:
