@@ -34,6 +34,8 @@ from scrapy_mpworkers.wire.crawl import (
 from scrapy_mpworkers.wire.entries import PipelineEntry, import_path
 from scrapy_mpworkers.wire.texts import named
 
+logger = logging.getLogger(__name__)
+
 #: Attributes that every class has by itself, and hooks that would act on the rebuilt class.
 _NOT_CARRIED = frozenset(
     {
@@ -42,6 +44,10 @@ _NOT_CARRIED = frozenset(
         *("__new__", "__del__", "__getattribute__", "__setattr__", "__init_subclass__"),
     }
 )
+
+
+#: Bytes of an attribute of the spider from which workers start late and take much memory.
+_LARGE = 16 << 20
 
 
 class CrawlContext:
@@ -167,6 +173,7 @@ class Carrier:
         self.needs: dict[int, None] = {}
         self._classes: dict[type, ClassState] = {}
         self._numbers = itertools.count()
+        self._warned: set[str] = set()  # names of attributes
 
     def must_carry(self, value: Any, is_member: bool = False) -> bytes:
         """Pickle a part that workers need; *is_member*: an attribute of a class that is shared."""
@@ -190,7 +197,24 @@ class Carrier:
             for name, value in list(spider.__dict__.items())  # __getstate__ may set others
             if name not in ("crawler", "settings")
         }
+        self._warn_of_large(attributes)
         return SpiderState(self._class(type(spider)), attributes)
+
+    def _warn_of_large(self, attributes: dict[str, Carried]) -> None:
+        """Say once of each large attribute what it costs."""
+        for name, carried in attributes.items():
+            size = len(carried.frame or b"")
+            if size <= _LARGE or name in self._warned:
+                continue
+            self._warned.add(name)
+            logger.warning(
+                "spider.%s has %.0f MiB as a pickle, and is sent to each worker when that starts, "
+                "whether or not anything there uses it. If only Scrapy's process needs it, keep it "
+                "in a variable of start() or of a module; if pipelines need it, have them load it "
+                "in open_spider.",
+                name,
+                size / (1 << 20),
+            )
 
     def _class(self, cls: type) -> ClassState:
         if cls not in self._classes:

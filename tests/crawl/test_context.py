@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -101,6 +102,22 @@ def test_each_class_of_a_spider_has_a_token_of_its_own() -> None:
     names = {state.token: state.name for state in states}
     assert len(names) == len(set(names.values()))
     assert {"Bottom", "Left", "Right", "Top", "Spider"} <= set(names.values())
+
+
+def test_attribute_that_is_large_in_each_worker_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spider = Spider("s")
+    spider.words = ["some"] * 1000  # type: ignore[attr-defined]
+    spider.dump = b"x" * (18 << 20)  # type: ignore[attr-defined]
+    context = crossing_of(spider)
+
+    for _ in range(3):
+        context.state(0)
+
+    [text] = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert text.startswith("spider.dump has 18 MiB as a pickle, and is sent to each worker")
+    assert "open_spider" in text
 
 
 def test_attributes_of_a_class_that_workers_import_stay() -> None:
