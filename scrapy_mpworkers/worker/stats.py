@@ -118,9 +118,9 @@ class WorkerStats(StatsCollector):
         logger.warning(
             "%s read in a worker, which has the crawl's numbers of when it started and what it "
             "has counted itself, not what the crawl and other workers have counted since. Do not "
-            "read and set: inc_value, max_value and min_value count in the crawl. In close_spider "
-            "the stats are the crawl's. To read them before, keep that pipeline in ITEM_PIPELINES, "
-            "that callback out of MPWORKERS_CALLBACKS.",
+            "read and set: inc_value, max_value and min_value count in the crawl. When the crawl "
+            "ends, close_spider reads the crawl's numbers. To read them before, keep that pipeline "
+            "in ITEM_PIPELINES, that callback out of MPWORKERS_CALLBACKS.",
             what,
         )
 
