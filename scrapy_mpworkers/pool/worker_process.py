@@ -22,7 +22,7 @@ from scrapy_mpworkers.wire.messages import Outcomes
 from scrapy_mpworkers.wire.outbox import make_outbox
 from scrapy_mpworkers.wire.shared_memory import SharedMemory
 from scrapy_mpworkers.worker.channel import WorkerChannel
-from scrapy_mpworkers.worker.main import Inherited, forked_main, main
+from scrapy_mpworkers.worker.main import Inherited, forked_main, main, spawned_main
 
 #: Seconds in which a killed worker ends, if it ever does.
 _END_SECONDS = 5.0
@@ -107,7 +107,8 @@ class WorkerProcess:
         siblings: Iterable[WorkerProcess],
     ) -> Any:
         if processes.method != "fork":
-            return processes.start(main, (channel, processes.config), name)
+            target = spawned_main if processes.method == "spawn" else main
+            return processes.start(target, (channel, processes.config), name)
         arguments = (self._inherited(siblings), channel, processes.config)
         return processes.start(forked_main, arguments, name)
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import logging
 import os
 import selectors
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from multiprocessing import forkserver
 from typing import Any, NoReturn
 
-from scrapy_mpworkers.errors import WorkerStartError
 from scrapy_mpworkers.wire.search_path import search_path
 from scrapy_mpworkers.worker import hash_seed, prelude
+from scrapy_mpworkers.worker.ending import flush
+from scrapy_mpworkers.worker.leftovers import leaves_something
 from scrapy_mpworkers.worker.names import name_process
 from scrapy_mpworkers.worker.process import adopt_orphans, run_and_exit
 
@@ -42,9 +43,9 @@ def main(
 ) -> None:
     """Import modules and serve until the parent, a pid, has closed its end of ``requests_fd``.
 
-    All workers would share the threads, sockets or files that a module left open. The module cannot
-    be unimported, so the server begins anew without it, in the same process. If that was the
-    settings module, the server imports no module of the user's, as they come after it.
+    All workers would share what a module has left open. The module cannot be unimported, so the
+    server begins anew without it, in the same process. If that was the settings module, the server
+    imports no module of the user's, as they come after it.
 
     Args:
         own: modules of this package; the others are the user's.
@@ -53,17 +54,19 @@ def main(
     name_process("fork server", "mpw fork server")
     gc.disable()  # imports leave hardly any garbage; a worker turns it on again
     _ignore_polite_signals()
-    if modules and _leaves_something_open(lambda: prelude.begin(settings_module)):
+    users = (settings_module, *modules)
+    if modules and leaves_something(lambda: prelude.begin(settings_module), users):
         _begin_anew(program(requests_fd, parent, {}, (), own))
-    shared = [name for name in (*own, *modules) if _leaves_something_open(partial(_import, name))]
+    for name in own:
+        _import(name)
+    shared = [name for name in modules if leaves_something(partial(_import, name), users)]
     if shared:
         rest = [name for name in modules if name not in shared]
         _begin_anew(program(requests_fd, parent, {}, (), own, rest, settings_module))
     _ignore_polite_signals()  # a module may have had handlers of its own for Scrapy's process
     os.set_inheritable(requests_fd, False)
-    # The collectors of the workers leave imported objects alone from now on. Else each would write
-    # to, and so copy, the memory that all share (as gc.freeze's documentation says).
-    gc.freeze()
+    _write_buffers()
+    _freeze()
     adopt_orphans()
     Forking(requests_fd, parent).run()
 
@@ -108,22 +111,16 @@ def _import(module: str) -> None:
         importlib.import_module(module)
 
 
-def _leaves_something_open(importing: Callable[[], None]) -> bool:
-    threads, fds = threading.active_count(), _open_fds()
-    try:
-        importing()
-    except WorkerStartError:
-        return True  # a settings module that fails; each worker reports it properly
-    return threading.active_count() > threads or bool(_open_fds() - fds)
+def _freeze() -> None:
+    # The collectors of the workers leave imported objects alone from now on. Else each would write
+    # to, and so copy, the memory that all share (as gc.freeze's documentation says).
+    gc.freeze()
 
 
-def _open_fds() -> set[str]:
-    try:
-        fds = os.listdir("/dev/fd")
-    except OSError:
-        return set()
-    # The one that listdir itself uses is gone by now.
-    return {fd for fd in fds if os.path.exists(f"/dev/fd/{fd}")}
+def _write_buffers() -> None:
+    """Write what the imports have printed and logged. Else each worker would write it, too."""
+    handlers = [one() for one in logging._handlerList]  # type: ignore[attr-defined]
+    flush([sys.stdout, sys.stderr, *filter(None, handlers)])
 
 
 class Forking:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import logging
 import os
 import threading
 from collections.abc import Awaitable
@@ -12,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from scrapy_mpworkers.wire.messages import (
     Batch,
@@ -37,8 +35,14 @@ from scrapy_mpworkers.worker.channel import (
     record,
 )
 from scrapy_mpworkers.worker.crawls import OpenCrawls, Withdrawn, factory_of
+from scrapy_mpworkers.worker.ending import leave_handlers_to_the_parent
 from scrapy_mpworkers.worker.loop import WatchfulLoop, cancel_the_rest
-from scrapy_mpworkers.worker.process import ignore_polite_signals, init_worker, leave_fork_server
+from scrapy_mpworkers.worker.process import (
+    ignore_polite_signals,
+    init_worker,
+    leave_fork_server,
+    run_to_the_end,
+)
 from scrapy_mpworkers.worker.stacks import all_threads, stacks_of
 
 
@@ -73,6 +77,20 @@ def _tell_stacks(loop: WatchfulLoop, reporter: Reporter) -> None:
     reporter.tell(Stacks(text))
 
 
+def spawned_main(channel: WorkerChannel, config: WorkerConfig) -> NoReturn:
+    """Run a worker in an interpreter of its own.
+
+    That would finalize objects in any order at its end: a file that compresses may come after the
+    file below it, and then its data are lost.
+    """
+
+    def work() -> int:
+        main(channel, config)
+        return 0
+
+    run_to_the_end(work)
+
+
 class Inherited(NamedTuple):
     """Things that a worker forked from Scrapy's process has no use for."""
 
@@ -86,9 +104,7 @@ def forked_main(inherited: Inherited, channel: WorkerChannel, config: WorkerConf
 
     It closes the ends of other workers first, or a dead one would never give EOF.
     """
-    atexit._clear()  # what the parent has registered is the parent's
-    # Until the crawl says how to log: the parent's handlers are the parent's.
-    logging.root.handlers.clear()
+    leave_handlers_to_the_parent()
     leave_fork_server()
     for end in inherited.connections:
         end.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import errno
@@ -16,13 +15,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver
 from types import FrameType
 from typing import Any, NoReturn
 
 from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.wire.messages import STACKS_FILE, WorkerConfig
-from scrapy_mpworkers.worker import hash_seed
+from scrapy_mpworkers.worker import ending, hash_seed
 from scrapy_mpworkers.worker.names import name_worker
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -214,21 +213,21 @@ def leave_fork_server() -> None:
 
 
 def run_and_exit(work: Callable[[], int]) -> NoReturn:
-    """Run a worker in a process that was just forked, and end it as multiprocessing would.
+    """Run a worker in a process that was just forked, and end it as an interpreter would."""
+    ending.leave_the_rest_to_the_parent()
+    run_to_the_end(work)
 
-    Since CPython 3.13 that includes the functions that the worker has registered with ``atexit``.
-    """
-    runs_exit_functions = sys.version_info >= (3, 13)
+
+def run_to_the_end(work: Callable[[], int]) -> NoReturn:
+    """Run a worker in a process of its own, and end it by the number that *work* returns."""
     code = 1
     try:
-        if runs_exit_functions:
-            atexit._clear()
-            atexit.register(util._exit_function)  # type: ignore[attr-defined]
         code = work()
     except Exception:
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
-        if runs_exit_functions:
-            atexit._run_exitfuncs()
-        os._exit(code)
+        try:
+            ending.finish()
+        finally:
+            os._exit(code)
