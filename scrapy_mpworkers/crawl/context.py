@@ -30,6 +30,8 @@ from scrapy_mpworkers.wire.crawl import (
     LogLevels,
     Placement,
     SpiderState,
+    known_loggers,
+    part_in_words,
 )
 from scrapy_mpworkers.wire.entries import PipelineEntry, import_path
 from scrapy_mpworkers.wire.texts import named
@@ -140,18 +142,21 @@ class CrawlContext:
 
 
 def _log_levels() -> LogLevels:
-    known = [
-        logger
-        for logger in list(logging.root.manager.loggerDict.values())
-        if isinstance(logger, logging.Logger)
-    ]
-    wanted = {logger.name: _least_taken(logger) for logger in known if logger.handlers}
+    known = known_loggers()
+    wanted = {name: _least_taken(logger) for name, logger in known.items() if logger.handlers}
     return LogLevels(
         wanted={**wanted, "": _least_taken(logging.root, logging.WARNING)},
         root=logging.root.level,
-        named={logger.name: logger.level for logger in known if logger.level},
+        named={name: logger.level for name, logger in known.items() if name and logger.level},
         # Whether logging.captureWarnings is on; there is no public way to ask (3.10-3.14).
         capture_warnings=logging._warnings_showwarning is not None,  # type: ignore[attr-defined]
+        parts={
+            name: frozenset(map(part_in_words, [*one.handlers, *one.filters]))
+            for name, one in known.items()
+            if one.handlers or one.filters
+        },
+        apart=frozenset(name for name, logger in known.items() if not logger.propagate),
+        enabled=frozenset(name for name, logger in known.items() if not logger.disabled),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from logging import LogRecord
-from typing import NamedTuple
+from logging import Logger, LogRecord, root
+from typing import Any, NamedTuple
 
 
 class Placement(NamedTuple):
@@ -29,13 +29,18 @@ class LogLevels(NamedTuple):
     """The log levels of the parent, by which records that nobody wants never cross.
 
     ``wanted``: by the name of a logger that has handlers (``""``: the root), the lowest level that
-    any of these takes; ``root``, ``named``: the levels of the loggers themselves.
+    any of these takes; ``root``, ``named``: the levels of the loggers themselves; ``parts``: what
+    handlers and filters each logger has, in words; ``apart``: loggers that do not propagate;
+    ``enabled``: all that are not disabled.
     """
 
     wanted: dict[str, int]
     root: int
     named: dict[str, int]
     capture_warnings: bool
+    parts: dict[str, frozenset[str]] = {}
+    apart: frozenset[str] = frozenset()
+    enabled: frozenset[str] = frozenset()
 
     def want(self, record: LogRecord) -> bool:
         """Return whether a handler of the record's logger, or of one above it, takes it."""
@@ -45,6 +50,18 @@ class LogLevels(NamedTuple):
                 return True
             name = name.rpartition(".")[0]
         return record.levelno >= self.wanted[""]
+
+
+def known_loggers() -> dict[str, Logger]:
+    """Return the loggers of this process by name (``""``: the root)."""
+    found = list(root.manager.loggerDict.items())
+    return {"": root, **{name: one for name, one in found if isinstance(one, Logger)}}
+
+
+def part_in_words(part: Any) -> str:
+    """Say what a handler or filter of a logger is, so that two processes find the same one."""
+    named = part if hasattr(part, "__qualname__") else type(part)  # a filter may be a function
+    return f"{named.__module__}.{named.__qualname__} {getattr(part, 'baseFilename', '')}"
 
 
 class Carried(NamedTuple):

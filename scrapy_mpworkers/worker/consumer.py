@@ -74,9 +74,10 @@ def build(
     loop = asyncio.get_running_loop()
     assert isinstance(loop, WatchfulLoop)
     state: CrawlState = codec.load(payload)
-    records = Records(codec, begin_to_log(state.log_levels))
+    records = Records(codec, begin_to_log(state.log_levels), state.log_levels)
     records.collect()
     consumer = CrawlConsumer(state, codec, loop.guard, records)
+    records.log_like_parent_again()  # it has imported the pipelines
     if state.placement is not None:
         consumer.warn_and_watch(state.placement)
     return consumer
@@ -128,6 +129,7 @@ class CrawlConsumer:
             await hop.open_spider_async()
         await self._crawler.send(signals.spider_opened)
         self._crawler.stats.go_stale()
+        self._records.log_like_parent_again()
 
     async def close(self, ending: Ending) -> None:
         """Close the pipelines, then send ``spider_closed`` with the reason to their handlers. Both

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import logging
+from logging.handlers import BufferingHandler
 
 from twisted.python.log import PythonLoggingObserver
 
-from scrapy_mpworkers.wire.crawl import LogLevels
+from scrapy_mpworkers.wire.crawl import LogLevels, known_loggers, part_in_words
 from scrapy_mpworkers.wire.effects import WireRecord, pack_record
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
 from scrapy_mpworkers.worker.record_collector import RecordCollector, collector
+
+_OURS = __name__.partition(".")[0]
 
 
 class Records:
     """Keeps the log records of one crawl, in their wire form, until they are taken."""
 
-    def __init__(self, codec: WorkerCodec, source: RecordCollector) -> None:
+    def __init__(
+        self, codec: WorkerCodec, source: RecordCollector, levels: LogLevels | None = None
+    ) -> None:
         self._codec = codec
         self._source = source
+        self._levels = levels
         self._records: list[WireRecord] = []
 
     def collect(self) -> None:
         """Take the records that are logged from now on, and those that no crawl has taken yet."""
         self._source.collect_for(self._add)
+
+    def log_like_parent_again(self) -> None:
+        """Undo what the user's code has done to logging in a process of ours, if the parent has the
+        same: a module that the spider and pipelines import sets it up in both processes."""
+        if self._source is collector and self._levels is not None:
+            log_like_parent(self._levels)
 
     def take(self) -> tuple[WireRecord, ...]:
         if not self._records:
@@ -38,14 +50,31 @@ class Records:
 def log_like_parent(levels: LogLevels) -> RecordCollector:
     """Make this process log at the parent's levels into the collector, which is returned.
 
-    The parent's own handlers get the records.
+    The parent's own handlers and filters get the records. What only this process has stays here.
     """
-    if collector not in logging.root.handlers or not collector.has_crawl:
-        logging.root.addHandler(collector)  # the user's code may have removed it
+    if not collector.has_crawl:
         PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
+    logging.root.addHandler(collector)  # the user's code may have removed it
+    for name, logger in known_loggers().items():
+        _leave_to_parent(logger, levels.parts.get(name, frozenset()))
+        logger.propagate = logger.propagate or name in levels.apart
+        if name in levels.enabled or name.startswith(_OURS):
+            logger.disabled = False  # dictConfig disables all loggers that are there
     logging.root.setLevel(levels.root)
     for name, level in levels.named.items():
         logging.getLogger(name).setLevel(level)
     collector.set_levels(levels)
     logging.captureWarnings(levels.capture_warnings)
     return collector
+
+
+def _leave_to_parent(logger: logging.Logger, parts: frozenset[str]) -> None:
+    """Remove the handlers and filters of which the parent has *parts* in words."""
+    for handler in [one for one in logger.handlers if part_in_words(one) in parts]:
+        if handler is collector:
+            continue
+        logger.removeHandler(handler)
+        if isinstance(handler, BufferingHandler):
+            handler.buffer.clear()  # or it would be written when this process ends
+    for one in [one for one in logger.filters if part_in_words(one) in parts]:
+        logger.removeFilter(one)
