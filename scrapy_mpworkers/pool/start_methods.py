@@ -14,6 +14,7 @@ import os
 import posix
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import (
@@ -253,9 +254,26 @@ def _told_pid(status_r: int) -> int:
     return answer
 
 
+@contextlib.contextmanager
+def _main_with_spec() -> Iterator[None]:
+    """Let ``__main__`` have a ``__spec__`` meanwhile, which multiprocessing reads unasked: that of
+    ``python -m pdb`` has none before CPython 3.13, as of other programs that run a script."""
+    main: Any = sys.modules["__main__"]
+    if hasattr(main, "__spec__"):
+        yield
+        return
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(AttributeError):
+            del main.__spec__
+
+
 def _pickled(popen: Any, process_obj: BaseProcess) -> bytes:
     chosen: Any = get_start_method(allow_none=True)
-    data = spawn.get_preparation_data(process_obj.name)
+    with _main_with_spec():
+        data = spawn.get_preparation_data(process_obj.name)
     if chosen is None:
         # The call above has settled this process's own start method in passing (CPython 3.10 to
         # 3.13), and the user could not choose one any more.

@@ -112,6 +112,18 @@ def test_start_that_lacks_descriptors_leaves_none(make_processes, method):
     assert set(outcomes) == {errno.EMFILE, 0}
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_main_module_may_have_no_spec(make_processes, monkeypatch, method):
+    """That of ``python -m pdb`` has none before CPython 3.13."""
+    main = sys.modules["__main__"]
+    monkeypatch.delattr(main, "__spec__")
+
+    process = start(make_processes(method))
+
+    assert exit_code_of(process) == 0
+    assert not hasattr(main, "__spec__")
+
+
 @pytest.mark.full
 def test_server_that_lacks_descriptors_at_its_launch_leaves_none(kept_by_multiprocessing):
     server, before, failures = ForkServer(WANTED), open_fds(), 0
