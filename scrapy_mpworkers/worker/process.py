@@ -19,10 +19,10 @@ from multiprocessing import forkserver
 from types import FrameType
 from typing import Any, NoReturn
 
-from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.wire.messages import STACKS_FILE, WorkerConfig
 from scrapy_mpworkers.worker import ending, hash_seed
 from scrapy_mpworkers.worker.names import name_worker
+from scrapy_mpworkers.worker.terminal import leave_terminal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLITE = (signal.SIGINT, signal.SIGTERM)
@@ -80,7 +80,7 @@ def init_worker(config: WorkerConfig, answer: Callable[[], None]) -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
-    sys.breakpointhook = _no_debugger
+    leave_terminal()
 
 
 def _dump_at_a_signal() -> None:
@@ -189,13 +189,6 @@ def _watch_parent(sentinel: int, answer: Callable[[], None]) -> None:
 def end_group() -> None:
     """End this worker and all that it has started."""
     os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
-def _no_debugger(*args: Any, **kwargs: Any) -> NoReturn:
-    raise NotInWorkerError(
-        "breakpoint() cannot work in a worker, which has no terminal. Run pipelines and "
-        "callbacks in Scrapy's own process: scrapy crawl ... -s MPWORKERS_WORKERS=0"
-    )
 
 
 def leave_fork_server() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import code
 import logging
+import os
+import pdb
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +17,7 @@ from scrapy import signals
 from scrapy_mpworkers.errors import NotInWorkerError
 from scrapy_mpworkers.worker.arrivals import refuse
 from scrapy_mpworkers.worker.crawler import WorkerEngine, WorkerSignals
-from scrapy_mpworkers.worker.process import _no_debugger
+from scrapy_mpworkers.worker.terminal import leave_terminal, no_debugger
 
 WAYS_OUT = "keep the pipeline in ITEM_PIPELINES, the callback out of MPWORKERS_CALLBACKS"
 
@@ -60,7 +65,35 @@ def test_a_reason_to_close_the_spider_crosses_as_text_whatever_it_is(
 
 def test_a_debugger_is_refused_with_the_command_that_allows_it() -> None:
     with pytest.raises(NotInWorkerError, match=r"pipelines and callbacks in .*WORKERS=0"):
-        _no_debugger()
+        no_debugger()
+
+
+READINGS: dict[str, Callable[[], object]] = {
+    "input": input,
+    "pdb": lambda: pdb.Pdb().set_trace(),  # that of the module is pytest's own
+    "shell": lambda: code.interact(local={}),
+    "lines": lambda: list(sys.stdin),
+    "text": lambda: sys.stdin.read(),
+    "all": lambda: sys.stdin.readlines(),
+    "bytes": lambda: sys.stdin.buffer.read(1),
+    "raw lines": lambda: list(sys.stdin.buffer),
+}
+
+
+@pytest.mark.parametrize("reads", READINGS.values(), ids=READINGS)
+def test_whoever_reads_from_the_terminal_is_told_what_allows_it(
+    reads: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(os.devnull) as null:
+        monkeypatch.setattr(sys, "stdin", null)
+        monkeypatch.setattr(sys, "breakpointhook", sys.breakpointhook)
+        leave_terminal()
+
+        with pytest.raises(NotInWorkerError, match=r"(?s)pipelines and callbacks in .*WORKERS=0"):
+            reads()
+        assert not sys.stdin.isatty()
+        assert sys.stdin.fileno() == null.fileno()
+        sys.stdin.close()
 
 
 item_priced = object()
