@@ -15,6 +15,7 @@ from typing import Any
 
 from scrapy import Spider
 from scrapy.crawler import Crawler
+from scrapy.utils.log import StreamLogger
 from scrapy.utils.misc import load_object
 
 from scrapy_mpworkers.backends.preloading import folders_to_import_from
@@ -157,6 +158,11 @@ def _log_levels() -> LogLevels:
         },
         apart=frozenset(name for name, logger in known.items() if not logger.propagate),
         enabled=frozenset(name for name, logger in known.items() if not logger.disabled),
+        streams={
+            name: (stream.logger.name, stream.log_level)
+            for name in ("stdout", "stderr")
+            if isinstance(stream := getattr(sys, name), StreamLogger)
+        },
     )
 
 

@@ -31,7 +31,8 @@ class LogLevels(NamedTuple):
     ``wanted``: by the name of a logger that has handlers (``""``: the root), the lowest level that
     any of these takes; ``root``, ``named``: the levels of the loggers themselves; ``parts``: what
     handlers and filters each logger has, in words; ``apart``: loggers that do not propagate;
-    ``enabled``: all that are not disabled.
+    ``enabled``: all that are not disabled; ``streams``: by ``"stdout"`` or ``"stderr"``, the logger
+    and the level at which what is printed there is logged (``LOG_STDOUT``).
     """
 
     wanted: dict[str, int]
@@ -41,6 +42,7 @@ class LogLevels(NamedTuple):
     parts: dict[str, frozenset[str]] = {}
     apart: frozenset[str] = frozenset()
     enabled: frozenset[str] = frozenset()
+    streams: dict[str, tuple[str, int]] = {}
 
     def want(self, record: LogRecord) -> bool:
         """Return whether a handler of the record's logger, or of one above it, takes it."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 from logging.handlers import BufferingHandler
 
+from scrapy.utils.log import StreamLogger
 from twisted.python.log import PythonLoggingObserver
 
 from scrapy_mpworkers.wire.crawl import LogLevels, known_loggers, part_in_words
 from scrapy_mpworkers.wire.effects import WireRecord, pack_record
 from scrapy_mpworkers.wire.worker_codec import WorkerCodec
+from scrapy_mpworkers.worker.ending import flush
 from scrapy_mpworkers.worker.record_collector import RecordCollector, collector
 
 _OURS = __name__.partition(".")[0]
@@ -65,7 +68,17 @@ def log_like_parent(levels: LogLevels) -> RecordCollector:
         logging.getLogger(name).setLevel(level)
     collector.set_levels(levels)
     logging.captureWarnings(levels.capture_warnings)
+    for stream, (name, level) in levels.streams.items():
+        _log_what_is_printed(stream, StreamLogger(logging.getLogger(name), level))
     return collector
+
+
+def _log_what_is_printed(name: str, stream: StreamLogger) -> None:
+    before = getattr(sys, name)
+    # One of the user's own, by whatever pipelines import, stays.
+    if before is getattr(sys, f"__{name}__"):
+        flush([before])
+        setattr(sys, name, stream)
 
 
 def _leave_to_parent(logger: logging.Logger, parts: frozenset[str]) -> None:
