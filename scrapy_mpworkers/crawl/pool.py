@@ -227,8 +227,9 @@ class Level(CrawlEvents):
         if committed is not None:
             return self._submit_committed(hop, shipped, key, committed)
         (data, needs, _), size, submit = shipped.frame, shipped.size, self.executor.submit
-        what = hop, data, needs, shipped.results, shipped.attributes
-        come_in = partial(submit, *what, size, key, None, shipped)
+        come_in = partial(
+            submit, hop, data, needs, shipped.results, shipped.attributes, size, key, None, shipped
+        )
         if self.backpressure.enter_at_once(size):
             return come_in().future
         self.executor.flush()  # as in submit_detached()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
+from operator import is_
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -269,8 +270,12 @@ class Router:
     def _ship(self, item: Any, hop: Hop, is_call: bool = False) -> ShippedItem:
         """Pickle *item*, at once: the spider may change it the next moment."""
         spider = self.attributes
-        # A look at each item, so there is no call in it.
-        if spider.seen != [*map(id, spider.live), *map(len, spider.containers)]:
+        # A look for each item, so there is no call of Python's in it.
+        if (
+            len(spider.live) != len(spider.values)
+            or not all(map(is_, spider.live, spider.values))
+            or [*map(len, spider.containers)] != spider.lengths
+        ):
             spider.changed()
         try:
             return ShippedItem(item, self._codec, spider.changes, is_call)

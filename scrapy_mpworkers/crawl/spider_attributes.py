@@ -32,14 +32,15 @@ class SpiderAttributes:
     Attributes:
         changes: what has changed so far; ``None``: nothing.
         live: the attributes' values, always the present ones.
-        containers: those of them that can grow.
-        seen: ids and lengths of these two at the last look; as long as they are the same, nothing
-            has been set, added or removed.
+        values, containers, lengths: these values at the last look, those of them that can grow, and
+            how long they were. As long as they are the very same, nothing has been set, added or
+            removed.
     """
 
     live: ValuesView[Any]
+    values: list[Any]
     containers: list[Any]
-    seen: list[int]
+    lengths: list[int]
 
     def __init__(self, spider: Spider, codec: ParentCodec) -> None:
         self.changes: Attributes | None = None
@@ -62,8 +63,9 @@ class SpiderAttributes:
         return self.changes
 
     def _note(self) -> None:
-        self.containers = [value for value in list(self.live) if type(value) in CONTAINERS]
-        self.seen = [*map(id, self.live), *map(len, self.containers)]
+        self.values = list(self.live)
+        self.containers = [value for value in self.values if type(value) in CONTAINERS]
+        self.lengths = list(map(len, self.containers))
 
     def _take(self, name: str, carried: bytes | str) -> None:
         version, before = self.changes or (0, {})

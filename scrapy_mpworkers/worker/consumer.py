@@ -209,7 +209,8 @@ class CrawlConsumer:
         item = self._codec.load(task.frame)
         if task.results:
             item = replay_changes(item, task.results, self._codec.load_more)
-        know_fields(item)
+        if type(item) is not dict:
+            know_fields(item)
         return Snapshot(item)
 
     def _done(self, task: WireTask, arrived: Snapshot, returned: Any) -> _End:
