@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from operator import is_
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -270,12 +269,12 @@ class Router:
     def _ship(self, item: Any, hop: Hop, is_call: bool = False) -> ShippedItem:
         """Pickle *item*, at once: the spider may change it the next moment."""
         spider = self.attributes
-        # A look for each item, so there is no call of Python's in it.
-        if (
-            len(spider.live) != len(spider.values)
-            or not all(map(is_, spider.live, spider.values))
-            or [*map(len, spider.containers)] != spider.lengths
-        ):
+        try:
+            # A look for each item, so there is no call of a function of ours in it.
+            is_as_before = [*spider.live, *map(len, spider.containers)] == spider.seen
+        except Exception:  # another array, say, which is not simply equal
+            is_as_before = False
+        if not is_as_before:
             spider.changed()
         try:
             return ShippedItem(item, self._codec, spider.changes, is_call)

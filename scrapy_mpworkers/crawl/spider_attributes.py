@@ -32,15 +32,14 @@ class SpiderAttributes:
     Attributes:
         changes: what has changed so far; ``None``: nothing.
         live: the attributes' values, always the present ones.
-        values, containers, lengths: these values at the last look, those of them that can grow, and
-            how long they were. As long as they are the very same, nothing has been set, added or
-            removed.
+        containers: those of them that can grow.
+        seen: the values at the last look, and how long these containers were. As long as they are
+            equal, nothing has been set, added or removed.
     """
 
     live: ValuesView[Any]
-    values: list[Any]
     containers: list[Any]
-    lengths: list[int]
+    seen: list[Any]
 
     def __init__(self, spider: Spider, codec: ParentCodec) -> None:
         self.changes: Attributes | None = None
@@ -63,9 +62,9 @@ class SpiderAttributes:
         return self.changes
 
     def _note(self) -> None:
-        self.values = list(self.live)
-        self.containers = [value for value in self.values if type(value) in CONTAINERS]
-        self.lengths = list(map(len, self.containers))
+        values = list(self.live)
+        self.containers = [value for value in values if type(value) in CONTAINERS]
+        self.seen = [*values, *map(len, self.containers)]
 
     def _take(self, name: str, carried: bytes | str) -> None:
         version, before = self.changes or (0, {})
