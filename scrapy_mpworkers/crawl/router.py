@@ -272,7 +272,7 @@ class Router:
         try:
             # A look for each item, so there is no call of a function of ours in it.
             is_as_before = [*spider.live, *map(len, spider.containers)] == spider.seen
-        except Exception:  # another array, say, which is not simply equal
+        except BaseException:  # classes of the user: an array, say, is not simply equal
             is_as_before = False
         if not is_as_before:
             spider.changed()

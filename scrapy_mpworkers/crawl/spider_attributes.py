@@ -112,5 +112,5 @@ def _is_as(known: tuple[Any, Any], value: Any) -> bool:
         return len(value) == content
     try:
         return bool(content == value)
-    except Exception:  # what it holds may be of the user's classes
+    except BaseException:  # what it holds may be of the user's classes
         return True

@@ -183,7 +183,7 @@ class Boot(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What consumers are told as they close.
+    """Tells consumers, as they close, how the crawl ends.
 
     ``reason``: why the spider closes, for the handlers of ``spider_closed``; ``stats``: those that
     the crawl has at its end, pickled; nothing where it goes on.

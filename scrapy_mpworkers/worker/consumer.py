@@ -209,7 +209,7 @@ class CrawlConsumer:
         item = self._codec.load(task.frame)
         if task.results:
             item = replay_changes(item, task.results, self._codec.load_more)
-        if type(item) is not dict:
+        if type(item) is not dict:  # without the call: nearly every item
             know_fields(item)
         return Snapshot(item)
 

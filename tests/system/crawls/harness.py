@@ -33,9 +33,10 @@ import psutil
 import pytest
 import zygote
 from exits import await_exits
+from projects import make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
 PROJECT = HERE / "project"
@@ -431,6 +432,14 @@ class Launcher:
     def close(self) -> None:
         for crawl in self.crawls:
             crawl.close()
+
+
+def crawl_project(
+    launch: Launcher, folder: Path, files: Mapping[str, str], method: str, **settings: Any
+) -> Ended:
+    """Crawl the shop of ``projects.make_project`` in a new folder, with these files in it."""
+    project, world = make_project(folder, files), World("asyncio", method)
+    return launch.scrapy("crawl", "things", cwd=project, world=world, **settings).finish()
 
 
 def inline(**settings: Any) -> dict[str, Any]:

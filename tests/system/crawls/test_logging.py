@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from plain import plain_first
-from projects import make_project
 
-from .harness import World
+from .harness import crawl_project as crawl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from .harness import Ended, Launcher
-
-
-def crawl(
-    launch: Launcher, folder: Path, files: Mapping[str, str], method: str, **settings: Any
-) -> Ended:
-    project = make_project(folder, files)
-    world = World("asyncio", method)
-    return launch.scrapy("crawl", "things", cwd=project, world=world, **settings).finish()
+    from .harness import Launcher
 
 
 ITEMS = [f"item {n}" for n in range(8)]

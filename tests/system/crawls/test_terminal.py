@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from plain import plain_first
-from projects import make_project
 
-from .harness import World
+from .harness import crawl_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def crawl(launch: Launcher, folder: Path, pipelines: str, method: str, **settings: Any) -> Ended:
-    project = make_project(folder, {"shop/pipelines.py": pipelines})
-    world = World("asyncio", method)
-    return launch.scrapy("crawl", "things", cwd=project, world=world, **settings).finish()
+    return crawl_project(launch, folder, {"shop/pipelines.py": pipelines}, method, **settings)
 
 
 ASKS = """

@@ -304,6 +304,13 @@ class OneWordSpider(WordSpider):
         yield self.make(0)
 
 
+class EndsWhoCompares:
+    def __eq__(self, other: object) -> bool:
+        raise SystemExit("compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class GoesOnSpider(WordSpider):
     """Gets attributes when it is opened, in ``start()``, and with each page."""
 
@@ -331,6 +338,7 @@ class GoesOnSpider(WordSpider):
             yield Request(f"{PAGE}{category}", self.parse, cb_kwargs={"category": category})
 
     def parse(self, response: Response, category: str = "") -> Iterator[Any]:
+        self.page = EndsWhoCompares()
         self.category = category
         self.seen.append(category)
         self.state["runs"] += 1
