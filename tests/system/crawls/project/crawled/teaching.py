@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,15 +46,7 @@ class Sleeps:
 
 
 class WarnsOfItself:
-    def __init__(self, crawler: Crawler) -> None:
-        self.stats = crawler.stats
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> WarnsOfItself:
-        return cls(crawler)
-
     def process_item(self, item: dict[str, Any]) -> Any:
-        self.stats.inc_value(f"worker/{os.getpid()}")
         warnings.warn("as old as the hills", stacklevel=1)
         return item
 
