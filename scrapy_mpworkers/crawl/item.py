@@ -6,7 +6,13 @@ from functools import partial
 from typing import Any
 
 from scrapy_mpworkers.errors import UnreadableError
-from scrapy_mpworkers.wire.changes import Snapshot, copy_of_fields, replay_changes, unpack
+from scrapy_mpworkers.wire.changes import (
+    UNCHANGED,
+    Snapshot,
+    copy_of_fields,
+    replay_changes,
+    unpack,
+)
 from scrapy_mpworkers.wire.codec import ParentCodec
 from scrapy_mpworkers.wire.exceptions import unpack_exception
 from scrapy_mpworkers.wire.frames import StoredFrame
@@ -83,7 +89,7 @@ class ShippedItem(Snapshot):
             UnreadableError: it cannot be loaded here.
         """
         if not self.results:
-            return self.unchanged()
+            return self.item if self.is_untouched() else self.outcome(UNCHANGED)
         try:
             load = partial(self._codec.load, handles=self.frame.handles)
             first, *later = self.results

@@ -20,7 +20,7 @@ from scrapy_mpworkers.pool.interface import DeadLettered, Executor, resolve
 from scrapy_mpworkers.pool.task import Future, Task
 from scrapy_mpworkers.settings import LevelSettings
 from scrapy_mpworkers.wire.entries import key_function
-from scrapy_mpworkers.wire.messages import CALL, CALLBACK, Outcome
+from scrapy_mpworkers.wire.messages import CALL, Outcome
 
 #: A larger item (bytes) is settled in a turn of the loop of its own, since the crawl then makes and
 #: pickles the next one, which takes milliseconds. (10 MB: lag p99 19 ms instead of 31.)
@@ -62,9 +62,21 @@ class Backpressure:
         """Items inside, and those that wait at the door."""
         return self.count + len(self.waiting)
 
-    def enter_at_once(self, size: int) -> bool:
-        """Take room for a frame of *size* bytes, if there is any and nobody waits for it."""
-        return not self.waiting and self._take(size)
+    def enter_at_once(self, size: int, is_first: bool = False) -> bool:
+        """Take room for a frame of *size* bytes, if there is any and nobody else waits for it.
+
+        Args:
+            is_first: whether it is the first of those that wait.
+        """
+        if self.waiting and not is_first:
+            return False
+        count, total = self.count, self.bytes + size
+        if count and (count >= self.max_count or total > self.max_bytes):
+            return False
+        if not count:
+            self.busy_since = monotonic()
+        self.count, self.bytes = count + 1, total
+        return True
 
     async def wait_in_line(self, size: int, come_in: Callable[[Future], object] = resolve) -> Any:
         """Wait for room for *size* bytes, take it, and wait for the future that *come_in* gets.
@@ -139,18 +151,9 @@ class Backpressure:
         self._loop.call_soon(self._wakeup.look)
 
     def _let_in(self) -> None:
-        while self.waiting and self._take(self.waiting[0][0]):
+        while self.waiting and self.enter_at_once(self.waiting[0][0], is_first=True):
             _, come_in = self.waiting.popleft()
             come_in()
-
-    def _take(self, size: int) -> bool:
-        count, total = self.count, self.bytes + size
-        if count and (count >= self.max_count or total > self.max_bytes):
-            return False
-        if not count:
-            self.busy_since = monotonic()
-        self.count, self.bytes = count + 1, total
-        return True
 
 
 class Level(CrawlEvents):
@@ -226,14 +229,12 @@ class Level(CrawlEvents):
         """
         if committed is not None:
             return self._submit_committed(hop, shipped, key, committed)
-        (data, needs, _), size, submit = shipped.frame, shipped.size, self.executor.submit
-        come_in = partial(
-            submit, hop, data, needs, shipped.results, shipped.attributes, size, key, None, shipped
-        )
+        (data, needs, _), size = shipped.frame, shipped.size
+        what = hop, data, needs, shipped.results, shipped.attributes, size, key, None, shipped
         if self.backpressure.enter_at_once(size):
-            return come_in().future
+            return self.executor.submit(*what).future
         self.executor.flush()  # as in submit_detached()
-        return self.backpressure.wait_in_line(size, come_in)
+        return self.backpressure.wait_in_line(size, partial(self.executor.submit, *what))
 
     async def _submit_committed(self, *item: Any) -> Any:
         task = await self.submit_detached(*item)
@@ -288,7 +289,7 @@ class Level(CrawlEvents):
         future = task.future
         if not future.done():
             future.set_result(outcome)
-        if task.row[1] not in (CALL, CALLBACK):
+        if task.row[1] >= 0:  # an item: calls and callbacks have numbers below
             self.backpressure.leave(task.size)
 
     # What the workers tell

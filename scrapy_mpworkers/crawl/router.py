@@ -271,7 +271,10 @@ class Router:
         spider = self.attributes
         try:
             # A look for each item, so there is no call of a function of ours in it.
-            is_as_before = [*spider.live, *map(len, spider.containers)] == spider.seen
+            now = [*spider.live]
+            if spider.containers:
+                now += map(len, spider.containers)
+            is_as_before = now == spider.seen
         except BaseException:  # classes of the user: an array, say, is not simply equal
             is_as_before = False
         if not is_as_before:

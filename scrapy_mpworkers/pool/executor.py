@@ -221,16 +221,16 @@ class PoolExecutor(ObservedExecutor):
         times = list(map(_seconds, outcomes))
         tasks, over = self._dispatcher.settle(handle, list(map(_task_id, outcomes)), sum(times))
         self._settled_at = monotonic()
-        waits: list[float] = []
-        for task, outcome in zip(tasks, outcomes, strict=True):
+        heard_at, waits = handle.heard_at, list[float]()
+        for task, outcome, seconds in zip(tasks, outcomes, times, strict=True):
             if task is None:
                 continue  # given up meanwhile
-            if outcome.status == MORE:
+            if (status := outcome.status) == MORE:
                 self._dispatcher.park(handle, task, outcome.keys)
                 self._events.came(task, outcome)
             else:
-                waits.append(handle.heard_at - task.submitted_at - outcome.seconds)
-                self._settle(task, outcome.status, outcome)
+                waits.append(heard_at - task.submitted_at - seconds)
+                self._settle(task, status, outcome)
         self._events.has_room(self._dispatcher.room)
         handle.tasks_settled(len(waits), over)
         self.metrics.record(self._settled_at, handle.slot, size, times, waits)

@@ -7,6 +7,7 @@ call, and the parent reads what is here when the worker is dead.
 
 from __future__ import annotations
 
+import marshal
 import pickle
 import struct
 from zlib import crc32
@@ -20,6 +21,9 @@ OUTBOX_BYTES = 1 << 20
 _HEAD_BYTES = 16
 #: In front of each record: the size of what follows, its checksum, and the task.
 _RECORD = struct.Struct("<IIQ")
+#: Of marshal, which takes half the time of pickle for plain values. Later ones look for each value
+#: among those before it. The reader runs the same Python.
+_FORMAT = 2
 
 
 class Outbox(SharedMemory):
@@ -47,14 +51,17 @@ class Outbox(SharedMemory):
         Returns:
             whether there was room. If not, all outcomes should be sent at once.
         """
-        body = pickle.dumps(outcome[1:], protocol=5)
-        if len(body) > LARGE:
+        task_id, status, result, effects, seconds, keys = outcome
+        # Keys are of any type; of some, such as numbers of numpy, marshal would make bytes.
+        row = (status, result, effects, seconds, pickle.dumps(keys) if keys else b"")
+        body = marshal.dumps(row, _FORMAT)
+        size, begin = len(body), self._end
+        if size > LARGE:
             return True
-        begin, end = self._end + _RECORD.size, self._end + _RECORD.size + len(body)
+        end = begin + _RECORD.size + size
         if end > self.size:
             return False
-        _RECORD.pack_into(self.memory, self._end, len(body), crc32(body), outcome.task_id)
-        self.memory[begin:end] = body
+        self.memory[begin:end] = _RECORD.pack(size, crc32(body), task_id) + body
         self._end = end
         self._head[0] = end
         return True
@@ -70,7 +77,8 @@ class Outbox(SharedMemory):
             body = self.memory[offset : offset + size]
             if crc32(body) != checksum:
                 break  # a pipeline has written into memory that is not its own
-            rows.append((task_id, *pickle.loads(body)))
+            *row, keys = marshal.loads(body)
+            rows.append((task_id, *row, pickle.loads(keys) if keys else ()))
             offset += size
         return Outcomes(crawl, tuple(rows))
 

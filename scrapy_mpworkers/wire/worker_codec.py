@@ -95,7 +95,7 @@ class WorkerCodec(Codec[bytes]):
     def load(self, data: bytes | memoryview) -> Any:
         """Unpickle a frame. Its responses go back as handles, by :attr:`handles`."""
         self.handles = _NONE
-        return self.load_more(data)
+        return self.load_more(data) if has_tokens(data) else pickle.loads(data)
 
     def load_more(self, data: bytes | memoryview) -> Any:
         """Unpickle what a worker has made of the item in the last frame."""

@@ -196,7 +196,7 @@ class Reporter:
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome that may wait for the rest of its batch."""
-        if not self._keep(outcome):
+        if self._outbox is not None and not self._outbox.put(outcome):
             self.flush(outcome)
             self.begin(self._crawl)
             return
@@ -213,16 +213,14 @@ class Reporter:
 
     def flush(self, *last: Outcome) -> None:
         """Send the outcomes that are ready, and *last* with them."""
-        for outcome in last:
-            self._keep(outcome)
+        if self._outbox is not None:
+            for outcome in last:
+                self._outbox.put(outcome)
         with self._sending:
             self._finished.extend(last)
             ready = [self._finished.popleft() for _ in range(len(self._finished))]
             if ready:
                 self._send(Outcomes.of(self._crawl, ready))
-
-    def _keep(self, outcome: Outcome) -> bool:
-        return self._outbox is None or self._outbox.put(outcome)
 
     def _send(self, report: Report) -> None:
         try:

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 from scrapy import signals
 from scrapy.exceptions import DropItem
 
-from scrapy_mpworkers.errors import SettingError, UnpicklableError
+from scrapy_mpworkers.errors import SettingError
 from scrapy_mpworkers.wire.changes import Snapshot, know_fields, pack, replay_changes, shrinks
 from scrapy_mpworkers.wire.crawl import CrawlState, HopState, LogLevels, Placement
-from scrapy_mpworkers.wire.effects import Effects, whole
 from scrapy_mpworkers.wire.entries import KeyFunction, key_function
 from scrapy_mpworkers.wire.exceptions import can_cross, pack_exception
 from scrapy_mpworkers.wire.messages import (
@@ -39,6 +38,7 @@ from scrapy_mpworkers.worker.loop import WatchfulLoop
 from scrapy_mpworkers.worker.monitor import warn_and_watch
 from scrapy_mpworkers.worker.pipelines import CallHop, Guard, HopPipelines, hop_pipelines
 from scrapy_mpworkers.worker.record_collector import RecordCollector
+from scrapy_mpworkers.worker.side_effects import SideEffects
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ class CrawlConsumer:
         self._guard = guard
         self._records = records
         self._crawler = WorkerCrawler(state, codec)
+        self.effects = SideEffects(self._crawler, records, codec).take
         self._hops = {
             number: hop_pipelines([codec.load(entry) for entry in hop.entries], self._crawler)
             for number, hop in state.hops.items()
@@ -150,25 +151,25 @@ class CrawlConsumer:
         """Run one item through the pipelines of its hop. Whatever happens is an outcome."""
         started = perf_counter()
         arrived: Snapshot | None = None
+        is_callback = task.hop == CALLBACK
         try:
             if task.attributes is not None:
                 self._crawler.update(*task.attributes)
-            if task.hop == CALLBACK:
+            if is_callback:
                 end = await self._callbacks.part(task)
             else:
                 arrived = self._arrived(task)
                 returned = await self._runs[task.hop].process(arrived.item, self._guard)
                 end = self._done(task, arrived, returned)
         except BaseException as error:
-            is_callback = task.hop == CALLBACK
             end = self._callbacks.failed(error) if is_callback else self._ended(arrived, error)
         ended = perf_counter()
         if ended >= self._look_at:
             self._look_at = ended + _LOOK_EVERY
-            self._crawler.warn_of_lost_attributes(task.hop == CALLBACK)
+            self._crawler.warn_of_lost_attributes(is_callback)
         status, result, keys = end
         effects = self.effects()
-        if task.hop == CALLBACK and self._callbacks.is_repeating:
+        if is_callback and self._callbacks.is_repeating:
             effects = None
         return as_outcome((task.id, status, result, effects, ended - started, keys))
 
@@ -183,25 +184,6 @@ class CrawlConsumer:
         # Side effects of a batch belong to no item in particular, so the first one brings them.
         first, *others = [outcome._replace(seconds=seconds) for outcome in outcomes]
         return [first._replace(effects=self.effects()), *others]
-
-    def effects(self) -> bytes | None:
-        """Return the side effects since the last call, pickled; ``None`` if there are none."""
-        stats = self._crawler.take_stat_changes()
-        records = self._records.take()
-        reason = self._crawler.engine.take_close_reason()
-        if not stats and not records and reason is None:
-            return None
-        try:
-            return self._codec.dump(Effects(stats, records, reason))
-        except UnpicklableError as error:
-            logger.warning(
-                "What a pipeline has set in the stats, or logged, cannot cross as it is: %s",
-                ascii_safe(str(error)),
-            )
-            crossing = tuple(one for one in stats if can_cross(one, self._codec.dump))
-            # What a record has in its extra may have changed since it was logged.
-            records = tuple(whole(one, self._codec.dump) for one in records + self._records.take())
-            return self._codec.dump(Effects(crossing, records, reason))
 
     # One by one
 

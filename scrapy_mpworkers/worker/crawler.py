@@ -57,8 +57,8 @@ class WorkerCrawler:
         for name, (value, priority) in state.settings.items():
             self.settings.set(name, arrivals.value(value, f"settings[{name!r}]"), priority)
         self.settings.freeze()
-        self._stat_changes: list[StatChange] = []
-        self.stats = WorkerStats(self, self._stats_of(state.stats), self._stat_changes)
+        self.stat_changes: list[StatChange] = []
+        self.stats = WorkerStats(self, self._stats_of(state.stats), self.stat_changes)
         attributes = self.spider.__dict__
         attributes.update(crawler=self, settings=self.settings)
         for name, value in state.spider.attributes.items():
@@ -106,14 +106,6 @@ class WorkerCrawler:
             if isinstance(result, CloseSpider):
                 raise result
 
-    def take_stat_changes(self) -> tuple[StatChange, ...]:
-        """Return what pipelines did to the stats since the last call."""
-        if not self._stat_changes:
-            return ()
-        changes = tuple(self._stat_changes)
-        del self._stat_changes[: len(changes)]  # a thread of a pipeline may have added more
-        return changes
-
     def mark_stats(self) -> Callable[[], None]:
         """Return a function that forgets what pipelines do to the stats from now on."""
         return self.stats.mark()
@@ -155,19 +147,14 @@ class WorkerEngine:
     """Relays ``close_spider``. Everything else of the engine lives in Scrapy's process."""
 
     def __init__(self) -> None:
-        self._close_reason: str | None = None
+        self.close_reasons: list[str] = []
 
     def close_spider(self, spider: Any = None, reason: str = "cancelled") -> None:
         """Ask the crawl to close the spider, when the item that asks is settled."""
-        self._close_reason = plain_text(reason)
+        self.close_reasons.append(plain_text(reason))
 
     async def close_spider_async(self, *, reason: str = "cancelled") -> None:
-        self._close_reason = plain_text(reason)
-
-    def take_close_reason(self) -> str | None:
-        """Return the reason given since the last call."""
-        reason, self._close_reason = self._close_reason, None
-        return reason
+        self.close_reasons.append(plain_text(reason))
 
     def __getattr__(self, name: str) -> NoReturn:
         refuse(f"crawler.engine.{name}")

@@ -27,7 +27,7 @@ class Records:
         self._codec = codec
         self._source = source
         self._levels = levels
-        self._records: list[WireRecord] = []
+        self.waiting: list[WireRecord] = []
 
     def collect(self) -> None:
         """Take the records that are logged from now on, and those that no crawl has taken yet."""
@@ -39,15 +39,8 @@ class Records:
         if self._source is collector and self._levels is not None:
             log_like_parent(self._levels)
 
-    def take(self) -> tuple[WireRecord, ...]:
-        if not self._records:
-            return ()
-        records, self._records = self._records, []
-        return tuple(records)
-
     def _add(self, record: logging.LogRecord) -> None:
-        packed = pack_record(record, self._codec.dump)
-        self._records.append(packed)  # looked up now, as they may have been taken meanwhile
+        self.waiting.append(pack_record(record, self._codec.dump))
 
 
 def log_like_parent(levels: LogLevels) -> RecordCollector:

@@ -59,11 +59,11 @@ def test_next_batch_takes_the_place_of_what_has_been_sent(outbox: Outbox) -> Non
 def test_nothing_is_written_over_what_is_there(outbox: Outbox) -> None:
     outbox.begin(1)
     kept = 0
-    while outbox.put(outcome(kept, size=500)):
+    while outbox.put(outcome(kept, size=450)):
         kept += 1
 
     assert kept == 7
-    assert left(outbox) == [outcome(number, size=500) for number in range(kept)]
+    assert left(outbox) == [outcome(number, size=450) for number in range(kept)]
     assert outbox.put(outcome(8))  # a smaller one still finds room
 
 

@@ -56,11 +56,10 @@ def test_a_reason_to_close_the_spider_crosses_as_text_whatever_it_is(
     engine = WorkerEngine()
 
     engine.close_spider(None, reason)
-    taken = engine.take_close_reason()
 
-    assert type(taken) is str
-    assert taken == text
-    assert engine.take_close_reason() is None
+    [reason] = engine.close_reasons
+    assert type(reason) is str
+    assert reason == text
 
 
 def test_a_debugger_is_refused_with_the_command_that_allows_it() -> None:
