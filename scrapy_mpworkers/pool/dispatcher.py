@@ -51,6 +51,7 @@ class Dispatcher:
         self._has_limits = False  # whether any task has had a limit of time
         self.workers_changed(options.workers)
         self._is_due = False
+        self._is_sated = False  # all workers have as many messages as they may, until one settles
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # queues whose rest goes, though it fills no message
 
@@ -69,9 +70,8 @@ class Dispatcher:
         self._queues[slot].add(task)
         if task.limit:
             self._has_limits = True
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._dispatch)
+        if not (self._is_due or self._is_sated):
+            self.soon()
 
     def queue_of(self, handle: WorkerHandle) -> TaskQueue:
         """Return where the tasks of a worker come from."""
@@ -168,6 +168,7 @@ class Dispatcher:
         handles = [one for one in group.handles if one.may_work_for(self._crawl)]
         if not self._keyed:
             self._dispatch_from(self._queues[0], handles, group)
+            self._is_sated = self._may_rest(self._queues[0], handles, group)
             return
         for slot, queue in enumerate(self._queues):
             of_slot = [handle for handle in handles if handle.slot == slot]
@@ -175,6 +176,15 @@ class Dispatcher:
             # key would be with two workers at once.
             if not queue.is_held_beside(of_slot):
                 self._dispatch_from(queue, of_slot, group)
+
+    def _may_rest(
+        self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup
+    ) -> bool:
+        """Return whether one more task changes nothing. To look for each would cost a turn of the
+        loop, and a crawl that is slower than its spider has one page in a turn."""
+        if self._batched is not None or group.is_shared:
+            return False  # what waits for a timer, or for room that other crawls leave
+        return all(queue.open_messages(handle) >= self._pace.ahead for handle in handles)
 
     def _dispatch_from(
         self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup

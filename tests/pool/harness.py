@@ -189,6 +189,10 @@ class Calls:
         while self._functions:
             self._functions.popleft()()
 
+    @property
+    def has_function(self) -> bool:
+        return bool(self._functions)
+
     def close(self) -> None:
         os.close(self._wake_r)
         os.close(self._wake_w)

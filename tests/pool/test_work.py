@@ -54,6 +54,26 @@ def test_tasks_of_asyncio_get_a_turn_between_messages_that_are_there(make_bench,
 
 
 @rotated()
+def test_task_takes_no_turn_of_the_loop_while_all_workers_have_enough(make_bench, method):
+    bench = make_bench(method, workers=1).start()
+    bench.submit(bench.say_and_wait(), *[Square(2)] * 3)
+    bench.until_said("running")
+    bench.until(lambda: len(bench.pool.overdue()) == 2, "the worker has one message ahead")
+
+    (late,) = bench.submit(Square(3))
+
+    assert not bench.calls.has_function
+    bench.gate.open_for(1)
+    bench.until_settled()
+    assert bench.result(late) == 9
+
+    (first, *_) = bench.submit(Square(4), Square(5))
+    assert bench.calls.has_function
+    bench.until_settled()
+    assert bench.result(first) == 16
+
+
+@rotated()
 def test_exceptions_of_consumers_are_outcomes(make_bench, method):
     bench = make_bench(method).start()
 
