@@ -37,7 +37,7 @@ class Backpressure:
 
     Attributes:
         count, bytes: what is inside.
-        has_braked: Scrapy has been told to wait with downloads.
+        is_full: Scrapy was told to wait with downloads; ``has_braked``: and not yet to ask again.
         per_second: items that the workers do, as far as that is known.
         waiting: all that wait for room; ``guests`` of them want none for an item, such as start().
         of_start: items that start() has made.
@@ -50,12 +50,12 @@ class Backpressure:
         self._loop = loop
         self._wakeup = wakeup
         self.max_count, self.max_bytes = max_count, max_bytes
-        self.count = self.bytes = 0
+        self.count = self.bytes = self.of_start = self.guests = 0
         self.busy_since = 0.0
         self.waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._when_drained: list[Callable[[], None]] = []
-        self.per_second, self.has_braked = float(max_count), False
-        self.of_start = self.guests = 0
+        self.per_second = float(max_count)
+        self.is_full = self.has_braked = False
 
     @property
     def pending(self) -> int:
@@ -129,7 +129,7 @@ class Backpressure:
 
     def brake(self, is_on: bool) -> None:
         """Note whether Scrapy waits with downloads until it is told of room."""
-        self.has_braked = is_on
+        self.is_full = self.has_braked = is_on
 
     def resize(self, max_count: int, per_second: float) -> None:
         """Let so many items in at once. Those who are in already stay."""

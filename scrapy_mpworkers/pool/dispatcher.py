@@ -51,7 +51,9 @@ class Dispatcher:
         self._has_limits = False  # whether any task has had a limit of time
         self.workers_changed(options.workers)
         self._is_due = False
-        self._is_sated = False  # all workers have as many messages as they may, until one settles
+        # Whether all workers have as many messages as they may, so that a new task changes nothing.
+        # To look for each would take a turn of the loop, and pages come one by one.
+        self._is_sated = False
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # queues whose rest goes, though it fills no message
 
@@ -167,8 +169,9 @@ class Dispatcher:
         assert group is not None
         handles = [one for one in group.handles if one.may_work_for(self._crawl)]
         if not self._keyed:
-            self._dispatch_from(self._queues[0], handles, group)
-            self._is_sated = self._may_rest(self._queues[0], handles, group)
+            are_full = self._dispatch_from(self._queues[0], handles, group)
+            # Not where tasks wait for a timer, or for what other crawls leave.
+            self._is_sated = are_full and self._batched is None and not group.is_shared
             return
         for slot, queue in enumerate(self._queues):
             of_slot = [handle for handle in handles if handle.slot == slot]
@@ -177,18 +180,10 @@ class Dispatcher:
             if not queue.is_held_beside(of_slot):
                 self._dispatch_from(queue, of_slot, group)
 
-    def _may_rest(
-        self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup
-    ) -> bool:
-        """Return whether one more task changes nothing. To look for each would cost a turn of the
-        loop, and a crawl that is slower than its spider has one page in a turn."""
-        if self._batched is not None or group.is_shared:
-            return False  # what waits for a timer, or for room that other crawls leave
-        return all(queue.open_messages(handle) >= self._pace.ahead for handle in handles)
-
     def _dispatch_from(
         self, queue: TaskQueue, handles: Sequence[WorkerHandle], group: WorkerGroup
-    ) -> None:
+    ) -> bool:
+        """Return whether one more task could go to none of the workers."""
         if queue.quarantined:
             self._dispatch_quarantined(queue, handles, group)
         is_short = True
@@ -202,6 +197,8 @@ class Dispatcher:
                 tasks = queue.lease(chosen[index], count, monotonic(), self._most_bytes)
                 is_short = is_short or len(tasks) < count
                 self._send(chosen[index], tasks, group)
+                loads[chosen[index]] += 1
+        return min(loads.values(), default=self._pace.ahead) >= self._pace.ahead
 
     def _with_room(self, loads: dict[WorkerHandle, int]) -> dict[WorkerHandle, int]:
         """Return the workers that may take a message, those with the fewest first. A worker that

@@ -109,6 +109,24 @@ def test_level_that_has_all_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None
     assert run(work) == [False, True, True]
 
 
+@pytest.mark.parametrize(("bound", "to_leave"), [(4, 1), (8, 2), (80, 5)])
+def test_level_that_was_full_gets_room_for_some_pages_at_once(
+    monkeypatch: pytest.MonkeyPatch, bound: int, to_leave: int
+) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound)
+        crawl.gets(1)
+        crawl.takes_in(bound)
+        looks = [crawl.waits()]
+        for _ in range(to_leave):
+            crawl.has_done(1)
+            looks.append(crawl.waits())
+        crawl.takes_in(to_leave - 1)
+        return [*looks, crawl.waits()]
+
+    assert run(work) == [True] * to_leave + [False, False]
+
+
 def test_level_whose_bytes_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> bool:
         crawl = Crawl(monkeypatch, bound=4)
