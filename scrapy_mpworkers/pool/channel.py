@@ -24,6 +24,7 @@ from scrapy_mpworkers.wire.frames import (
     encode_command,
     parse_prefix,
     size_prefix,
+    write_pieces,
 )
 from scrapy_mpworkers.wire.messages import Command
 
@@ -34,8 +35,6 @@ PIPE_BYTES = 1 << 18
 _SLACK = 16 * 4096
 #: Bytes to ask for in one read: what a pipe holds by default.
 READ_BYTES = 1 << 16
-#: Pieces in one write, at most: IOV_MAX of Linux and macOS.
-_PIECES = 1024
 
 
 class CommandWriter:
@@ -212,19 +211,6 @@ def widen(pipe: int) -> int:
 
 
 def _write(writer: Connection, message: Sequence[bytes]) -> None:
-    rest: Sequence[bytes | memoryview] = message
     # The worker is dead, and its exit handle will tell.
     with contextlib.suppress(BrokenPipeError):
-        while rest:
-            rest = _behind(rest, os.writev(writer.fileno(), rest[:_PIECES]))
-
-
-def _behind(message: Sequence[bytes | memoryview], written: int) -> Sequence[bytes | memoryview]:
-    """Return what is left of a message of which so many bytes are written."""
-    if written == sum(map(len, message)):
-        return ()  # nearly always
-    first = 0
-    while written >= len(message[first]):
-        written -= len(message[first])
-        first += 1
-    return [memoryview(message[first])[written:], *message[first + 1 :]]
+        write_pieces(writer.fileno(), message)

@@ -7,9 +7,10 @@ length, or -1 and an unsigned 8-byte length.
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ REPORT_PREFIX = b"\x80\x05"
 
 _frame_of = itemgetter(2)  # of a row of a Batch
 _SIZE, _MARKED_SIZE = struct.Struct("!i"), struct.Struct("!iQ")
+#: Pieces in one write, at most: IOV_MAX of Linux and macOS.
+_PIECES = 1024
 
 
 class StoredFrame(NamedTuple):
@@ -80,6 +83,31 @@ def parse_prefix(data: bytes | bytearray) -> tuple[int, int] | None:
     if len(data) < _MARKED_SIZE.size:
         return None
     return _MARKED_SIZE.size, _MARKED_SIZE.unpack_from(data)[1]
+
+
+def write_pieces(fd: int, pieces: Sequence[bytes]) -> None:
+    """Write a message into a pipe, all of it in one call if there is room.
+
+    ``Connection.send_bytes`` writes the size of a message of more than 16 KiB by itself, which
+    wakes the reader once more (CPython 3.10 to 3.14).
+
+    Raises:
+        OSError: the pipe is closed, on this side or on the other.
+    """
+    rest: Sequence[bytes | memoryview] = pieces
+    while rest:
+        rest = _behind(rest, os.writev(fd, rest[:_PIECES]))
+
+
+def _behind(pieces: Sequence[bytes | memoryview], written: int) -> Sequence[bytes | memoryview]:
+    """Return what is left of *pieces* of which so many bytes are written."""
+    if written == sum(map(len, pieces)):
+        return ()  # nearly always
+    first = 0
+    while written >= len(pieces[first]):
+        written -= len(pieces[first])
+        first += 1
+    return [memoryview(pieces[first])[written:], *pieces[first + 1 :]]
 
 
 # Batches and Outcomes, the commonest of each direction, travel as plain tuples.

@@ -19,7 +19,13 @@ from multiprocessing.synchronize import Lock
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from scrapy_mpworkers.wire.arena import Arena
-from scrapy_mpworkers.wire.frames import decode_command, encode_report, parse_prefix
+from scrapy_mpworkers.wire.frames import (
+    decode_command,
+    encode_report,
+    parse_prefix,
+    size_prefix,
+    write_pieces,
+)
 from scrapy_mpworkers.wire.messages import Command, Outcome, Outcomes, Report
 from scrapy_mpworkers.wire.outbox import Outbox
 from scrapy_mpworkers.worker.process import OwnEnd, end_group
@@ -192,7 +198,7 @@ class Reporter:
         message = encode_report(report)
         with contextlib.suppress(OSError), self._sending:
             self._end.check()
-            self._reports.send_bytes(message)
+            write_pieces(self._reports.fileno(), [size_prefix(len(message)), message])
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome that may wait for the rest of its batch."""
@@ -226,7 +232,7 @@ class Reporter:
         try:
             message = encode_report(report)
             self._end.check()
-            self._reports.send_bytes(message)
+            write_pieces(self._reports.fileno(), [size_prefix(len(message)), message])
         except BaseException as error:
             # The task on the scoreboard may be innocent: one before it may have broken the pipe.
             self._scoreboard[2] = 0.0

@@ -8,12 +8,13 @@ import ctypes
 import os
 import re
 import signal
-import struct
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
+
+from scrapy_mpworkers.worker import channel
 
 from .work import ForkChild, InTurn
 
@@ -105,18 +106,18 @@ class HalfReport:
     size: int
 
     def __call__(self) -> bytes:
-        whole = Connection._send_bytes  # type: ignore[attr-defined]
+        whole = channel.write_pieces
 
-        def send_bytes(self: Connection, data: Any) -> None:
-            Connection._send_bytes = whole  # type: ignore[attr-defined]
-            header = struct.pack("!i", len(data))
-            middle = len(data) // 2
-            _write(self.fileno(), header + bytes(data[:middle]))
+        def write_pieces(fd: int, pieces: Sequence[bytes]) -> None:
+            channel.write_pieces = whole
+            message = b"".join(pieces)
+            middle = len(message) // 2
+            _write(fd, message[:middle])
             os.kill(os.getpid(), signum)
-            _write(self.fileno(), bytes(data[middle:]))
+            _write(fd, message[middle:])
 
         signum = self.signum
-        Connection._send_bytes = send_bytes  # type: ignore[attr-defined]
+        channel.write_pieces = write_pieces
         return bytes(self.size)
 
 
@@ -125,13 +126,13 @@ class DiesAfterItsReport:
     """The worker is killed when its next report has been sent, before it takes another task."""
 
     def __call__(self) -> str:
-        whole = Connection._send_bytes  # type: ignore[attr-defined]
+        whole = channel.write_pieces
 
-        def send_bytes(self: Connection, data: Any) -> None:
-            whole(self, data)
+        def write_pieces(fd: int, pieces: Sequence[bytes]) -> None:
+            whole(fd, pieces)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        Connection._send_bytes = send_bytes  # type: ignore[attr-defined]
+        channel.write_pieces = write_pieces
         return "sent"
 
 
