@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 #: Seconds of work that one message should carry. A message costs about 100 µs on each side while
 #: the workers keep all caches busy, and the items of a report share the turns of the loop in which
-#: Scrapy finishes their pages; much more work in it would unbalance them. (A crawl of pages of 20 KB
-#: whose items take 8 ms, against messages of 20 ms: 0.89 of the wall time with 30 ms, 0.82 with 40,
-#: 0.83 with 60; items of 1 ms on 2 cores: 0.88 of the ideal with 4 ms, 0.92 with 10 ms.)
+#: Scrapy finishes their pages; much more work in it would unbalance them. (A crawl of pages of
+#: 20 KB whose items take 8 ms, against messages of 20 ms: 0.89 of the wall time with 30 ms, 0.82
+#: with 40, 0.83 with 60. Items of 1 ms: 0.88 of the ideal with 4 ms, 0.92 with 10.)
 TARGET = 0.040
 #: Seconds of work in a message for each worker of a pool, where that is more than TARGET. One loop
 #: sends all messages and hears all reports: so it is not asked for more than 2,000 of each a

@@ -49,11 +49,11 @@ class Dispatcher:
         self._loop = loop
         self._services = {queue: ServiceTime() for queue in self._queues}
         self._has_limits = False  # whether any task has had a limit of time
-        self.workers_changed(options.workers)
-        self._is_due = False
         # Whether all workers have as many messages as they may, so that a new task changes nothing.
         # To look for each would take a turn of the loop, and pages come one by one.
         self._is_sated = False
+        self.workers_changed(options.workers)
+        self._is_due = False
         self._looks_at = inf  # when the first timer runs out
         self._flushed: set[TaskQueue] = set()  # queues whose rest goes, though it fills no message
 
@@ -143,7 +143,7 @@ class Dispatcher:
 
     def workers_changed(self, count: int) -> None:
         """Note that there are *count* workers, which changes how many tasks may be pending."""
-        self._size = count
+        self._size, self._is_sated = count, False
         self.room = room(self._services.values(), count, self._pace, self._batched)
 
     def _is_rest_due(self, queue: TaskQueue, seconds: float) -> bool:
