@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 class SideEffects:
     """Has the changes of stats, the log records and the reasons to close the spider of one crawl.
 
-    Each is a list to which others append: to ask them would take longer than a small item's pickle.
+    Each is a list to which others append. So an item that has none of them costs no call.
     """
 
     def __init__(self, crawler: WorkerCrawler, records: Records, codec: WorkerCodec) -> None:
