@@ -19,9 +19,10 @@ _LATE, _NEVER_LATE = 3.0, 0.2
 #: Each new download lowers the weight of earlier ones to this share, so about five count. If all
 #: counted alike, pages without items would come one by one for long behind pages with many.
 _KEPT = 0.8
-#: Scrapy gets room for so many items at once, at most for this share of those that may be pending:
-#: pages that are downloaded together share turns of the loop. (Pages of 20 KB whose items take
-#: 8 ms: 7.6 turns a page instead of 10.2, and 0.91 of the CPU of Scrapy's process; no less with 8.)
+#: A level that was full stays so until it has room for so many items more than one, at most for
+#: this share of those that may be pending: pages that are downloaded together share turns of the
+#: loop. (Pages of 20 KB whose items take 8 ms: 7.6 turns a page instead of 10.2, and 0.91 of the
+#: CPU of Scrapy's process; no less with 8.)
 _AT_ONCE, _SHARE = 4, 1 / 8
 
 

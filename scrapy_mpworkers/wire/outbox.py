@@ -53,11 +53,12 @@ class Outbox(SharedMemory):
         """
         task_id, status, result, effects, seconds, keys = outcome
         # Keys are of any type; of some, such as numbers of numpy, marshal would make bytes.
-        row = (status, result, effects, seconds, pickle.dumps(keys) if keys else b"")
-        body = marshal.dumps(row, _FORMAT)
-        size, begin = len(body), self._end
-        if size > LARGE:
+        packed = pickle.dumps(keys) if keys else b""
+        # Looked at before it is copied; and marshal refuses 2 GiB.
+        if len(result) + len(effects or b"") + len(packed) > LARGE:
             return True
+        body = marshal.dumps((status, result, effects, seconds, packed), _FORMAT)
+        size, begin = len(body), self._end
         end = begin + _RECORD.size + size
         if end > self.size:
             return False

@@ -197,8 +197,7 @@ class Reporter:
         """Send a report that may be lost, from any thread."""
         message = encode_report(report)
         with contextlib.suppress(OSError), self._sending:
-            self._end.check()
-            write_pieces(self._reports.fileno(), [size_prefix(len(message)), message])
+            self._write(message)
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome that may wait for the rest of its batch."""
@@ -230,13 +229,15 @@ class Reporter:
 
     def _send(self, report: Report) -> None:
         try:
-            message = encode_report(report)
-            self._end.check()
-            write_pieces(self._reports.fileno(), [size_prefix(len(message)), message])
+            self._write(encode_report(report))
         except BaseException as error:
             # The task on the scoreboard may be innocent: one before it may have broken the pipe.
             self._scoreboard[2] = 0.0
             cut_off(error)
+
+    def _write(self, message: bytes) -> None:
+        self._end.check()
+        write_pieces(self._reports.fileno(), [size_prefix(len(message)), message])
 
     def _flush_late(self) -> None:
         while True:

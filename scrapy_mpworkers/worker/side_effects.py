@@ -21,14 +21,15 @@ _T = TypeVar("_T")
 class SideEffects:
     """Has the changes of stats, the log records and the reasons to close the spider of one crawl.
 
-    Each is a list to which others append. So an item that has none of them costs no call.
+    Each is a list to which others append, and most items leave all of them empty.
     """
 
     def __init__(self, crawler: WorkerCrawler, records: Records, codec: WorkerCodec) -> None:
         self._codec = codec
+        self._records = records.waiting
         self._lists: tuple[list[Any], ...] = (
             crawler.stat_changes,
-            records.waiting,
+            self._records,
             crawler.engine.close_reasons,
         )
 
@@ -47,7 +48,7 @@ class SideEffects:
             )
             crossing = tuple(one for one in stats if can_cross(one, self._codec.dump))
             # What a record has in its extra may have changed since it was logged.
-            records += _taken(self._lists[1])
+            records += _taken(self._records)
             records = tuple(whole(one, self._codec.dump) for one in records)
             return self._codec.dump(Effects(crossing, records, reason))
 

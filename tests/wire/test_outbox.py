@@ -67,10 +67,12 @@ def test_nothing_is_written_over_what_is_there(outbox: Outbox) -> None:
     assert outbox.put(outcome(8))  # a smaller one still finds room
 
 
-def test_outcome_that_is_too_large_is_not_kept(outbox: Outbox) -> None:
+@pytest.mark.parametrize("part", ["result", "effects", "keys"])
+def test_outcome_that_is_too_large_is_not_kept(outbox: Outbox, part: str) -> None:
     outbox.begin(1)
+    large: Any = bytes(LARGE + 1)
 
-    assert outbox.put(outcome(1, size=LARGE + 1))
+    assert outbox.put(outcome(1)._replace(**{part: (large,) if part == "keys" else large}))
 
     assert left(outbox) == []
 
