@@ -42,10 +42,10 @@ class Addon:
         """
         try:
             self._update(settings)
-        except SettingError:
+        except SettingError as error:
             from scrapy_mpworkers.crawl.unhandled import keep_short  # late: few crawls need it
 
-            keep_short()
+            keep_short(error)
             raise
 
     def _update(self, settings: BaseSettings) -> None:

@@ -53,10 +53,10 @@ class WorkerExtension:
         """
         try:
             return cls._made(crawler)
-        except MPWorkersError:
+        except MPWorkersError as error:
             from scrapy_mpworkers.crawl.unhandled import keep_short
 
-            keep_short()
+            keep_short(error)
             raise
 
     @classmethod

@@ -50,8 +50,9 @@ class WorkerPipeline:
             from scrapy_mpworkers.crawl.silence import why_silent
             from scrapy_mpworkers.crawl.unhandled import keep_short
 
-            keep_short()
-            raise SettingError(why_silent(crawler))
+            error = SettingError(why_silent(crawler))
+            keep_short(error)
+            raise error
         return cls(extension)
 
     # No coroutine, which Python would warn of: Scrapy (2.15 to 2.19) calls ``open_spider`` of all
@@ -62,10 +63,10 @@ class WorkerPipeline:
         try:
             router = yield from self._extension.ensure_started().__await__()
             router.expect_route(self.route_number)
-        except Exception:
+        except Exception as error:
             from scrapy_mpworkers.crawl.unhandled import keep_short
 
-            keep_short()
+            keep_short(error)
             raise
         self._router = router
 

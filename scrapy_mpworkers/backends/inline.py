@@ -188,11 +188,12 @@ class InlineExecutor(Executor):
         while self._tasks and self._given_up is None:
             task = self._tasks[0]
             self._learn(task.needs)
-            self._at_work, self._began_at = task, monotonic()
+            self._at_work = task
+            self._begins()
             number, hop, frame, results, attributes = task.row
             sent = WireTask(number, hop, bytes(frame), results, attributes)
             if self._has_batches:
-                [outcome] = await self._consumers.consume_batched([sent])
+                [outcome] = await self._consumers.consume_batched([sent], self._begins)
             else:
                 outcome = await self._consumers.consume(sent)
             if not self._tasks or self._tasks[0] is not task:
@@ -207,6 +208,9 @@ class InlineExecutor(Executor):
             else:
                 self._settle(TaskStatus(outcome.status), outcome)
         self._running, self._at_work = False, None
+
+    def _begins(self) -> None:
+        self._began_at = monotonic()
 
     async def _close(self, stopped: Callable[[], None], ending: Ending) -> None:
         failure = None

@@ -10,6 +10,8 @@ stops the reactor for long. So a page is freed here, once nobody else refers to 
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from sys import getrefcount
 from typing import Any
 
@@ -25,7 +27,7 @@ class PageCollector:
     def __init__(self) -> None:
         self._done: list[Any] = []
         self._left = 0
-        self._frozen = 0  # objects that were there when this crawl began
+        self._has_frozen = False
         self._nobody = _references([_StandIn()])
 
     def begin(self) -> None:
@@ -35,8 +37,8 @@ class PageCollector:
         application, has done that already: what is frozen and ends is not collected.
         """
         if gc.isenabled() and not gc.get_freeze_count():
-            gc.freeze()
-            self._frozen = gc.get_freeze_count()
+            _Frozen.freeze()
+            self._has_frozen = True
 
     def response_is_done(self, response: object) -> None:
         """Free pages that were done before, and collect what is young from time to time."""
@@ -60,9 +62,39 @@ class PageCollector:
     def end(self) -> None:
         """Let the collector look at everything again, unless somebody else has frozen more."""
         self._done.clear()
-        if self._frozen and gc.get_freeze_count() <= self._frozen:
+        if self._has_frozen and _Frozen.is_ours():
             gc.unfreeze()
-        self._frozen = 0
+        self._has_frozen = False
+
+
+class _Frozen:
+    """How many objects the crawls of this process have frozen, when one did so last."""
+
+    count = 0
+
+    @classmethod
+    def freeze(cls) -> None:
+        gc.freeze()
+        cls.count = gc.get_freeze_count()
+
+    @classmethod
+    def is_ours(cls) -> bool:
+        return gc.get_freeze_count() <= cls.count
+
+
+@contextmanager
+def thawed() -> Iterator[None]:
+    """Let the collector look at everything for a moment, whoever has frozen it."""
+    if not gc.get_freeze_count():
+        yield
+        return
+    freeze = _Frozen.freeze if _Frozen.is_ours() else gc.freeze
+    gc.unfreeze()
+    try:
+        yield
+    finally:
+        gc.collect()  # or what is garbage by now would be frozen, too
+        freeze()
 
 
 class _StandIn:

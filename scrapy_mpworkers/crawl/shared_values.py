@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from scrapy import Request
 
+from scrapy_mpworkers.crawl.collector import thawed
 from scrapy_mpworkers.wire.callbacks import is_like_its_copy
 
 #: ``cb_kwargs`` or ``meta``, and the name there.
@@ -61,15 +62,8 @@ class SharedValues:
 
 
 def _referrers(value: Any) -> list[Any]:
-    """Return what refers to *value*, also of what the collector of pages has frozen."""
-    if not gc.get_freeze_count():
+    with thawed():
         return gc.get_referrers(value)
-    gc.unfreeze()
-    try:
-        return gc.get_referrers(value)
-    finally:
-        gc.collect()  # or what is garbage by now would be frozen, too
-        gc.freeze()
 
 
 def _references(values: Mapping[str, Any], name: str) -> int:

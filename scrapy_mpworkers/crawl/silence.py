@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import logging
 import sys
+import tokenize
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def place_of(settings: BaseSettings, name: str) -> str:
     file = settings_file()
     if file is None:
         return f"{name} of the settings that the script gives to the crawl"
-    *others, last = [node.lineno for node in assignments(file.read_text("utf-8"), name)] or [0]
+    with tokenize.open(file) as opened:  # in the encoding that Python has imported it with
+        source = opened.read()
+    *others, last = [node.lineno for node in assignments(source, name)] or [0]
     if not last:
         return f"{name}, by a new line in {file}"
     before = f" (not in line {others[-1]}: the last one counts)" if others else ""

@@ -18,15 +18,20 @@ import twisted
 from scrapy_mpworkers.errors import MPWorkersError, RemoteTraceback
 from scrapy_mpworkers.wire.texts import text_of
 
-_TOLD = "_is_told_by_mpworkers"
+_TOLD, _SHORT = "_is_told_by_mpworkers", "_is_short_by_mpworkers"
 _FOLDERS = [*scrapy.__path__, *twisted.__path__, *asyncio.__path__, *importlib.__path__]
 _FOLDERS += [os.path.dirname(os.path.dirname(__file__)), "<frozen importlib"]
 _FRAME = rf'  File "(?:{"|".join(map(re.escape, _FOLDERS))}).*\n(?:    .*\n)*'
 _OUTER_FRAMES = re.compile(rf"(Traceback \(most recent call last\):\n)(?:{_FRAME})+")
 
 
-def keep_short() -> None:
-    """Let errors of ours that nobody handles be one sentence in the log from now on."""
+def keep_short(error: Exception) -> None:
+    """Let an error that stops a crawl at its start be one sentence in the log, if it is ours."""
+    error.__dict__[_SHORT] = True
+    _listen()
+
+
+def _listen() -> None:
     for name in ("asyncio", "twisted"):
         logging.getLogger(name).addFilter(_filter)
 
@@ -38,7 +43,7 @@ def told_once(error: Exception) -> str:
         its traceback in the worker, without the frames above the user's, from a new line on.
     """
     error.__dict__[_TOLD] = True
-    keep_short()
+    _listen()
     if isinstance(error.__cause__, RemoteTraceback):
         trace = _OUTER_FRAMES.sub(r"\1", error.__cause__.args[0]).rstrip()
         error.__cause__ = RemoteTraceback(f"{trace}\n") if '  File "' in trace else None
@@ -47,7 +52,7 @@ def told_once(error: Exception) -> str:
 
 
 class _Filter(logging.Filter):
-    """Shortens records of errors of ours, and drops those of errors that were told."""
+    """Shortens records of errors, and drops those of errors that were told."""
 
     _announcement: logging.LogRecord | None = None
 
@@ -57,9 +62,10 @@ class _Filter(logging.Filter):
         if error is None and record.getMessage().startswith("Unhandled error in Deferred"):
             self._announcement = record  # of the next record, which has the error (Twisted to 26)
             return False
-        if _TOLD in getattr(error, "__dict__", ()):
+        marks = getattr(error, "__dict__", ())
+        if _TOLD in marks:
             return False
-        if isinstance(error, MPWorkersError):
+        if _SHORT in marks and isinstance(error, MPWorkersError):
             record.name, record.exc_info, record.args = __name__, None, ()
             record.msg = f"The crawl cannot start: {text_of(error)}"
         elif announcement is not None:

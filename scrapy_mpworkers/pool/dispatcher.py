@@ -174,9 +174,10 @@ class Dispatcher:
             self._is_sated = are_full and self._batched is None and not group.is_shared
             return
         for slot, queue in enumerate(self._queues):
-            of_slot = [handle for handle in handles if handle.slot == slot]
             # A worker that is being recycled ends what it has before its replacement begins, or a
-            # key would be with two workers at once.
+            # key would be with two workers at once. Until then both may be there: the replacement
+            # takes up its work only when it has opened the consumers of all crawls.
+            of_slot = [handle for handle in handles if handle.slot == slot][:1]
             if not queue.is_held_beside(of_slot):
                 self._dispatch_from(queue, of_slot, group)
 

@@ -35,7 +35,7 @@ def dump(loop: Loop, pid: int, seconds: float, told: Callable[[str], None]) -> N
         return
     writing = _Writing(loop, file, monotonic() + seconds, told)
     # This very process, not its group, and nothing else with its number: it has our file.
-    with suppress(ProcessLookupError):
+    with suppress(OSError):  # it is gone by now, or belongs to another user
         os.kill(pid, signal.SIGURG)
     writing.look()
 
@@ -47,9 +47,11 @@ def _why_not(pid: int) -> str:
             status = dict(line.split(b":\t", 1) for line in file if b":\t" in line)
     except OSError as error:
         return f"the process cannot be looked at ({error.strerror})"
-    if status[b"State"].startswith((b"T", b"t")):
+    if status.get(b"State", b"").startswith((b"T", b"t")):
         return "the process is stopped"
-    if not int(status[b"SigCgt"], 16) >> (signal.SIGURG - 1) & 1:
+    # gVisor does not list it. The signal is ignored then, if there is no handler.
+    caught = status.get(b"SigCgt")
+    if caught is not None and not int(caught, 16) >> (signal.SIGURG - 1) & 1:
         return "the process has no handler of SIGURG any more"
     return ""
 

@@ -173,12 +173,18 @@ class CrawlConsumer:
             effects = None
         return as_outcome((task.id, status, result, effects, ended - started, keys))
 
-    async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
-        """Run the items of each hop through its pipelines as one, in the order of the hops."""
+    async def consume_batched(
+        self, tasks: Sequence[WireTask], begins: Callable[[], object]
+    ) -> list[Outcome]:
+        """Run the items of each hop through its pipelines as one, in the order of the hops.
+
+        Args:
+            begins: called before each call of the pipelines, which has the whole limit of time.
+        """
         started = perf_counter()
         outcomes: list[Outcome] = []
         for _, group in groupby(sorted(tasks, key=_hop_of), key=_hop_of):
-            outcomes += await self._run_batched(list(group))
+            outcomes += await self._run_batched(list(group), begins)
         seconds = (perf_counter() - started) / len(tasks)
         self._crawler.warn_of_lost_attributes()
         # Side effects of a batch belong to no item in particular, so the first one brings them.
@@ -221,7 +227,10 @@ class CrawlConsumer:
 
     # Batched
 
-    async def _run_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
+    async def _run_batched(
+        self, tasks: Sequence[WireTask], begins: Callable[[], object]
+    ) -> list[Outcome]:
+        begins()
         arrivals = [self._arrival(task) for task in tasks]
         fine = [n for n, (arrived, _) in enumerate(arrivals) if isinstance(arrived, Snapshot)]
         items = [arrivals[n][0].item for n in fine]
@@ -230,7 +239,8 @@ class CrawlConsumer:
             came = await self._hops[tasks[0].hop].process_batched(items, self._guard)
         except BaseException as error:
             if len(tasks) > 1:
-                return await self._run_one_by_one(tasks, error, rewind_stats)
+                rewind_stats()
+                return await self._run_one_by_one(tasks, error, begins)
             came = [error]
         ends = dict(zip(fine, came, strict=True))
         return [
@@ -239,20 +249,18 @@ class CrawlConsumer:
         ]
 
     async def _run_one_by_one(
-        self, tasks: Sequence[WireTask], error: BaseException, rewind_stats: Callable[[], None]
+        self, tasks: Sequence[WireTask], error: BaseException, begins: Callable[[], object]
     ) -> list[Outcome]:
         """Let a bad item fail alone.
 
-        Each item begins again from its frame, so nothing that the batch has changed or counted
-        stays.
+        Each item begins again from its frame, so nothing that the batch has changed stays.
         """
-        rewind_stats()
         logger.warning(
             "A batch of %d items raised %s. They are tried one by one",
             len(tasks),
             ascii_safe(named(error)),
         )
-        return [outcome for task in tasks for outcome in await self._run_batched([task])]
+        return [outcome for task in tasks for outcome in await self._run_batched([task], begins)]
 
     def _arrival(self, task: WireTask) -> tuple[Any, Handles]:
         """Return the item, or the exception that loading it raises; and its responses' handles."""

@@ -202,8 +202,8 @@ class Worker:
         *tasks, last = batch.tasks
         if batch.batched:
             first = batch.rows[0][0]  # it stands for all of them
-            record(self._scoreboard, first, monotonic())
-            outcomes = await consumer.consume_batched([*tasks, last])
+            begins = partial(self._begins, first)
+            outcomes = await consumer.consume_batched([*tasks, last], begins)
             record(self._scoreboard, first, 0.0)
             self._reporter.flush(*outcomes)
             return
@@ -216,6 +216,9 @@ class Worker:
         outcome = await consumer.consume(last)
         record(self._scoreboard, last.id, 0.0)
         self._reporter.flush(outcome)
+
+    def _begins(self, task_id: int) -> None:
+        record(self._scoreboard, task_id, monotonic())
 
     def _is_forked(self) -> None:
         """Keep a process that a pipeline has forked from working on as a second worker of this

@@ -11,7 +11,7 @@ import pytest
 from scrapy.http import HtmlResponse, Response, TextResponse
 from twisted.python.failure import Failure
 
-from scrapy_mpworkers.crawl.collector import PageCollector
+from scrapy_mpworkers.crawl.collector import PageCollector, thawed
 
 
 class Page:
@@ -144,3 +144,28 @@ def test_what_the_application_has_frozen_stays_frozen() -> None:
     gc.freeze()
     meanwhile.end()
     assert gc.get_freeze_count() > len(kept)
+
+
+def test_a_look_at_all_objects_leaves_what_a_crawl_has_frozen_to_the_crawl() -> None:
+    collector = PageCollector()
+    collector.begin()
+    younger = [[] for _ in range(1000)]
+    with thawed():
+        between = gc.get_freeze_count()
+    frozen = gc.get_freeze_count()
+    collector.end()
+
+    assert between == 0
+    assert frozen > len(younger)
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_look_at_all_objects_leaves_what_the_application_has_frozen_to_it() -> None:
+    gc.freeze()
+    with thawed():
+        pass
+    collector = PageCollector()
+    collector.begin()
+    collector.end()
+
+    assert gc.get_freeze_count() > 0

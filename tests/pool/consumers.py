@@ -83,7 +83,10 @@ class Consumers:
         self._generators[task.id] = generator, count + 1
         return Outcome(task.id, MORE, part, None, 0.0, (b"%d" % (count + 1),))
 
-    async def consume_batched(self, tasks: Sequence[WireTask]) -> list[Outcome]:
+    async def consume_batched(
+        self, tasks: Sequence[WireTask], begins: Callable[[], object]
+    ) -> list[Outcome]:
+        begins()
         company.append(len(tasks))
         return [await self.consume(task) for task in tasks]
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from scrapy_mpworkers.errors import WorkerDied
 
+from .consumers import Behaviour
 from .harness import rotated
 from .saboteurs import KillsItself
 from .work import FirstTime, InTurn, Pid, Square
@@ -89,6 +90,33 @@ def test_order_of_a_key_outlives_the_recycling_of_its_worker(make_bench, method)
 
     assert [said_of(bench, key) for key in KEYS[:2]] == [list(range(60))] * 2
     assert bench.metrics.recycled["items"] >= 1
+
+
+@rotated()
+def test_keys_stay_with_a_recycled_worker_until_its_replacement_serves_all_crawls(
+    make_bench, method
+):
+    first = make_bench(method, workers=1, keyed=True, max_items=3).start()
+    waits = {"behaviour": lambda bench: Behaviour(open=bench.say_and_wait("opening"))}
+    second = make_bench(method, workers=1, keyed=True, max_items=3, beside=first, **waits).begin()
+    second.until_said("opening")
+    second.gate.open_for()
+    second.until_settled(second.submit(Square(1), Square(2), Square(3), key="a"))
+    second.until_said("opening", 2)  # the replacement opens the crawl last that worked last
+    second.until(lambda: serving(first) == 2, "both workers have the first crawl's consumers")
+
+    ids = first.submit(*(Pid() for _ in range(6)), key="a")
+    first.until_settled(ids)
+
+    assert {first.result(n) for n in ids} == {first.pids[0]}
+    second.gate.open_for()
+    for bench in (second, first):
+        bench.stop().assert_books()
+
+
+def serving(bench):
+    """How many workers have the consumers of a bench's crawl."""
+    return sum(bench.pool.crawl in handle.open_crawls for handle in bench.manager.handles)
 
 
 @rotated()

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 
 from scrapy_mpworkers.wire.frames import decode_command, encode_report
@@ -261,8 +262,8 @@ class WorkerThread:
             consumer.define(batch.definitions)
         tasks = batch.tasks
         if batch.batched:
-            pending.begin(tasks[0].id)  # it stands for all of them
-            for outcome in await consumer.consume_batched(tasks):
+            begins = partial(pending.begin, tasks[0].id)  # it stands for all of them
+            for outcome in await consumer.consume_batched(tasks, begins):
                 pending.add(batch.crawl, outcome)
             return
         for task in tasks:

@@ -240,6 +240,16 @@ def test_item_over_its_time_costs_its_batch_nothing(
         assert (number, error) == (7, "ItemTimeout")
 
 
+@worlds()
+def test_items_of_a_batch_that_failed_have_their_time_each(launch: Launcher, world: World) -> None:
+    settings = store("StoresOneByOne", batch_size=2, item_timeout=1.5)
+    ended = launch.crawl("pages", world, "items=2", **settings).finish()
+
+    assert sorted(ended.told("stored")) == [1, 2]  # each once
+    assert ended.stats["mpworkers/workers/deaths"] == 0
+    assert "A batch of 2 items raised ValueError" in ended.log
+
+
 def assert_only_seven_is_lost(ended: Ended) -> None:
     others = [n for n in range(1, 26) if n != 7]
     assert sorted(set(ended.told("stored"))) == others

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from typing import Any
 
 from scrapy.exceptions import DropItem
@@ -57,6 +58,16 @@ class StuckAtSeven(Stores):
     def store(self, item: dict[str, Any]) -> None:
         while item["n"] == 7:
             ctypes.PyDLL(None).pause()
+
+
+class StoresOneByOne(Stores):
+    """Refuses several items together, and each call takes half of an item's time or more."""
+
+    def process_batch(self, items: list[dict[str, Any]]) -> Any:
+        time.sleep(0.8)
+        if len(items) > 1:
+            raise ValueError("one of them is bad")
+        return super().process_batch(items)
 
 
 class TellsInTurn:
