@@ -25,7 +25,6 @@ from scrapy_mpworkers.crawl.homecomers import Homecomers
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.plain_results import are_wanted, plain
 from scrapy_mpworkers.crawl.pool import Level
-from scrapy_mpworkers.crawl.replayed_requests import watched
 from scrapy_mpworkers.crawl.router import Router
 from scrapy_mpworkers.crawl.shared_values import SharedValues
 from scrapy_mpworkers.crawl.shipped_callback import ShippedCallback
@@ -65,6 +64,7 @@ class Callbacks:
         self._effects = effects
         self._persistence = persistence
         self._replayed = router.replayed
+        self._replayed.are_told = True
         self._attributes = router.attributes
         self._level = level
         self._choice = choice
@@ -76,15 +76,7 @@ class Callbacks:
     async def call(self, here: Here, result: Response | Failure, request: Request) -> Results:
         """Do as :meth:`_call`. If the request was kept by an earlier run, tell that record how the
         callback ended."""
-        letter = self._replayed.arrived(request)
-        results = self._call(here, result, request, letter)
-        if letter is None:
-            return await results
-        try:
-            return watched(await results, letter)
-        except Exception as error:
-            letter.ended(error)
-            raise
+        return await self._replayed.told(request, partial(self._call, here, result, request))
 
     async def _call(
         self, here: Here, result: Response | Failure, request: Request, kept: StoredItem | None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from scrapy import Request
+from scrapy.crawler import Crawler
+from scrapy.http import Response
 from scrapy.utils.asyncgen import as_async_generator
+from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import Results
+from scrapy_mpworkers.crawl.patches import offload_callbacks
 from scrapy_mpworkers.crawl.stored_item import StoredItem
+from scrapy_mpworkers.errors import HopGoneError
 from scrapy_mpworkers.wire.codec import ParentCodec
 
 #: In the ``meta`` of such a request, where it outlives a redirection and a retry.
@@ -18,10 +23,18 @@ _KEY = "_mpworkers_letter"
 
 
 class ReplayedRequests:
-    """Knows which requests of a crawl come from dead letters, and tells those of their end."""
+    """Knows which requests of a crawl come from letters, and tells those of their end.
 
-    def __init__(self, codec: ParentCodec) -> None:
+    A letter is a record of an earlier run: a dead letter, or an entry of the journal.
+
+    Attributes:
+        are_told: whether each callback is called by :meth:`told`.
+    """
+
+    def __init__(self, crawler: Crawler, codec: ParentCodec) -> None:
+        self._crawler = crawler
         self._codec = codec
+        self.are_told = False
         self._letters: dict[int, StoredItem] = {}
         self._numbers = itertools.count()
 
@@ -30,14 +43,41 @@ class ReplayedRequests:
 
         Raises:
             UnreadableError: it cannot be made again.
+            HopGoneError: nothing would learn of its end.
         """
+        if not self.are_told:  # this crawl has no callback in a worker
+            self.are_told = offload_callbacks(self._crawler, self._called)
+            if not self.are_told:
+                raise HopGoneError("this version of Scrapy does not let its callback be watched")
         request: Request = self._codec.open(letter.frame)
         number = next(self._numbers)
         self._letters[number] = letter
         return request.replace(dont_filter=True, meta={**request.meta, _KEY: number})
 
-    def arrived(self, request: Request) -> StoredItem | None:
-        """Return the letter of a request whose response or failure has come."""
+    async def told(
+        self, request: Request, call: Callable[[StoredItem | None], Awaitable[Results]]
+    ) -> Results:
+        """Return what *call*, which gets the letter of *request* if there is one, makes of its
+        response or failure; and tell the letter how that ends."""
+        letter = self._arrived(request)
+        if letter is None:
+            return await call(None)
+        try:
+            return watched(await call(letter), letter)
+        except Exception as error:
+            letter.ended(error)
+            raise
+
+    async def _called(
+        self,
+        here: Callable[..., Awaitable[Results]],
+        result: Response | Failure,
+        request: Request,
+    ) -> Results:
+        """Do as *here*, Scrapy's ``call_spider_async``."""
+        return await self.told(request, lambda _: here(result, request))
+
+    def _arrived(self, request: Request) -> StoredItem | None:
         if not self._letters or _KEY not in request.meta:
             return None
         return self._letters.pop(request.meta.pop(_KEY), None)

@@ -56,7 +56,7 @@ class Router:
         self._effects = effects
         self._persistence = persistence
         waits = [level.waits for level in levels]
-        self.replayed = ReplayedRequests(codec)
+        self.replayed = ReplayedRequests(crawler, codec)
         self._resumption = Resumption(crawler, hops, waits, codec, self.replayed)
         self._hops = hops
         self._routes = routes_of(hops)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
 
@@ -44,9 +44,14 @@ def _why_not(pid: int) -> str:
     """Return why a signal would be of no use; nothing, if it may be."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
-            status = dict(line.split(b":\t", 1) for line in file if b":\t" in line)
+            return why_deaf(file)
     except OSError as error:
         return f"the process cannot be looked at ({error.strerror})"
+
+
+def why_deaf(lines: Iterable[bytes]) -> str:
+    """Return why a process of this ``/proc/PID/status`` takes no signal; nothing, if it may."""
+    status = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
     if status.get(b"State", b"").startswith((b"T", b"t")):
         return "the process is stopped"
     # gVisor does not list it. The signal is ignored then, if there is no handler.

@@ -72,6 +72,24 @@ def test_callbacks_under_way_outlive_a_kill_of_the_crawl(
 
 
 @worlds()
+def test_callbacks_under_way_end_in_a_crawl_that_offloads_none(
+    launch: Launcher, world: World, job: Path
+) -> None:
+    settings = journaled(job, MPWORKERS_PIPELINES={"crawled.pipelines.Mark": 300})
+    named = settings | {"MPWORKERS_CALLBACKS": ["parse"]}
+    crawl = launch.crawl("unmarked", world, "pages=2", held=True, **named)
+    crawl.wait_told("busy", 2)
+    wait_for_rows(job, "entry", lambda: 2)
+    crawl.kill_main()
+    crawl.finish(grace=5)
+
+    again = launch.crawl("unmarked", world, "pages=0", **settings).finish()
+
+    assert again.numbers == [0, 1]
+    assert rows(job, "entry") == 0
+
+
+@worlds()
 @pytest.mark.parametrize("way", [TO_A_HOP, TO_NO_HOP], ids=["hop", "no hop"])
 def test_results_that_are_safe_do_not_come_again(
     launch: Launcher, world: World, job: Path, way: dict[str, Any]

@@ -44,6 +44,21 @@ def test_emptied_addons_are_told_with_their_line(
     assert ended.exit_code == 0
 
 
+@pytest.mark.parametrize("encoding", plain_first(["latin-1", "utf-8-sig"]))
+def test_settings_in_any_encoding_of_python_are_read(
+    launch: Launcher, tmp_path: Path, encoding: str
+) -> None:
+    folder = make_project(tmp_path / "project", PASTED)
+    file = folder / "shop/settings.py"
+    name = encoding.removesuffix("-sig")
+    file.write_bytes(f"# coding: {name}\n# für alle\n{file.read_text()}".encode(encoding))
+
+    ended = launch.scrapy("crawl", "things", cwd=folder, world=WORLD).finish()
+
+    [line] = said(ended)
+    assert f"into ADDONS in line 10 of {file}" in line
+
+
 @pytest.mark.parametrize(
     ("settings", "component", "place"),
     plain_first(

@@ -96,10 +96,10 @@ class Counting(scrapy.Spider):
         return iter(numbers)
 
 
-class Held(scrapy.Spider):
-    """Pages whose callbacks wait at the gate."""
+class Unmarked(scrapy.Spider):
+    """Pages whose callbacks wait at the gate, in workers only where the setting names them."""
 
-    name = "held"
+    name = "unmarked"
     pages = "100"
     seconds = ""
 
@@ -107,7 +107,6 @@ class Held(scrapy.Spider):
         for page in range(int(self.pages)):
             yield scrapy.Request(f"data:text/plain,{page}")
 
-    @in_worker
     def parse(self, response: Response) -> Iterator[Any]:
         tell("busy", int(response.text))
         if self.seconds:
@@ -115,6 +114,14 @@ class Held(scrapy.Spider):
         else:
             wait_at_gate()
         yield {"n": int(response.text)}
+
+
+class Held(Unmarked):
+    name = "held"
+
+    @in_worker
+    def parse(self, response: Response) -> Iterator[Any]:
+        yield from super().parse(response)
 
 
 class Torn(scrapy.Spider):
