@@ -56,8 +56,8 @@ class Addon:
             for entry, order in options.pipelines:
                 pipeline = as_pipeline(load_object(entry))
                 settings.setdefault_in_component_priority_dict("ITEM_PIPELINES", pipeline, order)
-        elif options.levels or wants_callbacks(options, self._crawler.spidercls):
-            if options.levels:
+        elif options.pipelines or wants_callbacks(options, self._crawler.spidercls):
+            if options.pipelines:
                 self.placed_routes = add_routes(settings, options)
             if self._crawler.crawling and not is_contract_check():  # not for a look at settings
                 warm_up(options, hops_of(settings, options), self._crawler.spidercls)

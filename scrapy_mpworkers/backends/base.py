@@ -116,7 +116,9 @@ def _levels_with_calls(
     The user's first level that is fit for calls takes them. If none is, one more level does, which
     starts with the first call; if workers are switched off, it has none and runs calls right here.
     """
-    levels = options.levels if has_hops else ()
+    levels = options.levels
+    if not has_hops:
+        levels = tuple(level for level in levels if level.name == options.callbacks_level)
     for number, level in enumerate(levels):
         if _takes_calls(level):
             return levels, number

@@ -124,7 +124,7 @@ def _failures(
 ) -> Iterator[str]:
     if (why := why_silent(crawler)) is not None:
         yield f"{why}."
-    elif not (options.levels or are_wanted):
+    elif not (options.pipelines or are_wanted):
         yield (
             "MPWORKERS_PIPELINES and MPWORKERS_LEVELS list no pipeline, and no callback is named "
             "or marked, so there are no workers."

@@ -38,11 +38,9 @@ def read_settings(settings: BaseSettings) -> WorkerSettings:
         rows = [row for _, row in validators.declared_by_backends()]
         read_declared(settings, [row for row in rows if row.title in names])
     pool = _pool(read)
-    options = WorkerSettings(
-        pool=pool,
-        levels=_levels(settings, pool),
-        **{name: read(setting) for name, setting in settings_of(WorkerSettings).items()},
-    )
+    own = {name: read(setting) for name, setting in settings_of(WorkerSettings).items()}
+    levels = _levels(settings, pool, own["callbacks_level"])
+    options = WorkerSettings(pool=pool, levels=levels, **own)
     if options.journal:
         _refuse_unless_folder(settings.get("JOBDIR"))
     if sys.platform == "win32" and (options.journal or options.dead_letters):
@@ -108,7 +106,10 @@ def _pool(read: Callable[[Setting], Any]) -> PoolSettings:
     return PoolSettings(workers_is_auto=is_auto, **given)
 
 
-def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, ...]:
+def _levels(
+    settings: BaseSettings, pool: PoolSettings, callbacks_level: str | None
+) -> tuple[LevelSettings, ...]:
+    """Return the levels that have something to do: pipelines, or callbacks."""
     pipelines = _read(settings, OF_A_LEVEL["pipelines"])
     written = _read(settings, LEVELS)
     if not written:
@@ -122,7 +123,7 @@ def _levels(settings: BaseSettings, pool: PoolSettings) -> tuple[LevelSettings, 
     _refuse_doubles([level.name for level in levels], "two levels are called")
     listed = [entry for level in levels for entry, _ in level.pipelines if is_named(entry)]
     _refuse_doubles(list(map(import_path, listed)), "two levels list")
-    return tuple(level for level in levels if level.pipelines)
+    return tuple(level for level in levels if level.pipelines or level.name == callbacks_level)
 
 
 def level_of(name: str, pipelines: Pipelines, pool: PoolSettings) -> LevelSettings:

@@ -74,6 +74,17 @@ def test_they_come_behind_the_pipelines_with_their_level() -> None:
     ]
 
 
+def test_a_level_may_be_for_callbacks_alone() -> None:
+    levels = [{"name": "parse", "workers": 1}, {"name": "compute", "pipelines": {PIPELINE: 300}}]
+
+    for others in (levels[1:], []):
+        settings = {"MPWORKERS_LEVELS": [levels[0], *others]}
+        found = lines(Marked, MPWORKERS_CALLBACKS_LEVEL="parse", **settings)
+
+        assert "        callbacks: level parse, 1 worker" in found
+        assert found[-1] == "In a worker nothing would fail, 0 warnings."
+
+
 def test_of_all_those_that_stay_are_told_with_the_reason() -> None:
     found = checked(keeping.LogsIn, True)
     text = words(keeping.LogsIn, True)

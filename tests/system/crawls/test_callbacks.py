@@ -27,6 +27,23 @@ def test_results_of_a_callback_come_from_a_worker(launch: Launcher, world: World
     assert ended.exit_code == 0
 
 
+@worlds()
+@pytest.mark.parametrize(
+    "offloaded", [{}, {"crawled.pipelines.Mark": 300}], ids=["alone", "beside"]
+)
+def test_callbacks_may_have_a_level_of_their_own(
+    launch: Launcher, world: World, offloaded: dict[str, int]
+) -> None:
+    levels = [{"name": "parse", "workers": 1}, {"name": "compute", "pipelines": offloaded}]
+    settings = {"MPWORKERS_LEVELS": levels, "MPWORKERS_CALLBACKS_LEVEL": "parse"}
+    ended = launch.crawl("counting", world, **settings).finish()
+
+    assert ended.numbers == list(range(10))
+    assert ended.told("ran_in") != ended.told("parent")
+    assert ended.stats["mpworkers/parse/workers/started"] == 1
+    assert ended.stats.get("mpworkers/compute/items/done", 0) == 10 * len(offloaded)
+
+
 @rotated("at", ["0", "5", "end", "700", "999"], plain=3)
 def test_worker_dies_once_and_each_result_comes_once(
     launch: Launcher, world: World, at: str
