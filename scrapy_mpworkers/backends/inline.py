@@ -132,9 +132,9 @@ class InlineExecutor(Executor):
         done = (self.metrics.tasks_settled, self.metrics.workers[0].busy, 0)
         return [WorkerView(_HERE, os.getpid(), phase, self._at_work, self._began_at, *done)]
 
-    def overdue(self) -> list[tuple[int, str, float]]:
+    def overdue(self) -> list[tuple[Task, str, float]]:
         now = monotonic()
-        return [(one.id, _HERE, now - one.submitted_at) for one in self._tasks][:1]
+        return [(one, _HERE, now - one.submitted_at) for one in self._tasks][:1]
 
     def stacks(self, timeout: float) -> Future:
         future = self._loop.create_future()

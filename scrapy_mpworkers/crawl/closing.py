@@ -11,6 +11,7 @@ from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.errors import CloseTimeout
 from scrapy_mpworkers.eventloop import EventLoop
 from scrapy_mpworkers.pool.awake import Awake
+from scrapy_mpworkers.wire.messages import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +80,17 @@ class CloseDeadline:
         )
 
     def _give_up_the_rest(self, idle: float) -> None:
-        for executor in (level.executor for level in self._started()):
-            for task_id, worker, seconds in executor.overdue():
+        for level in self._started():
+            for task, worker, seconds in level.executor.overdue():
                 logger.warning(
-                    "Task %d is at %s for %.0f s and is given up", task_id, worker, seconds
+                    "The %s %s has been at %s for %.0f s and is given up",
+                    kind_of(task.hop),
+                    level.label(task),
+                    worker,
+                    seconds,
                 )
-            executor.give_up(partial(CloseTimeout, idle))
-            executor.kill()
+            level.executor.give_up(partial(CloseTimeout, idle))
+            level.executor.kill()
 
     def _started(self) -> list[Level]:
         return [level for level in self._levels if level.has_started]

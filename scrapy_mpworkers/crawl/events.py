@@ -167,7 +167,9 @@ class CrawlEvents(PoolEvents):
         # The user's stats collector, log filters and handlers run here. In one process it would be
         # the pipeline that could not be opened.
         except Exception as error:
-            logger.exception("What a worker did while it opened its pipelines has no effect here")
+            logger.exception(
+                "Stats and log records of a worker that has opened could not be taken over"
+            )
             self.started.open(error)
             return
         if is_first:
@@ -199,7 +201,10 @@ class CrawlEvents(PoolEvents):
         try:
             self._effects.take(effects, None if is_first else logging.ERROR, adds_up=True)
         except Exception as raised:
-            logger.exception("What %s did while it closed its pipelines has no effect here", worker)
+            logger.exception(
+                "Stats and log records of %s, which has closed, could not be taken over",
+                worker,
+            )
             self.close_failures.append(raised)
         if failure is not None:
             error = self._effects.failure(failure)

@@ -245,7 +245,8 @@ class JournalEntry(JournaledTask, StoredItem):
 
 
 def _nobody_waits() -> None:
-    # Until the callback was sent its request was on no record either: not of ours, nor of Scrapy's.
+    # A crash before the row is written loses the request. But it has been on no record since its
+    # download began, when it left Scrapy's queue on disk; so a moment more changes nothing.
     ...
 
 

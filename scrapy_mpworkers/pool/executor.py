@@ -165,7 +165,7 @@ class PoolExecutor(ObservedExecutor):
 
     def give_up(self, why: Why) -> None:
         self._given_up = why
-        holders = {n: worker for n, worker, _ in self.overdue()} if self.pending else {}
+        holders = {task.id: worker for task, worker, _ in self.overdue()} if self.pending else {}
         for handle in self._handles if holders else ():
             self._unfinished(handle)
         for task in self._dispatcher.clear():

@@ -236,8 +236,8 @@ class Executor(ABC):
         return [max(0.0, now - view.since) for view in self.look() if view.task is not None]
 
     @abstractmethod
-    def overdue(self) -> list[tuple[int, str, float]]:
-        """Return the tasks that workers hold: id, worker, seconds since they got it."""
+    def overdue(self) -> list[tuple[Task, str, float]]:
+        """Return the tasks that workers hold: task, worker, seconds since that got it."""
 
     @abstractmethod
     def stacks(self, timeout: float) -> Future:

@@ -56,10 +56,10 @@ class ObservedExecutor(Executor):
             handle.generation,
         )
 
-    def overdue(self) -> list[tuple[int, str, float]]:
+    def overdue(self) -> list[tuple[Task, str, float]]:
         now = monotonic()
         return [
-            (task.id, handle.name, now - task.leased_at)
+            (task, handle.name, now - task.leased_at)
             for handle in self._handles
             for task in self.leases(handle)
         ]

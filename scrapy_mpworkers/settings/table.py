@@ -215,15 +215,16 @@ class WorkerSettings:
         validators.seconds,
         "float",
         "While the spider closes: seconds without an outcome of any item before the rest is given "
-        "up. Then workers are terminated and, 2 seconds later, killed.",
+        "up and its workers are killed. Pipelines have as long to close; then their workers are "
+        "terminated and, 2 seconds later, killed.",
     )
     dead_letters: Path | None = setting(
         None,
         validators.path,
         "str | Path | None",
         "Path of a [JSON Lines file](dead-letters.md) of the items that were given up. `None`: "
-        "each is logged with its content. For an item that took too long, Scrapy's own error "
-        "record is that line.",
+        "each is logged with its content. An item that took too long is logged once only, by "
+        "Scrapy's own error record, which has its content too.",
     )
     journal: bool = setting(
         False,

@@ -29,11 +29,10 @@ _DETECTED = "_cached_benc"
 class SentException(NamedTuple):
     """The exception of a failure: class, arguments and attributes; what Python printed of it.
 
-    ``cls``: ``None`` if it cannot be pickled; the other side then has a stand-in with its text.
     ``frames``: where it was raised, by which an errback's failure prints its traceback.
     """
 
-    cls: type[Exception] | None
+    cls: type[Exception]
     args: tuple[Any, ...]
     attributes: dict[str, Any]
     trace: str
@@ -175,7 +174,7 @@ def made_exception(sent: SentException) -> Exception:
     """Make the exception of a failure again, without its ``__init__``."""
     cls, args, attributes, trace, _ = sent
     try:
-        error = RemoteError(*args) if cls is None else cls.__new__(cls, *args)
+        error = cls.__new__(cls, *args)
         error.args = args
         error.__dict__.update(attributes)
     except Exception:  # a class of the user

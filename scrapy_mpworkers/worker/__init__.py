@@ -1,4 +1,6 @@
-"""WORKER SIDE. Every line in here runs in a worker process, or in the server that forks them.
+"""WORKER SIDE. Runs in a worker process, or in the server that forks them.
+
+Scrapy's process uses a few helpers from here: prelude, hash_seed and sizes.
 
 Before any pipeline is there: fork_server, process, hash_seed, prelude, record_collector.
 From command to report: main, channel, loop, crawls.
