@@ -51,8 +51,11 @@ class WorkerSpiderMiddleware:
                 return
 
     async def _room(self) -> bool:
-        """Wait until one more item would be let in; ``False`` if the spider is to close instead, or
-        the workers are gone.
+        """Wait until one more item would be let in; ``False`` if the spider closes instead, or the
+        workers are gone.
+
+        Scrapy (2.15 to 2.19) reads start() on while the spider closes, and even faster. Inline that
+        ends with the item that the pipelines are at; here it would go on as long as there is room.
 
         The spider waits after an item, not before it: Scrapy cancels the wait when the spider is to
         close, and an item that was made already would be lost.
@@ -64,11 +67,10 @@ class WorkerSpiderMiddleware:
             for level in manager.levels:
                 if not level.backpressure.has_room:
                     await level.backpressure.wait_for_room()
-                # Scrapy (2.15 to 2.19) reads start() on while the spider closes, and even faster.
                 if level.is_broken:
                     return False
         except CancelledError:
             # Twisted's CancelledError is an Exception, which Scrapy (2.15 to 2.19) would log as an
             # error of the spider; asyncio's is none, and passes through.
             return False
-        return not manager.is_over
+        return not manager.is_closing

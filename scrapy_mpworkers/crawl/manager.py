@@ -84,6 +84,12 @@ class LevelManager:
         return [level for level in self.levels if level.has_started]
 
     @property
+    def is_closing(self) -> bool:
+        """Return whether the spider has begun to close."""
+        has_begun = self._closing is not None and self._closing.has_begun
+        return self.is_over or has_begun
+
+    @property
     def is_stopping(self) -> bool:
         """Return whether the crawl has begun to stop its workers."""
         return self._stopped is not None
