@@ -25,9 +25,11 @@ class EventLoop(Loop):
 
     Attributes:
         native: the asyncio loop, or the reactor.
+        is_eager: whether a coroutine begins in the turn in which it is started.
     """
 
     native: Any
+    is_eager: bool
     _start_timer: Callable[[float, Callable[[], None]], Any]
 
     def __init__(self) -> None:
@@ -119,6 +121,8 @@ class Staggered:
 
 
 class _AsyncioLoop(EventLoop):
+    is_eager = False
+
     def __init__(self) -> None:
         super().__init__()
         self.native = asyncio.get_event_loop()
@@ -138,6 +142,8 @@ class _AsyncioLoop(EventLoop):
 
 
 class _ReactorLoop(EventLoop):
+    is_eager = True
+
     def __init__(self) -> None:
         super().__init__()
         # Not at the top of the module: the import installs a reactor.

@@ -219,7 +219,7 @@ class WorkerExtension:
         """The items that an earlier run has kept, for ``start()``."""
         if self._router is None:
             return  # somebody looks at what the spider starts with, and no crawl has begun
-        async for item in self._router.resumed():
+        async for item in self._router.resumed(lambda: not self.manager.is_closing):
             yield item
 
     async def stop(self) -> None:

@@ -81,7 +81,7 @@ def plans_of(options: WorkerSettings, hops: Sequence[Hop], has_callbacks: bool) 
     Raises:
         SettingError: the level for callbacks is not there, or not fit for them.
     """
-    levels, calls_at = _levels_with_calls(options, bool(hops))
+    levels, calls_at = _levels_with_calls(options, bool(hops), has_callbacks)
     callbacks_at = _for_callbacks(options, levels, calls_at) if has_callbacks else None
     plans = [
         LevelPlan(level, tuple(hop for hop in hops if hop.level == number), number == callbacks_at)
@@ -109,7 +109,7 @@ def _takes_calls(level: LevelSettings) -> bool:
 
 
 def _levels_with_calls(
-    options: WorkerSettings, has_hops: bool
+    options: WorkerSettings, has_hops: bool, has_callbacks: bool
 ) -> tuple[tuple[LevelSettings, ...], int]:
     """Return the levels of a crawl, and the index of the one that takes calls of functions.
 
@@ -120,7 +120,8 @@ def _levels_with_calls(
     if not has_hops:
         levels = tuple(level for level in levels if level.name == options.callbacks_level)
     for number, level in enumerate(levels):
-        if _takes_calls(level):
+        # One for callbacks alone has no workers where no callback wants any.
+        if _takes_calls(level) and (level.pipelines or has_callbacks):
             return levels, number
     pool = options.pool if options.enabled else replace(options.pool, workers=0)
     return (*levels, level_of("calls" if levels else "", (), pool)), len(levels)

@@ -108,7 +108,8 @@ def _specs_of(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
 ) -> list[WorkerSpec]:
     # The listed workers share the CPUs; calls seldom have workers of their own.
-    everybody = sum(level.pool.workers for level in options.levels) or options.pool.workers
+    listed = [plan.settings.pool.workers for plan in plans if plan.starts_with_crawl]
+    everybody = sum(listed) or options.pool.workers
     environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
     prelude = Prelude(imported_settings_module(), options.initializer)
     specs = []

@@ -24,6 +24,35 @@ _KEPT = 0.8
 #: loop. (Pages of 20 KB whose items take 8 ms: 7.6 turns a page instead of 10.2, and 0.91 of the
 #: CPU of Scrapy's process; no less with 8.)
 _AT_ONCE, _SHARE = 4, 1 / 8
+#: Turns of the loop from the end of a download until its callback has been called and its results
+#: are read: Scrapy (2.18 on) lets two go by first.
+_TURNS = 4
+
+
+class Arrivals:
+    """Counts pages whose download has ended, and whose callback cannot have begun.
+
+    A coroutine on a reactor without asyncio begins at once. So a download that waits for nothing (a
+    file, a page from the HTTP cache) ends before Scrapy asks whether to begin the next one, and all
+    requests that there are would become pages in one turn of the loop.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self.count = 0
+        self._loop = loop
+        self._of_turns = deque([0] * _TURNS, maxlen=_TURNS)
+
+    def add(self) -> None:
+        if not self.count:
+            self._loop.call_soon(self._end_turn)
+        self.count += 1
+        self._of_turns[-1] += 1
+
+    def _end_turn(self) -> None:
+        self.count -= self._of_turns[0]
+        self._of_turns.append(0)  # in the place of the first
+        if self.count:
+            self._loop.call_soon(self._end_turn)
 
 
 class Downloads(set[Any]):
@@ -34,14 +63,16 @@ class Downloads(set[Any]):
 
     Args:
         callback_delay: seconds from the end of a download to its callback.
+        arrivals: counts pages from the end of their download on, if they have to be counted.
 
     Attributes:
         ended: how many downloads have ended.
         seconds: how long one takes.
     """
 
-    def __init__(self, callback_delay: float = 0.0) -> None:
+    def __init__(self, callback_delay: float = 0.0, arrivals: Arrivals | None = None) -> None:
         super().__init__()
+        self._arrivals = arrivals
         self.ended, self.seconds = 0, _SOME_TIME
         self.callback_delay = callback_delay
         self._last_ends: deque[float] = deque()  # within callback_delay
@@ -61,10 +92,17 @@ class Downloads(set[Any]):
         now = monotonic()
         while self._last_ends and self._last_ends[0] <= now - self.callback_delay:
             self._last_ends.popleft()
-        return len(self) - len(self._late(now)) + len(self._last_ends)
+        return len(self) - len(self._late(now)) + len(self._last_ends) + self.arriving
+
+    @property
+    def arriving(self) -> int:
+        """Return how many of those have ended, and are known to none of the levels yet."""
+        return 0 if self._arrivals is None else self._arrivals.count
 
     def seconds_until_fewer(self) -> float:
         """Return after how many seconds fewer are to come, though no download ends."""
+        if self.arriving:
+            return 0.0
         now = monotonic()
         first = next(islice(self._begun.values(), len(self._late(now)), None), None)
         ends = [first + self._late_after] if first is not None else []
@@ -87,6 +125,8 @@ class Downloads(set[Any]):
         self._late_after = max(_NEVER_LATE, _LATE * self._taken_in_time / self.ended)
         if self.callback_delay:
             self._last_ends.append(now)
+        elif self._arrivals is not None:
+            self._arrivals.add()
         # Those under way have taken time as well: the first to end does not account for all of it.
         late = self._late(now)
         in_time = len(self) - len(late)
@@ -122,7 +162,8 @@ class Brake:
     def __init__(
         self, levels: Sequence[Level], callback_delay: float, loop: EventLoop, wakeup: ScraperWakeup
     ) -> None:
-        self.downloads = Downloads(callback_delay)  #: for Scrapy's downloader to keep
+        arrivals = Arrivals(loop) if loop.is_eager else None
+        self.downloads = Downloads(callback_delay, arrivals)  #: for Scrapy's downloader to keep
         self._loop = loop
         self._wakeup = wakeup
         self._looks_again = False
@@ -165,7 +206,7 @@ class Brake:
 
     def _is_full(self, level: Level, to_come: float) -> bool:
         door = level.backpressure
-        if door.bytes >= door.max_bytes or level.callbacks.is_full:
+        if door.bytes >= door.max_bytes or level.callbacks.is_full_with(self.downloads.arriving):
             return True
         items = door.count + len(door.waiting) - door.guests + to_come
         lead = self.downloads.seconds + self.downloads.callback_delay

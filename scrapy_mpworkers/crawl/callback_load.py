@@ -26,6 +26,10 @@ class CallbackLoad:
         self._max_count = _OF_A_WORKER * max(workers, 1)
         self._max_bytes = max_bytes
 
+    def is_full_with(self, pages: int) -> bool:
+        """Return whether it is full if each of so many *pages* has a callback for it."""
+        return self.is_full or self.count + pages >= self._max_count
+
     def enter(self, size: int) -> None:
         self._change(1, size)
 

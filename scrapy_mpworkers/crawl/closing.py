@@ -36,11 +36,6 @@ class CloseDeadline:
         self._since: float | None = None
         self._report_at = 0.0
 
-    @property
-    def has_begun(self) -> bool:
-        """Return whether the engine has begun to close."""
-        return self._since is not None
-
     def begin(self) -> None:
         """Begin to count, when the engine begins to close. A second call does nothing."""
         if self._since is None:

@@ -64,7 +64,7 @@ class LevelManager:
         self._stopped: Latch | None = None
         self._reason = FINISHED  # why the spider closes
         self._context: CrawlContext | None = None  # set by assemble()
-        self.is_over = self._is_initialized = False
+        self.is_closing = self.is_over = self._is_initialized = False
         has_workers = any(plan.starts_with_crawl for plan in self._plans)
         self._unread = modules_to_import_again(options, has_workers, crawler.spidercls)
 
@@ -82,12 +82,6 @@ class LevelManager:
     def started(self) -> list[Level]:
         """Return the levels whose workers have been started."""
         return [level for level in self.levels if level.has_started]
-
-    @property
-    def is_closing(self) -> bool:
-        """Return whether the spider has begun to close."""
-        has_begun = self._closing is not None and self._closing.has_begun
-        return self.is_over or has_begun
 
     @property
     def is_stopping(self) -> bool:
@@ -148,7 +142,7 @@ class LevelManager:
 
     def kill(self) -> None:
         """End all workers at once, and start no others, because the start has failed."""
-        self.is_over = True
+        self.is_closing = self.is_over = True
         for level in self.started:
             level.executor.kill()
             level.close_failures.clear()
@@ -159,7 +153,7 @@ class LevelManager:
         Raises:
             Exception: what a pipeline's ``close_spider`` raised in a worker.
         """
-        self.is_over = True
+        self.is_closing = self.is_over = True
         if self._closing is None:
             return
         if self._stopped is None:
@@ -219,7 +213,7 @@ class LevelManager:
 
     def _begin_to_close(self, reason: str) -> None:
         assert self._closing is not None
-        self._reason = reason
+        self.is_closing, self._reason = True, reason
         self._closing.begin()
 
     async def _await_end(self) -> None:

@@ -17,6 +17,7 @@ import scrapy.crawler
 from scrapy.crawler import Crawler
 from scrapy.utils.defer import deferred_from_coro
 
+from scrapy_mpworkers.crawl.collector import thawed
 from scrapy_mpworkers.eventloop import EventLoop, Latch, current_loop
 from scrapy_mpworkers.wire.texts import plain_text
 
@@ -56,9 +57,10 @@ def fail_process(crawler: Crawler) -> None:
     Whatever a handler raises is logged and forgotten. The runner that has the crawler is known to
     nobody, so all objects are looked at, which takes 50 ms.
     """
-    gc.unfreeze()  # while another crawl runs, its collector has hidden all that was there before
     base = getattr(scrapy.crawler, "CrawlerRunnerBase", None)
-    for found in gc.get_objects():
+    with thawed():  # while another crawl runs, its collector has hidden all that was there before
+        everything = gc.get_objects()
+    for found in everything:
         if base in type(found).__mro__ and crawler in found.crawlers:
             found.bootstrap_failed = True
 

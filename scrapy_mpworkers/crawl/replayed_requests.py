@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.http import Response
-from scrapy.utils.asyncgen import as_async_generator
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import Results
@@ -58,12 +57,19 @@ class ReplayedRequests:
         self, request: Request, call: Callable[[StoredItem | None], Awaitable[Results]]
     ) -> Results:
         """Return what *call*, which gets the letter of *request* if there is one, makes of its
-        response or failure; and tell the letter how that ends."""
+        response or failure; and tell the letter how that ends.
+
+        All results come, also those that the earlier run had already: only a worker skips them.
+        """
         letter = self._arrived(request)
         if letter is None:
             return await call(None)
         try:
-            return watched(await call(letter), letter)
+            results = await call(letter)
+            # Of the same kind, since spider middlewares may take no other.
+            if isinstance(results, AsyncIterator):
+                return _watched_async(results, letter)
+            return _watched(results, letter)
         except Exception as error:
             letter.ended(error)
             raise
@@ -83,10 +89,20 @@ class ReplayedRequests:
         return self._letters.pop(request.meta.pop(_KEY), None)
 
 
-async def watched(results: Results, letter: StoredItem) -> AsyncIterator[Any]:
+def _watched(results: Iterable[Any], letter: StoredItem) -> Iterator[Any]:
     """Yield *results*, and tell *letter* of their end."""
     try:
-        async for result in as_async_generator(results):
+        yield from results
+    except Exception as error:
+        letter.ended(error)
+        raise
+    letter.ended(None)
+
+
+async def _watched_async(results: AsyncIterator[Any], letter: StoredItem) -> AsyncIterator[Any]:
+    """Do as :func:`_watched`."""
+    try:
+        async for result in results:
             yield result
     except Exception as error:
         letter.ended(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -210,9 +210,11 @@ class Router:
             raise CallTimeout(name, error.worker, error.limit, error.stack)
         raise error
 
-    async def resumed(self) -> AsyncIterator[Any]:
-        """Yield the kept items that the crawl waits for, and send the others to their level."""
-        for one in self._resumption.items(self._persistence.kept):
+    async def resumed(self, goes_on: Callable[[], bool]) -> AsyncIterator[Any]:
+        """Yield the kept items that the crawl waits for, and send the others to their level, as
+        long as it *goes_on*: the rest stays where it is kept."""
+        kept = self._resumption.items(self._persistence.kept)
+        while goes_on() and (one := next(kept, None)) is not None:
             if one.is_waited_for:
                 yield one.item
                 continue

@@ -223,8 +223,8 @@ class WorkerSettings:
         validators.path,
         "str | Path | None",
         "Path of a [JSON Lines file](dead-letters.md) of the items that were given up. `None`: "
-        "each is logged with its content. An item that took too long is logged once only, by "
-        "Scrapy's own error record, which has its content too.",
+        "each item is logged with its content; one that took too long by Scrapy's own error "
+        "record, if the crawl waits for it.",
     )
     journal: bool = setting(
         False,

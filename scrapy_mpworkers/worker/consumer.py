@@ -179,7 +179,7 @@ class CrawlConsumer:
         """Run the items of each hop through its pipelines as one, in the order of the hops.
 
         Args:
-            begins: called before each call of the pipelines, which has the whole limit of time.
+            begins: called before each call of a pipeline: each has the whole limit of time.
         """
         started = perf_counter()
         outcomes: list[Outcome] = []
@@ -236,7 +236,7 @@ class CrawlConsumer:
         items = [arrivals[n][0].item for n in fine]
         rewind_stats = self._crawler.mark_stats()
         try:
-            came = await self._hops[tasks[0].hop].process_batched(items, self._guard)
+            came = await self._hops[tasks[0].hop].process_batched(items, self._guard, begins)
         except BaseException as error:
             if len(tasks) > 1:
                 rewind_stats()

@@ -22,7 +22,7 @@ from scrapy_mpworkers.lint import (
 )
 from scrapy_mpworkers.wire.crawl import Placement
 from scrapy_mpworkers.wire.texts import named
-from scrapy_mpworkers.worker.pipelines import Guard, HopPipelines
+from scrapy_mpworkers.worker.pipelines import HopPipelines
 from scrapy_mpworkers.worker.sizes import size_of
 
 logger = logging.getLogger(__name__)
@@ -79,10 +79,10 @@ class UsageMonitor:
         if self._looks:
             self._hop.watch(self._watched)
 
-    async def _watched(self, method: Any, items: Any, guard: Guard) -> Any:
+    async def _watched(self, method: Any, *arguments: Any) -> Any:
         before = _clocks()
         try:
-            return await method(items, guard)
+            return await method(*arguments)
         finally:
             self._look(before)
 

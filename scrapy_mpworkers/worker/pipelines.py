@@ -68,8 +68,13 @@ class HopPipelines(ItemPipelineManager):
         methods = filter(None, self.methods["process_item"])
         return [(method, method in self._mw_methods_requiring_spider) for method in methods]
 
-    async def process_batched(self, items: Sequence[Any], guard: Guard) -> list[Any]:
+    async def process_batched(
+        self, items: Sequence[Any], guard: Guard, begins: Callable[[], object]
+    ) -> list[Any]:
         """Run *items* through the pipelines at once, those without ``process_batch`` one by one.
+
+        Args:
+            begins: called before each call of a pipeline.
 
         Returns:
             what became of each: the item, or the exception that ended its way.
@@ -84,14 +89,18 @@ class HopPipelines(ItemPipelineManager):
                 break
             before = [ends[n] for n in going]
             if hasattr(pipeline, "process_batch"):
+                begins()
                 after = await guard(ends_of(pipeline, before))
             else:
-                after = [await self._end_of(pipeline, item, guard) for item in before]
+                after = [await self._end_of(pipeline, item, guard, begins) for item in before]
             for n, end in zip(going, after, strict=True):
                 ends[n] = end
         return ends
 
-    async def _end_of(self, pipeline: Any, item: Any, guard: Guard) -> Any:
+    async def _end_of(
+        self, pipeline: Any, item: Any, guard: Guard, begins: Callable[[], object]
+    ) -> Any:
+        begins()
         method = getattr(pipeline, "process_item", None)
         if method is None:
             return item

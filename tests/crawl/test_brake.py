@@ -12,6 +12,7 @@ import pytest
 
 from scrapy_mpworkers.crawl import brake as brake_module
 from scrapy_mpworkers.crawl.brake import Brake
+from scrapy_mpworkers.crawl.callback_load import CallbackLoad
 from scrapy_mpworkers.crawl.patches import ScraperWakeup
 from scrapy_mpworkers.crawl.pool import Backpressure, Level
 from scrapy_mpworkers.eventloop import EventLoop, current_loop
@@ -34,20 +35,29 @@ class Crawl:
     """A crawl whose level lets *bound* items be pending, at a time that the test sets."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, bound: int, levels: int = 1, delay: float = 0.0
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        bound: int,
+        levels: int = 1,
+        delay: float = 0.0,
+        is_eager: bool = False,
     ) -> None:
         self.now = 100.0
         monkeypatch.setattr(brake_module, "monotonic", lambda: self.now)
         self.levels = [self._level(bound) for _ in range(levels)]
         self.flushes = 0
         self.calls_later: list[tuple[float, Callable[[], None]]] = []
+        self.calls_soon: list[Callable[[], None]] = []
         self.looks = 0
+        loop = SimpleNamespace(
+            call_later=lambda *call: self.calls_later.append(call),
+            call_soon=self.calls_soon.append,
+            is_eager=is_eager,
+        )
         self.brake = Brake(
             cast("list[Level]", self.levels),
             delay,
-            cast(
-                EventLoop, SimpleNamespace(call_later=lambda *call: self.calls_later.append(call))
-            ),
+            cast(EventLoop, loop),
             cast(ScraperWakeup, SimpleNamespace(look=self._look)),
         )
 
@@ -61,7 +71,7 @@ class Crawl:
             executor=SimpleNamespace(
                 metrics=SimpleNamespace(items=TaskCounts()), flush=self._flush
             ),
-            callbacks=SimpleNamespace(is_full=False),
+            callbacks=CallbackLoad(2, 1000),
             settings=SimpleNamespace(batch_size=10),
             waits=True,
         )
@@ -76,6 +86,11 @@ class Crawl:
             if request not in downloads:
                 downloads.add(request)
             downloads.remove(request)
+
+    def ends_turn(self) -> None:
+        calls, self.calls_soon[:] = self.calls_soon[:], []
+        for call in calls:
+            call()
 
     def takes_in(self, items: int, size: int = 1, level: int = 0) -> None:
         self.levels[level].executor.metrics.items.submitted += items
@@ -125,6 +140,38 @@ def test_level_that_was_full_gets_room_for_some_pages_at_once(
         return [*looks, crawl.waits()]
 
     assert run(work) == [True] * to_leave + [False, False]
+
+
+def test_pages_that_end_at_once_count_until_their_callbacks_have_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> tuple[list[bool], list[float], int]:
+        crawl = Crawl(monkeypatch, bound=4, is_eager=True)
+        answers = []
+        for number in range(5):  # in one turn of the loop
+            answers.append(crawl.waits(scraped=number))
+            crawl.gets(1)
+        for _ in range(4):
+            crawl.ends_turn()
+            answers.append(crawl.waits(scraped=5))
+        return answers, [seconds for seconds, _ in crawl.calls_later], len(crawl.calls_soon)
+
+    assert run(work) == ([*[False] * 4, True, *[True] * 3, False], [0.0], 0)
+
+
+def test_pages_that_end_at_once_may_all_have_a_callback_for_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> list[bool]:
+        crawl = Crawl(monkeypatch, bound=100, is_eager=True)
+        answers = []
+        crawl.levels[0].callbacks.enter(1)
+        for _ in range(8):
+            answers.append(crawl.waits())
+            crawl.gets(1)
+        return answers
+
+    assert run(work) == [*[False] * 7, True]
 
 
 def test_level_whose_bytes_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:

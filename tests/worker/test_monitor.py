@@ -193,7 +193,7 @@ def test_growth_is_seen_in_batches_too(caplog: pytest.LogCaptureFixture) -> None
         hop = hop_pipelines([ByAHelper], get_crawler())
         warn_and_watch([hop], Placement(4, batches=True), {})
         for n in range(SHAPED):
-            await hop.process_batched([{"n": 2 * n}, {"n": 2 * n + 1}], lambda one: one)
+            await hop.process_batched([{"n": 2 * n}, {"n": 2 * n + 1}], lambda one: one, int)
 
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, batches()).result()

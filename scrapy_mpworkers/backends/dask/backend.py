@@ -113,7 +113,7 @@ class DaskBackend:
             self._refuse_level(plan)
         if self._is_local and with_workers:
             cluster_python()  # refused now rather than when the crawl has begun
-        listed = sum(plan.settings.pool.workers for plan in with_workers if plan.hops)
+        listed = sum(plan.settings.pool.workers for plan in plans if plan.starts_with_crawl)
         self._connection = Connection(
             ClusterSpec(
                 own["DASK_ADDRESS"],
