@@ -66,6 +66,12 @@ class LevelPlan(NamedTuple):
         return replace(options, **changes)
 
 
+def count_workers(options: WorkerSettings, plans: Sequence[LevelPlan]) -> int:
+    """Return how many workers a crawl begins with; if with none, how many calls will have."""
+    listed = [plan.settings.pool.workers for plan in plans if plan.starts_with_crawl]
+    return sum(listed) or options.pool.workers
+
+
 class Plans(NamedTuple):
     """The plans of a crawl's levels, and the indexes of those that take calls and callbacks;
     ``callbacks_at`` is ``None`` if there are none."""

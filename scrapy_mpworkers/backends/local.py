@@ -25,7 +25,7 @@ if sys.platform == "win32":
         "pipelines, errors and stats in Scrapy's process; or MPWORKERS_ENABLED = False: without it."
     )
 
-from scrapy_mpworkers.backends.base import IN_OUR_PROCESS, LevelPlan, make_setup
+from scrapy_mpworkers.backends.base import IN_OUR_PROCESS, LevelPlan, count_workers, make_setup
 from scrapy_mpworkers.backends.preloading import (
     OWN,
     folders_to_import_from,
@@ -108,8 +108,7 @@ def _specs_of(
     options: WorkerSettings, plans: Sequence[LevelPlan], spidercls: type[Spider]
 ) -> list[WorkerSpec]:
     # The listed workers share the CPUs; calls seldom have workers of their own.
-    listed = [plan.settings.pool.workers for plan in plans if plan.starts_with_crawl]
-    everybody = sum(listed) or options.pool.workers
+    everybody = count_workers(options, plans)
     environment = thread_variables(everybody, os.environ) | {IN_WORKER: "1"}
     prelude = Prelude(imported_settings_module(), options.initializer)
     specs = []

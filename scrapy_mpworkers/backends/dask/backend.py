@@ -16,7 +16,7 @@ from typing import Any
 
 from scrapy.crawler import Crawler
 
-from scrapy_mpworkers.backends.base import LevelPlan, make_setup
+from scrapy_mpworkers.backends.base import LevelPlan, count_workers, make_setup
 from scrapy_mpworkers.backends.dask.cluster import ClusterSpec, cluster_python, import_dask
 from scrapy_mpworkers.backends.dask.connection import Connection
 from scrapy_mpworkers.backends.dask.group import DaskWorkerGroup
@@ -113,11 +113,10 @@ class DaskBackend:
             self._refuse_level(plan)
         if self._is_local and with_workers:
             cluster_python()  # refused now rather than when the crawl has begun
-        listed = sum(plan.settings.pool.workers for plan in plans if plan.starts_with_crawl)
         self._connection = Connection(
             ClusterSpec(
                 own["DASK_ADDRESS"],
-                listed or options.pool.workers,
+                count_workers(options, plans),
                 folders_to_import_from(crawler.spidercls),
                 own["DASK_UPLOAD"],
                 nannies=any(plan.settings.pool.item_timeout for plan in with_workers),

@@ -103,6 +103,31 @@ def test_more_items_than_may_be_pending_outlive_it(
 
 
 @worlds()
+def test_what_nobody_waits_for_stays_kept_when_the_spider_closes(
+    launch: Launcher, world: World, job: Path
+) -> None:
+    level = {"name": "store", "pipelines": {path("Gate"): 300}, "wait": False}
+    settings = journaled(job, MPWORKERS_PIPELINES={}, MPWORKERS_LEVELS=[level], ITEM_PIPELINES={})
+    first = launch.crawl("pages", world, "items=40", held=True, **settings)
+    first.wait_told("busy")
+    wait_for_entries(job, 40)
+    first.kill_main()
+    first.finish(grace=5)
+
+    bound = {"MPWORKERS_LEVELS": [level | {"max_pending": 5}], "CLOSESPIDER_TIMEOUT": 1}
+    second = launch.crawl("start", world, "items=0", held=True, **settings | bound)
+    second.wait_for("Closing spider")
+    second.open_gate()
+    closed = second.finish()
+    left = len(hops_in(job))
+    launch.crawl("start", world, "items=0", **settings).finish()
+
+    assert 30 <= left < 40
+    assert f"{left} items of an earlier run stay in the journal for the next one" in closed.log
+    assert hops_in(job) == []
+
+
+@worlds()
 def test_resumed_items_come_before_those_of_start(
     launch: Launcher, world: World, job: Path
 ) -> None:
