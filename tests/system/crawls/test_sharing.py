@@ -90,8 +90,12 @@ def test_a_broken_pipeline_of_one_spider_does_not_hurt_the_others(
     del others[broken]
     assert others == outcomes(alone)
     if broken == "dies_of_items":
-        assert of_broken["stats"]["mpworkers/items/dead_lettered"] == 10
-        assert of_broken["stats"]["finish_reason"] == "finished"
+        # The others have ended before the sixth item in a row is given up. That breaks the pool,
+        # which is the crawl's own by then, and the spider yields no more.
+        stats = of_broken["stats"]
+        given_up = stats["mpworkers/items/dead_lettered"]
+        assert 6 <= given_up == stats["mpworkers/items/submitted"]
+        assert stats["finish_reason"] == "mpworkers_broken"
     else:
         assert of_broken["error"] is not None
         assert "item_scraped_count" not in of_broken["stats"]
