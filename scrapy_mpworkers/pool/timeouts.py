@@ -90,12 +90,14 @@ class TimeLimit:
         elif (left := running.limit - self._state.awake.seconds_since(activity.started)) > 0:
             self._look_in(handle, max(left, _BLINK))
         else:
-            told = partial(self._end, handle, running)
+            told = partial(self._end, handle, running, activity.started)
             self._state.stack_requests.last_words(handle, told)
 
-    def _end(self, handle: ProcessHandle, task: Task, stack: str) -> None:
-        """End a worker that has said where it is, unless it has done with the task meanwhile."""
-        is_at_it = handle.activity().task_id == task.id
+    def _end(self, handle: ProcessHandle, task: Task, started: float, stack: str) -> None:
+        """End a worker that has said where it is, unless it has done with that meanwhile. The next
+        call of a batch and the next part of a callback have the same task, but begin anew."""
+        activity = handle.activity()
+        is_at_it = (activity.task_id, activity.started) == (task.id, started)
         if is_at_it and self._state.task(handle, task.id) is task and not handle.is_killed:
             end_overdue(handle, task, stack, self._state.options.batched is not None)
         else:

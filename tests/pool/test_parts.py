@@ -8,6 +8,7 @@ from typing import Any
 
 from scrapy_mpworkers.errors import PoolClosed, WorkerDied
 from scrapy_mpworkers.pool.interface import DeadLettered, because_stopped
+from scrapy_mpworkers.pool.stacks import StackRequests
 from scrapy_mpworkers.wire.messages import TaskStatus
 
 from .harness import Bench, Kept, rotated
@@ -49,6 +50,30 @@ def test_worker_of_a_task_that_waits_does_other_work(make_bench, method):
         bench.pool.go_on(bench.until_part(number))
     bench.until_settled(ids)
     assert sorted(parts(bench)) == [4] * 5 + [9] * 5
+    bench.stop().assert_books()
+
+
+@rotated()
+def test_part_that_ends_while_its_worker_says_where_it_is_costs_not_the_next(
+    make_bench, method, monkeypatch
+):
+    bench = make_bench(method, workers=1, item_timeout=1.0).start()
+    asked = []
+    monkeypatch.setattr(StackRequests, "last_words", lambda _, handle, told: asked.append(told))
+    ids = bench.submit(bench.in_parts(bench.say_and_wait("first"), bench.say_and_wait("second")))
+    bench.until_said("first")
+    bench.until(lambda: bool(asked), "the time of the first part is up")
+
+    bench.gate.open_for()
+    bench.pool.go_on(bench.until_part(1))
+    bench.until_said("second")
+    asked[0]("it was in the first part")
+    bench.gate.open_for()
+    bench.pool.go_on(bench.until_part(2))
+    bench.until_settled(ids)
+
+    assert bench.metrics.tasks_settled == 1
+    assert not bench.metrics.deaths
     bench.stop().assert_books()
 
 
