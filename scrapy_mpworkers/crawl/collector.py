@@ -68,7 +68,7 @@ class PageCollector:
 
 
 class _Frozen:
-    """How many objects the crawls of this process have frozen, when one did so last."""
+    """Knows what the crawls of this process have frozen: ``count`` objects, the last time."""
 
     count = 0
 

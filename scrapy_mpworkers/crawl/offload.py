@@ -12,7 +12,7 @@ from scrapy.settings import SETTINGS_PRIORITIES
 from scrapy_mpworkers.callbacks import Choice, not_there
 from scrapy_mpworkers.crawl.callbacks import Callbacks
 from scrapy_mpworkers.crawl.events import EffectsSink
-from scrapy_mpworkers.crawl.patches import offload_callbacks
+from scrapy_mpworkers.crawl.patches import replace_call_spider
 from scrapy_mpworkers.crawl.persistence import Persistence
 from scrapy_mpworkers.crawl.pool import Level
 from scrapy_mpworkers.crawl.router import Router
@@ -38,7 +38,7 @@ def offload(
     choice = Choice(spider, wanted)
     tell_of_absent(crawler, type(spider), wanted)
     callbacks = Callbacks(crawler, codec, effects, persistence, router, level, choice)
-    if not offload_callbacks(crawler, callbacks.call):
+    if not replace_call_spider(crawler, callbacks.call):
         logger.warning("This version of Scrapy lets no callback run in a worker: all run here")
         return
 

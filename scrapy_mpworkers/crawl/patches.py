@@ -165,7 +165,7 @@ def brake_downloads(crawler: Crawler, is_on: Callable[..., bool], downloads: set
     slot.needs_backout = partial(is_on, slot.needs_backout, *pages)
 
 
-def offload_callbacks(crawler: Crawler, call: Callable[..., Awaitable[Any]]) -> bool:
+def replace_call_spider(crawler: Crawler, call: Callable[..., Awaitable[Any]]) -> bool:
     """Make Scrapy call *call* in place of its own ``call_spider_async``, which *call* gets as its
     first argument; return whether this Scrapy allows it."""
     scraper = scraper_of(crawler)

@@ -12,7 +12,7 @@ from scrapy.http import Response
 from twisted.python.failure import Failure
 
 from scrapy_mpworkers.callbacks import Results
-from scrapy_mpworkers.crawl.patches import offload_callbacks
+from scrapy_mpworkers.crawl.patches import replace_call_spider
 from scrapy_mpworkers.crawl.stored_item import StoredItem
 from scrapy_mpworkers.errors import HopGoneError
 from scrapy_mpworkers.wire.codec import ParentCodec
@@ -45,7 +45,7 @@ class ReplayedRequests:
             HopGoneError: nothing would learn of its end.
         """
         if not self.are_told:  # this crawl has no callback in a worker
-            self.are_told = offload_callbacks(self._crawler, self._called)
+            self.are_told = replace_call_spider(self._crawler, self._called)
             if not self.are_told:
                 raise HopGoneError("this version of Scrapy does not let its callback be watched")
         request: Request = self._codec.open(letter.frame)
